@@ -1,0 +1,60 @@
+"""Install dyrnn: ``pip install .``, or ``pip install -e '.[dev]'`` to work on it.
+
+The package ``dyrnn.extensions`` has its source in the folder ``extensions/`` at the
+top. In a checkout the link ``dyrnn/extensions`` leads there; here ``package_dir`` does,
+so that a copy without links (an sdist, a file system that has none) installs as well.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+PACKAGE_DIR = {"": ".", "dyrnn.extensions": "extensions"}
+
+TEST = ["pytest>=8", "pytest-xdist", "hypothesis", "setuptools>=77", "matplotlib"]
+
+
+def version():
+    """Return ``__version__`` of the package without importing it (or NumPy)."""
+    text = (HERE / "dyrnn/__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE).group(1)
+
+
+def packages():
+    """Return the packages, ``dyrnn.extensions`` included where the link is missing."""
+    below = {f"dyrnn.extensions.{name}" for name in find_packages("extensions")}
+    found = find_packages(include=["dyrnn", "dyrnn.*"])
+    return sorted({*found, "dyrnn.extensions", *below})
+
+
+setup(
+    name="dyrnn",
+    version=version(),
+    description="Define-by-run recurrent neural networks, in Python on NumPy or CuPy",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    author="dyrnn authors",
+    packages=packages(),
+    package_dir=PACKAGE_DIR,
+    python_requires=">=3.10",
+    install_requires=["numpy>=2.0,<3", "tqdm"],
+    extras_require={
+        "gpu": ["cupy-cuda12x>=14"],
+        "mpi": ["mpi4py", "mpich"],
+        "plot": ["matplotlib"],
+        "tensorboard": ["tensorboardX"],
+        "onnx": ["onnx"],
+        "weights": ["safetensors"],
+        "test": TEST,
+        "dev": [*TEST, "coverage", "mypy", "ruff", "sphinx", "myst-parser"],
+    },
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
