@@ -1,0 +1,68 @@
+"""Scoped settings: few flags, each with a default and a reason.
+
+Read a flag as ``config.train``; change it for a block with :func:`using_config`. A change
+holds for the current thread only and is undone however the block ends. Environment
+variables are read here and nowhere else.
+"""
+
+import os
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+
+
+class Configuration(threading.local):
+    """Settings as attributes: defaults in the class, changes per thread."""
+
+    # Training or evaluation: dropout, zoneout and batch normalisation look at it.
+    train = True
+    # Whether operations are recorded for backpropagation.
+    enable_backprop = True
+    # Slow checks: remembers where each node was made, looks for NaN, guards saved arrays.
+    debug = os.environ.get("DYRNN_DEBUG", "0") not in ("", "0")
+    # Type of new parameters.
+    dtype = np.dtype(np.float32)
+
+    def __setattr__(self, name, value):
+        if name not in _NAMES:
+            raise AttributeError(
+                f"config has no setting {name!r}; there are {', '.join(_NAMES)}"
+            )
+        super().__setattr__(name, np.dtype(value) if name == "dtype" else value)
+
+    def __getattr__(self, name):
+        raise AttributeError(
+            f"config has no setting {name!r}; there are {', '.join(_NAMES)}"
+        )
+
+    def __repr__(self):
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in _NAMES)
+        return f"Configuration({values})"
+
+
+_NAMES = [name for name in vars(Configuration) if not name.startswith("_")]
+config = Configuration()
+
+
+@contextmanager
+def using_config(name, value):
+    """Set ``config.NAME`` to ``value`` inside a ``with`` block, in this thread.
+
+    Examples
+    --------
+    >>> with using_config("train", False):
+    ...     config.train
+    False
+    """
+    before = getattr(config, name)
+    setattr(config, name, value)
+    try:
+        yield
+    finally:
+        setattr(config, name, before)
+
+
+def no_backprop_mode():
+    """Record no graph inside the ``with`` block: less memory, no ``backward``."""
+    return using_config("enable_backprop", False)

@@ -1,0 +1,959 @@
+"""The engine: variables, operations, and how gradients flow back.
+
+A :class:`Variable` is an array, the node that made it, and its index among that node's
+outputs. A :class:`FunctionNode` is one application of an operation: it keeps arrays its
+rule needs and, as edges, where its inputs came from. Nodes are numbered as they are
+made, and every number is higher than those it depends on; :func:`backprop` counts
+down through them, without recursion, since the graph of a recurrent network is deeper
+than Python's stack.
+
+One rule serves three worlds: ``backward(xp, gy)`` runs on NumPy arrays, on CuPy arrays,
+and, for a gradient of a gradient, on variables with ``xp = dyrnn.functions``.
+"""
+
+import copy
+import heapq
+import itertools
+import traceback
+
+import numpy as np
+
+from dyrnn import backend
+from dyrnn.config import config
+from dyrnn.errors import NonFiniteError, ShapeError
+from dyrnn.gradients import Sum, densify
+
+_numbers = itertools.count(1)
+_hooks: list = []
+_functions = None  # dyrnn.functions, a floor above, introduces itself
+
+
+def use_functions(module):
+    """Take the differentiable functions that operators on variables call."""
+    global _functions
+    _functions = module
+
+
+class Variable:
+    """An array that remembers how it was computed.
+
+    Parameters
+    ----------
+    array : numpy.ndarray or cupy.ndarray
+        The values. It is held, not copied.
+    name : str, optional
+        Shown by ``repr`` and in graphs.
+    requires_grad : bool
+        Whether :meth:`backward` shall compute a gradient for it.
+    """
+
+    __slots__ = ("_gradient", "_requires_grad", "array", "index", "name", "node")
+
+    # NumPy must leave `array + variable` and the like to our reflected operators.
+    __array_ufunc__ = None
+    __array_priority__ = 200
+
+    def __init__(self, array, name=None, requires_grad=True):
+        if not backend.is_array(array) and array is not None:
+            if not isinstance(array, np.generic):
+                raise TypeError(
+                    f"Variable holds an array, not a {type(array).__name__}. "
+                    "Convert it first, e.g. np.asarray(x, dtype=np.float32)."
+                )
+            array = np.asarray(array)
+        self.array = array
+        self.name = name
+        self.node = None
+        self.index = 0
+        self._requires_grad = requires_grad
+        self._gradient = None
+
+    # What it is
+
+    @property
+    def requires_grad(self):
+        """Whether a gradient can flow to or through this variable."""
+        return self._requires_grad if self.node is None else not self.node.is_cut
+
+    @property
+    def creator(self):
+        """The node that computed this variable, or None for a leaf."""
+        return None if self.node is None or self.node.is_cut else self.node
+
+    @property
+    def shape(self):
+        return self.array.shape
+
+    @property
+    def ndim(self):
+        return self.array.ndim
+
+    @property
+    def size(self):
+        return self.array.size
+
+    @property
+    def dtype(self):
+        return self.array.dtype
+
+    @property
+    def xp(self):
+        """The array module, NumPy or CuPy."""
+        return backend.get_array_module(self.array)
+
+    @property
+    def device(self):
+        """The :class:`dyrnn.backend.Device` the array lives on."""
+        return backend.device_of(self.array)
+
+    def __len__(self):
+        return len(self.array)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self):
+        raise TypeError(
+            "a Variable has no truth value; compare its array: `v.array > 0`"
+        )
+
+    def __repr__(self):
+        name = "" if self.name is None else f" {self.name}"
+        body = "None" if self.array is None else str(backend.to_cpu(self.array))
+        return f"variable{name}({body.replace(chr(10), chr(10) + ' ' * 9)})"
+
+    def item(self):
+        """Return the only element as a Python number (waits for a GPU)."""
+        return self.array.item()
+
+    def __float__(self):
+        return float(self.array)
+
+    def __array__(self, dtype=None, copy=None):
+        if not isinstance(self.array, np.ndarray):
+            raise TypeError(
+                "this variable lives on a GPU; copy it explicitly with "
+                "dyrnn.backend.to_cpu(variable.array)"
+            )
+        if copy:
+            return np.array(self.array, dtype=dtype)
+        return np.asarray(self.array, dtype=dtype)
+
+    def __array_function__(self, func, types, args, kwargs):
+        return NotImplemented  # np.mean(v) would silently drop the graph
+
+    def __dlpack__(self, **kwargs):
+        return self.array.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+    def __deepcopy__(self, memo):
+        return self._rebuild(copy.deepcopy(self.array, memo))
+
+    def __reduce_ex__(self, protocol):
+        grad = None if self.node is not None else self.grad
+        return _unpickle, (
+            type(self),
+            backend.to_cpu(self.array),
+            self.name,
+            self.requires_grad,
+            grad,
+        )
+
+    def _rebuild(self, array):
+        return _unpickle(type(self), array, self.name, self.requires_grad, self.grad)
+
+    # Gradients
+
+    @property
+    def gradient(self):
+        """The gradient as it is best handled: an array, or sparse ``gradients.Rows``.
+
+        None if there is none. An intermediate variable has one after
+        ``backward(retain_grad=True)``.
+        """
+        total = self._sum()
+        return None if total is None else total.value()
+
+    @property
+    def grad(self):
+        """The gradient as an array of the variable's shape, or None."""
+        total = self._sum()
+        return None if total is None else total.dense()
+
+    @grad.setter
+    def grad(self, value):
+        if value is None:
+            total = None
+        else:
+            if isinstance(value, Variable):
+                value = value.array
+            if value.shape != self.shape:
+                raise ShapeError(
+                    f"a gradient of shape {value.shape} was given to a variable of "
+                    f"shape {self.shape}"
+                )
+            total = Sum(value, is_owned=True)
+        if self.node is None:
+            self._gradient = total
+        else:
+            self.node.retain(self.index, total)
+
+    def _sum(self):
+        return self._gradient if self.node is None else self.node.retained(self.index)
+
+    def unscaled_gradient(self):
+        """Return the gradient and a factor that is still to be applied to it.
+
+        An optimizer that multiplies the gradient anyway saves a pass over it.
+        """
+        total = self._sum()
+        return (None, 1.0) if total is None else total.unscaled()
+
+    def scale_gradient(self, rate):
+        """Multiply the gradient by a Python number, when it is next read."""
+        total = self._sum()
+        if total is not None:
+            total.rate *= float(rate)
+
+    def cleargrad(self):
+        """Forget the gradient."""
+        self.grad = None
+
+    def backward(self, retain_grad=False):
+        """Compute the gradient of this variable with respect to all it was made from.
+
+        Gradients are added to those the leaves have already. The graph stays usable
+        until :meth:`unchain_backward`.
+
+        Parameters
+        ----------
+        retain_grad : bool
+            Keep the gradients of intermediate variables, too.
+
+        Raises
+        ------
+        ValueError
+            If the variable has several elements and no ``grad`` was set.
+        RuntimeError
+            If its graph has been cut.
+        """
+        if self.node is not None and self.node.is_cut:
+            raise RuntimeError(
+                "backward on a variable whose graph was cut by unchain_backward; "
+                "compute it again, or call backward first"
+            )
+        if self.grad is None and self.size != 1:
+            raise ValueError(
+                f"backward on a variable of shape {self.shape}: only a scalar starts "
+                "with gradient 1. Reduce it, e.g. F.sum(y), or set y.grad."
+            )
+        if self.node is None:
+            if self._requires_grad and self._gradient is None:
+                self.grad = self.xp.ones_like(self.array)
+            return
+        seed = self.grad if self.grad is not None else self.xp.ones_like(self.array)
+        for leaf, total in backprop([(self, seed)], retain_grad=retain_grad).items():
+            if leaf._gradient is None:
+                leaf._gradient = total
+            else:
+                leaf._gradient.add(total.value())
+
+    def unchain(self):
+        """Cut this variable off the node that made it; only its values remain."""
+        self.node, self.index, self._requires_grad = None, 0, False
+
+    def unchain_backward(self):
+        """Cut the graph behind this variable, and free what it kept.
+
+        Truncated backpropagation through time calls it after each window: the carried
+        state keeps its values and loses its history.
+        """
+        stack = [] if self.node is None else [self.node]
+        while stack:
+            node = stack.pop()
+            if node.is_cut:
+                continue
+            stack += [
+                source
+                for source in (edge[0] for edge in node.edges if edge is not None)
+                if isinstance(source, FunctionNode)
+            ]
+            node.cut()
+
+    # Operators: the functions are one floor up
+
+    def __add__(self, other):
+        return _functions.add(self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other):
+        return _functions.subtract(self, other)
+
+    def __rsub__(self, other):
+        return _functions.subtract(other, self)
+
+    def __mul__(self, other):
+        return _functions.multiply(self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other):
+        return _functions.divide(self, other)
+
+    def __rtruediv__(self, other):
+        return _functions.divide(other, self)
+
+    def __floordiv__(self, other):
+        return _functions.floor(_functions.divide(self, other))
+
+    def __pow__(self, other):
+        return _functions.power(self, other)
+
+    def __rpow__(self, other):
+        return _functions.power(other, self)
+
+    def __matmul__(self, other):
+        return _functions.matmul(self, other)
+
+    def __rmatmul__(self, other):
+        return _functions.matmul(other, self)
+
+    def __neg__(self):
+        return _functions.negative(self)
+
+    def __abs__(self):
+        return _functions.absolute(self)
+
+    def __getitem__(self, key):
+        return _functions.get_item(self, key)
+
+    def reshape(self, *shape):
+        """Return the same elements in another shape."""
+        nested = len(shape) == 1 and isinstance(shape[0], (tuple, list))
+        return _functions.reshape(self, tuple(shape[0]) if nested else shape)
+
+    def transpose(self, *axes):
+        """Return the array with its axes permuted, reversed without arguments."""
+        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
+            axes = axes[0]
+        return _functions.transpose(self, axes or None)
+
+    @property
+    def T(self):
+        return _functions.transpose(self)
+
+    def astype(self, dtype):
+        """Return the values converted to ``dtype``."""
+        return _functions.cast(self, dtype)
+
+    def sum(self, axis=None, keepdims=False):
+        """Return the sum over ``axis``, an int, a tuple, or None for all."""
+        return _functions.sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis=None, keepdims=False):
+        """Return the mean over ``axis``."""
+        return _functions.mean(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis=None, keepdims=False):
+        """Return the maximum over ``axis``."""
+        return _functions.max(self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis=None, keepdims=False):
+        """Return the minimum over ``axis``."""
+        return _functions.min(self, axis=axis, keepdims=keepdims)
+
+
+def _unpickle(cls, array, name, requires_grad, grad):
+    variable = cls.__new__(cls)
+    Variable.__init__(variable, array, name, requires_grad)
+    if grad is not None:
+        variable.grad = grad
+    return variable
+
+
+def as_variable(x):
+    """Return ``x`` as a variable; an array becomes one without a gradient."""
+    if isinstance(x, Variable):
+        return x
+    if isinstance(x, (bool, int, float)):
+        x = np.asarray(x, dtype=config.dtype)
+    return Variable(x, requires_grad=False)
+
+
+class FunctionNode:
+    """One application of a differentiable operation.
+
+    A subclass defines ``forward(xp, *arrays)``, which returns an array or a tuple of
+    them, and ``backward(xp, *gys)``, which takes a gradient for each output (None for
+    one that nobody used) and returns one for each input, a bare one for a single input,
+    None where there is none. Python numbers among the inputs of :meth:`apply` reach
+    ``forward`` as they are. Neither may write into what it was given.
+
+    Attributes
+    ----------
+    alternative : str
+        What to call instead, for an operation that cannot be differentiated twice.
+    takes_deferred : bool
+        Whether ``backward`` understands ``gradients.Deferred``; it is given arrays
+        otherwise.
+    """
+
+    alternative = ""
+    takes_deferred = False
+
+    edges: tuple = ()
+    saved: tuple = ()
+    is_cut = False
+    n_outputs = 1
+    number = 0
+    trace = ""
+    _roles: tuple = ()
+    _gradients: dict | None = None
+
+    def forward(self, xp, *arrays):
+        """Compute the outputs."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def backward(self, xp, *gys):
+        """Compute the gradients of the inputs."""
+        raise NotImplementedError(f"{type(self).__name__} has no gradient")
+
+    def group(self):
+        """Return a key shared by nodes whose ``backward_group`` can run at once."""
+        return None
+
+    @staticmethod
+    def backward_group(xp, nodes, gys):
+        """Run nodes of one group; ``gys`` and the result have a tuple for each."""
+        return [node.backward(xp, *gy) for node, gy in zip(nodes, gys, strict=True)]
+
+    def save(self, *arrays):
+        """Keep arrays for ``backward``, which finds them in ``self.saved``."""
+        self.saved = arrays
+
+    def wants(self, i):
+        """Whether input ``i`` needs a gradient; ask before costly work only."""
+        return self.edges[i] is not None
+
+    def apply(self, *inputs):
+        """Run ``forward`` and record it; return a variable, or a tuple of them."""
+        arrays, edges, is_wanted = [], [], False
+        for x in inputs:
+            edge = None
+            if isinstance(x, Variable):
+                arrays.append(x.array)
+                node = x.node
+                if node is None:
+                    if x._requires_grad:
+                        edge = (x, 0)
+                elif not node.is_cut:
+                    edge = (node, x.index)
+                is_wanted = is_wanted or edge is not None
+            elif isinstance(x, np.generic):
+                arrays.append(x.item())  # a NumPy scalar must not widen the type
+            else:
+                arrays.append(x)
+            edges.append(edge)
+        if len(set(map(id, arrays))) < len(arrays):
+            arrays = _distinct(inputs, arrays)
+        xp = backend.get_array_module(*arrays)
+        is_recorded = is_wanted and config.enable_backprop
+        if is_recorded:
+            self.edges = tuple(edges)
+        for hook in _hooks:
+            hook.forward_before(self, arrays)
+        outputs = self.forward(xp, *arrays)
+        for hook in _hooks:
+            hook.forward_after(self, arrays)
+        is_tuple = type(outputs) is tuple
+        if is_tuple:
+            self.n_outputs = len(outputs)
+        else:
+            outputs = (outputs,)
+        if xp is np:
+            outputs = tuple([np.asarray(y) for y in outputs])
+        if config.debug:
+            self._watch(outputs)
+        if is_recorded:
+            self.number = next(_numbers)
+            if self.saved:
+                self._roles = tuple(_role(a, arrays, outputs) for a in self.saved)
+        else:
+            self.saved = ()
+        results = []
+        for index, y in enumerate(outputs):
+            result = Variable.__new__(Variable)
+            result.array, result.name, result._gradient = y, None, None
+            result.node = self if is_recorded else None
+            result.index, result._requires_grad = index, False
+            results.append(result)
+        return tuple(results) if is_tuple else results[0]
+
+    def retain(self, index, total):
+        """Keep the gradient of output ``index``."""
+        if self._gradients is None:
+            self._gradients = {}
+        self._gradients[index] = total
+
+    def retained(self, index):
+        """Return the gradient kept for output ``index``, or None."""
+        return None if self._gradients is None else self._gradients.get(index)
+
+    def cut(self):
+        """Drop the inputs and all that was saved."""
+        self.edges = self.saved = self._roles = ()
+        self.is_cut = True
+
+    def composed(self, *inputs):
+        """Compute the outputs from simpler operations, to be differentiated twice.
+
+        A node that saves intermediate values defines it, and saves its inputs first.
+        """
+        hint = f" Use {self.alternative} instead." if self.alternative else ""
+        raise RuntimeError(
+            f"{type(self).__name__} cannot be differentiated twice, since it saved "
+            f"intermediate values.{hint}"
+        )
+
+    def differentiable_backward(self, gys):
+        """Run ``backward`` on variables, so that its result can be differentiated."""
+        if None in self._roles:
+            inputs = [
+                None if edge is None else _revive(array, *edge)
+                for array, edge in zip(
+                    self.saved[: len(self.edges)], self.edges, strict=True
+                )
+            ]
+            given = [
+                Variable(array, requires_grad=False) if x is None else x
+                for x, array in zip(inputs, self.saved, strict=False)
+            ]
+            outputs = self.composed(*given)
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            used = [
+                (y, gy) for y, gy in zip(outputs, gys, strict=True) if gy is not None
+            ]
+            wanted = [x for x in inputs if x is not None]
+            found = iter(
+                grad(
+                    [y for y, _ in used],
+                    wanted,
+                    [gy for _, gy in used],
+                    create_graph=True,
+                )
+            )
+            return tuple(None if x is None else next(found) for x in inputs)
+        arrays = self.saved
+        self.saved = tuple(
+            self._variable(a, role) for a, role in zip(arrays, self._roles, strict=True)
+        )
+        try:
+            return self.backward(_functions, *gys)
+        finally:
+            self.saved = arrays
+
+    def _variable(self, array, role):
+        kind, index = role
+        if kind == "output":
+            return _revive(array, self, index)
+        if kind == "input" and self.edges[index] is not None:
+            return _revive(array, *self.edges[index])
+        return array if kind == "number" else Variable(array, requires_grad=False)
+
+    def _watch(self, outputs):
+        frames = traceback.extract_stack(limit=12)
+        users = [f for f in frames if "dyrnn" not in f.filename.replace("\\", "/")]
+        frame = (users or frames)[-1]
+        self.trace = f"{frame.filename}:{frame.lineno}"
+        for y in outputs:
+            if y.dtype.kind == "f" and not bool((y == y).all()):
+                raise NonFiniteError(
+                    f"{type(self).__name__}, called at {self.trace}, computed NaN"
+                )
+        self._digests = [_digest(a) for a in self.saved]
+
+    def check_saved(self):
+        """Raise if an array kept for ``backward`` was changed since (debug mode)."""
+        digests = self.__dict__.get("_digests")
+        if digests is not None and digests != [_digest(a) for a in self.saved]:
+            raise RuntimeError(
+                f"an array that {type(self).__name__}, called at {self.trace}, keeps "
+                "for its gradient was changed in place afterwards; work on a copy"
+            )
+
+
+def _digest(array):
+    if not backend.is_array(array):
+        return array
+    return hash(np.ascontiguousarray(backend.to_cpu(array)).tobytes())
+
+
+def _distinct(inputs, arrays):
+    """Give different variables that share one array different array objects."""
+    seen = {}
+    for i, array in enumerate(arrays):
+        if backend.is_array(array):
+            if seen.setdefault(id(array), inputs[i]) is not inputs[i]:
+                arrays[i] = array.view()
+    return arrays
+
+
+def _role(array, inputs, outputs):
+    """Return what a saved array is: an input, an output, a constant, or None."""
+    for i, x in enumerate(inputs):
+        if array is x:
+            return ("input", i)
+    for i, y in enumerate(outputs):
+        if array is y:
+            return ("output", i)
+    if not backend.is_array(array):
+        return ("number", 0)
+    return ("constant", 0) if array.dtype.kind in "biu" else None
+
+
+def _revive(array, source, index):
+    """Return the variable that an edge of the graph leads to."""
+    if isinstance(source, Variable):
+        return source
+    variable = Variable(array)
+    variable.node, variable.index = source, index
+    return variable
+
+
+class Parameter(Variable):
+    """A leaf variable that an optimizer changes.
+
+    Parameters
+    ----------
+    initializer : initializer, number, array or None
+        Called as ``initializer(array)`` to fill a new array, or a constant, or the
+        values themselves. None fills with NaN, which shows if it is used.
+    shape : tuple of int, optional
+        Without a shape (and without an array) the parameter waits for
+        :meth:`initialize`.
+    """
+
+    __slots__ = ("_target", "initializer")
+
+    def __init__(self, initializer=None, shape=None, name=None):
+        self.initializer = initializer
+        self._target = backend.CPU
+        if isinstance(shape, (int, np.integer)):
+            shape = (int(shape),)
+        array = initializer if backend.is_array(initializer) and shape is None else None
+        super().__init__(array, name)
+        if array is None and shape is not None:
+            self.initialize(shape)
+
+    @property
+    def is_initialized(self):
+        """Whether the parameter has values yet."""
+        return self.array is not None
+
+    def initialize(self, shape):
+        """Make the array of ``shape`` and fill it."""
+        initializer = self.initializer
+        dtype = getattr(initializer, "dtype", None) or config.dtype
+        array = np.empty(shape, dtype=dtype)
+        if callable(initializer):
+            initializer(array)
+        elif initializer is None:
+            array.fill(np.nan)
+        else:
+            array[...] = backend.to_cpu(initializer)
+        self.array = self._target.send(array)
+
+    def to_device(self, device):
+        """Move the values and the gradient to a device."""
+        self._target = backend.get_device(device)
+        if self.array is not None:
+            grad = self.grad
+            self.array = self._target.send(self.array)
+            self.grad = None if grad is None else self._target.send(grad)
+
+    @property
+    def shape(self):
+        self._check()
+        return self.array.shape
+
+    @property
+    def dtype(self):
+        self._check()
+        return self.array.dtype
+
+    @property
+    def size(self):
+        self._check()
+        return self.array.size
+
+    def _check(self):
+        if self.array is None:
+            raise RuntimeError(
+                f"parameter {self.name or ''} has no values yet: its size is found at "
+                "the first call of its link. Call the model once, or give in_size."
+            )
+
+    def __reduce_ex__(self, protocol):
+        return _unpickle_parameter, (
+            type(self),
+            backend.to_cpu(self.array),
+            self.name,
+            self._requires_grad,
+            backend.to_cpu(self.grad),
+            None if self.array is not None else self.initializer,
+        )
+
+    def _rebuild(self, array):
+        clone = _unpickle_parameter(
+            type(self), array, self.name, self._requires_grad, None, self.initializer
+        )
+        clone._target = self._target
+        if self.grad is not None:
+            clone.grad = self.grad.copy()
+        return clone
+
+
+def _unpickle_parameter(cls, array, name, requires_grad, grad, initializer):
+    parameter = _unpickle(cls, array, name, requires_grad, grad)
+    parameter.initializer = initializer
+    parameter._target = backend.CPU if array is None else backend.device_of(array)
+    return parameter
+
+
+def _consumers(roots):
+    """Count, for each node behind the roots, how many nodes' gradients it waits for."""
+    counts = dict.fromkeys(roots, 0)
+    stack = list(counts)
+    while stack:
+        for edge in stack.pop().edges:
+            if edge is not None and isinstance(edge[0], FunctionNode):
+                source = edge[0]
+                if source in counts:
+                    counts[source] += 1
+                else:
+                    counts[source] = 1
+                    stack.append(source)
+    return counts
+
+
+def _leading_to(nodes, targets):
+    """Return the nodes through which a gradient reaches one of the targets."""
+    useful = set()
+    for node in sorted(nodes, key=lambda node: node.number):
+        for edge in node.edges:
+            if edge is not None and (edge in targets or edge[0] in useful):
+                useful.add(node)
+                break
+    return useful
+
+
+def backprop(seeds, targets=None, retain_grad=False, create_graph=False):
+    """Run the graph backwards.
+
+    A node runs when the gradients of all its outputs are complete, the latest made
+    first. Nodes that belong to a group (the linear layers of one weight) wait until
+    nothing else can run and then run together: one matrix product for all time steps.
+
+    Parameters
+    ----------
+    seeds : list of (Variable, gradient)
+        Where to start.
+    targets : set of edges (node or leaf, index), optional
+        What gradients are wanted; all leaves without it.
+    retain_grad : bool
+        Keep the gradients of intermediate variables in their nodes.
+    create_graph : bool
+        Compute on variables, so that the result can be differentiated again.
+
+    Returns
+    -------
+    dict
+        A ``gradients.Sum`` for each leaf, or for each target if there are targets.
+    """
+    gradients: dict = {}
+    found: dict = {}
+    for variable, gy in seeds:
+        _contribute(gradients, found, _edge(variable), gy, targets)
+    counts = _consumers(
+        [v.node for v, _ in seeds if v.node is not None and not v.node.is_cut]
+    )
+    useful = None if targets is None else _leading_to(counts, targets)
+    ready = [(-node.number, node) for node, count in counts.items() if count == 0]
+    heapq.heapify(ready)
+    waiting: dict = {}
+    while ready or waiting:
+        if ready:
+            node = heapq.heappop(ready)[1]
+            key = None if create_graph else node.group()
+            if key is not None:
+                waiting.setdefault(key, []).append(node)
+                continue
+            nodes = [node]
+        else:
+            nodes = waiting.pop(_most_urgent(waiting))
+        taken = [gradients.pop(node, None) or {} for node in nodes]
+        if retain_grad:
+            for node, totals in zip(nodes, taken, strict=True):
+                for index, total in totals.items():
+                    node.retain(index, total)
+        runs = [
+            (node, totals)
+            for node, totals in zip(nodes, taken, strict=True)
+            if totals and (useful is None or node in useful)
+        ]
+        if runs:
+            for node, gxs in _run(runs, create_graph):
+                for edge, gx in zip(node.edges, gxs, strict=True):
+                    if edge is not None and gx is not None:
+                        _contribute(gradients, found, edge, gx, targets)
+        for node in nodes:
+            for edge in node.edges:
+                if edge is not None and isinstance(edge[0], FunctionNode):
+                    counts[edge[0]] -= 1
+                    if counts[edge[0]] == 0:
+                        heapq.heappush(ready, (-edge[0].number, edge[0]))
+    return found
+
+
+def _edge(variable):
+    return (variable, 0) if variable.node is None else (variable.node, variable.index)
+
+
+def _contribute(gradients, found, edge, gx, targets):
+    source, index = edge
+    if isinstance(source, FunctionNode):
+        totals = gradients.setdefault(source, {})
+        if index in totals:
+            totals[index].add(gx)
+        else:
+            totals[index] = Sum(gx)
+        if targets is not None and edge in targets:
+            found[edge] = totals[index]
+    elif targets is None or edge in targets:
+        key = source if targets is None else edge
+        if key in found:
+            found[key].add(gx)
+        else:
+            found[key] = Sum(gx)
+
+
+def _most_urgent(waiting):
+    """Choose the group to run: the one whose first-made node was made last.
+
+    Within a recurrence the groups of later layers are complete before those of earlier
+    ones can start.
+    """
+    return max(waiting, key=lambda key: min(node.number for node in waiting[key]))
+
+
+def _run(runs, create_graph):
+    """Run ``backward`` of the nodes; yield each with the gradients of its inputs."""
+    first, _ = runs[0]
+    gys = []
+    for node, totals in runs:
+        gy = [
+            totals[i].borrowed() if i in totals else None for i in range(node.n_outputs)
+        ]
+        if not first.takes_deferred:
+            gy = [densify(g) for g in gy]
+        gys.append(gy)
+    if config.debug:
+        for node, _ in runs:
+            node.check_saved()
+    for hook in _hooks:
+        for node, _ in runs:
+            hook.backward_before(node)
+    if create_graph:
+        results = [first.differentiable_backward(gys[0])]
+    else:
+        xp = backend.get_array_module(*[a for g in gys for a in g if a is not None])
+        if len(runs) == 1:
+            results = [first.backward(xp, *gys[0])]
+        else:
+            results = first.backward_group(xp, [node for node, _ in runs], gys)
+    for hook in _hooks:
+        for node, _ in runs:
+            hook.backward_after(node)
+    for (node, _), result in zip(runs, results, strict=True):
+        gxs = result if isinstance(result, (tuple, list)) else (result,)
+        if len(gxs) != len(node.edges):
+            raise RuntimeError(
+                f"{type(node).__name__}.backward returned {len(gxs)} gradients for "
+                f"{len(node.edges)} inputs"
+            )
+        yield node, gxs
+
+
+def grad(outputs, inputs, grad_outputs=None, create_graph=False):
+    """Return the gradients of ``outputs`` with respect to ``inputs``.
+
+    Nothing is added to the variables' ``grad``.
+
+    Parameters
+    ----------
+    outputs, inputs : Variable or sequence of Variable
+    grad_outputs : sequence of Variable, array or None, optional
+        Weights of the outputs; ones for a scalar.
+    create_graph : bool
+        Whether the result can be differentiated again.
+
+    Returns
+    -------
+    list of Variable or None
+        None for an input that the outputs do not depend on.
+    """
+    outputs = [outputs] if isinstance(outputs, Variable) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    if grad_outputs is None:
+        grad_outputs = [None] * len(outputs)
+    seeds = []
+    for y, gy in zip(outputs, grad_outputs, strict=True):
+        if gy is None:
+            if y.size != 1:
+                raise ValueError(
+                    f"grad of an output of shape {y.shape} needs grad_outputs"
+                )
+            gy = y.xp.ones_like(y.array)
+        if create_graph:
+            gy = as_variable(gy)
+        elif isinstance(gy, Variable):
+            gy = gy.array
+        seeds.append((y, gy))
+    edges = [_edge(x) for x in inputs]
+    found = backprop(seeds, targets=set(edges), create_graph=create_graph)
+    results = []
+    for edge in edges:
+        total = found.get(edge)
+        value = (
+            None
+            if total is None
+            else (total.borrowed() if create_graph else total.dense())
+        )
+        results.append(value if value is None else as_variable(value))
+    return results
+
+
+class FunctionHook:
+    """Watch operations run, inside a ``with`` block; override what you need."""
+
+    def __enter__(self):
+        _hooks.append(self)
+        return self
+
+    def __exit__(self, *exception):
+        _hooks.remove(self)
+
+    def forward_before(self, node, arrays):
+        """Called before ``node.forward(arrays)``."""
+
+    def forward_after(self, node, arrays):
+        """Called after it."""
+
+    def backward_before(self, node):
+        """Called before ``node.backward``."""
+
+    def backward_after(self, node):
+        """Called after it."""

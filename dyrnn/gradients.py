@@ -1,0 +1,219 @@
+"""How contributions to a gradient add up.
+
+A gradient is a sum, evaluated when somebody reads it. In backpropagation through time a
+weight gets one contribution per time step; a contribution may be a promise, and all
+promises of one kind are evaluated together: T products ``gy.T @ x`` become one matrix
+product over all rows, and T lookups in an embedding become one sparse gradient instead
+of T dense arrays of V rows.
+
+Only this file, and the rules that make such a term (:func:`product`, :func:`rows`),
+know about promises. A new kind is one class with ``total`` and ``dense``.
+"""
+
+import numpy as np
+
+from dyrnn import backend
+
+
+class Deferred:
+    """A contribution that is computed later, together with others of its class."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @staticmethod
+    def total(terms):
+        """Return the sum of several terms of this class: an array or a Deferred."""
+        raise NotImplementedError
+
+    def dense(self):
+        """Return this term alone as a new array."""
+        return self.total([self])
+
+
+class Product(Deferred):
+    """The product ``gy.T @ x`` of a weight's gradient: gy (N, O), x (N, I)."""
+
+    def __init__(self, gy, x):
+        self.gy = gy
+        self.x = x
+        self.shape = (gy.shape[1], x.shape[1])
+        self.dtype = x.dtype
+
+    @staticmethod
+    def total(terms):
+        if len(terms) > 1:
+            xp = backend.get_array_module(terms[0].x)
+            gy = xp.concatenate([densify(term.gy) for term in terms])
+            x = xp.concatenate([term.x for term in terms])
+        else:
+            gy, x = terms[0].gy, terms[0].x
+        if isinstance(gy, RowScaled):
+            return gy.matrix.T @ (x * gy.scale[:, None])
+        return gy.T @ x
+
+
+class RowScaled(Deferred):
+    """A matrix (N, M) whose row n is to be multiplied by ``scale[n]``.
+
+    The gradient of a softmax cross entropy is one: its users multiply their small
+    operand by ``scale`` instead of the big matrix.
+    """
+
+    def __init__(self, matrix, scale):
+        self.matrix = matrix
+        self.scale = scale
+        self.shape = matrix.shape
+        self.dtype = matrix.dtype
+
+    @staticmethod
+    def total(terms):
+        value = terms[0].matrix * terms[0].scale[:, None]
+        for term in terms[1:]:
+            value += term.matrix * term.scale[:, None]
+        return value
+
+
+class Rows(Deferred):
+    """A gradient of shape (V, D) that is zero but for some rows.
+
+    ``values`` (N, D) belong to rows ``ids`` (N,). ``is_unique`` says that the ids are
+    strictly ascending, which :meth:`total` makes them.
+    """
+
+    def __init__(self, ids, values, shape, is_unique=False):
+        self.ids = ids
+        self.values = values
+        self.shape = shape
+        self.dtype = values.dtype
+        self.is_unique = is_unique
+
+    @staticmethod
+    def total(terms):
+        first = terms[0]
+        if len(terms) == 1 and first.is_unique:
+            return first
+        xp = backend.get_array_module(first.values)
+        if len(terms) == 1:
+            ids, values = first.ids, first.values
+        else:
+            ids = xp.concatenate([term.ids for term in terms])
+            values = xp.concatenate([term.values for term in terms])
+        unique, inverse = xp.unique(ids, return_inverse=True)
+        sums = xp.zeros((len(unique), *values.shape[1:]), values.dtype)
+        backend.scatter_add(xp, sums, inverse, values)
+        return Rows(unique, sums, first.shape, is_unique=True)
+
+    def dense(self):
+        xp = backend.get_array_module(self.values)
+        value = xp.zeros(self.shape, self.dtype)
+        if self.is_unique:
+            value[self.ids] = self.values
+            return value
+        return backend.scatter_add(xp, value, self.ids, self.values)
+
+
+def product(xp, gy, x):
+    """Return a weight's gradient ``gy.T @ x``, deferred: gy (N, O), x (N, I)."""
+    if isinstance(gy, Deferred) or backend.is_array(gy):
+        return Product(gy, x)
+    return xp.matmul(xp.transpose(gy), x)
+
+
+def densify(value):
+    """Return a term as an array; an array is returned as it is."""
+    return value.dense() if isinstance(value, Deferred) else value
+
+
+def sum_to(gy, shape):
+    """Sum ``gy`` over the axes along which an array of ``shape`` was broadcast."""
+    if gy.shape == shape:
+        return gy
+    lead = len(gy.shape) - len(shape)
+    axes = tuple(range(lead)) + tuple(
+        lead + i
+        for i, size in enumerate(shape)
+        if size == 1 and gy.shape[lead + i] != 1
+    )
+    return gy.sum(axis=axes, keepdims=True).reshape(shape) if axes else gy
+
+
+class Sum:
+    """Terms to add up: arrays (borrowed, never written to), variables and promises."""
+
+    __slots__ = ("is_owned", "rate", "terms")
+
+    def __init__(self, term=None, is_owned=False):
+        self.terms = [] if term is None else [term]
+        self.is_owned = is_owned  # whether the only term may be written to
+        self.rate = 1.0  # a factor that still has to be applied
+
+    def add(self, term):
+        """Add a contribution."""
+        if self.rate != 1.0:
+            self.value()
+        self.terms.append(term)
+        self.is_owned = False
+
+    def unscaled(self):
+        """Return the sum as an array or one Deferred, and the factor to apply to it."""
+        if len(self.terms) > 1:
+            self._add_up()
+        elif isinstance(self.terms[0], Deferred):
+            self.terms[0] = type(self.terms[0]).total(self.terms)
+            self.is_owned = True
+        return self.terms[0], self.rate
+
+    def borrowed(self):
+        """Return the sum without evaluating a lone promise; not to be written to."""
+        if len(self.terms) > 1:
+            self._add_up()
+        return self.terms[0]
+
+    def value(self):
+        """Return the sum, factor applied: an array or :class:`Rows`; it is owned."""
+        value, rate = self.unscaled()
+        if not self.is_owned:
+            value = value.copy()
+            self.is_owned = True
+        if rate != 1.0:
+            if isinstance(value, Rows):
+                value = Rows(value.ids, value.values * rate, value.shape, True)
+            else:
+                value *= rate
+        self.terms[0], self.rate = value, 1.0
+        return value
+
+    def dense(self):
+        """Return the sum as one array, which is owned."""
+        value = self.value()
+        if isinstance(value, Deferred):
+            value = self.terms[0] = value.dense()
+        return value
+
+    def _add_up(self):
+        kinds: dict[type, list] = {}
+        plain = []
+        for term in self.terms:
+            if isinstance(term, Deferred):
+                kinds.setdefault(type(term), []).append(term)
+            else:
+                plain.append(term)
+        totals = [kind.total(terms) for kind, terms in kinds.items()]
+        if not plain and len(totals) == 1:
+            value = totals[0]
+        else:
+            plain += [densify(total) for total in totals]
+            value = plain[0] + plain[1] if len(plain) > 1 else plain[0]
+            for term in plain[2:]:
+                # The running sum is ours; variables make a new one each time.
+                value = _add_in_place(value, term)
+        self.terms = [value]
+        self.is_owned = True
+
+
+def _add_in_place(value, term):
+    if backend.is_array(value) and backend.is_array(term):
+        value += term
+        return value
+    return value + term

@@ -1,0 +1,102 @@
+"""Random numbers: named streams, all derived from one seed, all saveable.
+
+Dropout, shuffling, sampling and initialisation each draw from a stream of their own, so
+drawing more of one never changes another, and a resumed run goes on with the very same
+numbers. A stream is a NumPy ``Generator`` over Philox (Salmon et al., "Parallel Random
+Numbers: As Easy as 1, 2, 3", SC 2011), keyed by the seed and the stream's name. The
+global ``numpy.random`` is never touched. Numbers are drawn on the CPU and sent to the
+device, so a run draws the same ones everywhere.
+"""
+
+import operator
+import zlib
+
+import numpy as np
+
+from dyrnn.errors import SnapshotError
+
+_WORD = (1 << 64) - 1
+
+
+class Stream:
+    """One named stream; ``generator`` is its ``numpy.random.Generator``."""
+
+    def __init__(self, name, seed):
+        self.name = name
+        key = [seed & _WORD, zlib.crc32(name.encode()) | (seed >> 64) << 32]
+        self.generator = np.random.Generator(np.random.Philox(key=key))
+
+    def serialize(self, s):
+        state = self.generator.bit_generator.state
+        words = [*state["state"]["counter"], *state["state"]["key"], *state["buffer"]]
+        numbers = [state["buffer_pos"], state["has_uint32"], state["uinteger"]]
+        saved = s("state", [int(x) for x in words + numbers])
+        if s.loading:
+            self.generator.bit_generator.state = _checked(self.name, saved)
+
+
+def _checked(name, numbers):
+    """Return a Philox state from 13 numbers of a file, each within its range.
+
+    NumPy's setter trusts its input: a position out of range reads foreign memory.
+    """
+    limits = [_WORD] * 10 + [4, 1, (1 << 32) - 1]
+    if not (
+        isinstance(numbers, list)
+        and len(numbers) == len(limits)
+        and all(type(x) is int for x in numbers)
+        and all(0 <= x <= limit for x, limit in zip(numbers, limits, strict=True))
+    ):
+        raise SnapshotError(
+            f"the state of random stream {name!r} is damaged: expected 13 numbers "
+            f"within their ranges, found {str(numbers)[:200]}"
+        )
+    words = np.array(numbers[:10], dtype=np.uint64)
+    return {
+        "bit_generator": "Philox",
+        "state": {"counter": words[:4], "key": words[4:6]},
+        "buffer": words[6:10],
+        "buffer_pos": numbers[10],
+        "has_uint32": numbers[11],
+        "uinteger": numbers[12],
+    }
+
+
+_seed = 0
+_streams: dict[str, Stream] = {}
+
+
+def seed(number):
+    """Start all streams anew from ``number``, an integer from 0 to 2**96 - 1."""
+    global _seed
+    number = operator.index(number)
+    if not 0 <= number < 1 << 96:
+        raise ValueError(f"seed {number} is out of range: use 0 to 2**96 - 1")
+    _seed = number
+    for name in list(_streams):
+        _streams[name].generator = Stream(name, number).generator
+
+
+def get_seed():
+    """Return the seed in force."""
+    return _seed
+
+
+def stream(name):
+    """Return the stream called ``name``, made at the first call."""
+    if name not in _streams:
+        _streams[name] = Stream(name, _seed)
+    return _streams[name]
+
+
+def serialize(s):
+    """Save or load the seed and the position of every stream."""
+    global _seed
+    names = s("names", sorted(_streams))
+    number = int(s("seed", str(_seed)))
+    if s.loading:
+        _seed = number
+        for name in set(_streams) - set(names):
+            _streams[name].generator = Stream(name, number).generator
+    for name in names:
+        stream(name).serialize(s[name])
