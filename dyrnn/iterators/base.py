@@ -1,0 +1,72 @@
+"""What all iterators share: the protocol, and the checks of their arguments.
+
+The trainer reads ``epoch``, ``is_new_epoch``, ``epoch_detail`` (a float: epochs and
+their fraction) and ``previous_epoch_detail`` (its value before the newest batch). They
+always describe the batches handed out, never those read ahead.
+"""
+
+import operator
+
+from dyrnn.errors import SnapshotError
+
+
+class Iterator:
+    """Base class of iterators; a subclass defines ``__next__`` and ``serialize``.
+
+    Attributes
+    ----------
+    batch_size : int
+    epoch : int
+        Completed passes over the data.
+    is_new_epoch : bool
+        Whether the newest batch completed a pass.
+    """
+
+    batch_size: int
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise NotImplementedError(f"{type(self).__name__} must define __next__")
+
+    def next(self):
+        """Return the next batch; raise ``StopIteration`` after the last one."""
+        return self.__next__()
+
+    @property
+    def previous_epoch_detail(self):
+        """``epoch_detail`` before the newest batch; None before the first one."""
+        before = self._previous_epoch_detail
+        return None if before < 0 else before
+
+    def finalize(self):
+        """Give back threads and processes; the iterator can go on afterwards."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.finalize()
+
+    def _must_match(self, s, key, value):
+        """Save ``value``; when loading, refuse another one."""
+        saved = s(key, value)
+        if saved != value:
+            raise SnapshotError(
+                f"{type(self).__name__}: the snapshot was made with {key} {saved}, "
+                f"this iterator has {value}. Resume with the same data and batch size."
+            )
+
+
+def positive_integer(name, value):
+    """Return ``value`` as an int; an error names the argument."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {number}")
+    return number

@@ -1,0 +1,233 @@
+"""Mini-batches of examples, in order or shuffled, one after the other.
+
+A place in the stream of batches is a small immutable ``_Place``; ``_advance`` makes the
+next one together with the indices of its batch. So an iterator that reads ahead keeps
+the places of the batches it holds, and its public attributes and snapshots stay with
+the batch that was handed out last.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dyrnn import random
+from dyrnn.errors import SnapshotError
+from dyrnn.iterators.base import Iterator, positive_integer
+
+
+class ShuffleOrderSampler:
+    """Draw a new random order for each epoch.
+
+    Parameters
+    ----------
+    stream : str
+        Name of the stream of :mod:`dyrnn.random` to draw from.
+    """
+
+    def __init__(self, stream="shuffle"):
+        self.stream = stream
+
+    def __call__(self, order, position):
+        return random.stream(self.stream).generator.permutation(len(order))
+
+
+class _Place(NamedTuple):
+    """Where the stream of batches stands, after a batch."""
+
+    position: int
+    epoch: int
+    is_new_epoch: bool
+    previous_epoch_detail: float
+    order: np.ndarray | None
+
+
+class SerialIterator(Iterator):
+    """Mini-batches as lists of examples, read when they are asked for.
+
+    With ``repeat`` a batch at the end of an epoch is filled up from the next one, so
+    all batches have the same size; without, the last one may be shorter.
+
+    Parameters
+    ----------
+    dataset : sequence
+    batch_size : int, from 1 to the number of examples
+    repeat : bool
+        Whether to go on forever. If not, ``StopIteration`` ends the first epoch.
+    shuffle : bool, optional
+        Whether each epoch has a new random order. True by default, unless
+        ``order_sampler`` is given, which takes its place.
+    order_sampler : callable, optional
+        ``order_sampler(order, position)`` returns the indices of the next epoch, an
+        array of always the same size; ``order`` is the present one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the batch size is no integer or out of its range, or if ``dataset`` is empty
+        although ``repeat`` is set.
+    """
+
+    _fills_up = True  # batches go on over the end of an epoch
+
+    def __init__(
+        self, dataset, batch_size, repeat=True, shuffle=None, order_sampler=None
+    ):
+        if order_sampler is not None and shuffle is not None:
+            raise ValueError(
+                "give shuffle or order_sampler, not both: an order_sampler decides "
+                "alone whether examples are shuffled"
+            )
+        if order_sampler is None and shuffle in (None, True):
+            order_sampler = ShuffleOrderSampler()
+        self.dataset = dataset
+        self.batch_size = positive_integer("batch_size", batch_size)
+        self.repeat = repeat
+        self.order_sampler = order_sampler
+        self._drawn: list[np.ndarray] = []  # orders to use before drawing new ones
+        self._place = self._start()
+        if self._size == 0 and repeat:
+            raise ValueError("the dataset is empty: there is nothing to repeat")
+        if 0 < self._size < self.batch_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} is larger than the dataset of "
+                f"{self._size} examples. Use a batch_size up to {self._size}."
+            )
+
+    def _start(self):
+        order = None
+        if self.order_sampler is not None:
+            order = np.arange(len(self.dataset))
+            order = np.asarray(self.order_sampler(order, 0))
+        self._size = len(self.dataset) if order is None else len(order)
+        return _Place(0, 0, False, -1.0, order)
+
+    def _next_order(self, order):
+        """Return the order of the next epoch: one drawn before, or a new one."""
+        if order is None:
+            return None
+        if self._drawn:
+            return self._drawn.pop(0)
+        new = np.asarray(self.order_sampler(order, self._size))
+        if len(new) != self._size:
+            raise ValueError(
+                f"order_sampler returned {len(new)} indices after {self._size}: the "
+                "order must keep its size"
+            )
+        return new
+
+    def _advance(self, place):
+        """Return the indices of the batch after ``place``, and the place after it."""
+        position, epoch, order = place.position, place.epoch, place.order
+        if not self.repeat and (epoch > 0 or self._size == 0):
+            raise StopIteration
+        before = self._detail(place)
+        stop = position + self.batch_size
+        indices = _part(order, position, min(stop, self._size))
+        is_new_epoch = stop >= self._size
+        if is_new_epoch:
+            epoch += 1
+            stop = stop - self._size if self._fills_up and self.repeat else 0
+            if self.repeat:
+                order = self._next_order(order)
+            if stop:
+                indices = np.concatenate((indices, _part(order, 0, stop)))
+        return indices, _Place(stop, epoch, is_new_epoch, before, order)
+
+    def __next__(self):
+        indices, place = self._advance(self._place)
+        batch = [self.dataset[i] for i in indices.tolist()]
+        self._place = place
+        return batch
+
+    def _detail(self, place):
+        return place.epoch + place.position / max(self._size, 1)
+
+    @property
+    def epoch(self):
+        """Completed passes over the data."""
+        return self._place.epoch
+
+    @property
+    def is_new_epoch(self):
+        """Whether the newest batch completed a pass."""
+        return self._place.is_new_epoch
+
+    @property
+    def current_position(self):
+        """Number of examples of the present epoch handed out."""
+        return self._place.position
+
+    @property
+    def order(self):
+        """Order of the present epoch, or None if that of the dataset."""
+        return self._place.order
+
+    @property
+    def epoch_detail(self):
+        """Epochs handed out, with their fraction."""
+        return self._detail(self._place)
+
+    @property
+    def _previous_epoch_detail(self):
+        return self._place.previous_epoch_detail
+
+    def reset(self):
+        """Start again at the first batch, in a new order if shuffled."""
+        self._drawn = []
+        self._place = self._start()
+
+    def _drawn_ahead(self):
+        """Return the orders of later epochs that were drawn before they were needed."""
+        return list(self._drawn)
+
+    def serialize(self, s):
+        """Save or load the position, the epoch and the order.
+
+        Raises
+        ------
+        SnapshotError
+            If the saved values do not belong to this dataset and batch size.
+        """
+        place = self._place
+        self._must_match(s, "size", self._size)
+        self._must_match(s, "batch_size", self.batch_size)
+        self._must_match(s, "shuffled", place.order is not None)
+        ahead = np.array(self._drawn_ahead(), dtype=np.int64).reshape(-1, self._size)
+        position = s("position", place.position)
+        epoch = s("epoch", place.epoch)
+        is_new_epoch = s("is_new_epoch", place.is_new_epoch)
+        before = s("previous_epoch_detail", float(place.previous_epoch_detail))
+        if place.order is None:
+            order, ahead = None, []
+        else:
+            order = s("order", None if s.loading else np.asarray(place.order, np.int64))
+            ahead = s("orders_ahead", None if s.loading else ahead)
+        if s.loading:
+            self._check(position, epoch, order, ahead)
+            self._drawn = [np.array(row) for row in ahead]
+            self._place = _Place(position, epoch, is_new_epoch, before, order)
+
+    def _check(self, position, epoch, order, ahead):
+        orders = [] if order is None else [order, *ahead]
+        if not (
+            0 <= position < max(self._size, 1)
+            and epoch >= 0
+            and all(_is_order(x, self._size, len(self.dataset)) for x in orders)
+        ):
+            raise SnapshotError(
+                f"{type(self).__name__}: the snapshot's position {position}, epoch "
+                f"{epoch} or order do not belong to a dataset of {len(self.dataset)} "
+                "examples"
+            )
+
+
+def _part(order, start, stop):
+    return np.arange(start, stop) if order is None else order[start:stop]
+
+
+def _is_order(order, size, limit):
+    return (
+        order.shape == (size,)
+        and order.dtype.kind in "iu"
+        and (size == 0 or (order.min() >= 0 and order.max() < limit))
+    )
