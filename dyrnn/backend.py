@@ -1,8 +1,8 @@
 """NumPy or CuPy: which module an array belongs to, devices, and copies between them.
 
-With ``kernels/cuda.py`` this is the only file that imports CuPy. Everything above works
-from ``xp``, the array module, which :func:`get_array_module` finds from the *type* of an
-array (NumPy arrays have a ``device`` attribute, too, so that one tells nothing).
+With ``kernels/cuda.py`` this is the only file that imports CuPy. Everything above
+works from ``xp``, the array module, which :func:`get_array_module` finds from the
+*type* of an array (NumPy arrays have a ``device`` attribute, too, which tells nothing).
 """
 
 import re
@@ -34,6 +34,9 @@ class Device:
 
     def __hash__(self):
         return hash(self.name)
+
+    def __reduce__(self):
+        return get_device, (self.name,)
 
     def __repr__(self):
         return f"<Device {self.name}>"
@@ -73,7 +76,7 @@ class GpuDevice(Device):
 
 CPU = Device()
 
-# Array type -> (its module, function that copies such an array to NumPy, device of one).
+# Array type -> (its module, function that copies one to NumPy, its device).
 _modules: dict[type, tuple[Any, Any, Any]] = {
     np.ndarray: (np, lambda array: array, lambda array: CPU),
 }

@@ -1,8 +1,8 @@
 """Scoped settings: few flags, each with a default and a reason.
 
-Read a flag as ``config.train``; change it for a block with :func:`using_config`. A change
-holds for the current thread only and is undone however the block ends. Environment
-variables are read here and nowhere else.
+Read a flag as ``config.train``; change it for a block with :func:`using_config`. A
+change holds for the current thread only and is undone however the block ends.
+Environment variables are read here and nowhere else.
 """
 
 import os
@@ -19,7 +19,7 @@ class Configuration(threading.local):
     train = True
     # Whether operations are recorded for backpropagation.
     enable_backprop = True
-    # Slow checks: remembers where each node was made, looks for NaN, guards saved arrays.
+    # Slow checks: where each node was made, NaN, saved arrays changed in place.
     debug = os.environ.get("DYRNN_DEBUG", "0") not in ("", "0")
     # Type of new parameters.
     dtype = np.dtype(np.float32)

@@ -11,20 +11,17 @@ One rule serves three worlds: ``backward(xp, gy)`` runs on NumPy arrays, on CuPy
 and, for a gradient of a gradient, on variables with ``xp = dyrnn.functions``.
 """
 
-import copy
-import heapq
 import itertools
-import traceback
 
 import numpy as np
 
-from dyrnn import backend
+from dyrnn import backend, hooks
+from dyrnn.backprop import backprop
 from dyrnn.config import config
-from dyrnn.errors import NonFiniteError, ShapeError
-from dyrnn.gradients import Sum, densify
+from dyrnn.errors import ShapeError
+from dyrnn.gradients import Sum
 
 _numbers = itertools.count(1)
-_hooks: list = []
 _functions = None  # dyrnn.functions, a floor above, introduces itself
 
 
@@ -148,21 +145,10 @@ class Variable:
     def __dlpack_device__(self):
         return self.array.__dlpack_device__()
 
-    def __deepcopy__(self, memo):
-        return self._rebuild(copy.deepcopy(self.array, memo))
-
-    def __reduce_ex__(self, protocol):
+    def __reduce__(self):
         grad = None if self.node is not None else self.grad
-        return _unpickle, (
-            type(self),
-            backend.to_cpu(self.array),
-            self.name,
-            self.requires_grad,
-            grad,
-        )
-
-    def _rebuild(self, array):
-        return _unpickle(type(self), array, self.name, self.requires_grad, self.grad)
+        values = (type(self), self.array, self.name, self.requires_grad, grad)
+        return rebuild, values
 
     # Gradients
 
@@ -254,7 +240,9 @@ class Variable:
                 self.grad = self.xp.ones_like(self.array)
             return
         seed = self.grad if self.grad is not None else self.xp.ones_like(self.array)
-        for leaf, total in backprop([(self, seed)], retain_grad=retain_grad).items():
+        for leaf, total in backprop(
+            [(_edge(self), seed)], retain_grad=retain_grad
+        ).items():
             if leaf._gradient is None:
                 leaf._gradient = total
             else:
@@ -275,11 +263,7 @@ class Variable:
             node = stack.pop()
             if node.is_cut:
                 continue
-            stack += [
-                source
-                for source in (edge[0] for edge in node.edges if edge is not None)
-                if isinstance(source, FunctionNode)
-            ]
+            stack += [e[0] for e in node.edges if e is not None and e[1] is not None]
             node.cut()
 
     # Operators: the functions are one floor up
@@ -366,7 +350,8 @@ class Variable:
         return _functions.min(self, axis=axis, keepdims=keepdims)
 
 
-def _unpickle(cls, array, name, requires_grad, grad):
+def rebuild(cls, array, name, requires_grad, grad):
+    """Make a leaf variable again from what pickle or deepcopy kept of it."""
     variable = cls.__new__(cls)
     Variable.__init__(variable, array, name, requires_grad)
     if grad is not None:
@@ -409,7 +394,6 @@ class FunctionNode:
     is_cut = False
     n_outputs = 1
     number = 0
-    trace = ""
     _roles: tuple = ()
     _gradients: dict | None = None
 
@@ -448,7 +432,7 @@ class FunctionNode:
                 node = x.node
                 if node is None:
                     if x._requires_grad:
-                        edge = (x, 0)
+                        edge = (x, None)
                 elif not node.is_cut:
                     edge = (node, x.index)
                 is_wanted = is_wanted or edge is not None
@@ -463,11 +447,10 @@ class FunctionNode:
         is_recorded = is_wanted and config.enable_backprop
         if is_recorded:
             self.edges = tuple(edges)
-        for hook in _hooks:
+        watchers = hooks.watching()
+        for hook in watchers:
             hook.forward_before(self, arrays)
         outputs = self.forward(xp, *arrays)
-        for hook in _hooks:
-            hook.forward_after(self, arrays)
         is_tuple = type(outputs) is tuple
         if is_tuple:
             self.n_outputs = len(outputs)
@@ -475,8 +458,8 @@ class FunctionNode:
             outputs = (outputs,)
         if xp is np:
             outputs = tuple([np.asarray(y) for y in outputs])
-        if config.debug:
-            self._watch(outputs)
+        for hook in watchers:
+            hook.forward_after(self, arrays, outputs)
         if is_recorded:
             self.number = next(_numbers)
             if self.saved:
@@ -563,33 +546,6 @@ class FunctionNode:
             return _revive(array, *self.edges[index])
         return array if kind == "number" else Variable(array, requires_grad=False)
 
-    def _watch(self, outputs):
-        frames = traceback.extract_stack(limit=12)
-        users = [f for f in frames if "dyrnn" not in f.filename.replace("\\", "/")]
-        frame = (users or frames)[-1]
-        self.trace = f"{frame.filename}:{frame.lineno}"
-        for y in outputs:
-            if y.dtype.kind == "f" and not bool((y == y).all()):
-                raise NonFiniteError(
-                    f"{type(self).__name__}, called at {self.trace}, computed NaN"
-                )
-        self._digests = [_digest(a) for a in self.saved]
-
-    def check_saved(self):
-        """Raise if an array kept for ``backward`` was changed since (debug mode)."""
-        digests = self.__dict__.get("_digests")
-        if digests is not None and digests != [_digest(a) for a in self.saved]:
-            raise RuntimeError(
-                f"an array that {type(self).__name__}, called at {self.trace}, keeps "
-                "for its gradient was changed in place afterwards; work on a copy"
-            )
-
-
-def _digest(array):
-    if not backend.is_array(array):
-        return array
-    return hash(np.ascontiguousarray(backend.to_cpu(array)).tobytes())
-
 
 def _distinct(inputs, arrays):
     """Give different variables that share one array different array objects."""
@@ -616,275 +572,17 @@ def _role(array, inputs, outputs):
 
 def _revive(array, source, index):
     """Return the variable that an edge of the graph leads to."""
-    if isinstance(source, Variable):
+    if index is None:
         return source
     variable = Variable(array)
     variable.node, variable.index = source, index
     return variable
 
 
-class Parameter(Variable):
-    """A leaf variable that an optimizer changes.
-
-    Parameters
-    ----------
-    initializer : initializer, number, array or None
-        Called as ``initializer(array)`` to fill a new array, or a constant, or the
-        values themselves. None fills with NaN, which shows if it is used.
-    shape : tuple of int, optional
-        Without a shape (and without an array) the parameter waits for
-        :meth:`initialize`.
-    """
-
-    __slots__ = ("_target", "initializer")
-
-    def __init__(self, initializer=None, shape=None, name=None):
-        self.initializer = initializer
-        self._target = backend.CPU
-        if isinstance(shape, (int, np.integer)):
-            shape = (int(shape),)
-        array = initializer if backend.is_array(initializer) and shape is None else None
-        super().__init__(array, name)
-        if array is None and shape is not None:
-            self.initialize(shape)
-
-    @property
-    def is_initialized(self):
-        """Whether the parameter has values yet."""
-        return self.array is not None
-
-    def initialize(self, shape):
-        """Make the array of ``shape`` and fill it."""
-        initializer = self.initializer
-        dtype = getattr(initializer, "dtype", None) or config.dtype
-        array = np.empty(shape, dtype=dtype)
-        if callable(initializer):
-            initializer(array)
-        elif initializer is None:
-            array.fill(np.nan)
-        else:
-            array[...] = backend.to_cpu(initializer)
-        self.array = self._target.send(array)
-
-    def to_device(self, device):
-        """Move the values and the gradient to a device."""
-        self._target = backend.get_device(device)
-        if self.array is not None:
-            grad = self.grad
-            self.array = self._target.send(self.array)
-            self.grad = None if grad is None else self._target.send(grad)
-
-    @property
-    def shape(self):
-        self._check()
-        return self.array.shape
-
-    @property
-    def dtype(self):
-        self._check()
-        return self.array.dtype
-
-    @property
-    def size(self):
-        self._check()
-        return self.array.size
-
-    def _check(self):
-        if self.array is None:
-            raise RuntimeError(
-                f"parameter {self.name or ''} has no values yet: its size is found at "
-                "the first call of its link. Call the model once, or give in_size."
-            )
-
-    def __reduce_ex__(self, protocol):
-        return _unpickle_parameter, (
-            type(self),
-            backend.to_cpu(self.array),
-            self.name,
-            self._requires_grad,
-            backend.to_cpu(self.grad),
-            None if self.array is not None else self.initializer,
-        )
-
-    def _rebuild(self, array):
-        clone = _unpickle_parameter(
-            type(self), array, self.name, self._requires_grad, None, self.initializer
-        )
-        clone._target = self._target
-        if self.grad is not None:
-            clone.grad = self.grad.copy()
-        return clone
-
-
-def _unpickle_parameter(cls, array, name, requires_grad, grad, initializer):
-    parameter = _unpickle(cls, array, name, requires_grad, grad)
-    parameter.initializer = initializer
-    parameter._target = backend.CPU if array is None else backend.device_of(array)
-    return parameter
-
-
-def _consumers(roots):
-    """Count, for each node behind the roots, how many nodes' gradients it waits for."""
-    counts = dict.fromkeys(roots, 0)
-    stack = list(counts)
-    while stack:
-        for edge in stack.pop().edges:
-            if edge is not None and isinstance(edge[0], FunctionNode):
-                source = edge[0]
-                if source in counts:
-                    counts[source] += 1
-                else:
-                    counts[source] = 1
-                    stack.append(source)
-    return counts
-
-
-def _leading_to(nodes, targets):
-    """Return the nodes through which a gradient reaches one of the targets."""
-    useful = set()
-    for node in sorted(nodes, key=lambda node: node.number):
-        for edge in node.edges:
-            if edge is not None and (edge in targets or edge[0] in useful):
-                useful.add(node)
-                break
-    return useful
-
-
-def backprop(seeds, targets=None, retain_grad=False, create_graph=False):
-    """Run the graph backwards.
-
-    A node runs when the gradients of all its outputs are complete, the latest made
-    first. Nodes that belong to a group (the linear layers of one weight) wait until
-    nothing else can run and then run together: one matrix product for all time steps.
-
-    Parameters
-    ----------
-    seeds : list of (Variable, gradient)
-        Where to start.
-    targets : set of edges (node or leaf, index), optional
-        What gradients are wanted; all leaves without it.
-    retain_grad : bool
-        Keep the gradients of intermediate variables in their nodes.
-    create_graph : bool
-        Compute on variables, so that the result can be differentiated again.
-
-    Returns
-    -------
-    dict
-        A ``gradients.Sum`` for each leaf, or for each target if there are targets.
-    """
-    gradients: dict = {}
-    found: dict = {}
-    for variable, gy in seeds:
-        _contribute(gradients, found, _edge(variable), gy, targets)
-    counts = _consumers(
-        [v.node for v, _ in seeds if v.node is not None and not v.node.is_cut]
-    )
-    useful = None if targets is None else _leading_to(counts, targets)
-    ready = [(-node.number, node) for node, count in counts.items() if count == 0]
-    heapq.heapify(ready)
-    waiting: dict = {}
-    while ready or waiting:
-        if ready:
-            node = heapq.heappop(ready)[1]
-            key = None if create_graph else node.group()
-            if key is not None:
-                waiting.setdefault(key, []).append(node)
-                continue
-            nodes = [node]
-        else:
-            nodes = waiting.pop(_most_urgent(waiting))
-        taken = [gradients.pop(node, None) or {} for node in nodes]
-        if retain_grad:
-            for node, totals in zip(nodes, taken, strict=True):
-                for index, total in totals.items():
-                    node.retain(index, total)
-        runs = [
-            (node, totals)
-            for node, totals in zip(nodes, taken, strict=True)
-            if totals and (useful is None or node in useful)
-        ]
-        if runs:
-            for node, gxs in _run(runs, create_graph):
-                for edge, gx in zip(node.edges, gxs, strict=True):
-                    if edge is not None and gx is not None:
-                        _contribute(gradients, found, edge, gx, targets)
-        for node in nodes:
-            for edge in node.edges:
-                if edge is not None and isinstance(edge[0], FunctionNode):
-                    counts[edge[0]] -= 1
-                    if counts[edge[0]] == 0:
-                        heapq.heappush(ready, (-edge[0].number, edge[0]))
-    return found
-
-
 def _edge(variable):
-    return (variable, 0) if variable.node is None else (variable.node, variable.index)
-
-
-def _contribute(gradients, found, edge, gx, targets):
-    source, index = edge
-    if isinstance(source, FunctionNode):
-        totals = gradients.setdefault(source, {})
-        if index in totals:
-            totals[index].add(gx)
-        else:
-            totals[index] = Sum(gx)
-        if targets is not None and edge in targets:
-            found[edge] = totals[index]
-    elif targets is None or edge in targets:
-        key = source if targets is None else edge
-        if key in found:
-            found[key].add(gx)
-        else:
-            found[key] = Sum(gx)
-
-
-def _most_urgent(waiting):
-    """Choose the group to run: the one whose first-made node was made last.
-
-    Within a recurrence the groups of later layers are complete before those of earlier
-    ones can start.
-    """
-    return max(waiting, key=lambda key: min(node.number for node in waiting[key]))
-
-
-def _run(runs, create_graph):
-    """Run ``backward`` of the nodes; yield each with the gradients of its inputs."""
-    first, _ = runs[0]
-    gys = []
-    for node, totals in runs:
-        gy = [
-            totals[i].borrowed() if i in totals else None for i in range(node.n_outputs)
-        ]
-        if not first.takes_deferred:
-            gy = [densify(g) for g in gy]
-        gys.append(gy)
-    if config.debug:
-        for node, _ in runs:
-            node.check_saved()
-    for hook in _hooks:
-        for node, _ in runs:
-            hook.backward_before(node)
-    if create_graph:
-        results = [first.differentiable_backward(gys[0])]
-    else:
-        xp = backend.get_array_module(*[a for g in gys for a in g if a is not None])
-        if len(runs) == 1:
-            results = [first.backward(xp, *gys[0])]
-        else:
-            results = first.backward_group(xp, [node for node, _ in runs], gys)
-    for hook in _hooks:
-        for node, _ in runs:
-            hook.backward_after(node)
-    for (node, _), result in zip(runs, results, strict=True):
-        gxs = result if isinstance(result, (tuple, list)) else (result,)
-        if len(gxs) != len(node.edges):
-            raise RuntimeError(
-                f"{type(node).__name__}.backward returned {len(gxs)} gradients for "
-                f"{len(node.edges)} inputs"
-            )
-        yield node, gxs
+    return (
+        (variable, None) if variable.node is None else (variable.node, variable.index)
+    )
 
 
 def grad(outputs, inputs, grad_outputs=None, create_graph=False):
@@ -921,39 +619,15 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False):
             gy = as_variable(gy)
         elif isinstance(gy, Variable):
             gy = gy.array
-        seeds.append((y, gy))
+        seeds.append((_edge(y), gy))
     edges = [_edge(x) for x in inputs]
     found = backprop(seeds, targets=set(edges), create_graph=create_graph)
     results = []
     for edge in edges:
         total = found.get(edge)
-        value = (
-            None
-            if total is None
-            else (total.borrowed() if create_graph else total.dense())
-        )
-        results.append(value if value is None else as_variable(value))
+        if total is None:
+            results.append(None)
+        else:
+            value = total.borrowed() if create_graph else total.dense()
+            results.append(as_variable(value))
     return results
-
-
-class FunctionHook:
-    """Watch operations run, inside a ``with`` block; override what you need."""
-
-    def __enter__(self):
-        _hooks.append(self)
-        return self
-
-    def __exit__(self, *exception):
-        _hooks.remove(self)
-
-    def forward_before(self, node, arrays):
-        """Called before ``node.forward(arrays)``."""
-
-    def forward_after(self, node, arrays):
-        """Called after it."""
-
-    def backward_before(self, node):
-        """Called before ``node.backward``."""
-
-    def backward_after(self, node):
-        """Called after it."""

@@ -1,0 +1,82 @@
+"""Watching operations run: user hooks, and the checks of debug mode as one of them."""
+
+import traceback
+
+import numpy as np
+
+from dyrnn import backend
+from dyrnn.config import config
+from dyrnn.errors import NonFiniteError
+
+active: list = []
+
+
+class FunctionHook:
+    """Watch operations run, inside a ``with`` block; override what you need."""
+
+    def __enter__(self):
+        active.append(self)
+        return self
+
+    def __exit__(self, *exception):
+        active.remove(self)
+
+    def forward_before(self, node, arrays):
+        """Called before ``node.forward(arrays)``."""
+
+    def forward_after(self, node, arrays, outputs):
+        """Called after it, when ``node.saved`` is there."""
+
+    def backward_before(self, node):
+        """Called before ``node.backward``."""
+
+    def backward_after(self, node):
+        """Called after it."""
+
+
+class DebugHook(FunctionHook):
+    """Names the line that made a NaN, and finds saved arrays changed in place.
+
+    It is active while ``config.debug`` is set: for a whole program by the environment
+    variable DYRNN_DEBUG=1.
+    """
+
+    def forward_after(self, node, arrays, outputs):
+        node.trace = _user_line()
+        for y in outputs:
+            if y.dtype.kind == "f" and not bool((y == y).all()):
+                raise NonFiniteError(
+                    f"{type(node).__name__}, called at {node.trace}, computed NaN"
+                )
+        node.digests = [_digest(a) for a in node.saved]
+
+    def backward_before(self, node):
+        digests = getattr(node, "digests", None)
+        if digests is not None and digests != [_digest(a) for a in node.saved]:
+            raise RuntimeError(
+                f"an array that {type(node).__name__}, called at {node.trace}, keeps "
+                "for its gradient was changed in place afterwards; work on a copy"
+            )
+
+
+def _user_line():
+    """Return file:line of the innermost frame outside the library."""
+    package = __name__.partition(".")[0] + "."
+    for frame, line in traceback.walk_stack(None):
+        if not frame.f_globals.get("__name__", "").startswith(package):
+            return f"{frame.f_code.co_filename}:{line}"
+    return "an unknown line"
+
+
+def _digest(array):
+    if not backend.is_array(array):
+        return array
+    return hash(np.ascontiguousarray(backend.to_cpu(array)).tobytes())
+
+
+_debug = DebugHook()
+
+
+def watching():
+    """Return the hooks to call now."""
+    return [*active, _debug] if config.debug else active
