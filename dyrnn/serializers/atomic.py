@@ -1,0 +1,137 @@
+"""Writing a file so that a crash at any moment leaves the old one or the new one.
+
+The bytes go to a temporary name in the same directory, are synced to the disk, and only
+then get their final name; that change of name is synced, too, before the call returns.
+After an error the temporary is removed and nothing is tried again: after a failed
+``fsync`` the system may have dropped the data and still report success the second time.
+
+All calls go through the functions of ``os``, one by one, so that tests can record them,
+make each of them fail, and rebuild what a crash between two of them would leave.
+"""
+
+import errno
+import os
+import secrets
+import sys
+import time
+from contextlib import contextmanager, suppress
+
+_FLAGS = (
+    os.O_WRONLY
+    | os.O_CREAT
+    | os.O_EXCL
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_BUFFER = 1 << 20
+_REPLACE_ATTEMPTS = 10  # on Windows, 0.05 s apart: a virus scanner may hold the file
+
+
+class _Output:
+    """Collects small pieces and writes large ones at once; counts the position."""
+
+    def __init__(self, fd):
+        self._fd = fd
+        self._pieces = []
+        self._waiting = 0
+        self.position = 0
+
+    def write(self, data):
+        """Write a buffer of bytes."""
+        self.position += len(data)
+        if len(data) > _BUFFER:
+            self.flush()
+            self._write_all(data)
+            return
+        self._pieces.append(bytes(data))
+        self._waiting += len(data)
+        if self._waiting > _BUFFER:
+            self.flush()
+
+    def flush(self):
+        self._write_all(b"".join(self._pieces))
+        self._pieces, self._waiting = [], 0
+
+    def _write_all(self, data):
+        while len(data) > 0:
+            # A short write is no error; whatever stopped it makes the next one fail.
+            written = os.write(self._fd, data)
+            data = data[written:]
+
+
+def _sync(fd):
+    if sys.platform == "darwin":
+        # fsync only reaches the drive's cache there.
+        import fcntl
+
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(fd)
+
+
+def sync_directory(folder):
+    """Make the names in ``folder`` durable. Windows has no such call."""
+    if os.name == "nt":
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot sync directories
+            raise
+    finally:
+        os.close(fd)
+
+
+def _replace(temporary, path):
+    for attempt in range(_REPLACE_ATTEMPTS):
+        try:
+            os.replace(temporary, path)
+        except PermissionError:
+            if os.name != "nt" or attempt == _REPLACE_ATTEMPTS - 1:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+@contextmanager
+def atomic_output(path, check=None):
+    """Context: an object with ``write(data)`` and ``position``; then the file is there.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Final name. A file that has it already is replaced, never written to.
+    check : callable, optional
+        Called with the temporary name once the data is on the disk and before it gets
+        its final name; an exception keeps it from getting there.
+
+    Raises
+    ------
+    OSError
+        If any step fails. The file called ``path`` is then as it was, unless only the
+        last step failed, the sync of the directory: then it is the new one, but a crash
+        of the machine may bring back the old one.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    temporary = os.path.join(
+        folder, f".{name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
+    )
+    fd = os.open(temporary, _FLAGS, 0o666)
+    try:
+        try:
+            output = _Output(fd)
+            yield output
+            output.flush()
+            _sync(fd)
+        finally:
+            os.close(fd)
+        if check is not None:
+            check(temporary)
+        _replace(temporary, os.path.join(folder, name))
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_directory(folder)

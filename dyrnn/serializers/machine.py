@@ -1,0 +1,68 @@
+"""What wrote a file: versions, processor, and threads.
+
+Bit-exact repetition holds for one machine, one NumPy build and one number of threads
+(OpenBLAS adds in another order with two threads than with one), so a snapshot says
+which ones made it. It names no host, user or time: equal contents give equal bytes.
+"""
+
+import ctypes
+import os
+import platform
+import sys
+from functools import lru_cache
+
+import numpy as np
+
+from dyrnn import __version__
+
+_THREAD_COUNTERS = [  # of the BLAS libraries that NumPy is built with
+    "scipy_openblas_get_num_threads64_",
+    "scipy_openblas_get_num_threads",
+    "openblas_get_num_threads64_",
+    "openblas_get_num_threads",
+    "MKL_Get_Max_Threads",
+]
+
+
+def blas_threads():
+    """Return the number of threads of NumPy's BLAS, or None if it does not say."""
+    try:
+        from numpy._core import _multiarray_umath
+
+        library = ctypes.CDLL(_multiarray_umath.__file__)
+    except (ImportError, OSError):
+        return None
+    for name in _THREAD_COUNTERS:
+        counter = getattr(library, name, None)
+        if counter is not None:
+            counter.restype, counter.argtypes = ctypes.c_int, []
+            return counter()
+    return None
+
+
+@lru_cache(maxsize=1)
+def _processor():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def environment():
+    """Return the versions, processor and threads in use, as a dictionary of strings."""
+    blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
+    return {
+        "dyrnn": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "blas": f"{blas.get('name', '?')} {blas.get('version', '?')}",
+        "blas_threads": blas_threads(),
+        "platform": sys.platform,
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+    }

@@ -1,0 +1,108 @@
+"""Whole objects to npz files and back."""
+
+from dyrnn.errors import SnapshotError
+from dyrnn.serializers.machine import environment
+from dyrnn.serializers.protocol import Keeper, Loader, Restorer, capture
+from dyrnn.serializers.reader import SnapshotReader
+from dyrnn.serializers.writer import write_snapshot
+
+
+def save_npz(path, obj, metadata=None, verify=False):
+    """Save the state of ``obj``: atomically, durably, and the same bytes each time.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; one that exists is replaced as a whole.
+    obj : object
+        With a method ``serialize(s)``: a link, an optimizer, a trainer.
+    metadata : dict, optional
+        Kept in the file's manifest, for :func:`read_manifest`: numbers, strings, None,
+        lists and dictionaries, such as a vocabulary or the settings of a run.
+    verify : bool
+        Read the data back and check it before the file gets its name.
+
+    Raises
+    ------
+    OSError
+        If writing fails. A file called ``path`` is then as it was before.
+    """
+    write_snapshot(path, capture(obj), metadata, environment(), verify)
+
+
+def load_npz(path, obj, path_in_file="", strict=True, ignore_names=None):
+    """Load the state of ``obj``, all of it or nothing.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file of :func:`save_npz`, or a plain npz file of another program.
+    obj : object
+        With a method ``serialize(s)``. After an error it has the state it had before.
+    path_in_file : str
+        Where the object is in the file: ``"updater/model:main"`` loads a model alone
+        from the snapshot of a trainer.
+    strict : bool
+        Whether keys may be missing neither in the file nor in the object.
+    ignore_names : str, callable, or list of these, optional
+        Keys of the file, or tests for keys, that are not loaded.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or it may not be opened.
+    SnapshotError
+        If the file is damaged, or does not fit to ``obj``: all keys that are missing,
+        left over, or of another shape or dtype are named.
+    """
+    keeper = Keeper()
+    obj.serialize(keeper)
+    with SnapshotReader(path) as reader:
+        loader = Loader(reader, path_in_file, _ignore_test(ignore_names))
+        try:
+            _load(obj, loader, reader, strict)
+        except BaseException:
+            loader.undo()
+            obj.serialize(Restorer(keeper.kept))
+            raise
+
+
+def _load(obj, loader, reader, strict):
+    try:
+        obj.serialize(loader)
+    except SnapshotError:
+        raise
+    except Exception as error:
+        loader.finish(strict)  # what was missing is likely to be the reason
+        raise SnapshotError(
+            f"{reader.path}: {type(obj).__name__}.serialize failed on what the file "
+            f"holds: {type(error).__name__}: {error}"
+        ) from error
+    loader.finish(strict)
+
+
+def _ignore_test(ignore_names):
+    if ignore_names is None:
+        return lambda key: False
+    if isinstance(ignore_names, str) or callable(ignore_names):
+        ignore_names = [ignore_names]
+    tests = [test for test in ignore_names if callable(test)]
+    names = {name for name in ignore_names if not callable(name)}
+    return lambda key: key in names or any(test(key) for test in tests)
+
+
+def read_manifest(path):
+    """Return the manifest of a snapshot without reading its arrays.
+
+    A dictionary: ``format``, ``version``, ``metadata``, ``environment``, ``values``,
+    and ``arrays`` with dtype, shape, size and SHA-256 of each.
+    """
+    with SnapshotReader(path, require_manifest=True) as reader:
+        return reader.manifest
+
+
+def verify_npz(path):
+    """Read the whole file and return its manifest, or raise :class:`SnapshotError`."""
+    with SnapshotReader(path, require_manifest=True) as reader:
+        reader.verify()
+        return reader.manifest

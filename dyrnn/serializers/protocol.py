@@ -1,0 +1,261 @@
+"""One method saves and loads: ``self.n = s("n", self.n)``, ``self.l.serialize(s["l"])``
+
+An object's ``serialize(self, s)`` names each piece of its state once. A :class:`Saver`
+keeps the value and returns it; a :class:`Loader` returns the value of the file in its
+place, or writes it into the array it was given. ``s.loading`` tells which is going on.
+Keys of nested objects form paths: ``predictor/l1/upward/W``.
+"""
+
+import numpy as np
+
+from dyrnn.backend import device_of, is_array, to_cpu
+from dyrnn.errors import SnapshotError
+from dyrnn.serializers import npy
+from dyrnn.serializers.manifest import NAME, decode_value, encode_value
+from dyrnn.serializers.reader import describe
+from dyrnn.serializers.writer import Contents
+from dyrnn.serializers.zip_layout import name_problem
+
+
+class Serializer:
+    """What ``serialize`` methods are given.
+
+    Attributes
+    ----------
+    loading : bool
+        Whether values come from a file, or go into one.
+    """
+
+    loading = False
+
+    def __getitem__(self, key):
+        """Return the serializer of a part; its keys start with ``key`` and a slash."""
+        raise NotImplementedError
+
+    def __call__(self, key, value):
+        """Save ``value`` and return it, or return what was saved instead of it.
+
+        Values are arrays of any backend, numbers, strings, None, and lists, tuples and
+        dictionaries of these. An array is loaded into ``value`` itself, which must
+        have the same dtype and shape; with None for the value, the stored array is
+        returned as a new one of NumPy.
+        """
+        raise NotImplementedError
+
+
+class Saver(Serializer):
+    """Collects the state of an object in memory.
+
+    Attributes
+    ----------
+    contents : Contents
+        What was saved: ``arrays`` and ``values``.
+
+    Parameters
+    ----------
+    copy : bool
+        Copy arrays of the CPU, so that later changes do not reach the contents.
+    """
+
+    def __init__(self, copy=False):
+        self.contents = Contents({}, {})
+        self._copy = copy
+        self._path = ""
+
+    def __getitem__(self, key):
+        child = Saver(self._copy)
+        child.contents = self.contents
+        child._path = f"{self._path}{key.strip('/')}/"
+        return child
+
+    def __call__(self, key, value):
+        path = self._path + key.strip("/")
+        problem = name_problem(path)
+        if problem or path == NAME:
+            raise ValueError(
+                f"cannot save under the key {path!r}: {problem or 'it is reserved'}"
+            )
+        if path in self.contents.arrays or path in self.contents.values:
+            raise ValueError(f"two values are saved under the key {path!r}")
+        if is_array(value):
+            self.contents.arrays[path] = self._array(path, value)
+        else:
+            try:
+                self.contents.values[path] = encode_value(value)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{path}: {error}") from None
+        return value
+
+    def _array(self, path, value):
+        array = npy.storable(to_cpu(value))
+        if array is None:
+            raise TypeError(
+                f"{path}: an array of dtype {value.dtype} cannot be saved: use "
+                "booleans, integers, or floats of 16, 32 or 64 bits"
+            )
+        return array.copy() if self._copy and np.shares_memory(array, value) else array
+
+
+def capture(obj, copy=False):
+    """Return the :class:`Contents` of ``obj``; with ``copy``, independent of it."""
+    saver = Saver(copy)
+    obj.serialize(saver)
+    return saver.contents
+
+
+class Loader(Serializer):
+    """Gives an object the state that a file holds.
+
+    What does not fit is noted, not raised, so that :meth:`finish` can name everything
+    at once; until then the object has its own value there. :meth:`undo` puts arrays
+    back that were written to. :func:`dyrnn.serializers.load_npz` does both.
+
+    Parameters
+    ----------
+    reader : SnapshotReader
+        The open file.
+    path : str
+        Load from here within the file.
+    ignore : callable
+        Whether to leave a key alone.
+    """
+
+    loading = True
+
+    def __init__(self, reader, path="", ignore=lambda key: False):
+        self._reader = reader
+        self._root = self._path = f"{path.strip('/')}/" if path.strip("/") else ""
+        self._ignore = ignore
+        self._used: set[str] = set()
+        self._missing: list[str] = []
+        self._mismatches: list[str] = []
+        self._overwritten: list[tuple] = []
+
+    def __getitem__(self, key):
+        child = Loader.__new__(Loader)
+        child.__dict__.update(self.__dict__)  # the lists are shared on purpose
+        child._path = f"{self._path}{key.strip('/')}/"
+        return child
+
+    def __call__(self, key, value):
+        path = self._path + key.strip("/")
+        if self._ignore(path):
+            return value
+        if path not in self._reader:
+            self._missing.append(path)
+            return value
+        self._used.add(path)
+        if path in self._reader.values:
+            return self._fitting(path, value, self._reader.values[path])
+        if is_array(value):
+            return self._fill(path, value)
+        stored = self._reader.read_array(path)
+        if value is None:
+            return stored
+        # Other programs store numbers as arrays without axes.
+        return self._fitting(path, value, stored if stored.ndim else stored.item())
+
+    def _fill(self, path, value):
+        expected = np.dtype(value.dtype), tuple(value.shape)
+        found = self._reader.kind(path)
+        if found != expected:
+            self._mismatch(path, describe(*found), describe(*expected))
+            return value
+        stored = self._reader.read_array(path, expected)
+        self._overwritten.append((value, np.array(to_cpu(value))))
+        value[...] = device_of(value).send(stored)
+        return value
+
+    def _fitting(self, path, value, stored):
+        if value is None or (stored is None and not is_array(value)):
+            return stored
+        if _kind(value) != _kind(stored):
+            self._mismatch(path, _kind(stored), _kind(value))
+            return value
+        return tuple(stored) if isinstance(value, tuple) else stored
+
+    def _mismatch(self, path, found, expected):
+        self._mismatches.append(f"{path}: the file has {found}, expected {expected}")
+
+    def finish(self, strict=True):
+        """Raise one error that names all that did not fit.
+
+        Without ``strict``, keys may be missing from the file, or from the object.
+        """
+        problems = []
+        if self._mismatches:
+            problems.append("; ".join(self._mismatches[:20]))
+        if strict and self._missing:
+            problems.append(f"not in the file: {_listed(self._missing)}")
+        extra = [
+            key
+            for key in self._reader
+            if key.startswith(self._root)
+            and key not in self._used
+            and not self._ignore(key)
+        ]
+        if strict and extra:
+            problems.append(f"only in the file: {_listed(extra)}")
+        if problems:
+            raise SnapshotError(f"{self._reader.path}: {'. '.join(problems)}")
+
+    def undo(self):
+        """Give arrays that were written to the contents they had."""
+        for target, original in reversed(self._overwritten):
+            target[...] = device_of(target).send(original)
+
+
+class Restorer(Serializer):
+    """Gives an object back what it had, from the :class:`Keeper` it was saved to."""
+
+    loading = True
+
+    def __init__(self, kept, path=""):
+        self._kept, self._path = kept, path
+
+    def __getitem__(self, key):
+        return Restorer(self._kept, f"{self._path}{key}/")
+
+    def __call__(self, key, value):
+        return self._kept.get(self._path + key, value)
+
+
+class Keeper(Serializer):
+    """Remembers the very values an object has, so that a failed load can be undone."""
+
+    def __init__(self, kept=None, path=""):
+        self.kept, self._path = {} if kept is None else kept, path
+
+    def __getitem__(self, key):
+        return Keeper(self.kept, f"{self._path}{key}/")
+
+    def __call__(self, key, value):
+        # Arrays are undone in place; lists may be changed in place, so keep a copy.
+        kept = value
+        if isinstance(value, list | dict):
+            kept = decode_value(encode_value(value))
+        self.kept[self._path + key] = kept
+        return value
+
+
+def _kind(value):
+    if is_array(value):
+        return describe(value.dtype, value.shape)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "a number"
+    for kind, name in (
+        (bool, "a boolean"),
+        (str, "a string"),
+        (list | tuple, "a list"),
+        (dict, "a dictionary"),
+    ):
+        if isinstance(value, kind):
+            return name
+    return str(value)
+
+
+def _listed(keys):
+    more = f" and {len(keys) - 20} more" if len(keys) > 20 else ""
+    return ", ".join(keys[:20]) + more

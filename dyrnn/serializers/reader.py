@@ -1,0 +1,249 @@
+"""Reading an npz file that may be damaged or made to do harm.
+
+Every byte is checked before it is used: the layout of the archive, the header of each
+array, its checksum in the archive and, in a snapshot, its SHA-256 in the manifest. No
+pickle is ever read. Memory is allocated for an array only after its shape was compared
+with the one expected, or with what a file of that size may reasonably unpack to, so
+opening and checking a file takes at most three times its size and 64 MiB.
+
+Files of other programs (``numpy.savez``, Chainer, compressed or not) have no manifest;
+they pass through the same checks less those of the manifest.
+"""
+
+import hashlib
+import os
+import stat
+import zlib
+
+import numpy as np
+
+from dyrnn.errors import SnapshotError
+from dyrnn.serializers import npy, zip_layout
+from dyrnn.serializers.manifest import NAME, decode_manifest
+from dyrnn.serializers.zip_layout import DEFLATED
+
+_PIECE = 1 << 16
+_HEADER = 1024  # bytes; longer ones are of no array that is read
+_UNPACKED_BASE = 24 << 20  # compressed arrays of unknown shape: this and the file size
+
+
+class SnapshotReader:
+    """An open npz file; a context manager.
+
+    Attributes
+    ----------
+    manifest : dict or None
+        The manifest of a snapshot, checked; None for a plain npz file.
+    values : dict
+        What the file holds besides arrays.
+    array_keys : list of str
+        Names of the arrays, in the order of the file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    require_manifest : bool
+        Refuse plain npz files.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or it may not be opened.
+    SnapshotError
+        If the file is not sound. Nothing else is raised because of its contents.
+    """
+
+    def __init__(self, path, require_manifest=False):
+        self.path = os.fspath(path)
+        flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        # O_NONBLOCK: opening a pipe would wait for somebody to write into it.
+        fd = os.open(self.path, flags | getattr(os, "O_NONBLOCK", 0))
+        try:
+            information = os.fstat(fd)
+            if not stat.S_ISREG(information.st_mode):
+                raise SnapshotError(f"{self.path}: not a regular file")
+            self._file = os.fdopen(fd, "rb", buffering=0)
+        except BaseException:
+            os.close(fd)
+            raise
+        try:
+            self._open(information.st_size, require_manifest)
+        except SnapshotError as error:
+            self.close()
+            raise type(error)(f"{self.path}: {error}") from error.__cause__
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, size, require_manifest):
+        self.size = size
+        self._unpacked = 0
+        members = zip_layout.decode_directory(self._read_bytes, size)
+        self._members = {member.name[:-4]: member for member in members}
+        self.array_keys = [key for key in self._members if key != NAME]
+        self.manifest, self.values = None, {}
+        if NAME in self._members:
+            self._open_manifest(members)
+        elif require_manifest:
+            raise SnapshotError("a plain npz file, not a snapshot: it has no manifest")
+
+    def _open_manifest(self, members):
+        if any(member.method == DEFLATED for member in members):
+            raise SnapshotError("members of a snapshot must not be compressed")
+        if members[-1].name != f"{NAME}.npy":
+            raise SnapshotError("the manifest is not the last member")
+        text = self._read_member(NAME, None)
+        if text.dtype != np.uint8 or text.ndim != 1:
+            raise SnapshotError("the manifest is not an array of bytes")
+        self.manifest = decode_manifest(text.tobytes(), self.size)
+        self.values = self.manifest["values"]
+        if set(self.manifest["arrays"]) != set(self.array_keys):
+            raise SnapshotError("the manifest and the archive list different arrays")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def close(self):
+        """Close the file."""
+        self._file.close()
+
+    def __contains__(self, key):
+        return key in self.values or (key in self._members and key != NAME)
+
+    def __iter__(self):
+        """Go through the names of all arrays and values."""
+        return iter([*self.array_keys, *self.values])
+
+    def read_array(self, key, expected=None):
+        """Return the array called ``key``, fully checked.
+
+        Parameters
+        ----------
+        key : str
+            One of :attr:`array_keys`.
+        expected : (dtype, shape), optional
+            Another dtype or shape is a :class:`SnapshotError`, before the data is read.
+        """
+        try:
+            return self._read_checked(key, expected)
+        except SnapshotError as error:
+            raise type(error)(f"{self.path}: {key}: {error}") from error.__cause__
+
+    def kind(self, key):
+        """Return dtype and shape of the array called ``key``, from its header."""
+        member = self._members[key]
+        try:
+            return self._header(member)[:2]
+        except SnapshotError as error:
+            raise type(error)(f"{self.path}: {key}: {error}") from error.__cause__
+
+    def verify(self):
+        """Read and check everything."""
+        for key in self.array_keys:
+            self.read_array(key)
+
+    def _read_checked(self, key, expected):
+        if self.manifest is None:
+            return self._read_member(key, expected)
+        entry = self.manifest["arrays"][key]
+        kind = np.dtype(entry["dtype"]), tuple(entry["shape"])
+        array = self._read_member(key, expected or kind)
+        if (array.dtype, array.shape) != kind or array.nbytes != entry["size"]:
+            raise SnapshotError("the array is not as the manifest describes it")
+        if (
+            hashlib.sha256(array.reshape(-1).view(np.uint8)).hexdigest()
+            != entry["sha256"]
+        ):
+            raise SnapshotError("the data does not have the SHA-256 of the manifest")
+        return array
+
+    def _read_member(self, key, expected):
+        member = self._members[key]
+        compressed = member.method == DEFLATED
+        dtype, shape, offset = self._header(member)
+        if expected is not None and (dtype, shape) != expected:
+            raise SnapshotError(
+                f"the file has {describe(dtype, shape)}, expected {describe(*expected)}"
+            )
+        if compressed and expected is None:
+            self._unpacked += member.size
+            if self._unpacked > self.size + _UNPACKED_BASE:
+                raise SnapshotError(
+                    f"a file of {self.size} bytes unpacks to more than "
+                    f"{self.size + _UNPACKED_BASE} bytes"
+                )
+        whole = self._start(member, member.size)
+        if zlib.crc32(whole) != member.crc:
+            raise SnapshotError("the data does not have the checksum of the archive")
+        array = whole[offset:].view(dtype).reshape(shape)
+        if dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
+            raise SnapshotError("an array of booleans holds other numbers")
+        return array if array.flags.aligned else array.copy()
+
+    def _header(self, member):
+        start = self._start(member, min(member.size, _HEADER))
+        return npy.decode_header(start.tobytes(), member.size)
+
+    def _start(self, member, length):
+        """Return the first ``length`` bytes of a member."""
+        if member.method == DEFLATED:
+            return self._inflate(member, length)
+        return self._read_at(member.start, length)
+
+    def _inflate(self, member, length):
+        """Return the first ``length`` bytes of a compressed member."""
+        result = np.empty(length, np.uint8)
+        decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+        done, position = 0, member.start
+        end = member.start + member.stored
+        source = b""
+        try:
+            while done < length or (length == member.size and not decompressor.eof):
+                if not source and position < end:
+                    source = bytes(self._read_at(position, min(_PIECE, end - position)))
+                    position += len(source)
+                piece = decompressor.decompress(
+                    source, max(1, min(_PIECE, length - done))
+                )
+                if not piece and (decompressor.eof or not source):
+                    break
+                source = decompressor.unconsumed_tail
+                if done + len(piece) > length:
+                    raise SnapshotError("the data is longer than the archive says")
+                result[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+                done += len(piece)
+        except zlib.error as error:
+            raise SnapshotError(f"the data cannot be decompressed: {error}") from error
+        if done < length or (
+            length == member.size
+            and (not decompressor.eof or decompressor.unused_data or position < end)
+        ):
+            raise SnapshotError("the compressed data does not end where it should")
+        return result
+
+    def _read_bytes(self, position, length):
+        return self._read_at(position, length).tobytes()
+
+    def _read_at(self, position, length):
+        """Return exactly these bytes, in an array of their own."""
+        result = np.empty(length, np.uint8)
+        try:
+            self._file.seek(position)
+            done = 0
+            while done < length:
+                count = self._file.readinto(memoryview(result)[done:])
+                if not count:
+                    raise SnapshotError("the file ends too early")
+                done += count
+        except OSError as error:
+            raise SnapshotError(f"reading failed: {error}") from error
+        return result
+
+
+def describe(dtype, shape):
+    """Say what an array is, for messages: ``float32 (3, 4)``."""
+    return f"{dtype} {tuple(shape)}"

@@ -1,0 +1,103 @@
+"""Contents of a snapshot to a file: durable, verifiable, and always the same bytes."""
+
+import hashlib
+import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from dyrnn.serializers import npy, zip_layout
+from dyrnn.serializers.atomic import atomic_output
+from dyrnn.serializers.manifest import NAME, encode_manifest, encode_value
+from dyrnn.serializers.reader import SnapshotReader
+from dyrnn.serializers.zip_layout import STORED, Member
+
+
+class Contents(NamedTuple):
+    """What a snapshot holds: arrays of the CPU, and all else as JSON has it."""
+
+    arrays: dict
+    values: dict
+
+
+def write_snapshot(path, contents, metadata=None, environment=None, verify=False):
+    """Write ``contents`` to ``path``, atomically and durably.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; one that exists is replaced as a whole.
+    contents : Contents
+        Made by :func:`dyrnn.serializers.capture`. Keys are valid and dtypes storable.
+    metadata, environment : dict, optional
+        For the manifest: anything JSON can hold, such as a vocabulary or settings.
+    verify : bool
+        Read the file back from the disk and check it before it gets its name.
+    """
+    arrays = {key: npy.storable(array) for key, array in contents.arrays.items()}
+    metadata, environment = (
+        encode_value(metadata or {}),
+        encode_value(environment or {}),
+    )
+    # Hashing runs beside writing: both release the interpreter.
+    with (
+        ThreadPoolExecutor(max_workers=1) as pool,
+        atomic_output(path, check=_verify if verify else None) as output,
+    ):
+        bodies = {key: _bytes_of(array) for key, array in arrays.items()}
+        hashes = {
+            key: pool.submit(hashlib.sha256, body) for key, body in bodies.items()
+        }
+        members = [_write_array(output, key, array) for key, array in arrays.items()]
+        entries = {
+            key: {
+                "dtype": array.dtype.str,
+                "shape": list(array.shape),
+                "size": array.nbytes,
+                "sha256": hashes[key].result().hexdigest(),
+            }
+            for key, array in arrays.items()
+        }
+        manifest = encode_manifest(
+            {
+                "metadata": metadata,
+                "environment": environment,
+                "values": contents.values,
+                "arrays": entries,
+            },
+            output.position,
+        )
+        text = np.frombuffer(manifest, dtype=np.uint8)
+        members.append(_write_array(output, NAME, text))
+        output.write(zip_layout.encode_directory(members, output.position))
+
+
+def _bytes_of(array):
+    return array.reshape(-1).view(np.uint8)
+
+
+def _write_array(output, key, array):
+    """Write one member and return its entry for the directory."""
+    header, body = npy.encode_header(array.dtype, array.shape), _bytes_of(array)
+    size = len(header) + len(body)
+    crc = zlib.crc32(body, zlib.crc32(header))
+    name = f"{key}.npy"
+    output.write(zip_layout.encode_member(name, size, crc))
+    start = output.position
+    output.write(header)
+    output.write(body)
+    return Member(name, start, size, size, crc, STORED)
+
+
+def _verify(temporary):
+    # What is still in memory says nothing about the disk.
+    if hasattr(os, "posix_fadvise"):
+        fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+    with SnapshotReader(temporary, require_manifest=True) as reader:
+        reader.verify()
