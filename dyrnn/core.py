@@ -368,6 +368,11 @@ def as_variable(x):
     return Variable(x, requires_grad=False)
 
 
+def as_array(x):
+    """Return the array of a variable; anything else is returned as it is."""
+    return x.array if isinstance(x, Variable) else x
+
+
 class FunctionNode:
     """One application of a differentiable operation.
 

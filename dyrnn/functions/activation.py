@@ -1,0 +1,241 @@
+"""Activation functions, elementwise unless an axis is named."""
+
+import numpy as np
+
+from dyrnn.core import FunctionNode, as_array, as_variable
+from dyrnn.errors import ShapeError
+from dyrnn.functions.arithmetic import absolute
+from dyrnn.functions.joining import concat
+from dyrnn.functions.math import clip
+from dyrnn.functions.reduction import max as _max
+from dyrnn.functions.shape import reshape
+
+
+class Tanh(FunctionNode):
+    def forward(self, xp, x):
+        y = xp.tanh(x)
+        self.save(y)
+        return y
+
+    def backward(self, xp, gy):
+        (y,) = self.saved
+        return gy * (1 - y * y)
+
+
+class Sigmoid(FunctionNode):
+    """By ``exp(-|x|)``: exact to the last bits also at -20, where one tanh gives 0."""
+
+    def forward(self, xp, x):
+        e = xp.exp(-abs(x))
+        y = xp.where(x >= 0, xp.ones_like(e), e) / (e + 1)
+        self.save(y)
+        return y
+
+    def backward(self, xp, gy):
+        (y,) = self.saved
+        return gy * (y * (1 - y))
+
+
+class ReLU(FunctionNode):
+    def forward(self, xp, x):
+        y = xp.maximum(x, 0)
+        self.save(y)
+        return y
+
+    def backward(self, xp, gy):
+        (y,) = self.saved
+        return gy * (as_array(y) > 0)
+
+
+class LeakyReLU(FunctionNode):
+    def __init__(self, slope):
+        self.slope = slope
+
+    def forward(self, xp, x):
+        self.is_positive = x >= 0
+        return xp.where(self.is_positive, x, x * self.slope)
+
+    def backward(self, xp, gy):
+        return xp.where(self.is_positive, gy, gy * self.slope)
+
+
+class ELU(FunctionNode):
+    def __init__(self, alpha):
+        self.alpha = alpha
+
+    def forward(self, xp, x):
+        y = xp.where(x >= 0, x, xp.expm1(xp.minimum(x, 0)) * self.alpha)
+        self.save(y)
+        return y
+
+    def backward(self, xp, gy):
+        (y,) = self.saved
+        return xp.where(as_array(y) >= 0, gy, gy * (y + self.alpha))
+
+
+class Softplus(FunctionNode):
+    def __init__(self, beta):
+        self.beta = beta
+
+    def forward(self, xp, x):
+        y = xp.logaddexp(x * self.beta, xp.zeros_like(x)) / self.beta
+        self.save(x, y)
+        return y
+
+    def backward(self, xp, gy):
+        x, y = self.saved
+        return gy * xp.exp((x - y) * self.beta)  # the sigmoid, without a quotient
+
+
+class Softmax(FunctionNode):
+    def __init__(self, axis):
+        self.axis = axis
+
+    def forward(self, xp, x):
+        wide = x.astype(np.float32) if x.dtype == np.float16 else x
+        e = xp.exp(wide - wide.max(axis=self.axis, keepdims=True))
+        y = (e / e.sum(axis=self.axis, keepdims=True)).astype(x.dtype, copy=False)
+        self.save(y)
+        return y
+
+    def backward(self, xp, gy):
+        (y,) = self.saved
+        g = gy * y
+        return g - y * g.sum(axis=self.axis, keepdims=True)
+
+
+class LogSoftmax(FunctionNode):
+    def __init__(self, axis):
+        self.axis = axis
+
+    def forward(self, xp, x):
+        wide = x.astype(np.float32) if x.dtype == np.float16 else x
+        low = wide - wide.max(axis=self.axis, keepdims=True)
+        total = xp.exp(low).sum(axis=self.axis, keepdims=True)
+        y = (low - xp.log(total)).astype(x.dtype, copy=False)
+        self.save(y)
+        return y
+
+    def backward(self, xp, gy):
+        (y,) = self.saved
+        return gy - xp.exp(y) * gy.sum(axis=self.axis, keepdims=True)
+
+
+def tanh(x):
+    """Hyperbolic tangent."""
+    return Tanh().apply(x)
+
+
+def sigmoid(x):
+    """Logistic function ``1 / (1 + exp(-x))``, accurate for any ``x``."""
+    return Sigmoid().apply(x)
+
+
+def hard_sigmoid(x):
+    """Piecewise linear sigmoid, ``0.2 x + 0.5`` limited to 0 to 1."""
+    return clip(as_variable(x) * 0.2 + 0.5, 0.0, 1.0)
+
+
+def relu(x):
+    """Rectified linear unit, ``max(x, 0)``, with gradient 0 at 0."""
+    return ReLU().apply(x)
+
+
+def clipped_relu(x, z=20.0):
+    """Rectified linear unit limited to ``z``."""
+    return clip(x, 0.0, z)
+
+
+def relu6(x):
+    """Rectified linear unit limited to 6."""
+    return clip(x, 0.0, 6.0)
+
+
+def leaky_relu(x, slope=0.2):
+    """``x`` where it is positive, ``slope * x`` elsewhere."""
+    return LeakyReLU(slope).apply(x)
+
+
+def elu(x, alpha=1.0):
+    """Exponential linear unit: ``x`` where positive, else ``alpha * (exp(x) - 1)``.
+
+    References
+    ----------
+    Clevert, Unterthiner, Hochreiter, "Fast and Accurate Deep Network Learning by
+    Exponential Linear Units (ELUs)", ICLR 2016.
+    """
+    return ELU(alpha).apply(x)
+
+
+def selu(x, alpha=1.6732632423543772, scale=1.0507009873554805):
+    """Self-normalizing linear unit ``scale * elu(x, alpha)``.
+
+    References
+    ----------
+    Klambauer, Unterthiner, Mayr, Hochreiter, "Self-Normalizing Neural Networks",
+    NIPS 2017.
+    """
+    return elu(x, alpha) * scale
+
+
+def crelu(x, axis=1):
+    """Rectified ``x`` and rectified ``-x``, joined along ``axis``."""
+    x = as_variable(x)
+    return concat([relu(x), relu(-x)], axis)
+
+
+def prelu(x, W):
+    """``x`` where it is positive, ``W * x`` elsewhere; W has the shape of ``x[0]``.
+
+    W may have fewer axes: its last one then lies on the last one it matches from axis 1
+    on, as in Chainer; one slope for all is an array without axes.
+    """
+    x, W = as_variable(x), as_variable(W)
+    if W.shape != x.shape[1 : 1 + W.ndim]:
+        raise ShapeError(
+            f"prelu: W has shape {W.shape}, expected {x.shape[1 : 1 + W.ndim]}, the "
+            f"axes of x {x.shape} from 1 on"
+        )
+    slopes = reshape(W, W.shape + (1,) * (x.ndim - 1 - W.ndim))
+    return relu(x) - slopes * relu(-x)
+
+
+def softplus(x, beta=1.0):
+    """Smooth rectifier ``log(1 + exp(beta x)) / beta``, without overflow."""
+    return Softplus(beta).apply(as_variable(x))
+
+
+def softsign(x):
+    """``x / (1 + |x|)``."""
+    x = as_variable(x)
+    return x / (absolute(x) + 1)
+
+
+def swish(x, beta=1.0):
+    """``x * sigmoid(beta * x)``; ``beta`` is a number or an array that broadcasts."""
+    x = as_variable(x)
+    return x * sigmoid(x * beta)
+
+
+def softmax(x, axis=1):
+    """Exponentials divided by their sum over ``axis``."""
+    return Softmax(axis).apply(as_variable(x))
+
+
+def log_softmax(x, axis=1):
+    """Logarithm of :func:`softmax`, accurate where that is nearly 0."""
+    return LogSoftmax(axis).apply(as_variable(x))
+
+
+def maxout(x, pool_size, axis=1):
+    """Maximum over groups of ``pool_size`` neighbours along ``axis``."""
+    x = as_variable(x)
+    axis %= x.ndim
+    n, rest = divmod(x.shape[axis], pool_size)
+    if rest:
+        raise ShapeError(
+            f"maxout: axis {axis} of shape {x.shape} is not divisible by the pool "
+            f"size {pool_size}"
+        )
+    shape = (*x.shape[:axis], n, pool_size, *x.shape[axis + 1 :])
+    return _max(reshape(x, shape), axis + 1)

@@ -1,0 +1,224 @@
+"""Sums, means, extremes and products over axes, and those that accumulate.
+
+``axis`` is an int, a tuple of them, or None for all axes. Half precision is accumulated
+in single precision.
+"""
+
+import math
+
+import numpy as np
+
+from dyrnn.core import FunctionNode, as_array, as_variable
+from dyrnn.functions.arithmetic import maximum
+from dyrnn.functions.joining import concat
+from dyrnn.functions.math import sqrt, square
+from dyrnn.functions.shape import broadcast_to, cast, moveaxis, reshape
+
+
+def _kept(shape, axis):
+    """Return ``shape`` with the reduced axes of length 1."""
+    if axis is None:
+        return (1,) * len(shape)
+    axes = axis if type(axis) is tuple else (axis,)
+    kept = list(shape)
+    for i in axes:
+        kept[i] = 1
+    return tuple(kept)
+
+
+class _Reduction(FunctionNode):
+    def __init__(self, axis, keepdims):
+        self.axis = tuple(axis) if isinstance(axis, list) else axis
+        self.keepdims = keepdims
+
+    def spread(self, xp, y):
+        """Return a reduced array with its axes kept, to broadcast against the input."""
+        return y if self.keepdims else y.reshape(_kept(self.shape, self.axis))
+
+
+class Sum(_Reduction):
+    def forward(self, xp, x):
+        self.shape = x.shape
+        if x.dtype == np.float16:
+            total = x.sum(axis=self.axis, keepdims=self.keepdims, dtype=np.float32)
+            return total.astype(np.float16)
+        return x.sum(axis=self.axis, keepdims=self.keepdims)
+
+    def backward(self, xp, gy):
+        return xp.broadcast_to(self.spread(xp, gy), self.shape)
+
+
+class _Extreme(_Reduction):
+    """The elements equal to the extreme share its gradient."""
+
+    def forward(self, xp, x):
+        self.shape = x.shape
+        y = getattr(x, self.name)(axis=self.axis, keepdims=True)
+        is_extreme = x == y
+        n = is_extreme.sum(axis=self.axis, keepdims=True, dtype=x.dtype)
+        self.share = is_extreme / n if self.edges else None
+        return y if self.keepdims else xp.squeeze(y, axis=self.axis)
+
+    def backward(self, xp, gy):
+        return self.spread(xp, gy) * self.share
+
+
+class Max(_Extreme):
+    name = "max"
+
+
+class Min(_Extreme):
+    name = "min"
+
+
+class CumSum(FunctionNode):
+    def __init__(self, axis):
+        self.axis = axis
+
+    def forward(self, xp, x):
+        return xp.cumsum(x, axis=self.axis)
+
+    def backward(self, xp, gy):
+        return xp.flip(xp.cumsum(xp.flip(gy, self.axis), self.axis), self.axis)
+
+
+class LogSumExp(_Reduction):
+    def forward(self, xp, x):
+        self.shape = x.shape
+        wide = x.astype(np.float32) if x.dtype == np.float16 else x
+        top = wide.max(axis=self.axis, keepdims=True)
+        # Where all is -inf, or one is inf, so is the result: subtract 0.
+        top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+        total = xp.exp(wide - top).sum(axis=self.axis, keepdims=True)
+        with np.errstate(divide="ignore"):
+            y = (xp.log(total) + top).astype(x.dtype)
+        y = y if self.keepdims else xp.squeeze(y, axis=self.axis)
+        self.save(x, y)
+        return y
+
+    def backward(self, xp, gy):
+        x, y = self.saved
+        return self.spread(xp, gy) * xp.exp(x - self.spread(xp, y))
+
+
+def sum(x, axis=None, keepdims=False):
+    """Sum over ``axis``."""
+    return Sum(axis, keepdims).apply(as_variable(x))
+
+
+def _count(shape, axis):
+    if axis is None:
+        return math.prod(shape)
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    return math.prod([shape[i] for i in axes])
+
+
+def mean(x, axis=None, keepdims=False):
+    """Arithmetic mean over ``axis``."""
+    x = as_variable(x)
+    if x.array.dtype == np.float16:  # the sum may exceed the largest half
+        return cast(mean(cast(x, np.float32), axis, keepdims), np.float16)
+    n = _count(x.shape, axis)
+    if n == 0:
+        raise ValueError(f"mean over axis {axis} of shape {x.shape}: no elements")
+    return Sum(axis, keepdims).apply(x) * (1.0 / n)
+
+
+def average(x, axis=None, weights=None, keepdims=False):
+    """Mean over ``axis``, with weights of the shape of ``x`` or of the one axis."""
+    if weights is None:
+        return mean(x, axis, keepdims)
+    x, weights = as_variable(x), as_variable(weights)
+    if weights.shape != x.shape:
+        if not isinstance(axis, int) or weights.shape != (x.shape[axis],):
+            raise ValueError(
+                f"average: weights have shape {weights.shape}, expected {x.shape}, or "
+                "one axis and a weight for each element along it"
+            )
+        weights = reshape(weights, (-1,) + (1,) * (x.ndim - 1 - axis % x.ndim))
+        weights = broadcast_to(weights, x.shape)
+    return sum(x * weights, axis, keepdims) / sum(weights, axis, keepdims)
+
+
+def max(x, axis=None, keepdims=False):
+    """Maximum over ``axis``; equal elements share the gradient."""
+    return Max(axis, keepdims).apply(as_variable(x))
+
+
+def min(x, axis=None, keepdims=False):
+    """Minimum over ``axis``; equal elements share the gradient."""
+    return Min(axis, keepdims).apply(as_variable(x))
+
+
+def argmax(x, axis=None):
+    """Index of the maximum along ``axis``, or in the flattened array; no gradient."""
+    return as_variable(as_array(x).argmax(axis=axis))
+
+
+def argmin(x, axis=None):
+    """Index of the minimum along ``axis``, or in the flattened array; no gradient."""
+    return as_variable(as_array(x).argmin(axis=axis))
+
+
+def logsumexp(x, axis=None, keepdims=False):
+    """Logarithm of the sum of ``exp(x)`` over ``axis``, without overflow."""
+    return LogSumExp(axis, keepdims).apply(as_variable(x))
+
+
+def prod(x, axis=None, keepdims=False):
+    """Product over ``axis``, with the right gradient also where elements are 0."""
+    x = as_variable(x)
+    kept = _kept(x.shape, tuple(axis) if isinstance(axis, list) else axis)
+    axes = tuple([i for i, n in enumerate(kept) if n != x.shape[i]])
+    if axis is None:
+        y = reshape(x, (1, x.size))
+    else:
+        moved = moveaxis(x, axes, tuple(range(-len(axes), 0)))
+        y = reshape(moved, (math.prod(kept), _count(x.shape, axes)))
+    while y.shape[1] > 1:  # halves times halves: log2 n products of whole arrays
+        half = y.shape[1] // 2
+        rest = y[:, 2 * half :]
+        y = y[:, :half] * y[:, half : 2 * half]
+        y = concat([y, rest], 1) if rest.size else y
+    if y.shape[1] == 0:
+        y = as_variable(y.xp.ones((y.shape[0], 1), y.dtype))
+    axes = range(x.ndim) if axis is None else {i % x.ndim for i in np.atleast_1d(axis)}
+    shape = kept if keepdims else [n for i, n in enumerate(x.shape) if i not in axes]
+    return reshape(y, shape)
+
+
+def cumsum(x, axis=None):
+    """Sums of the elements up to each along ``axis``, or of the flattened array."""
+    x = as_variable(x)
+    return (
+        CumSum(0).apply(reshape(x, x.size)) if axis is None else CumSum(axis).apply(x)
+    )
+
+
+def cumprod(x, axis=None):
+    """Products of the elements up to each along ``axis``, or of the flattened array."""
+    x = as_variable(x)
+    if axis is None:
+        x, axis = reshape(x, x.size), 0
+    n, reach, before = x.shape[axis], 1, (slice(None),) * (axis % x.ndim)
+    while reach < n:  # each element takes in the products that end `reach` before it
+        head = x[(*before, slice(reach))]
+        tail = x[(*before, slice(reach, None))] * x[(*before, slice(n - reach))]
+        x = concat([head, tail], axis)
+        reach *= 2
+    return x
+
+
+def batch_l2_norm_squared(x):
+    """Sum of the squares of each row: (B, ...) to (B,)."""
+    x = as_variable(x)
+    return sum(square(reshape(x, (len(x), -1))), 1)
+
+
+def normalize(x, eps=1e-5, axis=1):
+    """Divide by the Euclidean norm along ``axis`` plus ``eps``; zeros stay zeros."""
+    x = as_variable(x)
+    # The root of 0 has no gradient: the smallest normal number stands for 0.
+    tiny = float(np.finfo(x.dtype).tiny)
+    norm = sqrt(maximum(sum(square(x), axis, keepdims=True), tiny))
+    return x / (norm + eps)
