@@ -17,8 +17,8 @@ TEST = ["pytest>=8", "pytest-xdist", "hypothesis", "setuptools>=77", "matplotlib
 
 
 def version():
-    """Return ``__version__`` of the package without importing it (or NumPy)."""
-    text = (HERE / "dyrnn/__init__.py").read_text(encoding="utf-8")
+    """Return ``dyrnn.__version__`` without importing dyrnn (and NumPy)."""
+    text = (HERE / "dyrnn/version.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE).group(1)
 
 

@@ -1,3 +1,5 @@
 """Recurrent neural networks, define-by-run, in pure Python on NumPy or CuPy."""
 
-__version__ = "0.1.0"
+from dyrnn.version import __version__
+
+__all__ = ["__version__"]

@@ -373,7 +373,7 @@ class ndarray:
     def __deepcopy__(self, memo):
         return ndarray(self._array.copy())
 
-    __hash__ = None  # type: ignore
+    __hash__ = None
 
 
 def _operator(function, reflected=False):

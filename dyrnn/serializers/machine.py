@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dyrnn import __version__
+from dyrnn.version import __version__
 
 _THREAD_COUNTERS = [  # of the BLAS libraries that NumPy is built with
     "scipy_openblas_get_num_threads64_",

@@ -1,0 +1,68 @@
+# The commands of a checkout. Each makes its own virtual environment first, one for each
+# version of Python: make test PYTHON=python3.13
+
+PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV := .venv-$(VERSION)
+OUT := result/ptb
+# Two workers, one BLAS thread each (tests/conftest.py), are faster than one with two.
+PYTEST := $(VENV)/bin/python -m pytest -n 2
+
+.PHONY: help ptb test lint check format bench clean
+
+help:
+	@echo "make ptb     train a language model on text, print its perplexity, plot, write"
+	@echo "make test    run the tests"
+	@echo "make check   formatting, lint and types (make lint), then the tests, as in CI"
+	@echo "make format  format the code"
+	@echo "make bench   compare the speed with PyTorch's"
+	@echo "make clean   remove the virtual environments and what was built"
+	@echo "Each takes PYTHON=python3.13 and the like."
+
+# A stamp says which extras an environment has; older than setup.py, they may have changed.
+define environment
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	{ echo "dyrnn needs Python 3.10 or newer, but $(PYTHON) is $(VERSION)." \
+	"Name another one: make PYTHON=python3.12" >&2; exit 1; }
+@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+@echo "installing into $(1) ..."
+@$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2)
+@touch $@
+endef
+
+$(VENV)/.plot: setup.py pyproject.toml
+	$(call environment,$(VENV),-e '.[plot]')
+
+$(VENV)/.test: setup.py pyproject.toml
+	$(call environment,$(VENV),-e '.[test]')
+
+$(VENV)/.dev: setup.py pyproject.toml
+	$(call environment,$(VENV),-e '.[dev]')
+
+$(VENV)-bench/.bench: setup.py pyproject.toml
+	$(call environment,$(VENV)-bench,-e . torch==2.13.0)
+
+ptb: $(VENV)/.plot
+	$(VENV)/bin/python examples/ptb/train_ptb.py --out $(OUT)
+	$(VENV)/bin/python examples/ptb/generate.py --model $(OUT)/model.npz --length 100
+
+test: $(VENV)/.test
+	$(PYTEST)
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy dyrnn tests
+
+check: lint
+	$(PYTEST)
+
+format: $(VENV)/.dev
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python benchmarks/compare.py
+
+clean:
+	rm -rf $(VENV) $(VENV)-bench build dist *.egg-info result

@@ -1,0 +1,160 @@
+"""``dyrnn.extensions`` is there however dyrnn comes: checkout, install, wheel, sdist.
+
+Everything is built in temporary folders, from a copy, without a network.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = "import sys, setuptools.build_meta as b; getattr(b, sys.argv[1])(sys.argv[2])"
+TELL = """
+import importlib, pkgutil, dyrnn, dyrnn.extensions
+names = [m.name for m in pkgutil.iter_modules(dyrnn.extensions.__path__)]
+for name in names:
+    importlib.import_module("dyrnn.extensions." + name)
+print(dyrnn.__file__, dyrnn.extensions.__file__, *sorted(names), sep="\\n")
+"""
+
+
+def python(*args, cwd, executable=sys.executable):
+    """Run Python away from this checkout; return what it prints."""
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH")
+    }
+    done = subprocess.run(
+        [str(executable), *map(str, args)],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def extension_names(folder):
+    return sorted(p.stem for p in folder.glob("*.py") if p.stem != "__init__")
+
+
+def copy_checkout(folder, link=True):
+    """Copy what a build reads, with the link ``dyrnn/extensions`` or without."""
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md"):
+        shutil.copy(ROOT / name, folder / name)
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for name in ("dyrnn", "extensions"):
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignore)
+    if not link:
+        (folder / "dyrnn/extensions").unlink(missing_ok=True)
+    return folder
+
+
+def environment(folder):
+    """Make a bare environment that sees this one's packages; return its Python.
+
+    The packages come by a path, so that an editable dyrnn among them stays inactive.
+    """
+    venv.create(folder, with_pip=False, symlinks=os.name != "nt")
+    executable = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(python("-c", ask, cwd=folder, executable=executable).strip())
+    (site / "outer.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return executable
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return copy_checkout(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="module")
+def sdist(checkout, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sdist")
+    python("-c", BUILD, "build_sdist", folder, cwd=checkout)
+    (archive,) = folder.glob("dyrnn-*.tar.gz")
+    return archive
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory):
+    """Build the wheel from the unpacked sdist, as an index would."""
+    folder = tmp_path_factory.mktemp("wheel")
+    with tarfile.open(sdist) as archive:
+        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        archive.extractall(folder, **safely)
+    (unpacked,) = folder.glob("dyrnn-*")
+    assert not (unpacked / "dyrnn/extensions").exists()
+    python("-c", BUILD, "build_wheel", folder, cwd=unpacked)
+    (archive,) = folder.glob("dyrnn-*.whl")
+    return archive
+
+
+def test_checkout_imports_extensions(checkout):
+    package, extensions, *names = python("-c", TELL, cwd=checkout).split("\n")[:-1]
+    assert Path(package) == checkout / "dyrnn/__init__.py"
+    assert Path(extensions).resolve() == checkout / "extensions/__init__.py"
+    assert names == extension_names(checkout / "extensions")
+
+
+def test_wheel_made_from_the_sdist_imports_extensions(checkout, wheel, tmp_path):
+    executable = environment(tmp_path / "env")
+    pip = ("-m", "pip", "--python", executable, "install", "--no-index", "--no-deps")
+    python(*pip, wheel, cwd=tmp_path)
+    told = python("-c", TELL, cwd=tmp_path, executable=executable)
+    package, extensions, *names = told.split("\n")[:-1]
+    assert (tmp_path / "env") in Path(package).parents
+    assert Path(extensions) == Path(package).parent / "extensions/__init__.py"
+    assert names == extension_names(checkout / "extensions")
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_editable_install_imports_extensions(tmp_path, link):
+    (tmp_path / "source").mkdir()
+    checkout = copy_checkout(tmp_path / "source", link)
+    executable = environment(tmp_path / "env")
+    pip = ("-m", "pip", "--python", executable, "install", "--no-index", "--no-deps")
+    python(*pip, "--no-build-isolation", "-e", checkout, cwd=tmp_path)
+    told = python("-c", TELL, cwd=tmp_path, executable=executable)
+    package, extensions, *names = told.split("\n")[:-1]
+    assert Path(package) == checkout / "dyrnn/__init__.py"
+    assert Path(extensions).resolve() == checkout / "extensions/__init__.py"
+    assert names == extension_names(checkout / "extensions")
+
+
+def test_wheel_holds_every_module_and_nothing_else(checkout, wheel):
+    package = (checkout / "dyrnn").rglob("*.py")  # does not follow the link
+    modules = {path.relative_to(checkout) for path in package}
+    extensions = (checkout / "extensions").rglob("*.py")
+    modules |= {"dyrnn" / path.relative_to(checkout) for path in extensions}
+    expected = {path.as_posix() for path in modules if "__pycache__" not in path.parts}
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        (metadata,) = (n for n in archive.namelist() if n.endswith("/METADATA"))
+        fields = Parser().parsestr(archive.read(metadata).decode())
+    assert {name for name in names if name.endswith(".py")} == expected
+    assert all(name.startswith("dyrnn/") for name in names)
+    required = [x for x in fields.get_all("Requires-Dist") if "extra ==" not in x]
+    assert sorted(x.replace(" ", "") for x in required) == ["numpy<3,>=2.0", "tqdm"]
+    assert fields["Requires-Python"] == ">=3.10"
+
+
+def test_sdist_holds_each_source_once(sdist):
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"LICENSE", "README.md", "pyproject.toml", "setup.py"} <= names
+    assert "extensions/__init__.py" in names
+    assert not any(name.startswith("dyrnn/extensions") for name in names)
