@@ -1,0 +1,254 @@
+"""What new parameters hold: constants, and random draws scaled to a layer's size.
+
+An initializer is called with a NumPy array and fills it in place. Random ones draw from
+the stream ``"initializer"`` of :mod:`dyrnn.random`, so one seed fixes a whole model.
+Give a parameter an initializer, a number, an array, or None for the link's default.
+
+The scaled ones keep the variance of signals from layer to layer; ``fan_in`` and
+``fan_out`` are the numbers of inputs and outputs of a unit, W being (outputs, inputs).
+"""
+
+import math
+
+import numpy as np
+
+from dyrnn import backend, random
+from dyrnn.config import config
+from dyrnn.errors import ShapeError
+
+
+class Initializer:
+    """Base of all: ``__call__(array)`` fills ``array``; ``dtype`` is None for any."""
+
+    def __init__(self, dtype=None):
+        self.dtype = None if dtype is None else np.dtype(dtype)
+
+    def __call__(self, array):
+        raise NotImplementedError(f"{type(self).__name__} defines no __call__")
+
+
+class Constant(Initializer):
+    """Fill with one value, or with the values of an array of the same shape."""
+
+    def __init__(self, value, dtype=None):
+        super().__init__(dtype)
+        self.value = value
+
+    def __call__(self, array):
+        value = np.asarray(backend.to_cpu(self.value))
+        if value.ndim and value.shape != array.shape:
+            raise ShapeError(
+                f"initial values of shape {value.shape} were given for a parameter of "
+                f"shape {array.shape}"
+            )
+        array[...] = value
+
+
+class Zero(Constant):
+    """Fill with 0."""
+
+    def __init__(self, dtype=None):
+        super().__init__(0.0, dtype)
+
+
+class One(Constant):
+    """Fill with 1."""
+
+    def __init__(self, dtype=None):
+        super().__init__(1.0, dtype)
+
+
+class NaN(Constant):
+    """Fill with NaN: whoever forgets to set the values will see it."""
+
+    def __init__(self, dtype=None):
+        super().__init__(math.nan, dtype)
+
+
+class Uniform(Initializer):
+    """Draw from the uniform distribution over [-scale, scale)."""
+
+    def __init__(self, scale=0.05, dtype=None):
+        super().__init__(dtype)
+        self.scale = _checked_scale(self, scale)
+
+    def __call__(self, array):
+        array[...] = _generator().uniform(-self.scale, self.scale, array.shape)
+
+
+class Normal(Initializer):
+    """Draw from the normal distribution of mean 0 and standard deviation ``scale``."""
+
+    def __init__(self, scale=0.05, dtype=None):
+        super().__init__(dtype)
+        self.scale = _checked_scale(self, scale)
+
+    def __call__(self, array):
+        array[...] = _generator().normal(0.0, self.scale, array.shape)
+
+
+class _Scaled(Initializer):
+    """A draw with standard deviation ``scale * gain / sqrt(fan)``."""
+
+    gain = 1.0
+
+    def __init__(self, scale=1.0, dtype=None):
+        super().__init__(dtype)
+        self.scale = _checked_scale(self, scale)
+
+    def fan(self, shape):
+        return _fans(shape)[0]
+
+    def deviation(self, shape):
+        """Return the standard deviation for an array of ``shape``."""
+        return self.scale * self.gain / math.sqrt(max(self.fan(shape), 1))
+
+
+class _ScaledNormal(_Scaled):
+    def __call__(self, array):
+        array[...] = _generator().normal(0.0, self.deviation(array.shape), array.shape)
+
+
+class _ScaledUniform(_Scaled):
+    def __call__(self, array):
+        bound = math.sqrt(3.0) * self.deviation(array.shape)
+        array[...] = _generator().uniform(-bound, bound, array.shape)
+
+
+class LeCunNormal(_ScaledNormal):
+    """Normal with standard deviation ``scale / sqrt(fan_in)``.
+
+    References
+    ----------
+    LeCun, Bottou, Orr, Mueller, "Efficient BackProp", 1998.
+    """
+
+
+class LeCunUniform(_ScaledUniform):
+    """Uniform with standard deviation ``scale / sqrt(fan_in)``."""
+
+
+class GlorotNormal(_ScaledNormal):
+    """Normal with standard deviation ``scale * sqrt(2 / (fan_in + fan_out))``.
+
+    References
+    ----------
+    Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural
+    networks", AISTATS 2010.
+    """
+
+    def fan(self, shape):
+        return sum(_fans(shape)) / 2
+
+
+class GlorotUniform(_ScaledUniform):
+    """Uniform with standard deviation ``scale * sqrt(2 / (fan_in + fan_out))``."""
+
+    def fan(self, shape):
+        return sum(_fans(shape)) / 2
+
+
+class HeNormal(_ScaledNormal):
+    """Normal with standard deviation ``scale * sqrt(2 / fan_in)``, for ReLU.
+
+    References
+    ----------
+    He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", ICCV 2015.
+    """
+
+    gain = math.sqrt(2.0)
+
+
+class HeUniform(_ScaledUniform):
+    """Uniform with standard deviation ``scale * sqrt(2 / fan_in)``."""
+
+    gain = math.sqrt(2.0)
+
+
+class Orthogonal(Initializer):
+    """A random matrix with orthonormal rows or columns, whichever are fewer.
+
+    Axes after the first count as one.
+
+    References
+    ----------
+    Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning in
+    deep linear neural networks", ICLR 2014.
+    """
+
+    def __init__(self, scale=1.0, dtype=None):
+        super().__init__(dtype)
+        self.scale = _checked_scale(self, scale)
+
+    def __call__(self, array):
+        if array.size == 0:
+            return
+        rows = array.shape[0] if array.ndim else 1
+        columns = array.size // rows
+        draw = _generator().normal(size=(max(rows, columns), min(rows, columns)))
+        q, r = np.linalg.qr(draw)
+        # The signs make the draw uniform over the orthogonal matrices.
+        q *= np.where(np.diag(r) < 0, -1.0, 1.0)
+        q = q if rows >= columns else q.T
+        array[...] = self.scale * q.reshape(array.shape)
+
+
+class Identity(Initializer):
+    """``scale`` times the unit matrix; for square matrices."""
+
+    def __init__(self, scale=1.0, dtype=None):
+        super().__init__(dtype)
+        self.scale = _checked_scale(self, scale)
+
+    def __call__(self, array):
+        if array.ndim != 2 or array.shape[0] != array.shape[1]:
+            raise ShapeError(
+                f"Identity fills square matrices, not an array of shape {array.shape}"
+            )
+        array[...] = self.scale * np.eye(len(array))
+
+
+def get_initializer(initializer, default=None):
+    """Return a callable for an initializer, number or array; ``default`` for None."""
+    if initializer is None:
+        initializer = LeCunNormal() if default is None else default
+    if callable(initializer):
+        return initializer
+    if backend.is_array(initializer):
+        return Constant(initializer, initializer.dtype)
+    if isinstance(initializer, (int, float, np.number)):
+        return Constant(float(initializer))
+    raise TypeError(
+        f"an initializer is a callable, a number, an array or None, not a "
+        f"{type(initializer).__name__}"
+    )
+
+
+def generate_array(initializer, shape, dtype=None):
+    """Return a new NumPy array filled by ``initializer`` (or a number, or an array)."""
+    initializer = get_initializer(initializer)
+    dtype = dtype or getattr(initializer, "dtype", None) or config.dtype
+    array = np.empty(shape, dtype)
+    initializer(array)
+    return array
+
+
+def _generator():
+    return random.stream("initializer").generator
+
+
+def _fans(shape):
+    if len(shape) < 2:
+        raise ShapeError(
+            f"scaled initializers fill a matrix (outputs, inputs), not shape {shape}"
+        )
+    rest = math.prod(shape[2:])
+    return shape[1] * rest, shape[0] * rest
+
+
+def _checked_scale(initializer, scale):
+    if not 0 <= scale < math.inf:
+        raise ValueError(
+            f"{type(initializer).__name__}: scale is {scale}; use a number >= 0"
+        )
+    return float(scale)

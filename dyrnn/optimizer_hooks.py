@@ -1,0 +1,216 @@
+"""Hooks: what is done to the gradients between ``backward`` and the update.
+
+A hook is a function of the optimizer, added by ``optimizer.add_hook(hook)``. Those that
+only scale gradients leave a factor for the update to apply, and keep the sparse
+gradient of an embedding sparse; weight decay and noise reach every row.
+"""
+
+import math
+
+import numpy as np
+
+from dyrnn import random
+from dyrnn.backend import get_array_module, to_cpu
+from dyrnn.errors import NonFiniteError
+from dyrnn.gradients import Rows
+
+_BLOCK = 1 << 14
+
+
+class GradientClipping:
+    """Scale all gradients so that their common L2 norm is at most ``threshold``.
+
+    The norm is summed in float64. On a CPU a norm that is NaN or infinite raises
+    :class:`NonFiniteError` before anything is changed. On a GPU nothing waits for the
+    device: such gradients are set to zero there, so the parameters stay sound, and the
+    error comes within ``check_interval`` updates.
+
+    Parameters
+    ----------
+    threshold : float
+        Greatest norm, > 0.
+    check_interval : int
+        On a GPU, the number of updates after which non-finite norms are asked for.
+    """
+
+    name = "GradientClipping"
+
+    def __init__(self, threshold, check_interval=100):
+        self.threshold = threshold
+        self.check_interval = check_interval
+        self._bad = None  # on a GPU: for each parameter whether it was ever non-finite
+        self._check()
+
+    def _check(self):
+        if not 0 < self.threshold < math.inf:
+            raise ValueError(
+                f"GradientClipping: threshold is {self.threshold}; use a number > 0"
+            )
+
+    def __call__(self, optimizer):
+        self._check()
+        items = list(_gradients(optimizer))
+        if not items:
+            return
+        if get_array_module(items[0][1].array) is np:
+            self._clip(items)
+        else:
+            self._clip_on_device(items, optimizer.t)
+
+    def _clip(self, items):
+        total = 0.0
+        for path, param in items:
+            square = squared_norm(param)
+            if not math.isfinite(square):
+                _raise_non_finite(path, param)
+            total += square
+        norm = math.sqrt(total)
+        if norm > self.threshold:
+            for _, param in items:
+                param.scale_gradient(self.threshold / norm)
+
+    def _clip_on_device(self, items, t):
+        xp = get_array_module(items[0][1].array)
+        arrays = [_values(param.gradient) for _, param in items]
+        squares = xp.stack([xp.sum(xp.square(a.astype(xp.float64))) for a in arrays])
+        bad = ~xp.isfinite(squares)
+        if self._bad is None or self._bad.shape != bad.shape:
+            self._bad = bad
+        else:
+            self._bad |= bad
+        norm = xp.sqrt(xp.sum(squares))
+        rate = xp.minimum(self.threshold / xp.maximum(norm, self.threshold), 1.0)
+        is_sound = xp.isfinite(norm)
+        for array in arrays:
+            array *= rate.astype(array.dtype)
+            array[...] = xp.where(is_sound, array, xp.zeros_like(array))
+        if (t + 1) % self.check_interval == 0:
+            flags = to_cpu(self._bad)
+            self._bad = None
+            for (path, param), is_bad in zip(items, flags, strict=True):
+                if is_bad:
+                    raise NonFiniteError(
+                        f"the gradient of parameter {path} {param.shape} was NaN or "
+                        f"infinite within the last {self.check_interval} updates"
+                    )
+
+
+class GradientHardClipping:
+    """Limit each element of the gradients to ``[lower, upper]``."""
+
+    name = "GradientHardClipping"
+
+    def __init__(self, lower, upper):
+        if not lower <= upper:
+            raise ValueError(
+                f"GradientHardClipping: lower {lower} must not be above upper {upper}"
+            )
+        self.lower = lower
+        self.upper = upper
+
+    def __call__(self, optimizer):
+        for _, param in _gradients(optimizer):
+            # A zero outside of the limits would move; so would all absent rows.
+            if self.lower <= 0 <= self.upper:
+                array = _values(param.gradient)
+            else:
+                array = param.grad
+            param.xp.clip(array, self.lower, self.upper, out=array)
+
+
+class WeightDecay:
+    """Add ``rate * p`` to the gradient of each parameter: an L2 penalty of rate / 2."""
+
+    name = "WeightDecay"
+
+    def __init__(self, rate):
+        self.rate = _checked_rate(self, rate)
+
+    def __call__(self, optimizer):
+        for _, param in _gradients(optimizer):
+            gradient = param.grad
+            gradient += self.rate * param.array
+
+
+class Lasso:
+    """Add ``rate * sign(p)`` to the gradient of each parameter: an L1 penalty."""
+
+    name = "Lasso"
+
+    def __init__(self, rate):
+        self.rate = _checked_rate(self, rate)
+
+    def __call__(self, optimizer):
+        for _, param in _gradients(optimizer):
+            gradient = param.grad
+            gradient += self.rate * param.xp.sign(param.array)
+
+
+class GradientNoise:
+    """Add normal noise of variance ``eta / (1 + t) ** 0.55`` to every gradient.
+
+    References
+    ----------
+    Neelakantan et al., "Adding gradient noise improves learning for very deep
+    networks", arXiv:1511.06807, 2015.
+    """
+
+    name = "GradientNoise"
+
+    def __init__(self, eta):
+        self.eta = _checked_rate(self, eta)
+
+    def __call__(self, optimizer):
+        deviation = math.sqrt(self.eta / (1 + optimizer.t) ** 0.55)
+        generator = random.stream("gradient_noise").generator
+        for _, param in _gradients(optimizer):
+            gradient = param.grad
+            noise = generator.normal(0.0, deviation, gradient.shape)
+            gradient += param.device.send(noise.astype(gradient.dtype))
+
+
+def squared_norm(param):
+    """Return the sum of squares of a parameter's gradient, a float (NaN, inf too).
+
+    Each block is summed by a dot product, and the blocks in float64; where the squares
+    overflow or vanish in the array's own type, it is all done again in float64.
+    """
+    gradient, rate = param.unscaled_gradient()
+    flat = np.ascontiguousarray(_values(gradient)).reshape(-1)
+    if flat.dtype == np.float16:
+        flat = flat.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = 0.0
+        for start in range(0, flat.size, _BLOCK):
+            block = flat[start : start + _BLOCK]
+            total += float(np.dot(block, block))
+        if not 1e-30 < total < 1e38:
+            total = float(np.sum(np.square(flat, dtype=np.float64)))
+    return total * rate * rate
+
+
+def _gradients(optimizer):
+    """Yield path and parameter of all that will be updated."""
+    for path, param in optimizer.target.namedparams(only_updated=True):
+        if param.unscaled_gradient()[0] is not None:
+            yield path, param
+
+
+def _values(gradient):
+    return gradient.values if isinstance(gradient, Rows) else gradient
+
+
+def _raise_non_finite(path, param):
+    values = _values(param.unscaled_gradient()[0])
+    kind = "NaN" if bool(np.isnan(values).any()) else "infinity"
+    raise NonFiniteError(
+        f"the gradient of parameter {path} {param.shape} has {kind}; nothing was "
+        "updated. Lower the learning rate, or look for the operation in debug mode "
+        "(DYRNN_DEBUG=1)."
+    )
+
+
+def _checked_rate(hook, rate):
+    if not 0 <= rate < math.inf:
+        raise ValueError(f"{type(hook).__name__}: {rate} was given; use a number >= 0")
+    return float(rate)
