@@ -83,7 +83,7 @@ def _concat(arrays, device, padding):
         dtype = next(array.dtype for array in arrays if array.size)
         result = xp.full((len(arrays), *shape), padding, dtype=dtype)
         for i, array in enumerate(arrays):
-            result[(i, *map(slice, array.shape))] = array
+            result[i][tuple(map(slice, array.shape))] = array
     return result if device is None else backend.to_device(result, device)
 
 

@@ -81,7 +81,6 @@ def load_corpus(
     (True, dtype('int32'))
     """
     texts, is_ptb = _read_parts(source, level, cache)
-    texts = [text if text.endswith("\n") else text + "\n" for text in texts]
     if vocabulary is None:
         if level == "word" and not is_ptb:
             options = {"size": size or 10_000, "min_count": 2, "unk": True}
@@ -101,7 +100,8 @@ def load_corpus(
                 f"the {name} part of the text has {len(parts[-1])} words; at least 2 "
                 "are needed, so the text is too short to be split"
             )
-    return Corpus(*parts, vocabulary)
+    train, valid, test = parts
+    return Corpus(train, valid, test, vocabulary)
 
 
 def _read_parts(source, level, cache):
@@ -120,10 +120,15 @@ def _read_parts(source, level, cache):
         found = {
             path.name: path for path in _shallow_first(Path(source).rglob("*.txt"))
         }
-        return [read_text(found[n]) for n in _names(found, source)], True
+        return [_whole(read_text(found[n])) for n in _names(found, source)], True
     if os.path.isfile(source) and zipfile.is_zipfile(source):
         return _read_zip(source), True
-    return split_text(read_text(source)), False
+    return split_text(_whole(read_text(source))), False
+
+
+def _whole(text):
+    """End the last line."""
+    return text if text.endswith("\n") else text + "\n"
 
 
 def _shallow_first(paths):
@@ -154,7 +159,8 @@ def _read_zip(source):
         texts = []
         for name in _names(found, source):
             with archive.open(found[name]) as file:
-                texts.append(read_stream(file, f"{os.fspath(source)}/{found[name]}"))
+                name = f"{os.fspath(source)}/{found[name]}"
+                texts.append(_whole(read_stream(file, name)))
     return texts
 
 
@@ -184,7 +190,8 @@ def split_text(text, fractions=(0.9, 0.05)):
 
 # A number, a word (with its apostrophe or underscores), or one sign.
 _WORD = re.compile(r"\d[\d_.]*|[^\W\d_]+(?:['’][^\W\d_]+)?|__\w+__|\S")
-_SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z\"“])")
+_SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z])")
+_MARKUP = str.maketrans(dict.fromkeys('"“”*|', ""))
 
 
 def python_text(level="word"):
@@ -208,8 +215,8 @@ def python_text(level="word"):
         return "\n\n".join(paragraphs) + "\n"
     lines = []
     for paragraph in paragraphs:
-        # Without underlines and the frames of tables.
-        rows = [row.strip(" |") for row in paragraph.split("\n")]
+        # Without markup: quotation marks, stars, underlines, the frames of tables.
+        rows = paragraph.translate(_MARKUP).split("\n")
         prose = " ".join(row for row in rows if any(map(str.isalnum, row)))
         for sentence in _SENTENCE_END.split(prose):
             words = _WORD.findall(sentence.lower())

@@ -1,8 +1,9 @@
 """What all iterators share: the protocol, and the checks of their arguments.
 
 The trainer reads ``epoch``, ``is_new_epoch``, ``epoch_detail`` (a float: epochs and
-their fraction) and ``previous_epoch_detail`` (its value before the newest batch). They
-always describe the batches handed out, never those read ahead.
+their fraction) and ``previous_epoch_detail`` (its value before the newest batch; None
+before the first one). They always describe the batches handed out, never those read
+ahead.
 """
 
 import operator
@@ -20,6 +21,8 @@ class Iterator:
         Completed passes over the data.
     is_new_epoch : bool
         Whether the newest batch completed a pass.
+    epoch_detail : float
+    previous_epoch_detail : float or None
     """
 
     batch_size: int
@@ -33,12 +36,6 @@ class Iterator:
     def next(self):
         """Return the next batch; raise ``StopIteration`` after the last one."""
         return self.__next__()
-
-    @property
-    def previous_epoch_detail(self):
-        """``epoch_detail`` before the newest batch; None before the first one."""
-        before = self._previous_epoch_detail
-        return None if before < 0 else before
 
     def finalize(self):
         """Give back threads and processes; the iterator can go on afterwards."""

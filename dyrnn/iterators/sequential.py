@@ -20,7 +20,7 @@ class _SequentialIterator(Iterator):
         self.position = 0
         self.epoch = 0
         self.is_new_epoch = False
-        self._previous_epoch_detail = -1.0
+        self.previous_epoch_detail = None
 
     def serialize(self, s):
         """Save or load the position and the epoch."""
@@ -34,8 +34,8 @@ class _SequentialIterator(Iterator):
             )
         self.position, self.epoch = position, epoch
         self.is_new_epoch = s("is_new_epoch", self.is_new_epoch)
-        self._previous_epoch_detail = s(
-            "previous_epoch_detail", float(self._previous_epoch_detail)
+        self.previous_epoch_detail = s(
+            "previous_epoch_detail", self.previous_epoch_detail
         )
 
 
@@ -109,7 +109,7 @@ class ParallelSequentialIterator(_SequentialIterator):
             steps = min(steps, max(left - 1, 1))
         times = np.arange(self.position, self.position + steps + 1)[:, None]
         items = self.dataset[(times + self.offsets[:rows]) % length]
-        self._previous_epoch_detail = self.epoch_detail
+        self.previous_epoch_detail = self.epoch_detail
         self.position += steps
         epoch = self.position * self.batch_size // length
         self.is_new_epoch = epoch > self.epoch
@@ -185,7 +185,7 @@ class WindowIterator(_SequentialIterator):
             raise StopIteration
         start = self.position * self.steps
         stop = min(start + self.steps, self._last)
-        self._previous_epoch_detail = self.epoch_detail
+        self.previous_epoch_detail = self.epoch_detail
         self.position += 1
         self.is_new_epoch = self.position == self.windows
         if self.is_new_epoch:
@@ -197,6 +197,11 @@ class WindowIterator(_SequentialIterator):
         self._must_match(s, "steps", self.steps)
         self._must_match(s, "windows", self.windows)
         super().serialize(s)
+        if self.position >= self.windows:
+            raise SnapshotError(
+                f"WindowIterator: position {self.position} is beyond the last of "
+                f"{self.windows} windows"
+            )
 
 
 def ptb_producer(raw_data, batch_size, num_steps):

@@ -37,7 +37,7 @@ class _Place(NamedTuple):
     position: int
     epoch: int
     is_new_epoch: bool
-    previous_epoch_detail: float
+    previous_epoch_detail: float | None
     order: np.ndarray | None
 
 
@@ -99,7 +99,7 @@ class SerialIterator(Iterator):
             order = np.arange(len(self.dataset))
             order = np.asarray(self.order_sampler(order, 0))
         self._size = len(self.dataset) if order is None else len(order)
-        return _Place(0, 0, False, -1.0, order)
+        return _Place(0, 0, False, None, order)
 
     def _next_order(self, order):
         """Return the order of the next epoch: one drawn before, or a new one."""
@@ -168,7 +168,8 @@ class SerialIterator(Iterator):
         return self._detail(self._place)
 
     @property
-    def _previous_epoch_detail(self):
+    def previous_epoch_detail(self):
+        """``epoch_detail`` before the newest batch; None before the first one."""
         return self._place.previous_epoch_detail
 
     def reset(self):
@@ -196,10 +197,9 @@ class SerialIterator(Iterator):
         position = s("position", place.position)
         epoch = s("epoch", place.epoch)
         is_new_epoch = s("is_new_epoch", place.is_new_epoch)
-        before = s("previous_epoch_detail", float(place.previous_epoch_detail))
-        if place.order is None:
-            order, ahead = None, []
-        else:
+        before = s("previous_epoch_detail", place.previous_epoch_detail)
+        order = None
+        if place.order is not None:
             order = s("order", None if s.loading else np.asarray(place.order, np.int64))
             ahead = s("orders_ahead", None if s.loading else ahead)
         if s.loading:
