@@ -41,6 +41,16 @@ from dyrnn.functions.arithmetic import (
     scale,
     subtract,
 )
+from dyrnn.functions.cells import (
+    lstm,
+    lstm_step,
+)
+from dyrnn.functions.connection import (
+    bias,
+    bilinear,
+    embed_id,
+    linear,
+)
 from dyrnn.functions.indexing import (
     diagonal,
     flip,
@@ -64,6 +74,9 @@ from dyrnn.functions.joining import (
     stack,
     transpose_sequence,
     vstack,
+)
+from dyrnn.functions.loss import (
+    softmax_cross_entropy,
 )
 from dyrnn.functions.math import (
     arccos,
@@ -90,6 +103,9 @@ from dyrnn.functions.math import (
     square,
     tan,
 )
+from dyrnn.functions.noise import (
+    dropout,
+)
 from dyrnn.functions.products import batch_matmul, einsum, matmul, tensordot
 from dyrnn.functions.reduction import (
     argmax,
@@ -105,6 +121,9 @@ from dyrnn.functions.reduction import (
     normalize,
     prod,
     sum,
+)
+from dyrnn.functions.rnn import (
+    lstm_window,
 )
 from dyrnn.functions.shape import (
     broadcast,
@@ -243,6 +262,20 @@ __all__ = [
     "softsign",
     "swish",
     "tanh",
+    # connection
+    "bias",
+    "bilinear",
+    "embed_id",
+    "linear",
+    # loss
+    "softmax_cross_entropy",
+    # noise
+    "dropout",
+    # cells
+    "lstm",
+    "lstm_step",
+    # rnn
+    "lstm_window",
 ]
 
 core.use_functions(sys.modules[__name__])

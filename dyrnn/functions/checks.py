@@ -1,0 +1,94 @@
+"""Checks of arguments that several functions share.
+
+On the CPU integer ids are compared with their range at once. A GPU would have to be
+waited for, so there an id out of range makes its result NaN instead: neither silent nor
+slow.
+"""
+
+import numpy as np
+
+from dyrnn import backend
+from dyrnn.errors import ShapeError
+
+
+def array_of(x):
+    """Return the array of a variable; an array is returned as it is."""
+    return getattr(x, "array", x)
+
+
+def check_floats(name, **inputs):
+    """Raise unless all inputs that are not None have one and the same float type."""
+    first = None
+    for key, x in inputs.items():
+        if x is None:
+            continue
+        if x.dtype.kind != "f":
+            raise TypeError(
+                f"{name}: {key} has type {x.dtype}, but real floating-point numbers "
+                f"are needed. Convert it, e.g. {key}.astype(np.float32)."
+            )
+        if first is None:
+            first = key, x.dtype
+        elif x.dtype != first[1]:
+            raise TypeError(
+                f"{name}: {first[0]} has type {first[1]}, but {key} {x.dtype}. Convert "
+                f"one of them, e.g. {first[0]}.astype({key}.dtype)."
+            )
+
+
+def check_batch(name, x, axis):
+    """Raise if there is no example in the batch."""
+    if x.shape[axis] == 0:
+        raise ValueError(
+            f"{name}: x has shape {x.shape}: a batch of 0 examples. Leave out empty "
+            "batches."
+        )
+
+
+def check_same_shape(name, **inputs):
+    """Raise unless two inputs have the same shape."""
+    (a, x), (b, y) = inputs.items()
+    if x.shape != y.shape:
+        raise ShapeError(
+            f"{name}: {a} has shape {x.shape}, but {b} {y.shape}. They must be equal; "
+            "reshape or broadcast one of them."
+        )
+
+
+def check_choice(name, key, value, choices):
+    """Raise unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name}: {key}={value!r} is unknown; use one of {choices}")
+
+
+def check_ids(name, what, ids, size, ignored=None):
+    """Raise unless ``ids`` is an integer array within ``0 <= id < size``."""
+    ids = array_of(ids)
+    if not backend.is_array(ids) or ids.dtype.kind not in "iu":
+        kind = getattr(ids, "dtype", type(ids).__name__)
+        raise TypeError(
+            f"{name}: {what}s must be an array of integers, not {kind}. Convert them, "
+            "e.g. ids.astype(np.int32)."
+        )
+    if type(ids) is not np.ndarray or ids.size == 0:
+        return
+    if ids.min() >= 0 and ids.max() < size:
+        return
+    is_bad = (ids < 0) | (ids >= size)
+    if ignored is not None:
+        is_bad &= ids != ignored
+    if is_bad.any():
+        position = tuple(int(i) for i in np.argwhere(is_bad)[0])
+        hint = "" if ignored is None else f", or {ignored}, which is ignored"
+        raise ValueError(
+            f"{name}: {what} {ids[position]} at position {position} is out of range: "
+            f"use 0 to {size - 1} ({size} in all){hint}."
+        )
+
+
+def bounded(xp, ids, size):
+    """Return ids within their range and, off the CPU, which were not (else None)."""
+    if xp is np:
+        return ids, None
+    is_bad = (ids < 0) | (ids >= size)
+    return xp.where(is_bad, 0, ids), is_bad

@@ -1,0 +1,177 @@
+"""Losses of classification and regression.
+
+A loss that takes ``reduce`` returns the mean with ``"mean"`` and the loss of every
+example, in the shape of its labels, with ``"no"``.
+"""
+
+import numpy as np
+
+from dyrnn.core import FunctionNode
+from dyrnn.errors import NonFiniteError, ShapeError
+from dyrnn.functions.checks import (
+    array_of,
+    bounded,
+    check_batch,
+    check_choice,
+    check_floats,
+    check_ids,
+)
+from dyrnn.functions.reduction import logsumexp
+from dyrnn.functions.shape import moveaxis
+from dyrnn.gradients import RowScaled
+
+
+def _softmax_rows(xp, x, ids):
+    """Return ``exp(x - max)`` by rows, its sums, and ``-log softmax`` at the ids."""
+    largest = x.max(axis=1)
+    e = x - largest[:, None]
+    target = e[xp.arange(len(e)), ids]
+    xp.exp(e, out=e)
+    total = e.sum(axis=1)
+    return e, total, xp.log(total) - target
+
+
+class SoftmaxCrossEntropy(FunctionNode):
+    """Log-softmax, selection and mean at once.
+
+    The gradient is made in forward, from the exponentials that it needs anyway, and its
+    division by their sums is left to whoever multiplies with it (``RowScaled``).
+    """
+
+    def __init__(self, t, normalize, class_weight, ignore_label, reduce):
+        self.t = t
+        self.normalize = normalize
+        self.class_weight = class_weight
+        self.ignore_label = ignore_label
+        self.reduce = reduce
+
+    def forward(self, xp, x):
+        n_class = x.shape[-1]
+        t = self.t.reshape(-1)
+        is_ignored = t == self.ignore_label
+        ids, is_bad = bounded(xp, xp.where(is_ignored, 0, t), n_class)
+        weight = (~is_ignored).astype(x.dtype)
+        if self.class_weight is not None:
+            weight *= self.class_weight[ids]
+        if is_bad is not None:
+            weight = xp.where(is_bad, xp.nan, weight)
+        e, total, loss = _softmax_rows(xp, x.reshape((-1, n_class)), ids)
+        if xp is np:
+            _check_finite(loss, total, x)
+        loss = xp.where(is_ignored, 0, loss * weight)
+        if self.reduce == "mean":
+            weight *= self.mean_factor(xp, is_ignored, x.dtype)
+            y = (xp.where(is_ignored, 0, loss) * self.factor).sum()
+        else:
+            self.factor = 1.0
+            y = loss.reshape(self.t.shape)
+        self.ids, self.weight = ids, weight
+        if self.edges:
+            e[xp.arange(len(e)), ids] -= total
+            scale = (weight / total).reshape(self.t.shape)
+            self.save(x, e.reshape(x.shape), scale)
+        return y
+
+    def mean_factor(self, xp, is_ignored, dtype):
+        """Return one over the number of labels that count, or over the batch size."""
+        if not self.normalize:
+            self.factor = 1.0 / max(1, self.t.shape[-1])
+        elif xp is np:
+            self.factor = 1.0 / max(1, is_ignored.size - np.count_nonzero(is_ignored))
+        else:
+            count = xp.maximum(xp.sum(~is_ignored), 1)
+            self.factor = (1.0 / count).astype(dtype)
+        return self.factor
+
+    def backward(self, xp, gy):
+        _, gx, scale = self.saved
+        return RowScaled(gx, scale * gy)
+
+    def composed(self, x):
+        rows = x.reshape((-1, x.shape[-1]))
+        picked = rows[np.arange(rows.shape[0]), self.ids]
+        loss = (logsumexp(rows, axis=1) - picked) * self.weight
+        return loss.sum() if self.reduce == "mean" else loss.reshape(self.t.shape)
+
+
+def _check_finite(loss, total, x):
+    """Raise where a row of logits has no softmax."""
+    if np.isfinite(total).all():
+        return
+    rows = x.reshape(-1, x.shape[-1])
+    row = int(np.flatnonzero(~np.isfinite(total))[0])
+    if (rows[row] == -np.inf).all():
+        raise ValueError(
+            f"softmax_cross_entropy: all {x.shape[-1]} logits of row {row} are -inf; "
+            "at least one class must be possible."
+        )
+    raise NonFiniteError(
+        f"softmax_cross_entropy: the logits of row {row} hold NaN or inf. Run with "
+        "config.debug to learn which operation made the first one, lower the learning "
+        "rate, or clip the gradients."
+    )
+
+
+def softmax_cross_entropy(
+    x, t, normalize=True, class_weight=None, ignore_label=-1, reduce="mean"
+):
+    """Cross entropy between softmax of ``x`` and the labels ``t``.
+
+    Parameters
+    ----------
+    x : Variable, (B, V) or a window (T, B, V)
+        Logits, the classes on the last axis. Where ``t`` has more than one axis and the
+        shapes only fit so, the classes may be on axis 1: (B, V, d1, d2, ...).
+    t : array of integers, (B,) or (T, B)
+        Labels, 0 <= t < V, or ``ignore_label``.
+    normalize : bool
+        Divide the sum by the number of labels that are not ignored; else by the batch
+        size B, which gives a window the sum over time of the batch means.
+    class_weight : array, (V,), optional
+        Factors of the classes' losses. They do not change what is divided by.
+    ignore_label : int
+        Such labels have loss 0 and no gradient.
+    reduce : str
+        ``"mean"``, or ``"no"`` for the loss of each label.
+
+    Returns
+    -------
+    Variable, () or the shape of ``t``
+        0 if all labels are ignored.
+
+    Raises
+    ------
+    ValueError
+        If a label is out of range (on a GPU the loss is NaN), or a row is all -inf.
+    NonFiniteError
+        If logits are NaN or +inf (not checked on a GPU).
+    """
+    name = "softmax_cross_entropy"
+    t = array_of(t)
+    check_choice(name, "reduce", reduce, ("mean", "no"))
+    x = _classes_last(name, x, t)
+    check_floats(name, x=x, class_weight=class_weight)
+    check_batch(name, x, -2)
+    check_ids(name, "label", t, x.shape[-1], ignore_label)
+    if class_weight is not None:
+        class_weight = array_of(class_weight)
+        if class_weight.shape != x.shape[-1:]:
+            raise ShapeError(
+                f"{name}: class_weight has shape {class_weight.shape}, but x {x.shape} "
+                f"has {x.shape[-1]} classes."
+            )
+    node = SoftmaxCrossEntropy(t, normalize, class_weight, ignore_label, reduce)
+    return node.apply(x)
+
+
+def _classes_last(name, x, t):
+    """Return logits whose leading axes are those of the labels."""
+    if x.ndim == t.ndim + 1 and x.ndim > 1:
+        if x.shape[:-1] == t.shape:
+            return x
+        if x.ndim > 2 and x.shape[:1] + x.shape[2:] == t.shape:
+            return moveaxis(x, 1, -1)
+    raise ShapeError(
+        f"{name}: x has shape {x.shape}, but t {t.shape}. They must be (B, V) and "
+        "(B,), or (T, B, V) and (T, B)."
+    )
