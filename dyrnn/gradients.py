@@ -68,9 +68,9 @@ class RowScaled(Deferred):
 
     @staticmethod
     def total(terms):
-        value = terms[0].matrix * terms[0].scale[:, None]
+        value = terms[0].matrix * terms[0].scale[..., None]
         for term in terms[1:]:
-            value += term.matrix * term.scale[:, None]
+            value += term.matrix * term.scale[..., None]
         return value
 
 
