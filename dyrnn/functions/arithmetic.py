@@ -6,6 +6,7 @@ broadcast and in the operand's type.
 """
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -129,6 +130,9 @@ class Absolute(FunctionNode):
 
 class _Choice(_Binary):
     """Takes each element from one of two arrays; the first where they are equal."""
+
+    compare: Callable
+    choose: Callable
 
     def forward(self, xp, a, b):
         self.remember(a, b)

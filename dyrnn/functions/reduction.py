@@ -27,6 +27,8 @@ def _kept(shape, axis):
 
 
 class _Reduction(FunctionNode):
+    shape: tuple[int, ...]  # of the input
+
     def __init__(self, axis, keepdims):
         self.axis = tuple(axis) if isinstance(axis, list) else axis
         self.keepdims = keepdims
@@ -50,6 +52,8 @@ class Sum(_Reduction):
 
 class _Extreme(_Reduction):
     """The elements equal to the extreme share its gradient."""
+
+    name: str  # of the array's method
 
     def forward(self, xp, x):
         self.shape = x.shape

@@ -27,9 +27,9 @@ _THREAD_COUNTERS = [  # of the BLAS libraries that NumPy is built with
 def blas_threads():
     """Return the number of threads of NumPy's BLAS, or None if it does not say."""
     try:
-        from numpy._core import _multiarray_umath
+        import numpy._core._multiarray_umath as compiled
 
-        library = ctypes.CDLL(_multiarray_umath.__file__)
+        library = ctypes.CDLL(compiled.__file__)
     except (ImportError, OSError):
         return None
     for name in _THREAD_COUNTERS:

@@ -235,7 +235,7 @@ class SnapshotReader:
             self._file.seek(position)
             done = 0
             while done < length:
-                count = self._file.readinto(memoryview(result)[done:])
+                count = self._file.readinto(result.data[done:])
                 if not count:
                     raise SnapshotError("the file ends too early")
                 done += count
