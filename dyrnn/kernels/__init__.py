@@ -1,0 +1,188 @@
+"""Fused array computations, one contract for every kind of array.
+
+A kernel takes and returns arrays, knows nothing of graphs, and is called from the
+functions whose names it has. The functions below are the contracts: shapes, what is
+kept, what may be overwritten. Each passes the call on to the module for its array's
+type: the ``cpu_*`` files for NumPy arrays, :mod:`dyrnn.kernels.cuda` for CuPy's.
+
+Everywhere: float32 or float64, one dtype per call; T time steps, B sequences, I inputs,
+H hidden units, N rows, V columns; an argument is only read, and a result is the
+caller's, unless the contract says otherwise. Nothing that a forward kernel returns is
+destroyed by its backward kernel, so a graph can be walked twice.
+"""
+
+import importlib
+
+import numpy as np
+
+from dyrnn.kernels import cpu_matrix, cpu_rnn, cpu_update
+from dyrnn.kernels.cpu_matrix import RowScaled
+from dyrnn.kernels.machine import parallel, threads
+
+__all__ = [
+    "RowScaled",
+    "dropout_mask",
+    "linear",
+    "lstm_backward",
+    "lstm_forward",
+    "matmul",
+    "parallel",
+    "product_input",
+    "product_weight",
+    "sgd",
+    "sgd_rows",
+    "softmax_cross_entropy",
+    "squared_norm",
+    "sum_rows",
+    "sum_rows_by_id",
+    "threads",
+]
+
+
+def _kernel(name, array):
+    """Return the function ``name`` for arrays of the type of ``array``."""
+    if isinstance(array, RowScaled):
+        array = array.matrix
+    if isinstance(array, np.ndarray):
+        for module in (cpu_matrix, cpu_rnn, cpu_update):
+            if hasattr(module, name):
+                return getattr(module, name)
+    return getattr(importlib.import_module("dyrnn.kernels.cuda"), name)
+
+
+def lstm_forward(z, h0, c0, W):
+    """Run an LSTM over a window of gate inputs.
+
+    Parameters
+    ----------
+    z : (T, B, 4H)
+        Gate inputs x W_x^T + b in blocks i, f, g, o. Overwritten with the gates'
+        values, which :func:`lstm_backward` needs: the caller must own it.
+    h0, c0 : (B, H)
+        State before the window.
+    W : (4H, H)
+        Recurrent matrix; h W^T is added to z.
+
+    Returns
+    -------
+    h, c : (T + 1, B, H)
+        State before the window and after each step: ``h[1:]`` is the output, ``h[:-1]``
+        is what W was multiplied by, ``c[-1]`` is carried on.
+    """
+    return _kernel("lstm_forward", z)(z, h0, c0, W)
+
+
+def lstm_backward(gh, gc_last, gates, c, W):
+    """Gradients of :func:`lstm_forward`.
+
+    Parameters
+    ----------
+    gh : (T, B, H) or None
+        Gradient of ``h[1:]``; the carried state's is in the last step.
+    gc_last : (B, H) or None
+        Gradient of ``c[-1]``.
+    gates : (T, B, 4H)
+        What became of z.
+    c, W
+        As returned by and given to the forward kernel.
+
+    Returns
+    -------
+    gz : (T, B, 4H)
+        Gradient of the gate inputs. With it gW = product_weight(gz, h[:-1]), and so on.
+    gh0, gc0 : (B, H)
+    """
+    return _kernel("lstm_backward", gates)(gh, gc_last, gates, c, W)
+
+
+def matmul(a, b, out=None):
+    """Multiply a (M, K) by b (K, N), on all threads if it is worth it."""
+    return _kernel("matmul", a)(a, b, out)
+
+
+def linear(x, W, b=None):
+    """Return x W^T + b for x (N, I), W (V, I), b (V,) or None, as a new (N, V)."""
+    return _kernel("linear", x)(x, W, b)
+
+
+def product_input(gy, W):
+    """Return gy W: the gradient of a linear map's input.
+
+    Parameters
+    ----------
+    gy : (N, V) array or RowScaled
+    W : (V, I)
+    """
+    return _kernel("product_input", gy)(gy, W)
+
+
+def product_weight(gy, x):
+    """Return gy^T x: the gradient (V, I) of a linear map's matrix.
+
+    Parameters
+    ----------
+    gy : (N, V) array or RowScaled
+    x : (N, I)
+    """
+    return _kernel("product_weight", gy)(gy, x)
+
+
+def sum_rows(gy):
+    """Return the sum of the rows of gy (N, V), array or RowScaled: a bias' gradient."""
+    return _kernel("sum_rows", gy)(gy)
+
+
+def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
+    """Cross entropy of each row's softmax with its label, and what its gradient needs.
+
+    Parameters
+    ----------
+    logits : (N, V), rows contiguous
+    t : (N,) int
+        Labels in 0..V-1, or ``ignore_label`` for rows with loss and gradient 0.
+    out : (N, V), optional
+        Where to put e; may be ``logits`` if nobody needs them any more.
+
+    Returns
+    -------
+    loss : (N,)
+    e : (N, V)
+        exp(logits), up to a factor per row, less the row's sum at its label.
+    inverse : (N,)
+        1 / the row's sum, 0 for ignored rows: with the gradient gy (N,) of the losses,
+        the gradient of the logits is ``RowScaled(e, inverse * gy)``.
+    """
+    return _kernel("softmax_cross_entropy", logits)(logits, t, ignore_label, out)
+
+
+def sum_rows_by_id(ids, rows):
+    """Sum the rows (N, H) that have the same id; any shape of ids with N elements.
+
+    Returns
+    -------
+    ids : (M,)
+        Each id once, ascending.
+    rows : (M, H)
+        Sums in the order of the rows, so that a run can be repeated bit by bit.
+    """
+    return _kernel("sum_rows_by_id", rows)(ids, rows)
+
+
+def squared_norm(x):
+    """Return the sum of squares as a Python float (blocks are added up in float64)."""
+    return _kernel("squared_norm", x)(x)
+
+
+def sgd(x, gradient, rate):
+    """Do ``x -= rate * gradient`` in place; a clip factor belongs into the rate."""
+    _kernel("sgd", x)(x, gradient, rate)
+
+
+def sgd_rows(x, ids, rows, rate):
+    """Do ``x[ids] -= rate * rows`` in place; each id at most once."""
+    _kernel("sgd_rows", x)(x, ids, rows, rate)
+
+
+def dropout_mask(generator, shape, ratio, dtype=np.float32):
+    """Draw a mask of 0 and 1 / (1 - p), p being ``ratio`` to the nearest 1 / 65536."""
+    return cpu_update.dropout_mask(generator, shape, ratio, dtype)

@@ -1,0 +1,120 @@
+"""Matrix products over all rows, the softmax cross entropy, and their gradients.
+
+The matrix of logits (rows, V) is by far the largest array of a language model, so every
+pass over it counts: the bias is added while a block of the product is in the cache, the
+softmax is one pass, and its gradient is none. See :class:`RowScaled`.
+"""
+
+import numpy as np
+
+from dyrnn.kernels.machine import parallel
+
+_BLOCK = 1 << 17  # elements of a block that stays in the cache over a few passes
+_SAFE = (
+    30  # logits up to here need no shift: V * exp(30) is far from the largest float32
+)
+
+
+class RowScaled:
+    """The matrix ``scale[:, None] * matrix`` (N, V), not multiplied out.
+
+    The gradient of a softmax cross entropy is one: the factors 1 / sum(exp) and the
+    incoming gradient are cheaper to apply to the small side of a product with it.
+    """
+
+    def __init__(self, matrix, scale):
+        self.matrix, self.scale = matrix, scale
+        self.shape, self.dtype = matrix.shape, matrix.dtype
+
+    def dense(self):
+        """Multiply out: an array (N, V) that the caller owns."""
+        return self.matrix * self.scale[:, None]
+
+
+def matmul(a, b, out=None):
+    """Multiply a (M, K) by b (K, N), cut along the longer side of the result."""
+    (M, K), N = a.shape, b.shape[1]
+    if out is None:
+        out = np.empty((M, N), np.result_type(a, b))
+    if M * K * N < 1_000_000:
+        np.matmul(a, b, out=out)
+    elif M >= N:
+        parallel(lambda part: np.matmul(a[part], b, out=out[part]), M, 16)
+    else:
+        parallel(lambda part: np.matmul(a, b[:, part], out=out[:, part]), N, 16)
+    return out
+
+
+def linear(x, W, b=None):
+    """Multiply, then add the bias to rows in the cache."""
+    y = matmul(x, W.T)
+    if b is not None:
+        _by_rows(lambda rows: np.add(y[rows], b, out=y[rows]), y)
+    return y
+
+
+def _by_rows(function, y):
+    """Call ``function`` on slices of rows of ``y``, in blocks that fit the cache."""
+    height = max(1, _BLOCK // max(1, y.shape[1]))
+
+    def run(part):
+        for first in range(part.start, part.stop, height):
+            function(slice(first, min(first + height, part.stop)))
+
+    parallel(run, len(y), height)
+
+
+def product_input(gy, W):
+    """Apply the scale of a row-scaled matrix to the small result."""
+    if isinstance(gy, RowScaled):
+        gx = matmul(gy.matrix, W)
+        gx *= gy.scale[:, None]
+        return gx
+    return matmul(gy, W)
+
+
+def product_weight(gy, x):
+    """Apply the scale of a row-scaled matrix to the small operand."""
+    if isinstance(gy, RowScaled):
+        return matmul(gy.matrix.T, x * gy.scale[:, None])
+    return matmul(gy.T, x)
+
+
+def sum_rows(gy):
+    """Sum rows as a product with their scale."""
+    if isinstance(gy, RowScaled):
+        matrix, scale = gy.matrix, gy.scale
+    else:
+        matrix, scale = gy, np.ones(len(gy), gy.dtype)
+    total = np.empty(matrix.shape[1], matrix.dtype)
+    parallel(
+        lambda part: np.matmul(scale, matrix[:, part], out=total[part]),
+        len(total),
+        max(16, _BLOCK // max(1, len(scale))),
+    )
+    return total
+
+
+def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
+    """Shift by the maximum only where it matters; sum by a product with ones."""
+    N, V = logits.shape
+    counted = t != ignore_label
+    rows, label = np.arange(N), np.where(counted, t, 0)
+    target = logits[rows, label]  # copied now: ``out`` may be ``logits``
+    e = np.empty(logits.shape, logits.dtype) if out is None else out
+    total, shift = np.empty(N, logits.dtype), np.zeros(N, logits.dtype)
+    ones = np.ones(V, logits.dtype)
+
+    def run(rows):
+        x = logits[rows]
+        largest = x.max(axis=1)
+        if abs(largest).max() > _SAFE:  # exp could overflow, or lose every entry
+            shift[rows] = largest
+            x = np.subtract(x, largest[:, None], out=e[rows])
+        np.exp(x, out=e[rows])
+        np.matmul(e[rows], ones, out=total[rows])
+
+    _by_rows(run, e)
+    loss = np.where(counted, np.log(total) + shift - target, 0).astype(logits.dtype)
+    e[rows, label] -= total
+    return loss, e, np.where(counted, 1 / total, 0).astype(logits.dtype)

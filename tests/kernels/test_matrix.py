@@ -1,0 +1,71 @@
+"""Products, softmax cross entropy and their gradients agree with plain definitions."""
+
+import numpy as np
+import pytest
+
+from dyrnn import kernels
+from tests.kernels import plain
+
+DTYPES = [np.float32, np.float64]
+
+
+def close(actual, expected):
+    assert actual.shape == expected.shape
+    tolerance = 3e-5 if actual.dtype == np.float32 else 1e-11
+    scale = max(1, abs(expected).max(initial=0))
+    np.testing.assert_allclose(actual, expected, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 4, 5), (400, 200, 30), (60, 50, 900)])
+def test_products_agree_with_plain_definition(rng, sizes, dtype):
+    N, V, size = sizes
+    x, W = rng.normal(size=(N, size)).astype(dtype), rng.normal(size=(V, size))
+    W, b = W.astype(dtype), rng.normal(size=V).astype(dtype)
+    gy, scale = rng.normal(size=(N, V)).astype(dtype), rng.random(N).astype(dtype)
+    close(kernels.linear(x, W, b), x @ W.T + b)
+    close(kernels.linear(x, W), x @ W.T)
+    close(kernels.matmul(W, x.T), W @ x.T)
+    for gradient in (gy, kernels.RowScaled(gy, scale)):
+        dense = gradient if gradient is gy else gradient.dense()
+        close(kernels.product_input(gradient, W), dense @ W)
+        close(kernels.product_weight(gradient, x), dense.T @ x)
+        close(kernels.sum_rows(gradient), dense.sum(axis=0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (300, 1000)])
+@pytest.mark.parametrize("spread", [1, 100])
+def test_softmax_cross_entropy_agrees_with_plain_definition(rng, size, spread, dtype):
+    logits = (rng.normal(size=size) * spread).astype(dtype)
+    t = rng.integers(0, size[1], size[0])
+    gy = rng.normal(size=size[0]).astype(dtype)
+    exact = logits.astype(float)
+    kept = logits.copy()
+    loss, e, inverse = kernels.softmax_cross_entropy(logits, t)
+    np.testing.assert_array_equal(logits, kept)
+    close(loss, plain.softmax_cross_entropy(exact, t))
+    gradient = kernels.RowScaled(e, inverse * gy).dense()
+    close(gradient, plain.softmax_cross_entropy_gradient(exact, t, gy))
+    assert loss.dtype == gradient.dtype == dtype
+    in_place = kernels.softmax_cross_entropy(logits, t, out=logits)
+    assert in_place[1] is logits
+    for left, right in zip(in_place, (loss, e, inverse), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_ignored_rows_have_neither_loss_nor_gradient(rng):
+    logits = rng.normal(size=(4, 6))
+    t = np.array([2, -1, 5, -1])
+    loss, _, inverse = kernels.softmax_cross_entropy(logits, t)
+    assert (loss[[1, 3]] == 0).all() and (inverse[[1, 3]] == 0).all()
+    close(loss[[0, 2]], plain.softmax_cross_entropy(logits[[0, 2]], t[[0, 2]]))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_bad_logit_makes_its_own_loss_bad(rng, bad):
+    logits = rng.normal(size=(3, 5)).astype(np.float32)
+    logits[1, 2] = bad
+    with np.errstate(invalid="ignore"):
+        loss, _, _ = kernels.softmax_cross_entropy(logits, np.array([0, 1, 2]))
+    assert np.isnan(loss[1]) and np.isfinite(loss[[0, 2]]).all()
