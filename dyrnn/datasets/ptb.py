@@ -11,6 +11,7 @@ import re
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -157,10 +158,14 @@ def _read_zip(source):
         ]
         found = {path.name: str(path) for path in _shallow_first(text_files)}
         texts = []
-        for name in _names(found, source):
-            with archive.open(found[name]) as file:
-                name = f"{os.fspath(source)}/{found[name]}"
-                texts.append(_whole(read_stream(file, name)))
+        for member in (found[name] for name in _names(found, source)):
+            name = f"{os.fspath(source)}/{member}"
+            try:
+                with archive.open(member) as file:
+                    texts.append(_whole(read_stream(file, name)))
+            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+                # A RuntimeError: the member is encrypted.
+                raise ValueError(f"{name!r} cannot be unpacked: {error}") from error
     return texts
 
 

@@ -27,10 +27,10 @@ class _SequentialIterator(Iterator):
         self._must_match(s, "batch_size", self.batch_size)
         position = s("position", self.position)
         epoch = s("epoch", self.epoch)
-        if position < 0 or epoch < 0:
+        if not all(isinstance(n, int) and n >= 0 for n in (position, epoch)):
             raise SnapshotError(
                 f"{type(self).__name__}: position {position} or epoch {epoch} in the "
-                "snapshot is negative"
+                "snapshot is no count"
             )
         self.position, self.epoch = position, epoch
         self.is_new_epoch = s("is_new_epoch", self.is_new_epoch)

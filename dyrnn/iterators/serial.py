@@ -198,19 +198,22 @@ class SerialIterator(Iterator):
         epoch = s("epoch", place.epoch)
         is_new_epoch = s("is_new_epoch", place.is_new_epoch)
         before = s("previous_epoch_detail", place.previous_epoch_detail)
-        order = None
-        if place.order is not None:
-            order = s("order", None if s.loading else np.asarray(place.order, np.int64))
+        order = place.order
+        if order is not None:
+            saved = s("order", None if s.loading else np.asarray(order, np.int64))
+            order = order if saved is None else saved
             ahead = s("orders_ahead", None if s.loading else ahead)
         if s.loading:
             self._check(position, epoch, order, ahead)
-            self._drawn = [np.array(row) for row in ahead]
+            self._drawn = [] if ahead is None else [np.array(row) for row in ahead]
             self._place = _Place(position, epoch, is_new_epoch, before, order)
 
     def _check(self, position, epoch, order, ahead):
-        orders = [] if order is None else [order, *ahead]
+        orders = [] if order is None else [order, *([] if ahead is None else ahead)]
         if not (
-            0 <= position < max(self._size, 1)
+            isinstance(position, int)
+            and isinstance(epoch, int)
+            and 0 <= position < max(self._size, 1)
             and epoch >= 0
             and all(_is_order(x, self._size, len(self.dataset)) for x in orders)
         ):

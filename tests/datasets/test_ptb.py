@@ -95,6 +95,16 @@ def test_bad_bytes_in_a_zip_name_the_member(tmp_path):
         load_corpus(tmp_path / "x.zip")
 
 
+def test_a_damaged_zip_is_refused(directory, tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in FILES.items():
+            archive.writestr(name, text)
+    path.write_bytes(path.read_bytes().replace(b" a b a ", b" a b b "))
+    with pytest.raises(ValueError, match=r"train\.txt' cannot be unpacked: Bad CRC"):
+        load_corpus(path)
+
+
 def test_a_text_file_is_split_at_lines(tmp_path):
     path = tmp_path / "text.txt"
     lines = [f"line {i % 10} of many\n" for i in range(200)]

@@ -264,6 +264,7 @@ def test_a_snapshot_of_other_data_is_refused():
     [
         ("position", 6),
         ("position", -1),
+        ("position", 1.5),
         ("epoch", -1),
         ("order", np.array([0, 1, 2, 3, 4, 6])),
         ("order", np.arange(5)),
