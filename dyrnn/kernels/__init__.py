@@ -16,11 +16,9 @@ import importlib
 import numpy as np
 
 from dyrnn.kernels import cpu_matrix, cpu_rnn, cpu_update
-from dyrnn.kernels.cpu_matrix import RowScaled
 from dyrnn.kernels.machine import parallel, threads
 
 __all__ = [
-    "RowScaled",
     "dropout_mask",
     "linear",
     "lstm_backward",
@@ -41,8 +39,6 @@ __all__ = [
 
 def _kernel(name, array):
     """Return the function ``name`` for arrays of the type of ``array``."""
-    if isinstance(array, RowScaled):
-        array = array.matrix
     if isinstance(array, np.ndarray):
         for module in (cpu_matrix, cpu_rnn, cpu_update):
             if hasattr(module, name):
@@ -105,31 +101,36 @@ def linear(x, W, b=None):
     return _kernel("linear", x)(x, W, b)
 
 
-def product_input(gy, W):
-    """Return gy W: the gradient of a linear map's input.
+def product_input(gy, W, scale=None):
+    """Return gy W, the gradient of a linear map's input.
 
     Parameters
     ----------
-    gy : (N, V) array or RowScaled
+    gy : (N, V)
     W : (V, I)
+    scale : (N,), optional
+        Factors of the rows of gy that are not multiplied out: the gradient of a softmax
+        cross entropy has them, and the result, or x below, is the smaller matrix.
     """
-    return _kernel("product_input", gy)(gy, W)
+    return _kernel("product_input", gy)(gy, W, scale)
 
 
-def product_weight(gy, x):
-    """Return gy^T x: the gradient (V, I) of a linear map's matrix.
+def product_weight(gy, x, scale=None):
+    """Return gy^T x, the gradient (V, I) of a linear map's matrix.
 
     Parameters
     ----------
-    gy : (N, V) array or RowScaled
+    gy : (N, V)
     x : (N, I)
+    scale : (N,), optional
+        Factors of the rows of gy.
     """
-    return _kernel("product_weight", gy)(gy, x)
+    return _kernel("product_weight", gy)(gy, x, scale)
 
 
-def sum_rows(gy):
-    """Return the sum of the rows of gy (N, V), array or RowScaled: a bias' gradient."""
-    return _kernel("sum_rows", gy)(gy)
+def sum_rows(gy, scale=None):
+    """Return the sum (V,) of the rows of gy (N, V), times scale (N,): a bias' gradient."""
+    return _kernel("sum_rows", gy)(gy, scale)
 
 
 def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
@@ -149,8 +150,9 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
     e : (N, V)
         exp(logits), up to a factor per row, less the row's sum at its label.
     inverse : (N,)
-        1 / the row's sum, 0 for ignored rows: with the gradient gy (N,) of the losses,
-        the gradient of the logits is ``RowScaled(e, inverse * gy)``.
+        1 / the row's sum, 0 for ignored rows. With the gradient gy (N,) of the losses,
+        the gradient of the logits is ``(inverse * gy)[:, None] * e``: better not
+        multiplied out, see ``scale`` of :func:`product_input`.
     """
     return _kernel("softmax_cross_entropy", logits)(logits, t, ignore_label, out)
 

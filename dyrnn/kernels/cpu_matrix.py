@@ -2,7 +2,7 @@
 
 The matrix of logits (rows, V) is by far the largest array of a language model, so every
 pass over it counts: the bias is added while a block of the product is in the cache, the
-softmax is one pass, and its gradient is none. See :class:`RowScaled`.
+softmax is one pass, and its gradient is none: it stays a matrix and a scale per row.
 """
 
 import numpy as np
@@ -13,22 +13,6 @@ _BLOCK = 1 << 17  # elements of a block that stays in the cache over a few passe
 _SAFE = (
     30  # logits up to here need no shift: V * exp(30) is far from the largest float32
 )
-
-
-class RowScaled:
-    """The matrix ``scale[:, None] * matrix`` (N, V), not multiplied out.
-
-    The gradient of a softmax cross entropy is one: the factors 1 / sum(exp) and the
-    incoming gradient are cheaper to apply to the small side of a product with it.
-    """
-
-    def __init__(self, matrix, scale):
-        self.matrix, self.scale = matrix, scale
-        self.shape, self.dtype = matrix.shape, matrix.dtype
-
-    def dense(self):
-        """Multiply out: an array (N, V) that the caller owns."""
-        return self.matrix * self.scale[:, None]
 
 
 def matmul(a, b, out=None):
@@ -64,33 +48,28 @@ def _by_rows(function, y):
     parallel(run, len(y), height)
 
 
-def product_input(gy, W):
-    """Apply the scale of a row-scaled matrix to the small result."""
-    if isinstance(gy, RowScaled):
-        gx = matmul(gy.matrix, W)
-        gx *= gy.scale[:, None]
-        return gx
-    return matmul(gy, W)
+def product_input(gy, W, scale=None):
+    """Scale the small result."""
+    gx = matmul(gy, W)
+    if scale is not None:
+        gx *= scale[:, None]
+    return gx
 
 
-def product_weight(gy, x):
-    """Apply the scale of a row-scaled matrix to the small operand."""
-    if isinstance(gy, RowScaled):
-        return matmul(gy.matrix.T, x * gy.scale[:, None])
-    return matmul(gy.T, x)
+def product_weight(gy, x, scale=None):
+    """Scale the small operand."""
+    return matmul(gy.T, x if scale is None else x * scale[:, None])
 
 
-def sum_rows(gy):
+def sum_rows(gy, scale=None):
     """Sum rows as a product with their scale."""
-    if isinstance(gy, RowScaled):
-        matrix, scale = gy.matrix, gy.scale
-    else:
-        matrix, scale = gy, np.ones(len(gy), gy.dtype)
-    total = np.empty(matrix.shape[1], matrix.dtype)
+    if scale is None:
+        scale = np.ones(len(gy), gy.dtype)
+    total = np.empty(gy.shape[1], gy.dtype)
     parallel(
-        lambda part: np.matmul(scale, matrix[:, part], out=total[part]),
+        lambda part: np.matmul(scale, gy[:, part], out=total[part]),
         len(total),
-        max(16, _BLOCK // max(1, len(scale))),
+        max(16, _BLOCK // max(1, len(gy))),
     )
     return total
 
