@@ -12,10 +12,12 @@ class BackgroundWriter:
 
     Examples
     --------
+    >>> saved = []
     >>> writer = BackgroundWriter()
-    >>> writer.submit(print, "saved")
+    >>> writer.submit(saved.append, "model.npz")
     >>> writer.close()
-    saved
+    >>> saved
+    ['model.npz']
     """
 
     def __init__(self):

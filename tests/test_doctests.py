@@ -1,0 +1,52 @@
+"""Every example in a docstring or a document gives what it says."""
+
+import doctest
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def with_examples(paths):
+    return sorted(p for p in paths if ">>> " in p.read_text(encoding="utf-8"))
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = ("dyrnn", *parts) if parts[0] == "extensions" else parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = [*ROOT.glob("dyrnn/**/*.py"), *ROOT.glob("extensions/**/*.py")]
+NAMES = sorted({module_name(path) for path in with_examples(SOURCES)})
+DOCUMENTS = with_examples([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_of_module(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, extraglobs={"np": np}, optionflags=FLAGS)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_examples_of_documents():
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=FLAGS)
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        runner.run(parser.get_doctest(text, {}, path.name, str(path), 0))
+    assert runner.summarize().failed == 0
+
+
+def test_a_wrong_example_is_found():
+    test = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "x", "x", 0)
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    assert runner.run(test, out=lambda text: None).failed == 1
+
+
+def test_the_library_has_examples():
+    assert "dyrnn.config" in NAMES
