@@ -129,7 +129,7 @@ def product_weight(gy, x, scale=None):
 
 
 def sum_rows(gy, scale=None):
-    """Return the sum (V,) of the rows of gy (N, V), times scale (N,): a bias' gradient."""
+    """Sum the rows of gy (N, V), each times its scale (N,): a bias' gradient (V,)."""
     return _kernel("sum_rows", gy)(gy, scale)
 
 
