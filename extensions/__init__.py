@@ -2,3 +2,58 @@
 
 The source is here, at the top level; import it as ``dyrnn.extensions``.
 """
+
+from dyrnn.extensions.evaluation import Evaluator
+from dyrnn.extensions.logs import LogReport, PrintReport, perplexity, read_log
+from dyrnn.extensions.observations import (
+    FailOnNonNumber,
+    MicroAverage,
+    ParameterStatistics,
+    observe_lr,
+    observe_value,
+)
+from dyrnn.extensions.plots import DumpGraph, PlotReport
+from dyrnn.extensions.progress import ProgressBar, WordsPerSecond
+from dyrnn.extensions.schedules import (
+    ExponentialShift,
+    InverseShift,
+    LinearShift,
+    MultistepShift,
+    PolynomialShift,
+    ReduceOnPlateau,
+    StepShift,
+    WarmupShift,
+)
+from dyrnn.extensions.snapshots import Snapshot, snapshot, snapshot_object
+
+__all__ = [
+    # evaluation and logs
+    "Evaluator",
+    "LogReport",
+    "PrintReport",
+    "ProgressBar",
+    "WordsPerSecond",
+    "perplexity",
+    "read_log",
+    # values
+    "FailOnNonNumber",
+    "MicroAverage",
+    "ParameterStatistics",
+    "observe_lr",
+    "observe_value",
+    # files
+    "DumpGraph",
+    "PlotReport",
+    "Snapshot",
+    "snapshot",
+    "snapshot_object",
+    # schedules
+    "ExponentialShift",
+    "InverseShift",
+    "LinearShift",
+    "MultistepShift",
+    "PolynomialShift",
+    "ReduceOnPlateau",
+    "StepShift",
+    "WarmupShift",
+]

@@ -1,0 +1,330 @@
+"""What a model says about itself: observations, and their means.
+
+A model calls ``report({"loss": loss}, self)`` and does not know who listens. A
+`Reporter` in scope turns the name into ``main/loss``, by the observer's registered
+name, and writes it into the observation of this iteration. A `DictSummary` adds
+observations up to means, weighted by tokens or examples. Nothing here keeps a graph,
+and nothing waits for a GPU: a value on a device is read when somebody asks for a mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+
+import numpy as np
+
+from dyrnn import backend
+from dyrnn.core import Variable
+
+__all__ = [
+    "DictSummary",
+    "Observation",
+    "Reporter",
+    "Summary",
+    "default_weight",
+    "get_current_reporter",
+    "report",
+    "report_scope",
+]
+
+_local = threading.local()
+
+# Values waiting on a device are read after this many, so that they stay few.
+_MAX_PENDING = 1024
+
+
+class Observation(dict):
+    """Values by full name; ``weights`` holds how much each counts in a mean."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.weights = {}
+
+    def serialize(self, s):
+        """Save or load the scalars among the values, and the weights."""
+        keys = [key for key, value in self.items() if _is_scalar(value)]
+        weighted = [key for key in keys if key in self.weights]
+        values = read_scalars([self[key] for key in keys])
+        weights = read_scalars([self.weights[key] for key in weighted])
+        values = s("values", dict(zip(keys, values, strict=True)))
+        weights = s("weights", dict(zip(weighted, weights, strict=True)))
+        if s.loading:
+            self.clear()
+            self.update(values)
+            self.weights = dict(weights)
+
+
+class Reporter:
+    """Collects reported values under the names of their observers.
+
+    Attributes
+    ----------
+    observation : dict
+        Where values are written; an `Observation` keeps their weights, too.
+    """
+
+    def __init__(self):
+        self.observation = Observation()
+        self._names = {}
+        self._observers = []  # an id is only unique while its object lives
+        self._weight = None
+
+    def add_observer(self, name, observer):
+        """Report values of ``observer`` as ``name/key``."""
+        self._names[id(observer)] = name
+        self._observers.append(observer)
+
+    def add_observers(self, prefix, observers):
+        """Register ``(name, observer)`` pairs, such as ``link.namedlinks()``."""
+        for name, observer in observers:
+            self.add_observer(prefix + name, observer)
+
+    def name_of(self, observer):
+        """The registered name of ``observer``, or None."""
+        return self._names.get(id(observer))
+
+    @contextlib.contextmanager
+    def scope(self, observation):
+        """Make this the current reporter, writing into ``observation``."""
+        outer, self.observation = self.observation, observation
+        try:
+            with self:
+                yield
+        finally:
+            self.observation = outer
+
+    def report(self, values, observer=None, weight=None):
+        """Write ``values`` into the observation; see the function `report`."""
+        prefix = ""
+        if observer is not None:
+            name = self.name_of(observer)
+            if name is None:
+                known = ", ".join(sorted(self._names.values())) or "none"
+                raise KeyError(
+                    f"report: this {type(observer).__name__} is not a registered "
+                    f"observer (registered: {known}). Call "
+                    "reporter.add_observer(name, observer) first, or report "
+                    "without an observer."
+                )
+            prefix = name + "/"
+        weight = self._weight if weight is None else weight
+        weights = getattr(self.observation, "weights", {})
+        for key, value in values.items():
+            self.observation[prefix + key] = _detached(value)
+            weights.pop(prefix + key, None)
+            if weight is not None:
+                weights[prefix + key] = _detached(weight)
+
+    def __enter__(self):
+        _stack().append(self)
+        return self
+
+    def __exit__(self, *_):
+        _stack().pop()
+
+
+def _stack():
+    if not hasattr(_local, "reporters"):
+        _local.reporters = []
+    return _local.reporters
+
+
+def _detached(value):
+    # A Variable is reported as its array; a graph must not outlive its iteration.
+    return value.array if isinstance(value, Variable) else value
+
+
+def get_current_reporter():
+    """The innermost reporter in scope in this thread, or None."""
+    stack = _stack()
+    return stack[-1] if stack else None
+
+
+def report(values, observer=None, weight=None):
+    """Report ``values``, a dictionary, to the current reporter, if there is one.
+
+    Parameters
+    ----------
+    values : dict
+        Scalars by name: Variables (detached here), arrays of one element, numbers.
+    observer : object, optional
+        Who reports, usually ``self``; its registered name becomes the prefix.
+    weight : float or array, optional
+        How much the values count in a mean over iterations: the number of tokens or
+        examples that they are a mean of. Without it, all count the same.
+
+    Raises
+    ------
+    KeyError
+        If the observer is not registered with the reporter.
+    """
+    reporter = get_current_reporter()
+    if reporter is not None:
+        reporter.report(values, observer, weight)
+
+
+@contextlib.contextmanager
+def report_scope(observation):
+    """Let the current reporter write into ``observation`` meanwhile."""
+    reporter = get_current_reporter()
+    if reporter is None:
+        raise RuntimeError(
+            "report_scope: no reporter is in scope. "
+            "Use `with reporter.scope(observation):` on a Reporter instead."
+        )
+    with reporter.scope(observation):
+        yield
+
+
+@contextlib.contextmanager
+def default_weight(weight):
+    """Give ``weight`` to what is reported inside without a weight of its own."""
+    reporter = get_current_reporter()
+    if reporter is None:
+        yield
+        return
+    outer, reporter._weight = reporter._weight, weight
+    try:
+        yield
+    finally:
+        reporter._weight = outer
+
+
+class Summary:
+    """Weighted mean and standard deviation of scalars, in float64.
+
+    Values on a GPU wait there, and are read together when a mean is asked for. The
+    sums are taken in the order of arrival, so a mean does not depend on when it was
+    read, and a saved and loaded summary goes on exactly.
+    """
+
+    def __init__(self):
+        self._weight = 0.0
+        self._mean = math.nan
+        self._deviation = 0.0  # sum of weight * (value - mean)**2
+        self._pending = []
+
+    def add(self, value, weight=1.0):
+        """Add a scalar which counts ``weight`` times."""
+        value, weight = _detached(value), _detached(weight)
+        if not self._pending and not _on_device(value) and not _on_device(weight):
+            self._add(float(value), float(weight))
+            return
+        self._pending.append((value, weight))
+        if len(self._pending) >= _MAX_PENDING:
+            self._read()
+
+    def _add(self, value, weight):
+        # A value of weight zero is the mean of nothing: it may well be NaN.
+        if not weight:
+            return
+        # West, "Updating Mean and Variance Estimates: An Improved Method", CACM 22(9),
+        # 1979: nothing cancels, and the mean of equal values is that value.
+        self._weight += weight
+        if self._weight == weight:
+            self._mean = value
+            return
+        step = (value - self._mean) * (weight / self._weight)
+        self._deviation += (self._weight - weight) * (value - self._mean) * step
+        self._mean += step
+
+    def _read(self):
+        pending, self._pending = self._pending, []
+        values = read_scalars([value for value, _ in pending])
+        weights = read_scalars([weight for _, weight in pending])
+        for value, weight in zip(values, weights, strict=True):
+            self._add(value, weight)
+
+    def compute_mean(self):
+        """The mean of the values so far; NaN if there were none."""
+        self._read()
+        return self._mean
+
+    def make_statistics(self):
+        """The mean and the (population) standard deviation."""
+        mean = self.compute_mean()
+        if not self._weight:
+            return mean, math.nan
+        return mean, math.sqrt(self._deviation / self._weight)
+
+    def serialize(self, s):
+        """Save or load the mean, and what is needed to go on."""
+        self._set(s("state", self._state()))
+
+    def _state(self):
+        self._read()
+        return [self._weight, self._mean, self._deviation]
+
+    def _set(self, state):
+        self._weight, self._mean, self._deviation = map(float, state)
+
+
+class DictSummary:
+    """A `Summary` for each key of the observations added to it."""
+
+    def __init__(self):
+        self._summaries = {}
+
+    def add(self, observation):
+        """Add the scalars of ``observation``; what is not a scalar is left out."""
+        weights = getattr(observation, "weights", {})
+        for key, value in observation.items():
+            if _is_scalar(value):
+                summary = self._summaries.setdefault(key, Summary())
+                summary.add(value, weights.get(key, 1.0))
+
+    def compute_mean(self):
+        """The means by key, as Python floats."""
+        return {key: entry.compute_mean() for key, entry in self._summaries.items()}
+
+    def make_statistics(self):
+        """Means by key, and standard deviations by ``key.std``."""
+        statistics = {}
+        for key, entry in self._summaries.items():
+            statistics[key], statistics[key + ".std"] = entry.make_statistics()
+        return statistics
+
+    def __len__(self):
+        return len(self._summaries)
+
+    def serialize(self, s):
+        """Save or load all summaries, in their order."""
+        states = {key: entry._state() for key, entry in self._summaries.items()}
+        states = s("states", states)
+        if s.loading:
+            self._summaries = {key: Summary() for key in states}
+            for key, entry in self._summaries.items():
+                entry._set(states[key])
+
+
+def read_scalars(values):
+    """Python floats of scalars on any device; one transfer for all arrays of a kind.
+
+    Returns
+    -------
+    list of float
+    """
+    floats = [math.nan if _on_device(v) else float(_detached(v)) for v in values]
+    groups = {}
+    for position, value in enumerate(values):
+        if _on_device(value):
+            groups.setdefault(value.dtype, []).append(position)
+    for positions in groups.values():
+        arrays = [values[position].reshape(()) for position in positions]
+        xp = backend.get_array_module(arrays[0])
+        host = backend.to_cpu(xp.stack(arrays))
+        for position, value in zip(positions, host, strict=True):
+            floats[position] = float(value)
+    return floats
+
+
+def _on_device(value):
+    return hasattr(value, "dtype") and not isinstance(value, np.ndarray | np.generic)
+
+
+def _is_scalar(value):
+    if hasattr(value, "shape"):
+        return value.shape == () and value.dtype.kind in "buif"
+    return isinstance(value, int | float)

@@ -1,0 +1,30 @@
+"""Training: the loop, what it does in one iteration, and when extensions run.
+
+Start reading at `trainer`; `updaters` is one iteration, `triggers` says when, and
+`extension` what an extension is. Those that come with dyrnn are in
+``dyrnn.extensions``.
+"""
+
+from dyrnn.training.extension import (
+    PRIORITY_EDITOR,
+    PRIORITY_READER,
+    PRIORITY_WRITER,
+    Extension,
+    make_extension,
+)
+from dyrnn.training.trainer import Trainer, TrainingInterrupted
+from dyrnn.training.triggers import get_trigger
+from dyrnn.training.updaters import BPTTUpdater, StandardUpdater
+
+__all__ = [
+    "PRIORITY_EDITOR",
+    "PRIORITY_READER",
+    "PRIORITY_WRITER",
+    "BPTTUpdater",
+    "Extension",
+    "StandardUpdater",
+    "Trainer",
+    "TrainingInterrupted",
+    "get_trigger",
+    "make_extension",
+]

@@ -1,0 +1,92 @@
+"""What a trainer calls beside the update: any callable that takes the trainer.
+
+`Extension` is the base of those that have more to say: when they run, in which order,
+what they do before and after training, and what of them a snapshot must hold.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "PRIORITY_EDITOR",
+    "PRIORITY_READER",
+    "PRIORITY_WRITER",
+    "Extension",
+    "make_extension",
+]
+
+# Extensions of one iteration run from the highest priority to the lowest.
+PRIORITY_WRITER = 300  # adds values to the observation
+PRIORITY_EDITOR = 200  # changes values of the observation
+PRIORITY_READER = 100  # only reads it
+
+
+class Extension:
+    """Base class of trainer extensions.
+
+    Attributes
+    ----------
+    trigger : callable or (int, str)
+        When it runs, unless ``trainer.extend`` says otherwise.
+    priority : int
+        Its place among the extensions of an iteration; higher runs first.
+    default_name : str
+        Its name in the trainer, where none is given.
+    """
+
+    trigger = (1, "iteration")
+    priority = PRIORITY_READER
+
+    @property
+    def default_name(self):
+        """The class's name."""
+        return type(self).__name__
+
+    def __call__(self, trainer):
+        """Do the work; called when the trigger fires."""
+        raise NotImplementedError(
+            f"{type(self).__name__}: an extension must define __call__(self, trainer)"
+        )
+
+    def initialize(self, trainer):
+        """Prepare, after a snapshot was loaded and before the first update."""
+
+    def finalize(self):
+        """Clean up at the end of training, however it ended."""
+
+    def on_error(self, trainer, error, traceback):
+        """Learn of the exception that ends training, before ``finalize``."""
+
+    def serialize(self, s):
+        """Save or load what must survive a resume."""
+
+
+def make_extension(
+    trigger=(1, "iteration"),
+    default_name=None,
+    priority=PRIORITY_READER,
+    finalize=None,
+    initialize=None,
+    on_error=None,
+):
+    """Decorate a function of the trainer with an extension's attributes.
+
+    Examples
+    --------
+    >>> @make_extension(trigger=(1, "epoch"))
+    ... def greet(trainer):
+    ...     print("epoch", trainer.updater.epoch)
+    >>> greet.trigger
+    (1, 'epoch')
+    """
+
+    def decorate(function):
+        function.trigger = trigger
+        function.default_name = default_name or function.__name__
+        function.priority = priority
+        hooks = {"finalize": finalize, "initialize": initialize, "on_error": on_error}
+        for name, hook in hooks.items():
+            if hook is not None:
+                setattr(function, name, hook)
+        return function
+
+    return decorate

@@ -1,0 +1,379 @@
+"""When something happens: callables that take the trainer and return True or False.
+
+Progress is read from the updater: ``iteration``, and ``epoch_detail`` with its value
+before this update, ``previous_epoch_detail``. So most triggers have no state, and ask
+the same question after a resume as without one. A trigger that remembers something has
+a ``serialize``; the trainer saves it with the extension that it belongs to.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+
+from dyrnn.reporter import Summary
+
+__all__ = [
+    "AnyTrigger",
+    "BestValueTrigger",
+    "EarlyStoppingTrigger",
+    "IntervalTrigger",
+    "ManualScheduleTrigger",
+    "MaxValueTrigger",
+    "MinValueTrigger",
+    "NeverFire",
+    "OnceTrigger",
+    "StopTrigger",
+    "TimeTrigger",
+    "get_trigger",
+]
+
+UNITS = ("epoch", "iteration")
+
+# Epochs are floating point: 0.3 / 0.1 is a little less than 3.
+_EPSILON = 1e-9
+
+
+def _checked_period(owner, period, unit):
+    if unit not in UNITS:
+        raise ValueError(
+            f"{owner}: unit {unit!r} is not known; use one of {', '.join(UNITS)}"
+        )
+    if unit == "iteration":
+        try:
+            period = operator.index(period)
+        except TypeError:
+            raise TypeError(
+                f"{owner}: a number of iterations must be an integer, got {period!r}"
+            ) from None
+    if not 0 < period < math.inf:
+        raise ValueError(
+            f"{owner}: the period must be positive, got ({period!r}, {unit!r})"
+        )
+    return period
+
+
+def _progress(trainer, unit):
+    """How far training is, before and after this update."""
+    updater = trainer.updater
+    if unit == "iteration":
+        return updater.iteration - 1, updater.iteration
+    return updater.previous_epoch_detail, updater.epoch_detail
+
+
+class IntervalTrigger:
+    """Fires every ``period`` epochs or iterations.
+
+    Parameters
+    ----------
+    period : int or float
+        A positive number; fractions of an epoch are allowed.
+    unit : {"epoch", "iteration"}
+    """
+
+    def __init__(self, period, unit):
+        self.period = _checked_period("IntervalTrigger", period, unit)
+        self.unit = unit
+
+    def __call__(self, trainer):
+        before, now = _progress(trainer, self.unit)
+        return self._count(now) > self._count(before)
+
+    def _count(self, progress):
+        return math.floor(progress / self.period + _EPSILON)
+
+    def __repr__(self):
+        return f"IntervalTrigger({self.period!r}, {self.unit!r})"
+
+
+class StopTrigger:
+    """Fires from ``length`` epochs or iterations on: the end of training.
+
+    A trainer makes one from a tuple. A run that is resumed at or beyond its end stops
+    at once.
+    """
+
+    def __init__(self, length, unit):
+        self.period = _checked_period("StopTrigger", length, unit)
+        self.unit = unit
+
+    def __call__(self, trainer):
+        return _progress(trainer, self.unit)[1] >= self.period - _EPSILON
+
+    def get_training_length(self):
+        """The length and its unit."""
+        return self.period, self.unit
+
+
+class ManualScheduleTrigger:
+    """Fires as each of the given points is reached.
+
+    Parameters
+    ----------
+    points : number or sequence of numbers
+        Epochs, or fractions of them, or iterations.
+    unit : {"epoch", "iteration"}
+    """
+
+    def __init__(self, points, unit):
+        points = [points] if isinstance(points, int | float) else list(points)
+        self.points = [
+            _checked_period("ManualScheduleTrigger", point, unit) for point in points
+        ]
+        self.unit = unit
+
+    def __call__(self, trainer):
+        before, now = (value + _EPSILON for value in _progress(trainer, self.unit))
+        return any(before < point <= now for point in self.points)
+
+
+class OnceTrigger:
+    """Fires the first time it is asked, and with ``call_on_resume`` after a resume."""
+
+    def __init__(self, call_on_resume=False):
+        self.call_on_resume = call_on_resume
+        self.finished = False
+
+    def __call__(self, trainer):
+        fires, self.finished = not self.finished, True
+        return fires
+
+    def serialize(self, s):
+        """Save or load whether it has fired."""
+        self.finished = s("finished", self.finished)
+        if s.loading and self.call_on_resume:
+            self.finished = False
+
+
+class NeverFire:
+    """Never fires: for an extension that acts at its other hooks only."""
+
+    def __call__(self, trainer):
+        return False
+
+
+class TimeTrigger:
+    """Fires every ``period`` seconds of training, resumed time included."""
+
+    def __init__(self, period):
+        if not 0 < period < math.inf:
+            raise ValueError(f"TimeTrigger: the period must be positive, got {period}")
+        self.period = period
+        self._next_time = float(period)
+
+    def __call__(self, trainer):
+        if trainer.elapsed_time < self._next_time:
+            return False
+        missed = (trainer.elapsed_time - self._next_time) // self.period
+        self._next_time += (missed + 1) * self.period
+        return True
+
+    def serialize(self, s):
+        """Save or load the time of the next firing."""
+        self._next_time = s("next_time", self._next_time)
+
+
+class AnyTrigger:
+    """Fires when at least one of several triggers does; all of them are asked."""
+
+    def __init__(self, *triggers):
+        self.triggers = [get_trigger(trigger) for trigger in triggers]
+
+    def __call__(self, trainer):
+        return any([trigger(trainer) for trigger in self.triggers])
+
+    def serialize(self, s):
+        """Save or load the triggers it combines."""
+        for number, trigger in enumerate(self.triggers):
+            if hasattr(trigger, "serialize"):
+                trigger.serialize(s[str(number)])
+
+
+class Monitor:
+    """The mean of an observed value over the intervals between a trigger's firings.
+
+    Called at every iteration, it returns None, or the mean when the trigger fires.
+
+    Raises
+    ------
+    KeyError
+        If the trigger fires and the value was not observed since the last time.
+    """
+
+    def __init__(self, owner, key, trigger):
+        self.owner = owner
+        self.key = key
+        self.trigger = get_trigger(trigger)
+        self._summary = Summary()
+        self._seen = False
+
+    def __call__(self, trainer):
+        observation = trainer.observation
+        if self.key in observation:
+            weight = getattr(observation, "weights", {}).get(self.key, 1.0)
+            self._summary.add(observation[self.key], weight)
+            self._seen = True
+        if not self.trigger(trainer):
+            return None
+        if not self._seen:
+            raise KeyError(
+                f"{self.owner}: {self.key!r} was not observed when its value was "
+                f"needed, in iteration {trainer.updater.iteration}. Available: "
+                f"{', '.join(sorted(observation)) or 'nothing'}. An Evaluator must run "
+                "as often and with a higher priority."
+            )
+        mean = self._summary.compute_mean()
+        self._summary, self._seen = Summary(), False
+        return mean
+
+    def serialize(self, s):
+        """Save or load the running mean, and the trigger."""
+        self._summary.serialize(s["summary"])
+        self._seen = s("seen", self._seen)
+        if hasattr(self.trigger, "serialize"):
+            self.trigger.serialize(s["trigger"])
+
+
+class BestValueTrigger:
+    """Fires when a value is the best so far, compared once per interval.
+
+    Parameters
+    ----------
+    key : str
+        Name of the observed value, such as ``"validation/main/loss"``.
+    compare : callable (best, new) -> bool
+        Whether the new value is better. NaN is never better.
+    trigger : trigger, default (1, "epoch")
+        When values are compared; a value observed more often is averaged.
+
+    Attributes
+    ----------
+    best_value : float or None
+    """
+
+    def __init__(self, key, compare, trigger=(1, "epoch")):
+        self.better = lambda new, best: compare(best, new)
+        self.best_value = None
+        self._monitor = Monitor(type(self).__name__, key, trigger)
+
+    def __call__(self, trainer):
+        value = self._monitor(trainer)
+        if value is None or not is_improvement(self.better, value, self.best_value):
+            return False
+        self.best_value = value
+        return True
+
+    def serialize(self, s):
+        """Save or load the best value and the running mean."""
+        self.best_value = s("best_value", self.best_value)
+        self._monitor.serialize(s["monitor"])
+
+
+class MinValueTrigger(BestValueTrigger):
+    """Fires when a value is the lowest so far."""
+
+    def __init__(self, key, trigger=(1, "epoch")):
+        super().__init__(key, operator.gt, trigger)
+
+
+class MaxValueTrigger(BestValueTrigger):
+    """Fires when a value is the highest so far."""
+
+    def __init__(self, key, trigger=(1, "epoch")):
+        super().__init__(key, operator.lt, trigger)
+
+
+class EarlyStoppingTrigger:
+    """A stop trigger: fires when a value has not improved for some time.
+
+    Parameters
+    ----------
+    check_trigger : trigger, default (1, "epoch")
+        When the value is looked at.
+    monitor : str
+        Name of the observed value.
+    patience : int
+        Fires after so many looks in a row without a new best.
+    mode : {"auto", "min", "max"}
+        Which values are better; ``"auto"`` takes higher ones for names with
+        ``accuracy`` in them.
+    max_trigger : (int, str), default (100, "epoch")
+        The end of training in any case.
+    """
+
+    def __init__(
+        self,
+        check_trigger=(1, "epoch"),
+        monitor="main/loss",
+        patience=3,
+        mode="auto",
+        max_trigger=(100, "epoch"),
+    ):
+        if operator.index(patience) < 1:
+            raise ValueError(
+                f"EarlyStoppingTrigger: patience must be at least 1, got {patience}"
+            )
+        self.patience = patience
+        self.better = better(mode, monitor)
+        self.best_value = None
+        self.count = 0
+        self.max_trigger = StopTrigger(*max_trigger)
+        self._monitor = Monitor("EarlyStoppingTrigger", monitor, check_trigger)
+
+    def __call__(self, trainer):
+        if trainer.updater.iteration == 0:
+            return False
+        value = self._monitor(trainer)
+        if value is not None:
+            if is_improvement(self.better, value, self.best_value):
+                self.best_value, self.count = value, 0
+            else:
+                self.count += 1
+        return self.count >= self.patience or self.max_trigger(trainer)
+
+    def get_training_length(self):
+        """The longest training can be, and its unit."""
+        return self.max_trigger.get_training_length()
+
+    def serialize(self, s):
+        """Save or load the best value, how long ago it was, and the running mean."""
+        self.best_value = s("best_value", self.best_value)
+        self.count = s("count", self.count)
+        self._monitor.serialize(s["monitor"])
+
+
+def better(mode, key):
+    """The function ``(new, best) -> bool`` of a mode: ``min``, ``max`` or ``auto``."""
+    modes = {"min": operator.lt, "max": operator.gt}
+    modes["auto"] = modes["max" if "accuracy" in key else "min"]
+    if mode not in modes:
+        raise ValueError(
+            f"mode {mode!r} is not known; use one of {', '.join(sorted(modes))}"
+        )
+    return modes[mode]
+
+
+def is_improvement(better, new, best):
+    """Whether ``new`` is the best value so far; NaN never is."""
+    return not math.isnan(new) and (best is None or better(new, best))
+
+
+def get_trigger(trigger):
+    """The trigger that ``trigger`` stands for.
+
+    Parameters
+    ----------
+    trigger : callable, (number, unit) or None
+        A callable is returned as it is; a pair is an `IntervalTrigger`; None never
+        fires.
+    """
+    if trigger is None:
+        return NeverFire()
+    if callable(trigger):
+        return trigger
+    if isinstance(trigger, tuple | list) and len(trigger) == 2:
+        return IntervalTrigger(*trigger)
+    raise TypeError(
+        f"a trigger is a callable taking the trainer, or a pair like (1, 'epoch'); "
+        f"got {trigger!r}"
+    )

@@ -1,0 +1,157 @@
+"""Looking at a model on data it does not train on."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+
+from dyrnn import backend
+from dyrnn.config import no_backprop_mode, using_config
+from dyrnn.datasets import concat_examples
+from dyrnn.reporter import (
+    DictSummary,
+    Observation,
+    Reporter,
+    default_weight,
+    get_current_reporter,
+    report,
+)
+from dyrnn.training import PRIORITY_WRITER, Extension
+from dyrnn.training.updaters import call_with, target_count
+
+__all__ = ["Evaluator"]
+
+
+class Evaluator(Extension):
+    """Reports the means of what a model says over a validation set.
+
+    They are reported as ``validation/main/loss`` and so on, weighted by the number of
+    targets of each batch, so that a short last batch counts as what it is. Training
+    goes on as if nothing had happened: a model that carries state over time is
+    evaluated from a fresh state, and gets its own back.
+
+    Parameters
+    ----------
+    iterator : iterator or dict of iterators
+        With ``repeat=False``. It is started anew for each evaluation.
+    target : Link or dict of Links
+        What reports: by its registered name, which is ``main`` for a single one.
+    converter : callable (batch, device)
+        Makes arguments of a batch. A tuple, which is what ``WindowIterator`` gives, is
+        taken as the arguments themselves.
+    device : int, str or Device, optional
+        Where to compute.
+    eval_hook : callable (evaluator), optional
+        Called before each evaluation.
+    eval_func : callable, optional
+        Called with the arguments; by default the target. Its result is reported as the
+        loss if it reports none itself.
+    name : str, optional
+        Tells several evaluators apart: the prefix is then ``name/main/loss``.
+    """
+
+    trigger = (1, "epoch")
+    priority = PRIORITY_WRITER
+    default_name = "validation"
+
+    def __init__(
+        self,
+        iterator,
+        target,
+        converter=concat_examples,
+        device=None,
+        eval_hook=None,
+        eval_func=None,
+        name=None,
+    ):
+        self._iterators = iterator if isinstance(iterator, dict) else {"main": iterator}
+        self._targets = target if isinstance(target, dict) else {"main": target}
+        self.converter = converter
+        self.device = None if device is None else backend.get_device(device)
+        self.eval_hook = eval_hook
+        self.eval_func = eval_func
+        self.name = name
+
+    def get_iterator(self, name="main"):
+        """The iterator called ``name``."""
+        return self._iterators[name]
+
+    def get_target(self, name="main"):
+        """The link called ``name``."""
+        return self._targets[name]
+
+    def __call__(self, trainer=None):
+        """Evaluate, report the means with this evaluator's prefix, and return them."""
+        reporter = Reporter()
+        prefix = (self.name or self.default_name) + "/"
+        for name, target in self._targets.items():
+            reporter.add_observer(prefix + name, target)
+            reporter.add_observers(prefix + name, target.namedlinks(skipself=True))
+        with reporter, using_config("train", False), no_backprop_mode():
+            means = self.evaluate()
+        report(means)
+        return means
+
+    def evaluate(self):
+        """The means over the validation set; override it to evaluate otherwise."""
+        iterator, target = self.get_iterator(), self.get_target()
+        function = self.eval_func or target
+        if self.eval_hook is not None:
+            self.eval_hook(self)
+        reporter = get_current_reporter()
+        loss_key = reporter.name_of(target) + "/loss"
+        summary = DictSummary()
+        with self._state_set_aside():
+            for batch in _one_pass(iterator):
+                arguments = self._arguments(batch)
+                observation = Observation()
+                with (
+                    reporter.scope(observation),
+                    default_weight(target_count(arguments, batch)),
+                ):
+                    result = call_with(function, arguments)
+                    if result is not None and loss_key not in observation:
+                        report({"loss": result}, target)
+                summary.add(observation)
+        return summary.compute_mean()
+
+    def _arguments(self, batch):
+        if not isinstance(batch, tuple):
+            return self.converter(batch, self.device)
+        if self.device is None:
+            return batch
+        return tuple(self.device.send(array) for array in batch)
+
+    @contextlib.contextmanager
+    def _state_set_aside(self):
+        """Clear the state that the targets carry over time, and put it back after."""
+        links = [link for target in self._targets.values() for link in target.links()]
+        kept = [
+            (link, name, getattr(link, name)) for link in links for name in link.carried
+        ]
+        for target in self._targets.values():
+            target.reset_state()
+        try:
+            yield
+        finally:
+            for target in self._targets.values():
+                target.reset_state()
+            for link, name, value in kept:
+                setattr(link, name, value)
+
+    def finalize(self):
+        """Release what the iterators hold."""
+        for iterator in self._iterators.values():
+            iterator.finalize()
+
+
+def _one_pass(iterator):
+    if getattr(iterator, "repeat", False):
+        raise ValueError(
+            f"Evaluator: the {type(iterator).__name__} never ends. Create it with "
+            "repeat=False."
+        )
+    if hasattr(iterator, "reset"):
+        iterator.reset()
+        return iterator
+    return copy.copy(iterator)

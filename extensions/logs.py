@@ -1,0 +1,247 @@
+"""Means of what was observed: into a file, onto the screen.
+
+`LogReport` collects; `PrintReport` and others show what it collected. The file is JSON
+Lines: one object per interval, appended and flushed, so that whatever ends the program
+spoils at most the last line. JSON knows no NaN: such a value is ``null``, and the key
+``nonfinite`` says which one it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+
+from tqdm import tqdm
+
+from dyrnn.reporter import DictSummary
+from dyrnn.serializers.atomic import atomic_output
+from dyrnn.training import PRIORITY_READER, Extension, get_trigger
+
+__all__ = ["LogReport", "PrintReport", "perplexity", "read_log"]
+
+
+class LogReport(Extension):
+    """Writes the means of each interval, and keeps them in ``log``.
+
+    The last interval is written when training ends, even if it is not complete; a
+    resumed run takes such a row back. After a resume the file holds the rows that it
+    would hold without, no matter what was written after the snapshot. A file of
+    another run in the way is renamed to ``NAME.bak``.
+
+    Parameters
+    ----------
+    keys : sequence of str, optional
+        Which observed values to log; by default all of them.
+    trigger : trigger, default (1, "epoch")
+        The ends of the intervals; the extension itself runs at every iteration.
+    postprocess : callable (row), optional
+        May change or add to a row, a dictionary, before it is written; see
+        `perplexity`.
+    filename : str
+        In the trainer's ``out``; None writes no file.
+
+    Attributes
+    ----------
+    log : list of dict
+        The rows: means by key, and ``epoch``, ``iteration``, ``elapsed_time``.
+    """
+
+    # Before its readers, which have the same default.
+    priority = PRIORITY_READER + 1
+
+    def __init__(
+        self,
+        keys=None,
+        trigger=(1, "epoch"),
+        postprocess=None,
+        filename="log.jsonl",
+    ):
+        self.log = []
+        self._keys = keys
+        self._trigger = get_trigger(trigger)
+        self._postprocess = postprocess
+        self._filename = filename
+        self._summary = DictSummary()
+        self._path = None
+        self._trainer = None
+
+    def initialize(self, trainer):
+        self._trainer = trainer
+        if self._filename is not None:
+            self._path = os.path.join(trainer.out, self._filename)
+            if not self.log and os.path.exists(self._path):
+                os.replace(self._path, self._path + ".bak")
+            with atomic_output(self._path) as output:
+                output.write("".join(map(_encode, self.log)).encode())
+
+    def __call__(self, trainer):
+        observation = trainer.observation
+        if self._keys is not None:
+            weights = getattr(observation, "weights", {})
+            observation = type(observation)(
+                (key, observation[key]) for key in self._keys if key in observation
+            )
+            observation.weights = weights
+        self._summary.add(observation)
+        if self._trigger(trainer):
+            self._write_row(trainer)
+            # On a GPU, this is where losses are looked at.
+            check_finite = getattr(trainer.updater, "check_finite", None)
+            if check_finite is not None:
+                check_finite()
+
+    def _write_row(self, trainer):
+        row = self._summary.compute_mean()
+        self._summary = DictSummary()
+        row["epoch"] = trainer.updater.epoch
+        row["iteration"] = trainer.updater.iteration
+        row["elapsed_time"] = trainer.elapsed_time
+        if self._postprocess is not None:
+            self._postprocess(row)
+        self.log.append(row)
+        if self._path is not None:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(_encode(row))
+
+    def finalize(self):
+        if self._trainer is not None and len(self._summary):
+            self._write_row(self._trainer)
+        self._trainer = None
+
+    def serialize(self, s):
+        """Save or load the rows, the running means, and the trigger."""
+        lines = s("log", [_encode(row) for row in self.log])
+        if s.loading:
+            self.log = [_decode(line) for line in lines]
+        self._summary.serialize(s["summary"])
+        if hasattr(self._trigger, "serialize"):
+            self._trigger.serialize(s["trigger"])
+
+
+def _encode(row):
+    nonfinite = {
+        key: str(value)
+        for key, value in row.items()
+        if isinstance(value, float) and not math.isfinite(value)
+    }
+    row = {key: None if key in nonfinite else value for key, value in row.items()}
+    if nonfinite:
+        row["nonfinite"] = nonfinite
+    return json.dumps(row, allow_nan=False) + "\n"
+
+
+def _decode(line):
+    row = json.loads(line)
+    for key, text in row.pop("nonfinite", {}).items():
+        row[key] = float(text)
+    return row
+
+
+def read_log(path):
+    """The rows of a log file, with NaN and infinities as floats.
+
+    A last line that was not written to its end is left out.
+
+    Returns
+    -------
+    list of dict
+
+    Raises
+    ------
+    ValueError
+        If another line is damaged.
+    """
+    with open(path, encoding="utf-8", newline="\n") as file:
+        lines = file.read().split("\n")
+    rows = []
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            rows.append(_decode(line))
+        except ValueError as error:
+            raise ValueError(
+                f"{os.fspath(path)}, line {number}: not a row of a log ({error})"
+            ) from error
+    return rows
+
+
+def perplexity(row):
+    """Add ``perplexity`` and ``val_perplexity`` to a row: exp of the mean loss.
+
+    For `LogReport`'s ``postprocess``. A perplexity too large for a float is infinite.
+
+    Examples
+    --------
+    >>> row = {"main/loss": 0.0, "validation/main/loss": 1e4}
+    >>> perplexity(row)
+    >>> row["perplexity"], row["val_perplexity"]
+    (1.0, inf)
+    """
+    for name, key in (
+        ("perplexity", "main/loss"),
+        ("val_perplexity", "validation/main/loss"),
+    ):
+        if key in row:
+            try:
+                row[name] = math.exp(row[key])
+            except OverflowError:
+                row[name] = math.inf
+
+
+class PrintReport(Extension):
+    """Prints the rows of a `LogReport` as a table, as they come.
+
+    Parameters
+    ----------
+    entries : sequence of str, optional
+        The columns; by default all keys of the first row.
+    log_report : str or LogReport
+        The log to print, or its name in the trainer.
+    out : file, optional
+        By default the standard output.
+    """
+
+    def __init__(self, entries=None, log_report="LogReport", out=None):
+        self._entries = entries
+        self._log_report = log_report
+        self._out = out
+        self._columns = None
+        self._printed = 0
+
+    def initialize(self, trainer):
+        if isinstance(self._log_report, str):
+            self._log_report = trainer.get_extension(self._log_report)
+        # What was printed before a resume is not printed again.
+        self._printed = len(self._log_report.log)
+        self._columns = None
+
+    def __call__(self, trainer):
+        self._print_rows()
+
+    def finalize(self):
+        if not isinstance(self._log_report, str):
+            self._print_rows()
+
+    def _print_rows(self):
+        for row in self._log_report.log[self._printed :]:
+            if self._columns is None:
+                names = self._entries or list(row)
+                self._columns = {name: max(len(name), 10) for name in names}
+                self._print({name: name for name in names})
+            self._print(row)
+        self._printed = len(self._log_report.log)
+
+    def _print(self, row):
+        cells = (
+            _cell(row.get(name, "")).ljust(width)
+            for name, width in self._columns.items()
+        )
+        out = sys.stdout if self._out is None else self._out
+        # tqdm's write, because a progress bar may have to make room.
+        tqdm.write("  ".join(cells).rstrip(), file=out)
+        out.flush()
+
+
+def _cell(value):
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

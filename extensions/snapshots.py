@@ -1,0 +1,259 @@
+"""Saving training while it runs, and going on from what was saved.
+
+The files are written atomically and hold all that an exact resume needs. What remains
+here is when to save, under which name, which old files may go, and what to do when
+training is about to end: a signal leaves a snapshot like any other; an error leaves an
+emergency file, which is for looking at, since an iteration may be half done in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+
+from dyrnn.errors import SnapshotError
+from dyrnn.serializers import (
+    BackgroundWriter,
+    capture,
+    environment,
+    load_npz,
+    newest_valid,
+    prune,
+    remove_leftovers,
+    write_snapshot,
+)
+from dyrnn.training import Extension, TrainingInterrupted
+
+__all__ = ["Snapshot", "snapshot", "snapshot_object"]
+
+
+class Snapshot(Extension):
+    """Saves the trainer, or another object; made by `snapshot`, `snapshot_object`.
+
+    Attributes
+    ----------
+    loaded : str or None
+        The file that ``autoload`` found.
+    """
+
+    trigger = (1, "epoch")
+    # The last one, since a snapshot holds what the others did in this iteration.
+    priority = -100
+
+    def __init__(
+        self,
+        filename,
+        savefun=None,
+        target=None,
+        condition=None,
+        snapshot_on_error=False,
+        on_signal=False,
+        n_retains=-1,
+        every=None,
+        autoload=False,
+        background=False,
+        verify=False,
+        on_failure="raise",
+        identity=None,
+        metadata=None,
+    ):
+        if n_retains == 0 or n_retains < -1:
+            raise ValueError(
+                f"snapshot: n_retains is {n_retains}: keep at least 1, or -1 for all"
+            )
+        if on_failure not in ("raise", "warn"):
+            raise ValueError(
+                f"snapshot: on_failure is {on_failure!r}: use 'raise' or 'warn'"
+            )
+        self.filename = filename
+        self.savefun = savefun
+        self.target = target
+        self.condition = condition
+        self.snapshot_on_error = snapshot_on_error
+        self.on_signal = on_signal
+        self.n_retains = n_retains
+        self.every = every
+        self.autoload = autoload
+        self.verify = verify
+        self.on_failure = on_failure
+        self.identity = dict(identity or {})
+        self.metadata = dict(metadata or {})
+        self.loaded = None
+        self._pattern = re.sub(r"\{[^{}]*\}", "*", filename)
+        self._saved_iteration = None
+        self._ready = False
+        self._writer = BackgroundWriter() if background else None
+
+    def initialize(self, trainer):
+        if self._is_on():
+            remove_leftovers(trainer.out)
+        if self.autoload:
+            found = newest_valid(trainer.out, self._pattern)
+            if found is not None:
+                load_npz(found.path, trainer if self.target is None else self.target)
+                self.loaded = found.path
+                print(f"resumed from {found.path}", file=sys.stderr)
+        if self._writer is not None:
+            # An error of the writer must not wait for the next snapshot.
+            trainer.extend(self._check_writer, name="snapshot_writer")
+        self._ready = True
+
+    def __call__(self, trainer):
+        self._save(trainer, self.filename.format(trainer), emergency=False)
+
+    def on_error(self, trainer, error, traceback):
+        if not self._ready:
+            return
+        if isinstance(error, TrainingInterrupted):
+            name = self.filename.format(trainer)
+            is_there = os.path.exists(os.path.join(trainer.out, name))
+            done = self._saved_iteration == trainer.updater.iteration and is_there
+            if self.on_signal and not done:
+                self._save(trainer, name, emergency=False)
+        elif self.snapshot_on_error:
+            name = "emergency_" + self.filename.format(trainer)
+            self._save(trainer, name, emergency=True)
+
+    def finalize(self):
+        self._ready = False
+        if self._writer is not None:
+            self._guarded(self._writer.close)
+
+    def _is_on(self):
+        return self.condition is None or self.condition()
+
+    def _save(self, trainer, name, emergency):
+        if not self._is_on():
+            return
+        path = os.path.join(trainer.out, name)
+        target = trainer if self.target is None else self.target
+        self._saved_iteration = trainer.updater.iteration
+        if self.savefun is not None:
+            self._guarded(self.savefun, path, target)
+            return
+        metadata = {**self.metadata, "epoch": trainer.updater.epoch}
+        # Without an iteration, no search for the newest snapshot takes it for one.
+        key = "emergency_iteration" if emergency else "iteration"
+        metadata[key] = trainer.updater.iteration
+        in_background = self._writer is not None and not emergency
+        contents = capture(target, copy=in_background)
+        if in_background:
+            self._guarded(self._writer.submit, self._write, path, contents, metadata)
+        else:
+            self._guarded(self._write, path, contents, metadata)
+
+    def _write(self, path, contents, metadata):
+        write_snapshot(path, contents, metadata, environment(), self.verify)
+        if self.n_retains > 0 and "iteration" in metadata:
+            folder = os.path.dirname(path)
+            prune(folder, self.n_retains, self._pattern, self.every)
+
+    def _check_writer(self, _trainer):
+        self._guarded(self._writer.check)
+
+    def _guarded(self, function, *args):
+        try:
+            function(*args)
+        except OSError as error:
+            if self.on_failure == "raise":
+                raise
+            warnings.warn(f"a snapshot was not saved: {error}", stacklevel=2)
+
+    def serialize(self, s):
+        """Save or load the iteration last saved; refuse a run of another identity."""
+        self._saved_iteration = s("saved_iteration", self._saved_iteration)
+        saved = s("identity", self.identity)
+        if not s.loading:
+            return
+        for key in sorted(saved.keys() | self.identity.keys()):
+            if saved.get(key) != self.identity.get(key):
+                raise SnapshotError(
+                    f"the snapshot is of another run: {key} is {saved.get(key)!r} in "
+                    f"the file and {self.identity.get(key)!r} here. Resume with the "
+                    "same data and settings, or start in another directory."
+                )
+
+
+def snapshot(
+    savefun=None,
+    filename="snapshot_iter_{.updater.iteration:08}.npz",
+    *,
+    target=None,
+    condition=None,
+    snapshot_on_error=False,
+    on_signal=False,
+    n_retains=-1,
+    every=None,
+    autoload=False,
+    background=False,
+    verify=False,
+    on_failure="raise",
+    identity=None,
+    metadata=None,
+):
+    """Save the whole training, so that it can go on exactly from there.
+
+    Parameters
+    ----------
+    savefun : callable (path, target), optional
+        Writes the file in place of dyrnn's format; nothing is pruned then.
+    filename : str
+        Formatted with the trainer; it should hold the iteration, padded with zeros.
+    target : object, optional
+        What to save instead of the trainer.
+    condition : callable, optional
+        Asked before each save; false saves nothing.
+    snapshot_on_error : bool
+        When an exception ends training, leave ``emergency_FILENAME``. It is never
+        loaded by itself: the iteration may be half done.
+    on_signal : bool
+        When SIGINT or SIGTERM ends training, save first.
+    n_retains : int
+        How many of the newest files to keep; -1 keeps all. The last whole one is never
+        deleted.
+    every : int, optional
+        Keep files whose iteration is a multiple of it, too.
+    autoload : bool
+        Before training, load the newest whole file that is in ``out``.
+    background : bool
+        Write in a thread; an error is raised in the next iteration, or at the end.
+    verify : bool
+        Read each file back before it gets its name.
+    on_failure : {"raise", "warn"}
+        Whether an OSError, such as a full disk, ends training.
+    identity : dict, optional
+        What a resumed run must share, such as the hash of a vocabulary: a snapshot
+        with other values is refused.
+    metadata : dict, optional
+        More to keep in the file's manifest.
+
+    Notes
+    -----
+    To keep the best model apart, add a second one with a name of its own::
+
+        best = snapshot(filename="best_iter_{.updater.iteration:08}.npz", n_retains=1)
+        trainer.extend(best, trigger=MinValueTrigger("validation/main/loss"))
+    """
+    return Snapshot(
+        filename,
+        savefun,
+        target,
+        condition,
+        snapshot_on_error,
+        on_signal,
+        n_retains,
+        every,
+        autoload,
+        background,
+        verify,
+        on_failure,
+        identity,
+        metadata,
+    )
+
+
+def snapshot_object(target, filename, savefun=None, **options):
+    """Save an object, such as the model alone; options as of `snapshot`."""
+    return snapshot(savefun, filename, target=target, **options)
