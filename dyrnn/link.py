@@ -121,7 +121,12 @@ class Link:
     # Calling
 
     def __call__(self, *args, **kwargs):
-        return self.forward(*args, **kwargs)
+        try:
+            return self.forward(*args, **kwargs)
+        except ShapeError as error:
+            # Each link on the way puts its name before: "predictor: l1: linear: ..."
+            error.args = (f"{self.name or type(self).__name__}: {error}",)
+            raise
 
     def forward(self, *args, **kwargs):
         """Apply the link; a subclass defines it."""

@@ -1,0 +1,94 @@
+"""A model with its loss: what a trainer optimises and what is reported about it."""
+
+import dyrnn.functions as F
+from dyrnn import reporter
+from dyrnn.link import Chain
+
+
+class Classifier(Chain):
+    """Loss, and accuracy, of a predictor against labels; both are reported.
+
+    Parameters
+    ----------
+    predictor : Link
+        Computes ``y`` from all arguments but the labels.
+    lossfun, accfun : callable
+        Called as ``lossfun(y, t)``; the accuracy is ``F.accuracy`` by default.
+    label_key : int or str
+        Which positional or keyword argument holds the labels.
+
+    Attributes
+    ----------
+    compute_accuracy : bool
+        Whether to compute and report the accuracy.
+    ignore_label : int
+        Labels of this value do not count in the means of what is reported.
+    y, loss, accuracy : Variable
+        Of the last call.
+
+    Examples
+    --------
+    >>> model = Classifier(lambda x: x)
+    >>> x = np.array([[0.0, 100.0]], np.float32)
+    >>> float(model(x, np.array([1])))
+    0.0
+    """
+
+    def __init__(
+        self,
+        predictor,
+        lossfun=F.softmax_cross_entropy,
+        accfun=None,
+        label_key=-1,
+    ):
+        super().__init__()
+        if not isinstance(label_key, (int, str)):
+            raise TypeError(
+                f"Classifier: label_key is an int or a str, not {label_key!r}"
+            )
+        self.lossfun = lossfun
+        self.accfun = accfun
+        self.label_key = label_key
+        self.compute_accuracy = True
+        self.ignore_label = -1
+        self.y = self.loss = self.accuracy = None
+        with self.init_scope():
+            self.predictor = predictor
+
+    def forward(self, *args, **kwargs):
+        """Return the loss; labels are the argument that ``label_key`` names."""
+        if isinstance(self.label_key, int):
+            if not -len(args) <= self.label_key < len(args):
+                raise ValueError(
+                    f"Classifier: label_key is {self.label_key}, but there are "
+                    f"{len(args)} positional arguments"
+                )
+            position = self.label_key % len(args)
+            t = args[position]
+            args = args[:position] + args[position + 1 :]
+        else:
+            if self.label_key not in kwargs:
+                raise ValueError(
+                    f"Classifier: label_key is {self.label_key!r}, but the keyword "
+                    f"arguments are: {', '.join(kwargs) or 'none'}"
+                )
+            t = kwargs.pop(self.label_key)
+        # Frees the graph of the last call before a new one is made.
+        self.y = self.loss = self.accuracy = None
+        self.y = self.predictor(*args, **kwargs)
+        self.loss = self.lossfun(self.y, t)
+        values = {"loss": self.loss}
+        if self.compute_accuracy:
+            accuracy = self.accfun or F.accuracy
+            self.accuracy = accuracy(self.y, t)
+            values["accuracy"] = self.accuracy
+        reporter.report(values, self, weight=count_labels(t, self.ignore_label))
+        return self.loss
+
+
+def count_labels(t, ignore_label=-1):
+    """Return how many labels are not ignored; on a GPU without waiting for it."""
+    t = getattr(t, "array", t)
+    if t.dtype.kind not in "iu":
+        return len(t)
+    return (t != ignore_label).sum()

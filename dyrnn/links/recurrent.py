@@ -1,0 +1,216 @@
+"""Recurrent layers that keep their state: one step (B, I) or a window (T, B, I) a call.
+
+:class:`Recurrent` has what they share: the state, whose names are ``carried``, and
+batches that shrink, for sequences sorted longest first. A layer computes the input's
+part of all its gates at once, for a window in one matrix product, and then walks
+through time.
+"""
+
+import dyrnn.functions as F
+from dyrnn.backend import get_array_module
+from dyrnn.core import Variable, as_variable
+from dyrnn.errors import ShapeError
+from dyrnn.initializers import Initializer, Zero, get_initializer
+from dyrnn.link import Chain
+from dyrnn.links.connection import Linear, check_size
+
+
+class Blocks(Initializer):
+    """Fill equal blocks of rows, each by an initializer of its own.
+
+    So the scale of a gate's weights depends on its own shape, not on the stack's.
+    """
+
+    def __init__(self, *initializers):
+        self.initializers = [get_initializer(i, Zero()) for i in initializers]
+        super().__init__(getattr(self.initializers[0], "dtype", None))
+
+    def __call__(self, array):
+        size = len(array) // len(self.initializers)
+        for index, initializer in enumerate(self.initializers):
+            initializer(array[index * size : (index + 1) * size])
+
+
+def gate_weights(initializer, n):
+    """Return an initializer for ``n`` gates; an array fills the whole stack."""
+    initializer = get_initializer(initializer)
+    if hasattr(initializer, "value") and hasattr(initializer.value, "shape"):
+        return initializer
+    return Blocks(*[initializer] * n)
+
+
+class Recurrent(Chain):
+    """A layer with a state of rows (B, H), one for each sequence of the batch.
+
+    A subclass names its state in ``carried`` and defines ``inputs(x)``, what the input
+    adds to the gates, and ``step(z)``, which updates the state and returns the output.
+
+    A batch smaller than the state updates the first rows and keeps the others.
+    """
+
+    carried: tuple[str, ...] = ("h",)
+
+    def __init__(self, in_size, out_size=None):
+        super().__init__()
+        if out_size is None:
+            in_size, out_size = None, in_size
+        check_size(self, out_size=out_size)
+        self.in_size = in_size
+        self.out_size = out_size
+        for name in self.carried:
+            setattr(self, name, None)
+
+    def set_state(self, *states):
+        """Set the state, in the order of ``carried``, by arrays or variables (B, H)."""
+        for name, state in zip(self.carried, states, strict=True):
+            if state.ndim != 2 or state.shape[1] != self.state_sizes()[name]:
+                raise ShapeError(
+                    f"{type(self).__name__}: state {name} has shape {state.shape}; it "
+                    f"must be (batch, {self.state_sizes()[name]})"
+                )
+            array = self.device.send(getattr(state, "array", state))
+            is_there = isinstance(state, Variable) and array is state.array
+            setattr(self, name, state if is_there else as_variable(array))
+
+    def state_sizes(self):
+        """Return the columns of each state by name."""
+        return dict.fromkeys(self.carried, self.out_size)
+
+    def forward(self, x):
+        """Return the output (B, H) of a step x (B, I), or (T, B, H) of a window."""
+        if x.ndim not in (2, 3):
+            raise ShapeError(
+                f"{type(self).__name__}: x has shape {x.shape}; it must be (batch, "
+                "features), or (time, batch, features) for a window"
+            )
+        batch = x.shape[-2]
+        state = getattr(self, self.carried[0])
+        rows = batch if state is None else state.shape[0]
+        if rows == batch:
+            if state is None:
+                self.start(x, batch)
+            return self.run(x)
+        if rows < batch:
+            raise ShapeError(
+                f"{type(self).__name__}: x has shape {x.shape}, but the state has "
+                f"shape {state.shape}: a batch may shrink, not grow. Call "
+                "reset_state() before new sequences."
+            )
+        if batch == 0:
+            return _zeros(x, (*x.shape[:-1], self.out_size))
+        rest = {}
+        for name in self.carried:
+            state = getattr(self, name)
+            rest[name] = state[batch:]
+            setattr(self, name, state[:batch])
+        y = self.run(x)
+        for name, tail in rest.items():
+            setattr(self, name, F.concat((getattr(self, name), tail), axis=0))
+        return y
+
+    def start(self, x, batch):
+        """Set the state to zeros."""
+        for name, size in self.state_sizes().items():
+            setattr(self, name, _zeros(x, (batch, size)))
+
+    def run(self, x):
+        """Compute the outputs of a step or window from a state of as many rows."""
+        z = self.inputs(x)
+        if x.ndim == 2:
+            return self.step(z)
+        if x.shape[0] == 0:
+            return _zeros(x, (*x.shape[:2], self.out_size))
+        return F.stack([self.step(z[i]) for i in range(x.shape[0])], axis=0)
+
+    def inputs(self, x):
+        """Return what the input adds to the gates, for all time steps at once."""
+        return self.upward(x)
+
+    def step(self, z):
+        """Update the state from one step's ``inputs`` and return the output."""
+        raise NotImplementedError(f"{type(self).__name__} defines no step")
+
+
+def _zeros(x, shape):
+    array = getattr(x, "array", x)
+    xp = get_array_module(array)
+    return Variable(xp.zeros(shape, array.dtype), requires_grad=False)
+
+
+class LSTM(Recurrent):
+    """Long short-term memory with forget gates.
+
+    Gates are blocks i, f, g, o of H rows: ``z = W x + U h + b;
+    c = sigmoid(f) * c + sigmoid(i) * tanh(g); h = sigmoid(o) * tanh(c)``.
+
+    Parameters
+    ----------
+    in_size : int or None
+        Features I of the input; None: found at the first call.
+    out_size : int
+        Units H. With a single argument it is this one.
+    lateral_init, upward_init : initializer, number or array
+        For ``U`` and ``W``, applied to each gate's block; LeCunNormal by default.
+    bias_init, forget_bias_init : initializer or number
+        For the biases of i, g, o, and of f.
+
+    Attributes
+    ----------
+    upward : Linear
+        ``W`` (4H, I) and ``b`` (4H,), the only bias.
+    lateral : Linear
+        ``U``: its ``W`` (4H, H).
+    c, h : Variable, (B, H), or None
+
+    References
+    ----------
+    Gers, Schmidhuber, Cummins, "Learning to Forget: Continual Prediction with LSTM",
+    Neural Computation 12(10), 2000.
+
+    Examples
+    --------
+    >>> layer = LSTM(3, 2)
+    >>> layer(np.ones((5, 3), np.float32)).shape  # a step
+    (5, 2)
+    >>> layer(np.ones((7, 5, 3), np.float32)).shape  # seven more
+    (7, 5, 2)
+    """
+
+    carried = ("c", "h")
+
+    def __init__(
+        self,
+        in_size,
+        out_size=None,
+        lateral_init=None,
+        upward_init=None,
+        bias_init=0.0,
+        forget_bias_init=1.0,
+    ):
+        super().__init__(in_size, out_size)
+        H = self.out_size
+        bias = Blocks(bias_init, forget_bias_init, bias_init, bias_init)
+        with self.init_scope():
+            self.upward = Linear(
+                self.in_size,
+                4 * H,
+                initialW=gate_weights(upward_init, 4),
+                initial_bias=bias,
+            )
+            self.lateral = Linear(
+                H, 4 * H, nobias=True, initialW=gate_weights(lateral_init, 4)
+            )
+
+    def run(self, x):
+        if x.ndim == 2:
+            return self.step(self.upward(x))
+        self.upward.initialize(x.shape[-1])
+        upward = self.upward
+        self.h, self.c, y = F.lstm_window(
+            x, self.h, self.c, upward.W, self.lateral.W, upward.b
+        )
+        return y
+
+    def step(self, z):
+        self.c, self.h = F.lstm_step(z, self.h, self.c, self.lateral.W)
+        return self.h
