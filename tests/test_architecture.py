@@ -21,7 +21,7 @@ FLOORS = [
     "core backprop hooks parameter",
     "functions",
     "link reporter serializers testing",
-    "links optimizers optimizer_hooks iterators datasets sampling inspect",
+    "links optimizer optimizers optimizer_hooks iterators datasets sampling inspect",
     "training",
     "extensions distributed command_line",
     "__init__",
