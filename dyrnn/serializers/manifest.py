@@ -3,10 +3,12 @@
 It is the last member of the archive, an array of bytes called ``__manifest__``, so
 ``numpy.load`` can show it, too. It has the format's name and version, the caller's
 metadata, the environment that wrote the file, all values that are no arrays, and for
-each array its dtype, shape, size in bytes, and SHA-256. Reading it trusts nothing: the
-text is bounded before it is parsed, and its form is checked field by field.
+each array its dtype, shape, size in bytes, and SHA-256. Its first field, in every
+version, is its own SHA-256, taken with zeros in that place. Reading it trusts nothing:
+the text is bounded before it is parsed, and its form is checked field by field.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -19,7 +21,9 @@ from dyrnn.serializers.npy import DTYPES
 NAME = "__manifest__"
 FORMAT, VERSION = "dyrnn snapshot", 1
 
-_FIELDS = ["arrays", "environment", "format", "metadata", "values", "version"]
+_FIELDS = ["arrays", "environment", "format", "metadata", "sha256", "values", "version"]
+_START = b'{"sha256": "'
+_NO_HASH = b"0" * 64
 _ARRAY_FIELDS = ["dtype", "sha256", "shape", "size"]
 _DEEPEST = 50
 # Parsing takes memory: about 100 bytes for each item of a list or dictionary, and up to
@@ -90,13 +94,21 @@ def _memory_problem(text, file_size):
 
 def encode_manifest(manifest, file_size):
     """Return the manifest as bytes; ``file_size`` is that of the arrays."""
-    text = json.dumps(
-        {"format": FORMAT, "version": VERSION, **manifest}, allow_nan=False, indent=1
-    ).encode("ascii")
+    fields = {"sha256": _NO_HASH.decode(), "format": FORMAT, "version": VERSION}
+    text = json.dumps({**fields, **manifest}, allow_nan=False).encode("ascii")
     problem = _memory_problem(text, file_size)
     if problem:
         raise ValueError(problem)
-    return text
+    digest = hashlib.sha256(text).hexdigest().encode()
+    return _START + digest + text[len(_START) + len(digest) :]
+
+
+def _check_hash(text):
+    end = len(_START) + len(_NO_HASH)
+    blank = hashlib.sha256(_START + _NO_HASH)
+    blank.update(memoryview(text)[end:])
+    expected = _START + blank.hexdigest().encode()
+    _require(text[:end] == expected, "does not have its own SHA-256")
 
 
 def _unique(pairs):
@@ -120,6 +132,7 @@ def decode_manifest(text, file_size):
     problem = _memory_problem(text, file_size)
     if problem:
         raise SnapshotError(problem)
+    _check_hash(text)
     try:
         manifest = json.loads(
             text.decode("ascii"), object_pairs_hook=_unique, parse_constant=_refuse

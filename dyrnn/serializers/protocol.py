@@ -93,7 +93,8 @@ class Saver(Serializer):
                 f"{path}: an array of dtype {value.dtype} cannot be saved: use "
                 "booleans, integers, or floats of 16, 32 or 64 bits"
             )
-        return array.copy() if self._copy and np.shares_memory(array, value) else array
+        shared = isinstance(value, np.ndarray) and np.may_share_memory(array, value)
+        return array.copy() if self._copy and shared else array
 
 
 def capture(obj, copy=False):

@@ -14,7 +14,8 @@ from dyrnn.errors import SnapshotError
 from dyrnn.serializers.npy import SMALLEST
 
 STORED, DEFLATED = 0, 8
-LIMIT_16, LIMIT_32 = 0xFFFF, 0xFFFFFFFF  # from here on, zip64 fields hold the number
+FULL_16, FULL_32 = 0xFFFF, 0xFFFFFFFF  # "see the zip64 fields"
+LIMIT_16, LIMIT_32 = FULL_16, FULL_32  # numbers from here on are written there
 
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
@@ -58,7 +59,7 @@ def _zip64(*numbers):
     extra = (
         struct.pack(f"<2H{len(large)}Q", 1, 8 * len(large), *large) if large else b""
     )
-    return [min(number, LIMIT_32) for number in numbers], extra
+    return [FULL_32 if number >= LIMIT_32 else number for number in numbers], extra
 
 
 def encode_member(name, size, crc):
@@ -99,11 +100,8 @@ def encode_directory(members, position):
         directory += _END64.pack(
             *(b"PK\6\6", 44, 45, 45, 0, 0, count, count, length, position)
         ) + _LOCATOR.pack(b"PK\6\7", 0, end, 1)
-    count = min(count, LIMIT_16)
-    return directory + _END.pack(
-        *(b"PK\5\6", 0, 0, count, count),
-        *(min(length, LIMIT_32), min(position, LIMIT_32), 0),
-    )
+        count, length, position = FULL_16, FULL_32, FULL_32
+    return directory + _END.pack(b"PK\5\6", 0, 0, count, count, length, position, 0)
 
 
 # -- Reading -------------------------------------------------------------------------
@@ -125,7 +123,7 @@ def _locate_directory(read_at, total):
         signature == b"PK\5\6" and comment == 0,
         "the file does not end as an archive does: it is cut off, or has bytes added",
     )
-    if LIMIT_16 in (here, count) or LIMIT_32 in (length, start):
+    if FULL_16 in (here, count) or FULL_32 in (length, start):
         end -= _LOCATOR.size + _END64.size
         _require(end >= 0, "the zip64 end record is cut off")
         records = read_at(end, _LOCATOR.size + _END64.size)
@@ -166,7 +164,7 @@ def _sizes(extra, *numbers):
     # numpy.savez reserves the sizes in every local header, needed or not.
     result, position = [], 0
     for number in numbers:
-        if number == LIMIT_32:
+        if number == FULL_32:
             _require(position + 8 <= len(large), "a zip64 extra field is cut off")
             (number,) = struct.unpack_from("<Q", large, position)
             position += 8
