@@ -266,7 +266,7 @@ class Variable:
             stack += [e[0] for e in node.edges if e is not None and e[1] is not None]
             node.cut()
 
-    # Operators: the functions are one floor up
+    # Operators and methods as NumPy's: the functions are one floor up
 
     def __add__(self, other):
         return _functions.add(self, other)
@@ -315,12 +315,10 @@ class Variable:
         return _functions.get_item(self, key)
 
     def reshape(self, *shape):
-        """Return the same elements in another shape."""
         nested = len(shape) == 1 and isinstance(shape[0], (tuple, list))
         return _functions.reshape(self, tuple(shape[0]) if nested else shape)
 
     def transpose(self, *axes):
-        """Return the array with its axes permuted, reversed without arguments."""
         if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
             axes = axes[0]
         return _functions.transpose(self, axes or None)
@@ -330,23 +328,18 @@ class Variable:
         return _functions.transpose(self)
 
     def astype(self, dtype):
-        """Return the values converted to ``dtype``."""
         return _functions.cast(self, dtype)
 
     def sum(self, axis=None, keepdims=False):
-        """Return the sum over ``axis``, an int, a tuple, or None for all."""
         return _functions.sum(self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis=None, keepdims=False):
-        """Return the mean over ``axis``."""
         return _functions.mean(self, axis=axis, keepdims=keepdims)
 
     def max(self, axis=None, keepdims=False):
-        """Return the maximum over ``axis``."""
         return _functions.max(self, axis=axis, keepdims=keepdims)
 
     def min(self, axis=None, keepdims=False):
-        """Return the minimum over ``axis``."""
         return _functions.min(self, axis=axis, keepdims=keepdims)
 
 
@@ -399,7 +392,7 @@ class FunctionNode:
     is_cut = False
     n_outputs = 1
     number = 0
-    _roles: tuple = ()
+    _roles: list | tuple = ()
     _gradients: dict | None = None
 
     def forward(self, xp, *arrays):
@@ -429,27 +422,27 @@ class FunctionNode:
 
     def apply(self, *inputs):
         """Run ``forward`` and record it; return a variable, or a tuple of them."""
-        arrays, edges, is_wanted = [], [], False
+        arrays, edges, is_recorded = [], [], False
         for x in inputs:
             edge = None
             if isinstance(x, Variable):
-                arrays.append(x.array)
                 node = x.node
                 if node is None:
                     if x._requires_grad:
                         edge = (x, None)
+                        is_recorded = True
                 elif not node.is_cut:
                     edge = (node, x.index)
-                is_wanted = is_wanted or edge is not None
+                    is_recorded = True
+                x = x.array
             elif isinstance(x, np.generic):
-                arrays.append(x.item())  # a NumPy scalar must not widen the type
-            else:
-                arrays.append(x)
+                x = x.item()  # a NumPy scalar must not widen the type
+            arrays.append(x)
             edges.append(edge)
-        if len(set(map(id, arrays))) < len(arrays):
+        if len(arrays) > 1 and len(set(map(id, arrays))) < len(arrays):
             arrays = _distinct(inputs, arrays)
         xp = backend.get_array_module(*arrays)
-        is_recorded = is_wanted and config.enable_backprop
+        is_recorded = is_recorded and config.enable_backprop
         if is_recorded:
             self.edges = tuple(edges)
         watchers = hooks.watching()
@@ -457,28 +450,34 @@ class FunctionNode:
             hook.forward_before(self, arrays)
         outputs = self.forward(xp, *arrays)
         is_tuple = type(outputs) is tuple
-        if is_tuple:
-            self.n_outputs = len(outputs)
-        else:
+        if not is_tuple:
             outputs = (outputs,)
-        if xp is np:
-            outputs = tuple([np.asarray(y) for y in outputs])
-        for hook in watchers:
-            hook.forward_after(self, arrays, outputs)
+        for y in outputs:
+            if isinstance(y, np.generic):  # where CuPy has an array without axes
+                outputs = self._as_arrays(outputs)
+                break
+        if watchers:
+            for hook in watchers:
+                hook.forward_after(self, arrays, outputs)
+        node = None
         if is_recorded:
+            node = self
             self.number = next(_numbers)
             if self.saved:
-                self._roles = tuple(_role(a, arrays, outputs) for a in self.saved)
+                self._roles = [_role(a, arrays, outputs) for a in self.saved]
         else:
             self.saved = ()
-        results = []
-        for index, y in enumerate(outputs):
-            result = Variable.__new__(Variable)
-            result.array, result.name, result._gradient = y, None, None
-            result.node = self if is_recorded else None
-            result.index, result._requires_grad = index, False
-            results.append(result)
-        return tuple(results) if is_tuple else results[0]
+        if not is_tuple:
+            return _result(outputs[0], node, 0)
+        self.n_outputs = len(outputs)
+        return tuple([_result(y, node, i) for i, y in enumerate(outputs)])
+
+    def _as_arrays(self, outputs):
+        """Turn scalars among the outputs into arrays, and so where they were saved."""
+        arrays = tuple([np.asarray(y) for y in outputs])
+        for y, array in zip(outputs, arrays, strict=True):
+            self.saved = tuple([array if a is y else a for a in self.saved])
+        return arrays
 
     def retain(self, index, total):
         """Keep the gradient of output ``index``."""
@@ -509,31 +508,7 @@ class FunctionNode:
     def differentiable_backward(self, gys):
         """Run ``backward`` on variables, so that its result can be differentiated."""
         if None in self._roles:
-            inputs = [
-                None if edge is None else _revive(array, *edge)
-                for array, edge in zip(
-                    self.saved[: len(self.edges)], self.edges, strict=True
-                )
-            ]
-            given = [
-                Variable(array, requires_grad=False) if x is None else x
-                for x, array in zip(inputs, self.saved, strict=False)
-            ]
-            outputs = self.composed(*given)
-            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-            used = [
-                (y, gy) for y, gy in zip(outputs, gys, strict=True) if gy is not None
-            ]
-            wanted = [x for x in inputs if x is not None]
-            found = iter(
-                grad(
-                    [y for y, _ in used],
-                    wanted,
-                    [gy for _, gy in used],
-                    create_graph=True,
-                )
-            )
-            return tuple(None if x is None else next(found) for x in inputs)
+            return self._composed_backward(gys)
         arrays = self.saved
         self.saved = tuple(
             self._variable(a, role) for a, role in zip(arrays, self._roles, strict=True)
@@ -543,6 +518,23 @@ class FunctionNode:
         finally:
             self.saved = arrays
 
+    def _composed_backward(self, gys):
+        # Aliases: one input may depend on another, and that is not to be counted here.
+        inputs = [
+            as_variable(a) if edge is None else Alias().apply(_revive(a, *edge))
+            for a, edge in zip(self.saved, self.edges, strict=False)
+        ]
+        outputs = self.composed(*inputs)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        used = [i for i, gy in enumerate(gys) if gy is not None]
+        found = grad(
+            [outputs[i] for i in used],
+            inputs,
+            [gys[i] for i in used],
+            create_graph=True,
+        )
+        return tuple(found)
+
     def _variable(self, array, role):
         kind, index = role
         if kind == "output":
@@ -550,6 +542,30 @@ class FunctionNode:
         if kind == "input" and self.edges[index] is not None:
             return _revive(array, *self.edges[index])
         return array if kind == "number" else Variable(array, requires_grad=False)
+
+
+class Alias(FunctionNode):
+    """The same variable at another place of the graph."""
+
+    def forward(self, xp, x):
+        return x
+
+    def backward(self, xp, gy):
+        return gy
+
+
+def _result(array, node, index):
+    """Make the variable of an output; faster than to call its class."""
+    variable = _new_variable(Variable)
+    variable.array = array
+    variable.node = node
+    variable.index = index
+    variable.name = variable._gradient = None
+    variable._requires_grad = False
+    return variable
+
+
+_new_variable = Variable.__new__
 
 
 def _distinct(inputs, arrays):
@@ -564,14 +580,14 @@ def _distinct(inputs, arrays):
 
 def _role(array, inputs, outputs):
     """Return what a saved array is: an input, an output, a constant, or None."""
+    if not hasattr(array, "dtype"):
+        return ("number", 0)
     for i, x in enumerate(inputs):
         if array is x:
             return ("input", i)
     for i, y in enumerate(outputs):
         if array is y:
             return ("output", i)
-    if not backend.is_array(array):
-        return ("number", 0)
     return ("constant", 0) if array.dtype.kind in "biu" else None
 
 

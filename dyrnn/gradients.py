@@ -174,7 +174,8 @@ class Sum:
         """Return the sum, factor applied: an array or :class:`Rows`; it is owned."""
         value, rate = self.unscaled()
         if not self.is_owned:
-            value = value.copy()
+            # A scalar of NumPy becomes an array without axes.
+            value = np.array(value) if isinstance(value, np.generic) else value.copy()
             self.is_owned = True
         if rate != 1.0:
             if isinstance(value, Rows):
