@@ -2,10 +2,14 @@
 
 import doctest
 import importlib
+import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import dyrnn
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -40,6 +44,20 @@ def test_examples_of_documents():
         text = path.read_text(encoding="utf-8")
         runner.run(parser.get_doctest(text, {}, path.name, str(path), 0))
     assert runner.summarize().failed == 0
+
+
+def test_the_example_of_the_package_learns():
+    (block,) = re.findall(r"::\n\n((?:    .*\n|\n)+)", dyrnn.__doc__)
+    names: dict = {}
+    exec(textwrap.dedent(block), names)
+    assert 0 <= names["loss"].item() < 10
+
+
+def test_programs_of_the_readme_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    for block in blocks:
+        exec(block, {"__name__": "__main__"})
 
 
 def test_a_wrong_example_is_found():
