@@ -1,0 +1,100 @@
+"""What the command lines of training scripts share: options, snapshots, exit codes.
+
+Exit codes: 0 done, 1 failure, 2 wrong usage, 3 diverged (a loss or gradient that is not
+finite), 130 and 143 after SIGINT and SIGTERM, once a snapshot is written.
+"""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+from dyrnn import extensions, serializers
+from dyrnn.config import config
+from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
+from dyrnn.serializers import environment
+
+
+def number(kind, lowest=None, highest=None):
+    """Return an argparse type: a finite int or float within bounds."""
+
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            expected = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {expected}") from None
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not finite")
+        if lowest is not None and value < lowest:
+            raise argparse.ArgumentTypeError(f"{text} is less than {lowest}")
+        if highest is not None and value > highest:
+            raise argparse.ArgumentTypeError(f"{text} is more than {highest}")
+        return value
+
+    return convert
+
+
+def add_common_options(parser, out="result"):
+    """Add --device, --out, --resume, --seed and --test."""
+    add = parser.add_argument
+    add("--device", "-d", default="-1", help="-1 for the CPU, 0 or cuda:0 for a GPU")
+    add("--gpu", "-g", dest="device", help=argparse.SUPPRESS)
+    add("--out", "-o", default=out, help="directory for logs, snapshots and plots")
+    add("--resume", "-r", help="a snapshot to go on from, or 'auto': the newest in out")
+    add("--seed", type=number(int, 0), default=0, help="of all random numbers")
+    add("--test", action="store_true", help="a tiny run of a few seconds")
+
+
+def extend_with_snapshots(trainer, args, trigger, identity=None, n_retains=2):
+    """Write ``config.json``, snapshot at a trigger and on a signal, and resume.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    args : argparse.Namespace
+        With what :func:`add_common_options` adds.
+    trigger : (number, unit) or trigger
+    identity : dict, optional
+        What a resumed run must share with the snapshot, such as the hash of the
+        vocabulary.
+    n_retains : int
+        How many snapshots to keep.
+    """
+    out = Path(args.out)
+    trainer.extend(
+        extensions.snapshot(
+            n_retains=n_retains,
+            autoload=args.resume == "auto",
+            on_signal=True,
+            identity=identity,
+        ),
+        trigger=trigger,
+    )
+    if args.resume and args.resume != "auto":
+        serializers.load_npz(args.resume, trainer)
+    out.mkdir(parents=True, exist_ok=True)
+    settings = {"arguments": vars(args), "environment": environment()}
+    settings["dtype"] = str(config.dtype)
+    text = json.dumps(settings, indent=2, default=str)
+    (out / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def run(main):
+    """Call ``main()``; turn an error into one line on stderr and an exit code."""
+    try:
+        main()
+    except NonFiniteError as error:
+        _fail(error, 3)
+    except (OSError, ValueError, SnapshotError, DeviceError, ShapeError) as error:
+        if config.debug:
+            raise
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+
+def _fail(error, code):
+    print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+    raise SystemExit(code)

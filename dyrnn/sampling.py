@@ -1,0 +1,126 @@
+"""Text from a language model: draw a token, feed it back, go on.
+
+Draws come from the random stream ``sampling``, so a seed gives the same text again.
+"""
+
+import numpy as np
+
+from dyrnn import backend, random
+from dyrnn.config import no_backprop_mode, using_config
+from dyrnn.core import Variable
+from dyrnn.errors import NonFiniteError
+
+
+def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
+    """Return softmax(logits / temperature), cut down to the likeliest tokens.
+
+    Parameters
+    ----------
+    logits : ndarray, (B, V), float
+        Unnormalised log-probabilities.
+    temperature : float
+        Below 1 for likelier tokens, above 1 for more surprising ones; 0 always takes
+        the likeliest.
+    top_k : int, optional
+        Keep the ``top_k`` likeliest tokens only.
+    top_p : float, optional
+        Keep the likeliest tokens that together reach the probability ``top_p``
+        (nucleus sampling: Holtzman et al., "The Curious Case of Neural Text
+        Degeneration", ICLR 2020).
+
+    Returns
+    -------
+    ndarray, (B, V), float64
+        Each row sums to 1.
+
+    Raises
+    ------
+    ValueError
+        If ``temperature`` is negative, ``top_k`` below 1 or ``top_p`` not in (0, 1].
+    NonFiniteError
+        If there is NaN among the logits.
+    """
+    if not temperature >= 0:
+        raise ValueError(f"temperature must be 0 or more, got {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}")
+    logits = np.asarray(backend.to_cpu(logits), dtype=np.float64)
+    if np.isnan(logits).any():
+        raise NonFiniteError("sampling: the model's logits are NaN; has it diverged?")
+    rows = np.arange(len(logits))
+    if temperature == 0:
+        p = np.zeros_like(logits)
+        p[rows, logits.argmax(axis=1)] = 1.0
+        return p
+    if top_k is not None and top_k < logits.shape[1]:
+        kth = np.partition(logits, -top_k, axis=1)[:, -top_k, None]
+        logits = np.where(logits >= kth, logits, -np.inf)
+    p = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
+    p /= p.sum(axis=1, keepdims=True)
+    if top_p is not None:
+        order = np.argsort(-p, axis=1, kind="stable")
+        ranked = np.take_along_axis(p, order, axis=1)
+        ranked[np.cumsum(ranked, axis=1) - ranked >= top_p] = 0.0
+        np.put_along_axis(p, order, ranked, axis=1)
+        p /= p.sum(axis=1, keepdims=True)
+    return p
+
+
+def draw(logits, temperature=1.0, top_k=None, top_p=None):
+    """Draw one token for each row of logits (B, V); return ids (B,), int32.
+
+    The arguments are those of :func:`probabilities`.
+    """
+    p = probabilities(logits, temperature, top_k, top_p)
+    cumulated = np.cumsum(p, axis=1)
+    u = random.stream("sampling").generator.random((len(p), 1)) * cumulated[:, -1:]
+    return (cumulated <= u).sum(axis=1).astype(np.int32)
+
+
+def generate(predict, prime, length, temperature=1.0, top_k=None, top_p=None):
+    """Continue a sequence, token by token, as long as the caller asks for more.
+
+    Parameters
+    ----------
+    predict : callable
+        Takes ids (B,), returns logits (B, V) and carries its state from call to call,
+        as a recurrent model does. Reset the state first.
+    prime : array of int, (T,) or (T, B)
+        What to continue; at least one token. B sequences are continued side by side.
+    length : int
+        How many tokens to draw.
+    temperature, top_k, top_p
+        See :func:`probabilities`.
+
+    Yields
+    ------
+    int, or ndarray (B,), int32
+        The next token; an array if ``prime`` has two axes.
+
+    Examples
+    --------
+    >>> def count(ids):  # always expects the next number
+    ...     return 50.0 * np.eye(10)[(ids + 1) % 10]
+    >>> list(generate(count, [3, 4], 5))
+    [5, 6, 7, 8, 9]
+    """
+    prime = np.asarray(prime, dtype=np.int32)
+    if len(prime) == 0:
+        raise ValueError("generate needs at least one token to continue, got none")
+    is_batch = prime.ndim == 2
+    logits = None
+    for ids in prime:
+        logits = _logits(predict, np.atleast_1d(ids))
+    for i in range(length):
+        ids = draw(logits, temperature, top_k, top_p)
+        yield ids if is_batch else int(ids[0])
+        if i + 1 < length:
+            logits = _logits(predict, ids)
+
+
+def _logits(predict, ids):
+    with using_config("train", False), no_backprop_mode():
+        y = predict(ids)
+    return y.array if isinstance(y, Variable) else y

@@ -1,0 +1,48 @@
+"""Continue a prompt with a language model that train_ptb.py saved.
+
+The model's file is all it needs: the vocabulary is in it.
+"""
+
+import argparse
+
+import dyrnn
+from dyrnn import command_line, sampling
+from train_ptb import load_model
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    number = command_line.number
+    add = parser.add_argument
+    add("--model", "-m", required=True, help="model.npz of a training run")
+    add("--prime", "-p", default="the", help="words to continue")
+    add("--length", "-n", type=number(int, 0), default=50, help="words to add")
+    add("--temperature", type=number(float, 0), default=1.0, help="0: likeliest words")
+    add("--top-k", type=number(int, 1), help="choose among the k likeliest words")
+    add("--top-p", type=number(float, 0, 1), help="... among those that reach p")
+    add("--seed", type=number(int, 0), default=0)
+    args = parser.parse_args()
+
+    dyrnn.random.seed(args.seed)
+    model, vocabulary = load_model(args.model)
+    try:
+        prime = vocabulary.encode(args.prime, strict=True)
+    except ValueError as error:
+        parser.error(f"--prime: {error}")
+    if len(prime) == 0:
+        parser.error("--prime: give at least one word")
+    model.reset_state()
+    words = sampling.generate(
+        model, prime, args.length, args.temperature, args.top_k, args.top_p
+    )
+    print(args.prime, end="", flush=True)
+    separator = " "
+    for i in words:
+        text = vocabulary.decode([i])
+        print(text if text == "\n" else separator + text, end="", flush=True)
+        separator = "" if text == "\n" else " "
+    print()
+
+
+if __name__ == "__main__":
+    command_line.run(main)
