@@ -1,0 +1,439 @@
+"""Links: registration, walking the tree, copies, devices and state."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from dyrnn import initializers
+from dyrnn.core import Variable
+from dyrnn.errors import ShapeError, SnapshotError
+from dyrnn.link import Chain, ChainList, Link, Sequential
+from dyrnn.parameter import Parameter
+from dyrnn.serializers import load_npz, save_npz
+
+
+class Layer(Link):
+    def __init__(self, size=2):
+        super().__init__()
+        with self.init_scope():
+            self.W = Parameter(initializers.Normal(1.0))
+            self.b = Parameter(0.0, (size,))
+        self.size = size
+
+    def forward(self, x):
+        if not self.W.is_initialized:
+            self.W.initialize((self.size, x.shape[-1]))
+        return x @ self.W.T + self.b
+
+
+class Counter(Layer):
+    carried = ("total",)
+
+    def __init__(self, size=2):
+        super().__init__(size)
+        self.total = None
+
+    def forward(self, x):
+        self.total = x if self.total is None else self.total + x
+        return super().forward(self.total)
+
+
+class Model(Chain):
+    def __init__(self):
+        super().__init__()
+        with self.init_scope():
+            self.second = Counter()
+            self.first = Layer(3)
+            self.scale = Parameter(1.0, (1,))
+
+    def forward(self, x):
+        return self.second(self.first(x)) * self.scale
+
+
+@pytest.fixture
+def model(rng):
+    model = Model()
+    model(Variable(rng.normal(size=(4, 5)).astype(np.float32)))
+    return model
+
+
+PATHS = ["/scale", "/second/W", "/second/b", "/first/W", "/first/b"]
+
+
+def test_names_are_paths_in_order_of_assignment(model):
+    assert [path for path, _ in model.namedparams()] == PATHS
+    assert list(model.params()) == [param for _, param in model.namedparams()]
+    assert [path for path, _ in model.namedlinks()] == ["/", "/second", "/first"]
+    assert list(model.children()) == [model.second, model.first]
+    assert list(model.links(skipself=True)) == [model.second, model.first]
+    assert [param.name for param in model.params()] == ["scale", "W", "b", "W", "b"]
+    assert model.first.name == "first"
+
+
+def test_only_what_is_assigned_in_the_scope_is_registered():
+    link = Link()
+    link.outside = Parameter(0.0, (1,))
+    with link.init_scope():
+        with link.init_scope():
+            link.inside = Parameter(0.0, (1,))
+        link.after = Parameter(0.0, (1,))
+        link.number = 3
+    assert [path for path, _ in link.namedparams()] == ["/inside", "/after"]
+
+
+def test_uninitialised_parameters_can_be_left_out():
+    model = Model()
+    assert len(list(model.params())) == 5
+    assert len(list(model.params(include_uninit=False))) == 3
+    assert model.count_params() == 1 + 2 + 3
+
+
+def test_count_params_counts_values(model):
+    assert model.count_params() == 1 + 6 + 2 + 15 + 3
+
+
+def test_a_shared_parameter_is_listed_once(model):
+    with model.init_scope():
+        model.tied = Link()
+        with model.tied.init_scope():
+            model.tied.W = model.first.W
+    assert [path for path, _ in model.namedparams()] == PATHS
+
+
+def test_replacing_an_attribute_keeps_or_ends_its_registration(model):
+    other = Layer(1)
+    model.first = other
+    assert other.name == "first"
+    assert model["first"] is other
+    model.first = None
+    model.scale = None
+    del model.second
+    assert not list(model.namedparams())
+    assert not list(model.children())
+
+
+def test_forgotten_init_is_named():
+    class Wrong(Chain):
+        def __init__(self):
+            with self.init_scope():
+                self.W = Parameter(0.0, (1,))
+
+    with pytest.raises(RuntimeError, match=r"Wrong: Link.__init__\(\) has not been"):
+        Wrong()
+
+
+def test_calling_a_link_without_forward():
+    with pytest.raises(NotImplementedError, match="Link has no forward"):
+        Link()(1)
+
+
+def test_shape_errors_name_the_links_on_the_way():
+    class Strict(Link):
+        def forward(self, x):
+            raise ShapeError("sum: wrong")
+
+    model = Chain(predictor=Chain(l1=Strict()))
+    model.forward = lambda x: model.predictor(x)
+    model.predictor.forward = lambda x: model.predictor.l1(x)
+    with pytest.raises(ShapeError, match=r"^Chain: predictor: l1: sum: wrong$"):
+        model(1)
+
+
+def test_cleargrads(model):
+    model(Variable(np.ones((4, 5), np.float32))).sum().backward()
+    assert all(param.grad is not None for param in model.params())
+    model.cleargrads()
+    assert all(param.grad is None for param in model.params())
+
+
+def test_add_param_and_persistent():
+    link = Link()
+    link.add_param("W", (2, 2), 3.0)
+    link.add_param("lazy")
+    link.add_persistent("mean", np.zeros(2))
+    link.count = 1
+    link.register_persistent("count")
+    assert np.array_equal(link.W.array, np.full((2, 2), 3.0))
+    assert not link.lazy.is_initialized
+    with pytest.raises(AttributeError, match="Link has no attribute 'gone' to save"):
+        link.register_persistent("gone")
+
+
+class TestChain:
+    def test_takes_links_by_name(self):
+        chain = Chain(a=Layer(), b=Layer())
+        chain.add_link("c", Layer())
+        assert [link.name for link in chain.children()] == ["a", "b", "c"]
+        assert chain["b"] is chain.b
+
+    def test_wrong_names_and_types(self):
+        chain = Chain(a=Layer())
+        with pytest.raises(KeyError, match="no child link 'x'; there are: a"):
+            chain["x"]
+        with pytest.raises(TypeError, match=r"Chain.b must be a link, not a int"):
+            chain.add_link("b", 3)
+        with pytest.raises(AttributeError, match="has an attribute 'a' already"):
+            chain.add_link("a", Layer())
+
+
+class TestChainList:
+    def test_children_are_numbered(self):
+        links = ChainList(Layer(), Layer())
+        links.append(Layer())
+        links.add_link(Layer())
+        assert [path for path, _ in links.namedlinks(skipself=True)] == [
+            "/0",
+            "/1",
+            "/2",
+            "/3",
+        ]
+        assert len(links) == 4
+        assert links[1].name == "1"
+        assert list(links) == list(links.children())
+
+    def test_holds_links_only(self):
+        with pytest.raises(TypeError, match="ChainList holds links, not a function"):
+            ChainList(lambda x: x)
+
+    def test_shared_copy_has_copies_of_the_children(self):
+        links = ChainList(Counter())
+        clone = links.copy()
+        assert clone[0] is not links[0]
+        assert clone[0].W is links[0].W
+        assert clone[0].name == "0"
+
+
+class TestSequential:
+    def test_applies_links_and_functions_in_turn(self):
+        first, last = Layer(3), Layer(2)
+        model = Sequential(first, lambda y: (y, 2.0), lambda y, z: y * z)
+        model.append(last)
+        x = np.ones((4, 5), np.float32)
+        assert np.array_equal(
+            model(Variable(x)).array, last(first(Variable(x)) * 2.0).array
+        )
+        assert len(model) == 4
+        assert model[3] is last
+        assert next(iter(model)) is first
+        assert [path for path, _ in model.namedlinks()] == ["/", "/0", "/1"]
+
+    def test_returns_a_tuple_of_several(self):
+        assert Sequential(lambda x: (x, x + 1))(1) == (1, 2)
+
+    def test_shared_copy_uses_its_own_children(self):
+        model = Sequential(Counter(), Counter())
+        clone = model.copy()
+        clone(Variable(np.ones((1, 2), np.float32)))
+        assert model[0].total is None
+        assert clone[0].total is not None
+        assert clone[0].W is model[0].W
+
+    def test_holds_callables_only(self):
+        with pytest.raises(TypeError, match="links and functions, not a int"):
+            Sequential(3)
+
+    def test_repeat_draws_each_copy_anew(self):
+        layer = Layer(2)
+        layer(Variable(np.ones((1, 2), np.float32)))
+        layers = layer.repeat(3)
+        values = [layer.W.array, *[copy.W.array for copy in layers]]
+        assert len({value.tobytes() for value in values}) == 4
+        same = layer.repeat(2, mode="copy")
+        assert np.array_equal(same[1].W.array, layer.W.array)
+        assert same[1].W is not layer.W
+
+
+class TestCopy:
+    def test_shared_copy_has_the_parameters_but_its_own_state(self, model):
+        clone = model.copy()
+        assert list(clone.params()) == list(model.params())
+        clone.reset_state()
+        assert model.second.total is not None
+        assert clone.second.total is None
+        clone.second.update_enabled = False
+        assert model.second.update_enabled
+
+    def test_shared_copy_of_a_lazy_model_stays_shared(self):
+        model = Model()
+        clone = model.copy()
+        model(Variable(np.ones((4, 5), np.float32)))
+        assert clone.first.W.shape == (3, 5)
+
+    def test_copy_has_values_of_its_own(self, model):
+        clone = model.copy("copy")
+        assert [path for path, _ in clone.namedparams()] == PATHS
+        for mine, other in zip(model.params(), clone.params(), strict=True):
+            assert np.array_equal(mine.array, other.array)
+            assert not np.shares_memory(mine.array, other.array)
+
+    def test_init_draws_values_anew_and_forgets_state(self, model):
+        model.scale.grad = np.ones(1, np.float32)
+        clone = model.copy("init")
+        assert not np.array_equal(clone.first.W.array, model.first.W.array)
+        assert np.isfinite(clone.first.W.array).all()
+        assert np.array_equal(clone.first.b.array, model.first.b.array)
+        assert clone.scale.grad is None
+        assert clone.second.total is None
+
+    def test_deepcopy_and_pickle_keep_ties_and_values(self, model):
+        with model.init_scope():
+            model.tied = Link()
+            with model.tied.init_scope():
+                model.tied.W = model.first.W
+        for clone in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert clone.tied.W is clone.first.W
+            assert np.array_equal(clone.first.W.array, model.first.W.array)
+
+    def test_unknown_mode(self, model):
+        with pytest.raises(ValueError, match="copy mode 'deep': use 'share', 'copy'"):
+            model.copy("deep")
+
+
+class TestCopyAndAdd:
+    def test_copyparams_copies_values_also_into_a_lazy_model(self, model):
+        other = Model()
+        other.copyparams(model)
+        for mine, theirs in zip(model.params(), other.params(), strict=True):
+            assert np.array_equal(mine.array, theirs.array)
+            assert not np.shares_memory(mine.array, theirs.array)
+
+    def test_addgrads_adds(self, model):
+        other = model.copy("copy")
+        model.cleargrads()
+        other.scale.grad = np.full(1, 2.0, np.float32)
+        lazy = Model()
+        for target in (model, lazy):
+            target.addgrads(other)
+            target.addgrads(other)
+            assert np.array_equal(target.scale.grad, [4.0])
+        assert np.array_equal(other.scale.grad, [2.0])
+
+    def test_other_structures_and_shapes_are_refused(self, model):
+        with pytest.raises(ValueError, match="Model and Layer .* same parameters: /W,"):
+            model.copyparams(Layer())
+        other = Model()
+        other(Variable(np.ones((4, 7), np.float32)))
+        with pytest.raises(
+            ShapeError, match=r"/first/W has shape \(3, 5\), but \(3, 7"
+        ):
+            model.copyparams(other)
+
+
+def test_frozen_links_are_left_out_of_updates(model):
+    model.second.disable_update()
+    paths = [path for path, _ in model.namedparams(only_updated=True)]
+    assert paths == ["/scale", "/first/W", "/first/b"]
+    model.disable_update()
+    assert not list(model.namedparams(only_updated=True))
+    model.enable_update()
+    assert len(list(model.namedparams(only_updated=True))) == 5
+
+
+def test_to_device_moves_parameters_persistents_and_state(model, device):
+    model.add_persistent("mean", np.ones(2))
+    model.add_persistent("count", 3)
+    assert model.to_device(device) is model
+    assert model.device == device
+    assert model.xp is device.xp
+    for param in model.params():
+        assert param.device == device
+    assert isinstance(model.mean, device.xp.ndarray)
+    assert model.count == 3
+    assert model.second.total.device == device
+    model.to_cpu()
+    assert isinstance(model.second.total.array, np.ndarray)
+    assert isinstance(model.mean, np.ndarray)
+
+
+def test_lazy_parameters_are_made_on_the_device(device):
+    layer = Layer().to_device(device)
+    layer(device.send(np.ones((4, 5), np.float32)))
+    assert layer.W.device == device
+
+
+@pytest.mark.gpu
+def test_to_gpu():
+    layer = Layer().to_gpu()
+    assert layer.b.device.name == "@cupy:0"
+
+
+class Checkpoint:
+    """Parameters and carried state of a model, as an updater saves them."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def serialize(self, s):
+        self.model.serialize(s["model"])
+        self.model.serialize_state(s["state"])
+
+
+class TestSerialize:
+    def test_keys_are_paths(self, model, tmp_path):
+        save_npz(tmp_path / "model.npz", model)
+        with np.load(tmp_path / "model.npz") as file:
+            assert {f"/{key}" for key in file.files} >= set(PATHS)
+
+    def test_loads_values_state_and_lazy_shapes(self, model, tmp_path, device):
+        model.add_persistent("mean", np.arange(2.0))
+        model.add_persistent("count", 3)
+        save_npz(tmp_path / "file", Checkpoint(model))
+        other = Model()
+        other.add_persistent("mean", np.zeros(2))
+        other.add_persistent("count", 0)
+        other.to_device(device)
+        load_npz(tmp_path / "file", Checkpoint(other))
+        assert other.second.total.device == device
+        other.to_cpu()
+        for mine, theirs in zip(model.params(), other.params(), strict=True):
+            assert np.array_equal(mine.array, theirs.array)
+        assert np.array_equal(other.mean, [0, 1])
+        assert other.count == 3
+        assert np.array_equal(other.second.total.array, model.second.total.array)
+        assert not other.second.total.requires_grad
+
+    def test_state_of_none_is_loaded_as_none(self, tmp_path):
+        fresh, used = Model(), Model()
+        x = Variable(np.ones((4, 5), np.float32))
+        used(x)
+        fresh.copyparams(used)
+        save_npz(tmp_path / "file", Checkpoint(fresh))
+        load_npz(tmp_path / "file", Checkpoint(used))
+        assert used.second.total is None
+
+    def test_state_that_is_no_array_is_refused(self, model, tmp_path):
+        class Damaged(Checkpoint):
+            def serialize(self, s):
+                self.model.serialize(s["model"])
+                s["state"]["second"]("total", 5)
+
+        save_npz(tmp_path / "file", Damaged(model))
+        with pytest.raises(SnapshotError, match=r"Counter.total is carried over time"):
+            load_npz(tmp_path / "file", Checkpoint(model))
+
+    def test_a_failed_load_leaves_a_lazy_model_lazy(self, model, tmp_path):
+        save_npz(tmp_path / "file", model)
+        other = Model()
+        other.add_persistent("missing", 1)
+        with pytest.raises(SnapshotError, match="missing"):
+            load_npz(tmp_path / "file", other)
+        assert not other.first.W.is_initialized
+
+    def test_reset_state_reaches_all_links(self, model):
+        model.reset_state()
+        assert model.second.total is None
+
+
+def test_repr_is_a_tree():
+    model = Sequential(Chain(a=Layer(), b=Link()))
+    assert repr(model) == (
+        "Sequential(\n"
+        "  0: Chain(\n"
+        "    a: Layer(W (not yet known), b (2,))\n"
+        "    b: Link()\n"
+        "  )\n"
+        ")"
+    )
+    assert repr(Model()).splitlines()[1] == "  scale (1,)"
