@@ -42,8 +42,12 @@ from dyrnn.functions.arithmetic import (
     subtract,
 )
 from dyrnn.functions.cells import (
+    gru,
     lstm,
     lstm_step,
+    peephole_lstm,
+    slstm,
+    tree_lstm,
 )
 from dyrnn.functions.connection import (
     bias,
@@ -123,7 +127,9 @@ from dyrnn.functions.reduction import (
     sum,
 )
 from dyrnn.functions.rnn import (
+    gru_window,
     lstm_window,
+    rnn_window,
 )
 from dyrnn.functions.shape import (
     broadcast,
@@ -272,10 +278,16 @@ __all__ = [
     # noise
     "dropout",
     # cells
+    "gru",
     "lstm",
     "lstm_step",
+    "peephole_lstm",
+    "slstm",
+    "tree_lstm",
     # rnn
+    "gru_window",
     "lstm_window",
+    "rnn_window",
 ]
 
 core.use_functions(sys.modules[__name__])

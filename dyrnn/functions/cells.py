@@ -1,34 +1,17 @@
 """Single steps of recurrent layers: what happens to the state when one input arrives.
 
 The matrix products are outside, but for :func:`lstm_step`, which has the recurrent one
-in it: a loop over time then makes two nodes per step. Gates use a sigmoid computed by
-one tanh: its error is small beside 1, if not beside the sigmoid; a gate needs no more.
+in it: a loop over time then makes two nodes per step.
 """
 
 from dyrnn import gradients
-from dyrnn.core import FunctionNode
+from dyrnn.core import FunctionNode, as_variable
 from dyrnn.errors import ShapeError
+from dyrnn.functions import plain
 from dyrnn.functions.activation import sigmoid, tanh
 from dyrnn.functions.checks import check_batch, check_floats
 from dyrnn.functions.joining import concat
-
-
-def activate_lstm(xp, a):
-    """Turn gate inputs (B, 4H) in blocks i, f, g, o into gates, in place."""
-    H = a.shape[-1] // 4
-    g = xp.tanh(a[..., 2 * H : 3 * H])
-    a *= 0.5
-    xp.tanh(a, out=a)
-    a *= 0.5
-    a += 0.5
-    a[..., 2 * H : 3 * H] = g
-    return a
-
-
-def blocks(a, n):
-    """Split the last axis into ``n`` equal blocks."""
-    H = a.shape[-1] // n
-    return [a[..., k * H : (k + 1) * H] for k in range(n)]
+from dyrnn.functions.plain import activate_lstm, blocks, kernels_for
 
 
 def _lstm_outputs(xp, gates, c_prev):
@@ -161,7 +144,7 @@ class LSTMStep(FunctionNode):
     """:func:`lstm` with the recurrent product in it: one node less per time step."""
 
     def forward(self, xp, x, h, c, U):
-        gates = h @ U.T
+        gates = kernels_for(U).linear(h, U)
         gates += x
         activate_lstm(xp, gates)
         c_next, tanh_c, y = _lstm_outputs(xp, gates, c)
@@ -215,3 +198,160 @@ def lstm_step(x, h, c, U):
     if x.shape[0] == 0:
         check_batch("lstm_step", x, 0)
     return LSTMStep().apply(x, h, c, U)
+
+
+def slstm(c_prev1, c_prev2, x1, x2):
+    """One step of a layer that merges two cells into one, for trees (S-LSTM).
+
+    Gate inputs of both add up, but for the forget gates, of which each cell has one.
+
+    Parameters
+    ----------
+    c_prev1, c_prev2 : Variable, (B, H)
+        Cell states of the two children.
+    x1, x2 : Variable, (B, 4H)
+        Their gate inputs i, f, g, o.
+
+    Returns
+    -------
+    c, h : Variable, (B, H)
+
+    References
+    ----------
+    Zhu, Sobhani, Guo, "Long Short-Term Memory over Recursive Structures", ICML 2015.
+    """
+    for key, c, x in (("c_prev1", c_prev1, x1), ("c_prev2", c_prev2, x2)):
+        _check_cell("slstm", x, 4, **{key: c})
+        _check_rows("slstm", x1, **{key: c})
+    i1, f1, g1, o1 = blocks(as_variable(x1), 4)
+    i2, f2, g2, o2 = blocks(as_variable(x2), 4)
+    c = tanh(g1 + g2) * sigmoid(i1 + i2)
+    c = c + c_prev1 * sigmoid(f1) + c_prev2 * sigmoid(f2)
+    return c, tanh(c) * sigmoid(o1 + o2)
+
+
+def tree_lstm(*inputs):
+    """One step of an N-ary tree LSTM: each child has a forget gate.
+
+    Parameters
+    ----------
+    *inputs : Variable
+        Cell states (B, H) of the N children, then the gate inputs (B, (3 + N)H), in
+        blocks i, g, o, f_1, ..., f_N.
+
+    Returns
+    -------
+    c, h : Variable, (B, H)
+
+    References
+    ----------
+    Tai, Socher, Manning, "Improved Semantic Representations From Tree-Structured Long
+    Short-Term Memory Networks", ACL 2015.
+    """
+    *cells, x = inputs
+    if not cells:
+        raise ValueError("tree_lstm: give at least one child's cell state before x.")
+    states = {f"cell {k}": c for k, c in enumerate(cells)}
+    _check_cell("tree_lstm", x, 3 + len(cells), **states)
+    _check_rows("tree_lstm", x, **states)
+    i, g, o, *forget = blocks(as_variable(x), 3 + len(cells))
+    c = sigmoid(i) * tanh(g)
+    for cell, f in zip(cells, forget, strict=True):
+        c = c + sigmoid(f) * cell
+    return c, sigmoid(o) * tanh(c)
+
+
+def peephole_lstm(c_prev, x, p):
+    """One step of an LSTM whose gates see the cell state through diagonal weights.
+
+    Parameters
+    ----------
+    c_prev : Variable, (B, H)
+    x : Variable, (B, 4H)
+        Gate inputs i, f, g, o.
+    p : Variable, (3, H)
+        Weights of ``c_prev`` in the gates i and f, and of the new ``c`` in o.
+
+    Returns
+    -------
+    c, h : Variable, (B, H)
+
+    References
+    ----------
+    Gers, Schraudolph, Schmidhuber, "Learning Precise Timing with LSTM Recurrent
+    Networks", JMLR 3, 2002.
+    """
+    _check_cell("peephole_lstm", x, 4, c_prev=c_prev)
+    _check_rows("peephole_lstm", x, c_prev=c_prev)
+    if p.shape != (3, c_prev.shape[1]):
+        raise ShapeError(
+            f"peephole_lstm: p has shape {p.shape}, but with c_prev {c_prev.shape} it "
+            f"must be (3, {c_prev.shape[1]})."
+        )
+    i, f, g, o = blocks(as_variable(x), 4)
+    p = as_variable(p)
+    c = tanh(g) * sigmoid(i + p[0] * c_prev) + c_prev * sigmoid(f + p[1] * c_prev)
+    return c, tanh(c) * sigmoid(o + p[2] * c)
+
+
+def composed_gru(x, h, a):
+    """Define one GRU step by elementary functions."""
+    x_r, x_z, x_n = blocks(x, 3)
+    a_r, a_z, a_n = blocks(a, 3)
+    z = sigmoid(x_z + a_z)
+    return (1 - z) * tanh(x_n + sigmoid(x_r + a_r) * a_n) + z * h
+
+
+class GRU(FunctionNode):
+    """Ten elementwise operations at once."""
+
+    def forward(self, xp, x, h, a):
+        gates = x.copy()
+        y = plain.gru_step(gates, h, a)
+        if self.edges:
+            self.save(x, h, a, gates)
+        return y
+
+    def backward(self, xp, gy):
+        _, h, a, gates = self.saved
+        gx, ga, gh = plain.gru_step_backward(gy, gates, h, a)
+        return gx, gh, ga
+
+    def composed(self, x, h, a):
+        return composed_gru(x, h, a)
+
+
+def gru(x, h, a):
+    r"""One step of a gated recurrent unit.
+
+    .. math::
+
+        r = \sigma(x_r + a_r), \quad z = \sigma(x_z + a_z), \quad
+        n = \tanh(x_n + r a_n), \quad h' = (1 - z) n + z h
+
+    This is the form of cuDNN, in which the reset gate acts on the product; with it a
+    step needs one recurrent product.
+
+    Parameters
+    ----------
+    x : Variable, (B, 3H)
+        The input's part of the gates r, z, n: ``linear(input, W, b)``.
+    h : Variable, (B, H)
+        State before the step.
+    a : Variable, (B, 3H)
+        The state's part: ``linear(h, U, b_u)``.
+
+    Returns
+    -------
+    Variable, (B, H)
+        State after the step.
+
+    References
+    ----------
+    Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for
+    Statistical Machine Translation", EMNLP 2014.
+    """
+    _check_cell("gru", x, 3, h=h)
+    _check_cell("gru", a, 3, h=h)
+    _check_rows("gru", x, h=h, a=a)
+    return GRU().apply(x, h, a)

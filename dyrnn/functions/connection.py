@@ -15,6 +15,7 @@ from dyrnn.functions.checks import (
     check_floats,
     check_ids,
 )
+from dyrnn.functions.plain import kernels_for
 from dyrnn.gradients import RowScaled
 
 
@@ -27,19 +28,25 @@ def _rows(x, size):
     return x if x.ndim == 2 else x.reshape((-1, size))
 
 
-def column_sums(xp, gy):
-    """Sum the rows of a matrix: as a product, which BLAS rounds less than ``sum``."""
-    if isinstance(gy, RowScaled):
-        return xp.matmul(gy.scale, gy.matrix)
+def _parts(gy):
+    """Return a matrix and the factors of its rows, or None."""
+    return (gy.matrix, gy.scale) if isinstance(gy, RowScaled) else (gy, None)
+
+
+def column_sums(gy):
+    """Sum the rows of a matrix: a bias' gradient."""
     if isinstance(gy, Variable):
         return gy.sum(axis=0)
-    return xp.matmul(xp.ones(len(gy), gy.dtype), gy)
+    matrix, scale = _parts(gy)
+    return kernels_for(matrix).sum_rows(matrix, scale)
 
 
-def _times(xp, gy, W):
-    if isinstance(gy, RowScaled):
-        return xp.matmul(gy.matrix, W) * gy.scale[:, None]
-    return xp.matmul(gy, W)
+def times(xp, gy, W):
+    """Multiply the gradient of a linear map's output by its weight."""
+    if isinstance(gy, Variable):
+        return xp.matmul(gy, W)
+    matrix, scale = _parts(gy)
+    return kernels_for(matrix).product_input(matrix, W, scale)
 
 
 class Linear(FunctionNode):
@@ -53,9 +60,7 @@ class Linear(FunctionNode):
 
     def forward(self, xp, x, W, b=None):
         self.save(x, W)
-        y = xp.matmul(_rows(x, W.shape[1]), W.T)
-        if b is not None:
-            y += b
+        y = kernels_for(W).linear(_rows(x, W.shape[1]), W, b)
         return y if x.ndim == 2 else y.reshape((*x.shape[:-1], len(W)))
 
     def backward(self, xp, gy):
@@ -64,7 +69,7 @@ class Linear(FunctionNode):
         gy = _rows(gy, W.shape[0])
         gx = gW = gb = None
         if self.wants(0):
-            gx = _times(xp, gy, W)
+            gx = times(xp, gy, W)
             if x.ndim != 2:
                 gx = gx.reshape(x.shape)
         if self.wants(1):
@@ -72,7 +77,7 @@ class Linear(FunctionNode):
         if len(self.edges) == 2:
             return gx, gW
         if self.wants(2):
-            gb = column_sums(xp, gy)
+            gb = column_sums(gy)
         return gx, gW, gb
 
     def group(self):
@@ -92,7 +97,7 @@ class Linear(FunctionNode):
             gy = xp.concatenate([gradients.densify(gy) for gy in rows])
         gxs = [None] * len(nodes)
         if any(node.wants(0) for node in nodes):
-            gx = _times(xp, gy, W)
+            gx = times(xp, gy, W)
             start = 0
             for i, x in enumerate(xs):
                 stop = start + x.size // W.shape[1]
@@ -104,7 +109,7 @@ class Linear(FunctionNode):
             x = xp.concatenate([_rows(x, W.shape[1]) for x in xs])
             shared[0] = gradients.product(xp, gy, x)
         if len(shared) == 2 and nodes[0].wants(2):
-            shared[1] = column_sums(xp, gy)
+            shared[1] = column_sums(gy)
         rest = [None] * len(shared)
         return [(gx, *(rest if i else shared)) for i, gx in enumerate(gxs)]
 

@@ -16,19 +16,10 @@ from dyrnn.functions.checks import (
     check_floats,
     check_ids,
 )
+from dyrnn.functions.plain import kernels_for
 from dyrnn.functions.reduction import logsumexp
 from dyrnn.functions.shape import moveaxis
 from dyrnn.gradients import RowScaled
-
-
-def _softmax_rows(xp, x, ids):
-    """Return ``exp(x - max)`` by rows, its sums, and ``-log softmax`` at the ids."""
-    largest = x.max(axis=1)
-    e = x - largest[:, None]
-    target = e[xp.arange(len(e)), ids]
-    xp.exp(e, out=e)
-    total = e.sum(axis=1)
-    return e, total, xp.log(total) - target
 
 
 class SoftmaxCrossEntropy(FunctionNode):
@@ -46,42 +37,29 @@ class SoftmaxCrossEntropy(FunctionNode):
         self.reduce = reduce
 
     def forward(self, xp, x):
-        n_class = x.shape[-1]
-        t = self.t.reshape(-1)
-        is_ignored = t == self.ignore_label
-        ids, is_bad = bounded(xp, xp.where(is_ignored, 0, t), n_class)
-        weight = (~is_ignored).astype(x.dtype)
+        t, ignored = self.t.reshape(-1), self.ignore_label
+        rows = xp.ascontiguousarray(x.reshape((len(t), -1)))
+        counts = t != ignored
+        self.ids, is_bad = bounded(xp, xp.where(counts, t, 0), x.shape[-1])
+        if is_bad is not None:
+            t = xp.where(is_bad, ignored, t)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            loss, e, inverse = kernels_for(rows).softmax_cross_entropy(rows, t, ignored)
+        if xp is np and not np.isfinite(loss).all():
+            _explain(rows, loss)
+        weight = counts.astype(x.dtype)
         if self.class_weight is not None:
-            weight *= self.class_weight[ids]
+            weight *= self.class_weight[self.ids]
         if is_bad is not None:
             weight = xp.where(is_bad, xp.nan, weight)
-        e, total, loss = _softmax_rows(xp, x.reshape((-1, n_class)), ids)
-        if xp is np:
-            _check_finite(loss, total, x)
-        loss = xp.where(is_ignored, 0, loss * weight)
         if self.reduce == "mean":
-            weight *= self.mean_factor(xp, is_ignored, x.dtype)
-            y = (xp.where(is_ignored, 0, loss) * self.factor).sum()
-        else:
-            self.factor = 1.0
-            y = loss.reshape(self.t.shape)
-        self.ids, self.weight = ids, weight
+            weight *= mean_factor(xp, counts, self.t, self.normalize, x.dtype)
+        loss = xp.where(counts, loss * weight, 0)
+        y = loss.sum() if self.reduce == "mean" else loss.reshape(self.t.shape)
+        self.weight = weight
         if self.edges:
-            e[xp.arange(len(e)), ids] -= total
-            scale = (weight / total).reshape(self.t.shape)
-            self.save(x, e.reshape(x.shape), scale)
+            self.save(x, e.reshape(x.shape), (weight * inverse).reshape(self.t.shape))
         return y
-
-    def mean_factor(self, xp, is_ignored, dtype):
-        """Return one over the number of labels that count, or over the batch size."""
-        if not self.normalize:
-            self.factor = 1.0 / max(1, self.t.shape[-1])
-        elif xp is np:
-            self.factor = 1.0 / max(1, is_ignored.size - np.count_nonzero(is_ignored))
-        else:
-            count = xp.maximum(xp.sum(~is_ignored), 1)
-            self.factor = (1.0 / count).astype(dtype)
-        return self.factor
 
     def backward(self, xp, gy):
         _, gx, scale = self.saved
@@ -94,22 +72,30 @@ class SoftmaxCrossEntropy(FunctionNode):
         return loss.sum() if self.reduce == "mean" else loss.reshape(self.t.shape)
 
 
-def _check_finite(loss, total, x):
-    """Raise where a row of logits has no softmax."""
-    if np.isfinite(total).all():
-        return
-    rows = x.reshape(-1, x.shape[-1])
-    row = int(np.flatnonzero(~np.isfinite(total))[0])
-    if (rows[row] == -np.inf).all():
-        raise ValueError(
-            f"softmax_cross_entropy: all {x.shape[-1]} logits of row {row} are -inf; "
-            "at least one class must be possible."
-        )
-    raise NonFiniteError(
-        f"softmax_cross_entropy: the logits of row {row} hold NaN or inf. Run with "
-        "config.debug to learn which operation made the first one, lower the learning "
-        "rate, or clip the gradients."
-    )
+def mean_factor(xp, counts, t, normalize, dtype):
+    """Return one over the number of labels that count, or over the batch size."""
+    if not normalize:
+        return 1.0 / max(1, t.shape[-1])
+    if xp is np:
+        return 1.0 / max(1, np.count_nonzero(counts))
+    return (1.0 / xp.maximum(counts.sum(), 1)).astype(dtype)
+
+
+def _explain(rows, loss):
+    """Raise if a row of logits has no softmax; a loss of inf alone may be right."""
+    for row in np.flatnonzero(~np.isfinite(loss)):
+        x = rows[row]
+        if (x == -np.inf).all():
+            raise ValueError(
+                f"softmax_cross_entropy: all {len(x)} logits of row {row} are -inf; "
+                "at least one class must be possible."
+            )
+        if not (x < np.inf).all():
+            raise NonFiniteError(
+                f"softmax_cross_entropy: the logits of row {row} hold NaN or inf. Run "
+                "with config.debug to learn which operation made the first one, lower "
+                "the learning rate, or clip the gradients."
+            )
 
 
 def softmax_cross_entropy(

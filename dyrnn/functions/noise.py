@@ -4,7 +4,7 @@ Every draw comes from a named stream of :mod:`dyrnn.random`, on the CPU, so a ru
 the same numbers on every device and goes on with them after a resume.
 """
 
-from dyrnn import random
+from dyrnn import kernels, random
 from dyrnn.config import config
 from dyrnn.core import FunctionNode, as_variable
 from dyrnn.functions.checks import check_floats
@@ -31,8 +31,9 @@ class Dropout(FunctionNode):
         self.ratio = ratio
 
     def forward(self, xp, x):
-        self.mask = _draw(xp, "dropout", x.shape, self.ratio).astype(x.dtype)
-        self.mask *= 1.0 / (1.0 - self.ratio)
+        generator = random.stream("dropout").generator
+        mask = kernels.dropout_mask(generator, x.shape, self.ratio, x.dtype)
+        self.mask = xp.asarray(mask)
         return x * self.mask
 
     def backward(self, xp, gy):

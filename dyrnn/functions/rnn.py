@@ -9,71 +9,42 @@ state returned is the one at the end.
 import numpy as np
 
 from dyrnn import backend, gradients
-from dyrnn.core import FunctionNode
+from dyrnn.core import FunctionNode, as_variable
 from dyrnn.errors import ShapeError
-from dyrnn.functions.cells import activate_lstm, blocks, composed_lstm
-from dyrnn.functions.checks import array_of, check_batch, check_floats
-from dyrnn.functions.connection import column_sums, linear
+from dyrnn.functions import plain
+from dyrnn.functions.activation import relu, tanh
+from dyrnn.functions.cells import composed_gru, composed_lstm
+from dyrnn.functions.checks import array_of, check_batch, check_choice, check_floats
+from dyrnn.functions.connection import column_sums, linear, times
 from dyrnn.functions.indexing import where
 from dyrnn.functions.joining import stack
-
-
-def _lstm_forward(xp, z, h0, c0, U):
-    T = len(z)
-    h = xp.empty((T + 1, *h0.shape), z.dtype)
-    c = xp.empty((T + 1, *h0.shape), z.dtype)
-    h[0], c[0] = h0, c0
-    for t in range(T):
-        a = z[t]
-        a += h[t] @ U.T
-        i, f, g, o = blocks(activate_lstm(xp, a), 4)
-        c[t + 1] = f * c[t] + i * g
-        h[t + 1] = o * xp.tanh(c[t + 1])
-    return h, c
-
-
-def _lstm_backward(xp, gh, gc_last, gates, c, U):
-    T = len(gates)
-    dz = xp.empty_like(gates)
-    dc = xp.zeros_like(c[0]) if gc_last is None else gc_last
-    dh = xp.zeros_like(c[0])
-    for t in reversed(range(T)):
-        if gh is not None:
-            dh = dh + gh[t]
-        i, f, g, o = blocks(gates[t], 4)
-        dz_i, dz_f, dz_g, dz_o = blocks(dz[t], 4)
-        tanh_c = xp.tanh(c[t + 1])
-        dc = dc + dh * o * (1 - tanh_c * tanh_c)
-        xp.multiply(dc * g, i * (1 - i), out=dz_i)
-        xp.multiply(dc * c[t], f * (1 - f), out=dz_f)
-        xp.multiply(dc * i, 1 - g * g, out=dz_g)
-        xp.multiply(dh * tanh_c, o * (1 - o), out=dz_o)
-        dc = dc * f
-        dh = dz[t] @ U
-    return dz, dh, dc
+from dyrnn.functions.plain import kernels_for
 
 
 class _Window(FunctionNode):
     """What the layers have in common: the input product, lengths, the gradients.
 
-    ``lengths`` is an array of the window's array module, or None.
+    Inputs are x, the states (``n_states`` of them), W, U and biases. ``lengths`` is an
+    array of the window's array module, or None.
     """
 
-    def __init__(self, lengths):
-        self.lengths = lengths
+    n_states = 1
+    lengths = None
 
     def gate_inputs(self, xp, x, W, b):
         """Return the input's part of the gates (T, B, n * H); note what is padding."""
-        z = x.reshape((-1, x.shape[2])) @ W.T
-        if b:
-            z += b[0]
-        self.is_padding = None
+        z = kernels_for(W).linear(x.reshape((-1, x.shape[2])), W, b)
         if self.lengths is not None:
             self.is_padding = xp.arange(len(x))[:, None] >= self.lengths
         return z.reshape((*x.shape[:2], len(W)))
 
+    def freeze(self, z, block, H, value):
+        """Set a block of the gate inputs to ``value`` after each sequence's end."""
+        if self.lengths is not None:
+            z[..., block * H : (block + 1) * H][self.is_padding] = value
+
     def last(self, xp, h):
-        """Pick each sequence's last state (B, H) from ``h`` (T+1, B, H)."""
+        """Pick each sequence's last state (B, H) from ``h`` (T + 1, B, H)."""
         if self.lengths is None:
             return h[-1].copy()
         return h[self.lengths, xp.arange(h.shape[1])]
@@ -85,10 +56,10 @@ class _Window(FunctionNode):
         return xp.where(self.is_padding[..., None], 0, h[1:])
 
     def to_outputs(self, xp, gy, gh_last, h):
-        """Return the gradient of each step's output from those of the results."""
-        if gy is None and gh_last is None:
-            return None
-        gh = xp.zeros(h.shape, h.dtype)  # one row more: for sequences of length 0
+        """Return the gradients of ``h[1:]`` and, if it has its own, of ``h[0]``."""
+        if self.lengths is None and gh_last is None:
+            return (xp.zeros_like(h[1:]) if gy is None else gy), None
+        gh = xp.zeros(h.shape, h.dtype)
         if gy is not None:
             gh[1:] = gy
             if self.lengths is not None:
@@ -98,59 +69,53 @@ class _Window(FunctionNode):
                 gh[-1] += gh_last
             else:
                 gh[self.lengths, xp.arange(h.shape[1])] += gh_last
-        return gh
+        return gh[1:], gh[0]
 
-    def to_inputs(self, xp, dz, x, W):
-        """Return the gradients of ``x``, ``W`` and ``b``."""
-        dz = dz.reshape((-1, len(W)))
-        gx = gW = gb = None
+    def to_inputs(self, xp, gz, ga, h, x, W):
+        """Return the gradients of ``x``, ``W``, ``U`` and ``b``.
+
+        ``ga`` is the gradient of the recurrent product, mostly ``gz`` itself.
+        """
+        gz, ga = gz.reshape((-1, len(W))), ga.reshape((-1, len(W)))
+        first = 1 + self.n_states
+        gx = gW = gU = gb = None
         if self.wants(0):
-            gx = xp.matmul(dz, W).reshape(x.shape)
-        if self.wants(self.first_weight):
-            gW = gradients.product(xp, dz, x.reshape((-1, x.shape[2])))
-        if self.has_bias and self.wants(self.first_weight + 2):
-            gb = column_sums(xp, dz)
-        return gx, gW, (gb,) if self.has_bias else ()
+            gx = times(xp, gz, W).reshape(x.shape)
+        if self.wants(first):
+            gW = gradients.product(xp, gz, x.reshape((-1, x.shape[2])))
+        if self.wants(first + 1):
+            gU = gradients.product(xp, ga, h[:-1].reshape((-1, h.shape[2])))
+        if self.wants(first + 2):
+            gb = column_sums(gz)
+        return gx, gW, gU, gb
 
 
 class LSTMWindow(_Window):
     """All time steps of an LSTM layer: no node, and no product of inputs, per step."""
 
-    first_weight = 3
+    n_states = 2
 
-    def forward(self, xp, x, h0, c0, W, U, *b):
-        H = h0.shape[1]
+    def forward(self, xp, x, h0, c0, W, U, b):
         z = self.gate_inputs(xp, x, W, b)
-        if self.lengths is not None:
-            # With these gates the cell state stays as it is: i = 0, f = 1.
-            z[..., :H][self.is_padding] = -xp.inf
-            z[..., H : 2 * H][self.is_padding] = xp.inf
-        h, c = _lstm_forward(xp, z, h0, c0, U)
-        self.has_bias = len(b) == 1
+        # With i = 0 and f = 1 the cell state stays as it is after the end.
+        self.freeze(z, 0, U.shape[1], -xp.inf)
+        self.freeze(z, 1, U.shape[1], xp.inf)
+        h, c = kernels_for(z).lstm_forward(z, h0, c0, U)
         if self.edges:
-            self.save(x, h0, c0, W, U, *b, z, h, c)
+            self.save(x, h0, c0, W, U, b, z, h, c)
         return self.last(xp, h), c[-1].copy(), self.outputs(xp, h)
 
     def backward(self, xp, gh_last, gc_last, gy):
-        x, _, _, W, U = self.saved[:5]
-        gates, h, c = self.saved[-3:]
-        gh = self.to_outputs(xp, gy, gh_last, h)
-        dz, gh0, gc0 = _lstm_backward(
-            xp, None if gh is None else gh[1:], gc_last, gates, c, U
-        )
-        if gh is not None:
-            gh0 = gh0 + gh[0]
-        gx, gW, gb = self.to_inputs(xp, dz, x, W)
-        gU = None
-        if self.wants(4):
-            H = U.shape[1]
-            gU = gradients.product(
-                xp, dz.reshape((-1, len(U))), h[:-1].reshape((-1, H))
-            )
-        return gx, gh0, gc0, gW, gU, *gb
+        x, _, _, W, U, _, gates, h, c = self.saved
+        gh, to_first = self.to_outputs(xp, gy, gh_last, h)
+        gz, gh0, gc0 = kernels_for(gates).lstm_backward(gh, gc_last, gates, c, U)
+        if to_first is not None:
+            gh0 = gh0 + to_first
+        gx, gW, gU, gb = self.to_inputs(xp, gz, gz, h, x, W)
+        return gx, gh0, gc0, gW, gU, gb
 
-    def composed(self, x, h, c, W, U, *b):
-        z = linear(x, W, *b)
+    def composed(self, x, h, c, W, U, b):
+        z = linear(x, W, b)
 
         def step(t, h, c):
             c, h = composed_lstm(c, z[t] + h @ U.T)
@@ -158,6 +123,72 @@ class LSTMWindow(_Window):
 
         (h, c), y = _unroll(step, (h, c), x.shape[0], self.lengths)
         return h, c, y
+
+
+class GRUWindow(_Window):
+    """All time steps of a GRU layer."""
+
+    def forward(self, xp, x, h0, W, U, b, b_u):
+        z = self.gate_inputs(xp, x, W, b)
+        self.freeze(z, 1, U.shape[1], xp.inf)  # the state stays as it is
+        h, a = plain.gru_forward(z, h0, U, b_u)
+        if self.edges:
+            self.save(x, h0, W, U, b, b_u, z, h, a)
+        return self.last(xp, h), self.outputs(xp, h)
+
+    def backward(self, xp, gh_last, gy):
+        x, _, W, U, _, _, gates, h, a = self.saved
+        gh, to_first = self.to_outputs(xp, gy, gh_last, h)
+        gz, ga, gh0 = plain.gru_backward(gh, gates, h, a, U)
+        if to_first is not None:
+            gh0 = gh0 + to_first
+        gx, gW, gU, gb = self.to_inputs(xp, gz, ga, h, x, W)
+        gb_u = column_sums(ga.reshape((-1, len(W)))) if self.wants(5) else None
+        return gx, gh0, gW, gU, gb, gb_u
+
+    def composed(self, x, h, W, U, b, b_u):
+        z = linear(x, W, b)
+
+        def step(t, h):
+            return (composed_gru(z[t], h, linear(h, U, b_u)),)
+
+        (h,), y = _unroll(step, (h,), x.shape[0], self.lengths)
+        return h, y
+
+
+class RNNWindow(_Window):
+    """All time steps of a plain recurrent layer."""
+
+    def __init__(self, activation):
+        self.activation = activation
+
+    def forward(self, xp, x, h0, W, U, b):
+        z = self.gate_inputs(xp, x, W, b)
+        if self.activation == "relu":
+            self.freeze(z, 0, U.shape[1], -xp.inf)  # lest it grow beyond all bounds
+        h = plain.rnn_forward(z, h0, U, self.activation)
+        if self.edges:
+            self.save(x, h0, W, U, b, h)
+        return self.last(xp, h), self.outputs(xp, h)
+
+    def backward(self, xp, gh_last, gy):
+        x, _, W, U, _, h = self.saved
+        gh, to_first = self.to_outputs(xp, gy, gh_last, h)
+        gz, gh0 = plain.rnn_backward(gh, h, U, self.activation)
+        if to_first is not None:
+            gh0 = gh0 + to_first
+        gx, gW, gU, gb = self.to_inputs(xp, gz, gz, h, x, W)
+        return gx, gh0, gW, gU, gb
+
+    def composed(self, x, h, W, U, b):
+        z = linear(x, W, b)
+        activation = tanh if self.activation == "tanh" else relu
+
+        def step(t, h):
+            return (activation(z[t] + h @ U.T),)
+
+        (h,), y = _unroll(step, (h,), x.shape[0], self.lengths)
+        return h, y
 
 
 def _unroll(step, states, T, lengths):
@@ -178,32 +209,36 @@ def _unroll(step, states, T, lengths):
     return states, stack(outputs, axis=0)
 
 
-def _check_window(name, n, x, W, U, biases, lengths, **states):
-    """Check shapes and types; return the states, made if None, and the lengths."""
+def _window(name, node, n, x, states, W, U, biases, lengths):
+    """Check the arguments of a layer of ``n`` gates and run its node."""
     if x.ndim != 3:
         raise ShapeError(
             f"{name}: x has shape {x.shape}; a window is (T, B, I), time first. For "
             "one step take the step function."
         )
-    _, B, size = x.shape
+    T, B, size = x.shape
     H = U.shape[-1]
     expected = {"W": (W, (n * H, size)), "U": (U, (n * H, H))}
-    expected.update((key, (s, (B, H))) for key, s in states.items())
-    expected.update((key, (b, (rows * H,))) for key, b, rows in biases)
+    expected.update((key, (state, (B, H))) for key, state in states.items())
+    expected.update((key, (b, (n * H,))) for key, b in biases.items())
     for key, (array, shape) in expected.items():
         if array is not None and array.shape != shape:
             raise ShapeError(
                 f"{name}: {key} has shape {array.shape}, but with x {x.shape} and U "
                 f"{U.shape} it must have shape {shape}."
             )
-    given = {key: array for key, (array, _) in expected.items()}
-    check_floats(name, x=x, **given)
+    check_floats(name, x=x, **{key: array for key, (array, _) in expected.items()})
     check_batch(name, x, 1)
     xp = backend.get_array_module(array_of(x))
-    return [
-        xp.zeros((B, H), x.dtype) if state is None else state
-        for state in states.values()
-    ], _lengths(name, xp, lengths, x)
+    inputs = {
+        key: xp.zeros(shape, x.dtype) if array is None else array
+        for key, (array, shape) in expected.items()
+    }
+    node.lengths = _lengths(name, xp, lengths, x)
+    given = [inputs[key] for key in states]
+    if T == 0:
+        return (*map(as_variable, given), as_variable(xp.zeros((0, B, H), x.dtype)))
+    return node.apply(x, *given, W, U, *[inputs[key] for key in biases])
 
 
 def _lengths(name, xp, lengths, x):
@@ -249,8 +284,61 @@ def lstm_window(x, h, c, W, U, b=None, lengths=None):
     y : Variable, (T, B, H)
         Outputs of all steps, 0 after a sequence's end.
     """
-    states, lengths = _check_window(
-        "lstm_window", 4, x, W, U, [("b", b, 4)], lengths, h=h, c=c
-    )
-    weights = (W, U) if b is None else (W, U, b)
-    return LSTMWindow(lengths).apply(x, *states, *weights)
+    states, biases = {"h": h, "c": c}, {"b": b}
+    node = LSTMWindow()
+    return _window("lstm_window", node, 4, x, states, W, U, biases, lengths)
+
+
+def gru_window(x, h, W, U, b=None, b_u=None, lengths=None):
+    """All time steps of a GRU layer, see :func:`dyrnn.functions.gru`.
+
+    Parameters
+    ----------
+    x : Variable, (T, B, I)
+    h : Variable, (B, H), or None
+        State before the window; None: zeros.
+    W : Variable, (3H, I)
+        Input weights: blocks r, z, n of H rows.
+    U : Variable, (3H, H)
+        Recurrent weights.
+    b, b_u : Variable, (3H,), optional
+        Added to the input's and to the recurrent product.
+    lengths : sequence of int, optional
+        How many steps each of the B sequences has, in any order; all T without it.
+
+    Returns
+    -------
+    h : Variable, (B, H)
+        State at the end of each sequence.
+    y : Variable, (T, B, H)
+        Outputs of all steps, 0 after a sequence's end.
+    """
+    biases = {"b": b, "b_u": b_u}
+    return _window("gru_window", GRUWindow(), 3, x, {"h": h}, W, U, biases, lengths)
+
+
+def rnn_window(x, h, W, U, b=None, activation="tanh", lengths=None):
+    """All time steps of a plain (Elman) layer, ``h = tanh(x @ W.T + h @ U.T + b)``.
+
+    Parameters
+    ----------
+    x : Variable, (T, B, I)
+    h : Variable, (B, H), or None
+        State before the window; None: zeros.
+    W, U, b : Variable, (H, I), (H, H), (H,)
+        ``b`` is optional.
+    activation : str
+        ``"tanh"`` or ``"relu"``.
+    lengths : sequence of int, optional
+        How many steps each of the B sequences has, in any order; all T without it.
+
+    Returns
+    -------
+    h : Variable, (B, H)
+        State at the end of each sequence.
+    y : Variable, (T, B, H)
+        Outputs of all steps, 0 after a sequence's end.
+    """
+    check_choice("rnn_window", "activation", activation, ("tanh", "relu"))
+    node = RNNWindow(activation)
+    return _window("rnn_window", node, 1, x, {"h": h}, W, U, {"b": b}, lengths)
