@@ -61,15 +61,16 @@ def backprop(seeds, targets=None, retain_grad=False, create_graph=False):
     dict
         A ``gradients.Sum`` for each leaf, or for each target if there are targets.
     """
-    gradients: dict = {}
+    held: dict = {}  # edge -> what has arrived there: one term, or a Sum of several
     found: dict = {}
     for edge, gy in seeds:
-        _contribute(gradients, found, edge, gy, targets)
+        _contribute(held, edge, gy)
     counts = _consumers([edge[0] for edge, _ in seeds if edge[1] is not None])
     useful = None if targets is None else _leading_to(counts, targets)
     ready = [(-node.number, node) for node, count in counts.items() if count == 0]
     heapq.heapify(ready)
     waiting: dict = {}
+    watchers = hooks.watching()
     while ready or waiting:
         if ready:
             node = heapq.heappop(ready)[1]
@@ -80,46 +81,63 @@ def backprop(seeds, targets=None, retain_grad=False, create_graph=False):
             nodes = [node]
         else:
             nodes = waiting.pop(_most_urgent(waiting))
-        taken = [gradients.pop(node, None) or {} for node in nodes]
-        if retain_grad:
-            for node, totals in zip(nodes, taken, strict=True):
-                for index, total in totals.items():
-                    node.retain(index, total)
-        runs = [
-            (node, totals)
-            for node, totals in zip(nodes, taken, strict=True)
-            if totals and (useful is None or node in useful)
-        ]
+        runs = []
+        for node in nodes:
+            gys = _take(held, node, targets, found, retain_grad)
+            if gys is not None and (useful is None or node in useful):
+                runs.append((node, gys))
         if runs:
-            for node, gxs in _run(runs, create_graph):
+            results = _run(runs, watchers, create_graph)
+            for (node, _), gxs in zip(runs, results, strict=True):
                 for edge, gx in zip(node.edges, gxs, strict=True):
-                    if edge is not None and gx is not None:
-                        _contribute(gradients, found, edge, gx, targets)
+                    if gx is None or edge is None:
+                        continue
+                    if targets is None or edge[1] is not None or edge in targets:
+                        _contribute(held, edge, gx)
         for node in nodes:
             for edge in node.edges:
                 if edge is not None and edge[1] is not None:
-                    counts[edge[0]] -= 1
-                    if counts[edge[0]] == 0:
-                        heapq.heappush(ready, (-edge[0].number, edge[0]))
+                    source = edge[0]
+                    counts[source] -= 1
+                    if counts[source] == 0:
+                        heapq.heappush(ready, (-source.number, source))
+    for edge, total in held.items():  # those of leaves: no node has taken them
+        found[edge[0] if targets is None else edge] = _as_sum(total)
     return found
 
 
-def _contribute(gradients, found, edge, gx, targets):
-    source, index = edge
-    if index is not None:
-        totals = gradients.setdefault(source, {})
-        if index in totals:
-            totals[index].add(gx)
-        else:
-            totals[index] = Sum(gx)
-        if targets is not None and edge in targets:
-            found[edge] = totals[index]
-    elif targets is None or edge in targets:
-        key = source if targets is None else edge
-        if key in found:
-            found[key].add(gx)
-        else:
-            found[key] = Sum(gx)
+def _contribute(held, edge, gx):
+    before = held.get(edge)
+    if before is None:
+        held[edge] = gx
+    else:
+        held[edge] = total = _as_sum(before)
+        total.add(gx)
+
+
+def _as_sum(total):
+    return total if type(total) is Sum else Sum(total)
+
+
+def _take(held, node, targets, found, retain_grad):
+    """Return what has arrived for each output of a node; None if there is nothing."""
+    gys, is_reached = [], False
+    for index in range(node.n_outputs):
+        edge = (node, index)
+        gy = held.pop(edge, None)
+        if gy is not None:
+            is_reached = True
+            if retain_grad:
+                gy = _as_sum(gy)
+                node.retain(index, gy)
+            if targets is not None and edge in targets:
+                found[edge] = gy = _as_sum(gy)
+            if type(gy) is Sum:
+                gy = gy.borrowed()
+            if not node.takes_deferred:
+                gy = densify(gy)
+        gys.append(gy)
+    return gys if is_reached else None
 
 
 def _most_urgent(waiting):
@@ -131,37 +149,32 @@ def _most_urgent(waiting):
     return max(waiting, key=lambda key: min(node.number for node in waiting[key]))
 
 
-def _run(runs, create_graph):
-    """Run ``backward`` of the nodes; yield each with the gradients of its inputs."""
-    first, _ = runs[0]
-    gys = []
-    for node, totals in runs:
-        gy = [
-            totals[i].borrowed() if i in totals else None for i in range(node.n_outputs)
-        ]
-        if not first.takes_deferred:
-            gy = [densify(g) for g in gy]
-        gys.append(gy)
-    watchers = hooks.watching()
+def _run(runs, watchers, create_graph):
+    """Run ``backward`` of nodes; return the gradients of each one's inputs."""
+    first, gys = runs[0]
     for hook in watchers:
         for node, _ in runs:
             hook.backward_before(node)
     if create_graph:
-        results = [first.differentiable_backward(gys[0])]
+        results = [first.differentiable_backward(gys)]
     else:
-        xp = backend.get_array_module(*[a for g in gys for a in g if a is not None])
+        xp = backend.get_array_module(*gys)
         if len(runs) == 1:
-            results = [first.backward(xp, *gys[0])]
+            results = [first.backward(xp, *gys)]
         else:
-            results = first.backward_group(xp, [node for node, _ in runs], gys)
+            nodes, all_gys = zip(*runs, strict=True)
+            results = first.backward_group(xp, list(nodes), list(all_gys))
     for hook in watchers:
         for node, _ in runs:
             hook.backward_after(node)
-    for (node, _), result in zip(runs, results, strict=True):
-        gxs = result if isinstance(result, (tuple, list)) else (result,)
-        if len(gxs) != len(node.edges):
-            raise RuntimeError(
-                f"{type(node).__name__}.backward returned {len(gxs)} gradients for "
-                f"{len(node.edges)} inputs"
-            )
-        yield node, gxs
+    return [_checked(node, gxs) for (node, _), gxs in zip(runs, results, strict=True)]
+
+
+def _checked(node, gxs):
+    gxs = gxs if isinstance(gxs, (tuple, list)) else (gxs,)
+    if len(gxs) != len(node.edges):
+        raise RuntimeError(
+            f"{type(node).__name__}.backward returned {len(gxs)} gradients for "
+            f"{len(node.edges)} inputs"
+        )
+    return gxs

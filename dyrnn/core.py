@@ -107,7 +107,9 @@ class Variable:
         return len(self.array)
 
     def __iter__(self):
-        return (self[i] for i in range(len(self)))
+        if not self.array.shape:
+            raise TypeError("a Variable without axes has no elements to iterate over")
+        return iter(_functions.separate(self))
 
     def __bool__(self):
         raise TypeError(

@@ -12,7 +12,7 @@ know about promises. A new kind is one class with ``total`` and ``dense``.
 
 import numpy as np
 
-from dyrnn import backend
+from dyrnn import backend, kernels
 
 
 class Deferred:
@@ -48,9 +48,12 @@ class Product(Deferred):
             x = xp.concatenate([term.x for term in terms])
         else:
             gy, x = terms[0].gy, terms[0].x
-        if isinstance(gy, RowScaled):
-            return gy.matrix.T @ (x * gy.scale[:, None])
-        return gy.T @ x
+        matrix, scale = (
+            (gy.matrix, gy.scale) if isinstance(gy, RowScaled) else (gy, None)
+        )
+        if _is_fast(x):
+            return kernels.product_weight(matrix, x, scale)
+        return matrix.T @ (x if scale is None else x * scale[:, None])
 
 
 class RowScaled(Deferred):
@@ -99,6 +102,10 @@ class Rows(Deferred):
         else:
             ids = xp.concatenate([term.ids for term in terms])
             values = xp.concatenate([term.values for term in terms])
+        if _is_fast(values):
+            return Rows(
+                *kernels.sum_rows_by_id(ids, values), first.shape, is_unique=True
+            )
         unique, inverse = xp.unique(ids, return_inverse=True)
         sums = xp.zeros((len(unique), *values.shape[1:]), values.dtype)
         backend.scatter_add(xp, sums, inverse, values)
@@ -118,6 +125,10 @@ def product(xp, gy, x):
     if isinstance(gy, Deferred) or backend.is_array(gy):
         return Product(gy, x)
     return xp.matmul(xp.transpose(gy), x)
+
+
+def _is_fast(array):
+    return type(array) is np.ndarray and array.dtype in (np.float32, np.float64)
 
 
 def densify(value):
@@ -162,6 +173,8 @@ class Sum:
         elif isinstance(self.terms[0], Deferred):
             self.terms[0] = type(self.terms[0]).total(self.terms)
             self.is_owned = True
+        if isinstance(self.terms[0], np.generic):  # an array without axes on a GPU
+            self.terms[0] = np.array(self.terms[0])
         return self.terms[0], self.rate
 
     def borrowed(self):
@@ -174,8 +187,7 @@ class Sum:
         """Return the sum, factor applied: an array or :class:`Rows`; it is owned."""
         value, rate = self.unscaled()
         if not self.is_owned:
-            # A scalar of NumPy becomes an array without axes.
-            value = np.array(value) if isinstance(value, np.generic) else value.copy()
+            value = value.copy()
             self.is_owned = True
         if rate != 1.0:
             if isinstance(value, Rows):

@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+
+import dyrnn.functions as F
+from dyrnn.core import Variable
+from dyrnn.gradients import Product, Rows, RowScaled, Sum, densify, product, sum_to
+
+
+@pytest.fixture
+def send(device):
+    return lambda x: device.send(np.asarray(x))
+
+
+def to_host(x):
+    return x if isinstance(x, np.ndarray) else x.get()
+
+
+def test_sum_of_products_is_the_sum_of_their_values(rng, send):
+    pairs = [(rng.random((n, 3)), rng.random((n, 2))) for n in (4, 1, 5)]
+    total = Sum()
+    for gy, x in pairs:
+        total.add(Product(send(gy), send(x)))
+    expected = sum(gy.T @ x for gy, x in pairs)
+    np.testing.assert_allclose(to_host(total.dense()), expected, rtol=1e-12)
+
+
+def test_sum_of_rows_is_the_sum_of_their_values(rng, send):
+    terms = [
+        (np.array(ids), rng.random((len(ids), 2)))
+        for ids in ([3, 1, 3], [0], [1, 1, 3, 4])
+    ]
+    expected = np.zeros((6, 2))
+    total = Sum()
+    for ids, values in terms:
+        np.add.at(expected, ids, values)
+        total.add(Rows(send(ids), send(values), (6, 2)))
+    rows = total.value()
+    assert isinstance(rows, Rows) and rows.is_unique
+    assert to_host(rows.ids).tolist() == [0, 1, 3, 4]
+    np.testing.assert_allclose(to_host(total.dense()), expected, rtol=1e-12)
+
+
+def test_terms_of_all_kinds_add_up(rng):
+    gy, x = rng.random((4, 5)), rng.random((4, 2))
+    ids, values, array = np.array([1, 1]), rng.random((2, 2)), rng.random((5, 2))
+    total = Sum(array)
+    total.add(Product(gy, x))
+    total.add(Rows(ids, values, (5, 2)))
+    total.add(array)
+    expected = 2 * array + gy.T @ x
+    np.add.at(expected, ids, values)
+    np.testing.assert_allclose(total.dense(), expected, rtol=1e-12)
+
+
+def test_borrowed_arrays_are_never_written_to(rng):
+    terms = [rng.random(3) for _ in range(4)]
+    for term in terms:
+        term.flags.writeable = False
+    total = Sum(terms[0])
+    for term in terms[1:]:
+        total.add(term)
+    owned = total.value()
+    owned *= 0
+    alone = Sum(terms[0]).value()
+    alone *= 0
+
+
+def test_factor_is_applied_when_somebody_reads(rng):
+    array, values = rng.random((4, 2)), rng.random((1, 2))
+    for term in (array, Rows(np.array([2]), values, (4, 2))):
+        total = Sum(term)
+        total.rate *= 0.5
+        value, rate = total.unscaled()
+        assert rate == 0.5
+        np.testing.assert_allclose(densify(value), densify(term))
+        total.add(term)
+        np.testing.assert_allclose(total.dense(), 1.5 * densify(term), rtol=1e-12)
+
+
+def test_row_scaled_matrix_is_its_product(rng):
+    matrix, scale, x = rng.random((4, 3)), rng.random(4), rng.random((4, 2))
+    scaled = RowScaled(matrix, scale)
+    np.testing.assert_allclose(densify(scaled), matrix * scale[:, None])
+    found = Product(scaled, x).dense()
+    np.testing.assert_allclose(found, (matrix * scale[:, None]).T @ x, rtol=1e-12)
+    both = Sum(scaled)
+    both.add(scaled)
+    np.testing.assert_allclose(both.dense(), 2 * matrix * scale[:, None])
+
+
+def test_product_of_variables_is_differentiable(rng):
+    gy, x = Variable(rng.random((4, 3))), Variable(rng.random((4, 2)))
+    y = product(F, gy, x)
+    assert isinstance(y, Variable) and y.requires_grad
+    np.testing.assert_allclose(y.array, gy.array.T @ x.array)
+    assert isinstance(product(np, gy.array, x.array), Product)
+
+
+def test_weight_used_at_many_steps_has_the_eager_gradient(rng):
+    W = Variable(rng.random((3, 3)))
+    x = rng.random((2, 3))
+
+    def gradient(multiply):
+        h = Variable(x, requires_grad=False)
+        for _ in range(5):
+            h = F.tanh(multiply(h))
+        W.cleargrad()
+        F.sum(h).backward()
+        return W.grad
+
+    deferred = gradient(lambda h: h @ W)
+    # With a third axis the product is evaluated at once.
+    eager = gradient(lambda h: F.matmul(h.reshape(1, 2, 3), W).reshape(2, 3))
+    np.testing.assert_allclose(deferred, eager, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "shape, target",
+    [
+        ((2, 3), (3,)),
+        ((2, 3), (2, 1)),
+        ((2, 3), ()),
+        ((4, 2, 3), (1, 3)),
+        ((2, 3), (2, 3)),
+        ((2, 1, 3), (1, 1)),
+    ],
+)
+def test_sum_to_undoes_broadcasting(shape, target, rng):
+    gy = rng.random(shape)
+    found = sum_to(gy, target)
+    assert found.shape == target
+    ones = Variable(np.ones(target))
+    y = F.broadcast_to(ones, shape)
+    y.grad = gy
+    y.backward()
+    np.testing.assert_allclose(found, ones.grad)
+    np.testing.assert_allclose(found.sum(), gy.sum())
