@@ -49,8 +49,14 @@ class _Output:
             self.flush()
 
     def flush(self):
+        """Hand everything to the system."""
         self._write_all(b"".join(self._pieces))
         self._pieces, self._waiting = [], 0
+
+    def sync(self):
+        """Bring what was written so far to the disk."""
+        self.flush()
+        _sync(self._fd)
 
     def _write_all(self, data):
         while len(data) > 0:
@@ -123,8 +129,7 @@ def atomic_output(path, check=None):
         try:
             output = _Output(fd)
             yield output
-            output.flush()
-            _sync(fd)
+            output.sync()
         finally:
             os.close(fd)
         if check is not None:

@@ -14,6 +14,9 @@ from dyrnn.serializers.manifest import NAME, encode_manifest, encode_value
 from dyrnn.serializers.reader import SnapshotReader
 from dyrnn.serializers.zip_layout import STORED, Member
 
+_HASHED_ASIDE = 1 << 20  # bytes; below, changing threads costs more than hashing
+_LARGE = 16 << 20  # bytes; below, a second sync costs more than it saves
+
 
 class Contents(NamedTuple):
     """What a snapshot holds: arrays of the CPU, and all else as JSON has it."""
@@ -46,17 +49,20 @@ def write_snapshot(path, contents, metadata=None, environment=None, verify=False
         ThreadPoolExecutor(max_workers=1) as pool,
         atomic_output(path, check=_verify if verify else None) as output,
     ):
-        bodies = {key: _bytes_of(array) for key, array in arrays.items()}
         hashes = {
-            key: pool.submit(hashlib.sha256, body) for key, body in bodies.items()
+            key: pool.submit(_sha256, array)
+            for key, array in arrays.items()
+            if array.nbytes > _HASHED_ASIDE
         }
         members = [_write_array(output, key, array) for key, array in arrays.items()]
+        if output.position > _LARGE:
+            output.sync()  # now, while the hashing goes on: the last one is then short
         entries = {
             key: {
                 "dtype": array.dtype.str,
                 "shape": list(array.shape),
                 "size": array.nbytes,
-                "sha256": hashes[key].result().hexdigest(),
+                "sha256": hashes[key].result() if key in hashes else _sha256(array),
             }
             for key, array in arrays.items()
         }
@@ -76,6 +82,10 @@ def write_snapshot(path, contents, metadata=None, environment=None, verify=False
 
 def _bytes_of(array):
     return array.reshape(-1).view(np.uint8)
+
+
+def _sha256(array):
+    return hashlib.sha256(_bytes_of(array)).hexdigest()
 
 
 def _write_array(output, key, array):
