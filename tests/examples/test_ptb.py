@@ -1,0 +1,153 @@
+"""The language model example as a user runs it: train, kill, resume, generate."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ptb"
+KEYS = (
+    "epoch iteration elapsed_time main/loss perplexity val_perplexity "
+    "words_per_second lr"
+).split()
+
+
+def command(script, *args):
+    return [sys.executable, str(EXAMPLE / script), *map(str, args)]
+
+
+def run(script, *args, code=0):
+    done = subprocess.run(
+        command(script, *args), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def parameters(path):
+    with np.load(path) as file:
+        names = [name for name in file.files if "manifest" not in name]
+        return {name: file[name].tobytes() for name in names}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("ptb") / "out"
+    return out, run("train_ptb.py", "--test", "--out", out)
+
+
+def test_a_run_leaves_log_snapshots_model_and_settings(trained):
+    out, done = trained
+    assert "test perplexity: " in done.stdout
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert set(KEYS) <= set().union(*rows)
+    assert rows[-1]["perplexity"] < rows[0]["perplexity"] / 2
+    assert json.loads((out / "config.json").read_text())["arguments"]["test"] is True
+    names = {path.name for path in out.iterdir()}
+    assert {"model.npz", "loss.png", "snapshot_iter_00000070.npz"} <= names
+
+
+def test_step_by_step_training_gives_the_same_model(tmp_path):
+    # Without dropout, whose masks are drawn in the order of the calls.
+    for mode in ("window", "step"):
+        args = ("--test", "--keep", 1, "--dtype", "float64", "--mode", mode)
+        run("train_ptb.py", *args, "--out", tmp_path / mode)
+    names = [tmp_path / mode / "model.npz" for mode in ("window", "step")]
+    with np.load(names[0]) as a, np.load(names[1]) as b:
+        for name in a.files:
+            if a[name].dtype == np.float64:
+                np.testing.assert_allclose(a[name], b[name], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.4])
+def test_a_killed_run_resumes_exactly(trained, tmp_path, delay):
+    out, _ = trained
+    process = subprocess.Popen(
+        command("train_ptb.py", "--test", "--out", tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("snapshot_iter_*.npz")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.005)
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    done = run("train_ptb.py", "--test", "--resume", "auto", "--out", tmp_path)
+    assert "resumed from" in done.stderr
+    assert parameters(tmp_path / "model.npz") == parameters(out / "model.npz")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
+def test_ctrl_c_saves_and_exits_with_130(tmp_path):
+    process = subprocess.Popen(
+        command("train_ptb.py", "--test", "--epoch", 500, "--out", tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("snapshot_iter_*.npz")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+
+
+def test_generate_continues_a_prompt_from_the_file_alone(trained):
+    out, _ = trained
+    args = ("--model", out / "model.npz", "--length", 20, "--temperature", 0.8)
+    first = run("generate.py", *args, "--prime", "the meaning of", "--seed", 1).stdout
+    again = run("generate.py", *args, "--prime", "the meaning of", "--seed", 1).stdout
+    other = run("generate.py", *args, "--prime", "the meaning of", "--seed", 2).stdout
+    assert first.startswith("the meaning of ")
+    assert first == again != other
+
+
+def test_an_unknown_word_in_the_prompt_is_named(trained):
+    out, _ = trained
+    done = run(
+        "generate.py", "--model", out / "model.npz", "--prime", "the zyx", code=2
+    )
+    assert "word 'zyx'" in done.stderr
+
+
+def test_a_missing_data_file_is_named(tmp_path):
+    done = run("train_ptb.py", "--data", tmp_path / "none.zip", code=1)
+    assert "none.zip" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_batch_size_0_is_a_usage_error():
+    done = run("train_ptb.py", "--batchsize", "0", code=2)
+    assert "0 is less than 1" in done.stderr
+
+
+def test_a_corrupt_snapshot_is_refused_and_nothing_lost(trained, tmp_path):
+    out, _ = trained
+    data = bytearray((out / "snapshot_iter_00000070.npz").read_bytes())
+    data[len(data) // 2] ^= 1
+    bad = tmp_path / "bad.npz"
+    bad.write_bytes(data)
+    before = sorted(path.name for path in out.iterdir())
+    done = run("train_ptb.py", "--test", "--resume", bad, "--out", out, code=1)
+    assert "bad.npz" in done.stderr
+    assert before == sorted(path.name for path in out.iterdir())
+    assert bad.exists()
+
+
+def test_auto_resume_falls_back_to_the_newest_whole_snapshot(trained, tmp_path):
+    out, _ = trained
+    run("train_ptb.py", "--test", "--out", tmp_path)
+    (tmp_path / "model.npz").unlink()
+    newest = max(tmp_path.glob("snapshot_iter_*.npz"))
+    newest.write_bytes(newest.read_bytes()[:1000])
+    done = run("train_ptb.py", "--test", "--resume", "auto", "--out", tmp_path)
+    assert "resumed from" in done.stderr
+    assert newest.with_name(newest.name + ".corrupt").exists()
+    assert parameters(tmp_path / "model.npz") == parameters(out / "model.npz")
