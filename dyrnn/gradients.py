@@ -103,9 +103,8 @@ class Rows(Deferred):
             ids = xp.concatenate([term.ids for term in terms])
             values = xp.concatenate([term.values for term in terms])
         if _is_fast(values):
-            return Rows(
-                *kernels.sum_rows_by_id(ids, values), first.shape, is_unique=True
-            )
+            ids, values = kernels.sum_rows_by_id(ids, values)
+            return Rows(ids, values, first.shape, is_unique=True)
         unique, inverse = xp.unique(ids, return_inverse=True)
         sums = xp.zeros((len(unique), *values.shape[1:]), values.dtype)
         backend.scatter_add(xp, sums, inverse, values)
@@ -205,7 +204,7 @@ class Sum:
         return value
 
     def _add_up(self):
-        kinds: dict[type, list] = {}
+        kinds: dict[type[Deferred], list] = {}
         plain = []
         for term in self.terms:
             if isinstance(term, Deferred):

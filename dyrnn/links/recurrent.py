@@ -49,6 +49,7 @@ class Recurrent(Chain):
     """
 
     carried: tuple[str, ...] = ("h",)
+    upward: Linear  # what a subclass applies to the input
 
     def __init__(self, in_size, out_size=None):
         super().__init__()
