@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+import dyrnn.functions as F
+from dyrnn.core import Variable
+from dyrnn.errors import ShapeError
+
+FAR = np.array([-1e4, -700.0, -100.0, -20.0, 0.0, 20.0, 100.0, 1e4])
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 2e-7), (np.float64, 4e-16)])
+def test_sigmoid_is_accurate_far_from_zero(dtype, tolerance):
+    x = np.array([-80, -50, -20, -3, -1e-3, 0, 3, 20, 80], dtype)
+    wide = x.astype(np.longdouble)
+    exact = 1 / (1 + np.exp(-wide))
+    assert np.all(abs(F.sigmoid(x).array - exact) <= tolerance * exact)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "function", [F.sigmoid, F.tanh, F.softplus, F.elu, F.selu, F.swish, F.softsign]
+)
+def test_nothing_overflows(function, dtype):
+    limit = float(np.finfo(dtype).max) / 4
+    x = Variable(np.clip(FAR, -limit, limit).astype(dtype))
+    y = function(x)
+    y.grad = np.ones_like(y.array)
+    y.backward()
+    assert np.isfinite(y.array).all() and np.isfinite(x.grad).all()
+
+
+def test_softplus_is_accurate_far_from_zero():
+    x = Variable(np.array([-30.0, 30.0], np.float32))
+    y = F.softplus(x)
+    np.testing.assert_allclose(y.array, [np.exp(-30.0), 30.0], rtol=3e-7)
+    F.sum(y).backward()
+    np.testing.assert_allclose(x.grad, [np.exp(-30.0), 1.0], rtol=3e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_softmax_of_large_numbers_is_finite(dtype):
+    x = Variable(np.array([[2e4, 1e4, -2e4], [0.0, 0.0, 0.0]], dtype))
+    np.testing.assert_allclose(F.softmax(x).array, [[1, 0, 0], [1 / 3] * 3], rtol=1e-3)
+    y = F.log_softmax(x)
+    assert y.array[0, 0] == 0 and y.array[0, 1] == -1e4
+    y.grad = np.ones_like(y.array)
+    y.backward()
+    assert np.isfinite(x.grad).all()
+
+
+def test_log_softmax_is_accurate_where_softmax_is_zero():
+    x = np.array([[0.0, -200.0]], np.float32)
+    assert F.softmax(x).array[0, 1] == 0
+    assert F.log_softmax(x).array[0, 1] == -200
+
+
+def test_softmax_over_half_precision_adds_in_single():
+    x = np.zeros((1, 5000), np.float16)
+    np.testing.assert_allclose(F.softmax(x).array, 1 / 5000, rtol=1e-3)
+    np.testing.assert_allclose(F.log_softmax(x).array, -np.log(5000), rtol=1e-3)
+
+
+def test_maxout_refuses_a_pool_that_does_not_divide():
+    with pytest.raises(ShapeError, match=r"axis 1 of shape \(2, 5\) .* pool size 2"):
+        F.maxout(np.zeros((2, 5)), 2)
+
+
+def test_prelu_refuses_slopes_of_another_shape():
+    with pytest.raises(ShapeError, match=r"W has shape \(4,\), expected \(3,\)"):
+        F.prelu(np.zeros((2, 3)), np.zeros(4))

@@ -1,0 +1,167 @@
+"""Arithmetic, mathematics, products, reductions: what the table does not see."""
+
+import numpy as np
+import pytest
+
+import dyrnn.functions as F
+from dyrnn.core import Variable, grad
+from dyrnn.errors import ShapeError
+
+
+def gradient(function, *values):
+    xs = [Variable(np.array(value)) for value in values]
+    y = function(*xs)
+    y.grad = np.ones_like(y.array)
+    y.backward()
+    return [x.grad for x in xs]
+
+
+def test_add_takes_two_or_more():
+    with pytest.raises(ValueError, match="two or more arrays, but 1 was given"):
+        F.add(np.ones(2))
+
+
+def test_gradient_keeps_the_type_of_each_operand():
+    a, b = Variable(np.ones(3, np.float32)), Variable(np.ones(3, np.float64))
+    for function in (F.add, F.subtract, F.multiply, F.divide, F.power, F.maximum):
+        a.cleargrad()
+        b.cleargrad()
+        F.sum(function(a, b)).backward()
+        assert a.grad.dtype == np.float32 and b.grad.dtype == np.float64
+    for function in (F.concatenate, F.stack):
+        a.cleargrad()
+        F.sum(function([a, b])).backward()
+        assert a.grad.dtype == np.float32
+
+
+def test_power_at_zero():
+    assert gradient(lambda x: x**2, [0.0, 3.0])[0].tolist() == [0, 6]
+    assert gradient(lambda x: x**1, [0.0])[0].tolist() == [1]
+    assert gradient(lambda x: x**0, [0.0])[0].tolist() == [0]
+    ga, gb = gradient(F.power, [0.0, 2.0], [2.0, 3.0])
+    np.testing.assert_allclose(ga, [0, 12])
+    np.testing.assert_allclose(gb, [0, 8 * np.log(2)])
+    assert gradient(lambda x: 0.0**x, [2.0])[0].tolist() == [0]
+
+
+def test_gradient_of_absolute_at_zero_is_zero():
+    assert gradient(F.absolute, [-2.0, 0.0, 2.0])[0].tolist() == [-1, 0, 1]
+
+
+def test_equal_elements_share_the_gradient_of_an_extreme():
+    for function in (F.max, F.min):
+        assert gradient(function, [1.0, 1.0])[0].tolist() == [0.5, 0.5]
+    for function in (F.maximum, F.minimum):
+        a, b = gradient(function, [1.0], [1.0])
+        assert a.tolist() == [1] and b.tolist() == [0]
+
+
+def test_clip_passes_the_gradient_at_its_limits():
+    found = gradient(lambda x: F.clip(x, 0.0, 1.0), [-0.5, 0.0, 0.5, 1.0, 1.5])[0]
+    assert found.tolist() == [0, 1, 1, 1, 0]
+    with pytest.raises(ValueError, match="a_min 2 is greater than a_max 1"):
+        F.clip(np.ones(2), 2, 1)
+
+
+@pytest.mark.parametrize("function", [F.sign, F.floor, F.ceil, F.argmax, F.argmin])
+def test_steps_are_constants(function):
+    y = function(Variable(np.array([0.5, -1.5])))
+    assert isinstance(y, Variable) and not y.requires_grad
+
+
+def test_expm1_and_log1p_are_accurate_near_zero():
+    x = np.array([1e-12])
+    np.testing.assert_allclose(F.expm1(x).array, x, rtol=1e-11)
+    np.testing.assert_allclose(F.log1p(x).array, x, rtol=1e-11)
+
+
+def test_half_precision_is_added_up_in_single():
+    x = np.ones((5000, 2), np.float16)
+    assert F.sum(x, 0).array.tolist() == [5000, 5000]
+    big = np.full(100, 6e4, np.float16)
+    assert F.mean(big).array == np.float16(6e4)
+
+
+def test_mean_of_nothing_is_an_error():
+    with pytest.raises(ValueError, match=r"axis 0 of shape \(0, 3\): no elements"):
+        F.mean(np.zeros((0, 3)), 0)
+
+
+def test_average_refuses_weights_of_another_shape():
+    with pytest.raises(
+        ValueError, match=r"weights have shape \(2,\), expected \(2, 3\)"
+    ):
+        F.average(np.ones((2, 3)), 1, np.ones(2))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_logsumexp_neither_overflows_nor_invents_nan(dtype):
+    x = np.array([[6e4, 6e4], [-6e4, -6e4], [0, -np.inf], [-np.inf, -np.inf]], dtype)
+    with np.errstate(over="ignore"):  # 6e4 + log 2 rounds to inf in no type
+        y = F.logsumexp(x, 1).array
+    expected = [6e4 + np.log(2), -6e4 + np.log(2), 0, -np.inf]
+    np.testing.assert_allclose(y, expected, rtol=1e-3)
+    assert F.logsumexp(np.array([np.inf, 1.0])).array == np.inf
+
+
+def test_product_has_the_right_gradient_at_zeros():
+    assert gradient(F.prod, [0.0, 2.0, 3.0])[0].tolist() == [6, 0, 0]
+    assert gradient(F.prod, [0.0, 2.0, 0.0])[0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("n", range(10))
+def test_product_of_any_number_of_elements(n):
+    x = np.arange(1.0, n + 1)
+    assert F.prod(x).array == x.prod()
+    np.testing.assert_allclose(F.prod(np.ones((3, n)), 1).array, np.ones(3))
+    assert F.prod(np.ones((n, 2)), 0, keepdims=True).shape == (1, 2)
+    if n:
+        np.testing.assert_allclose(F.cumprod(x).array, x.cumprod())
+
+
+def test_normalized_zeros_stay_zeros():
+    x = Variable(np.array([[0.0, 0.0], [3.0, 4.0]], np.float32))
+    y = F.normalize(x)
+    np.testing.assert_allclose(y.array, [[0, 0], [0.6, 0.8]], rtol=1e-5)
+    F.sum(y).backward()
+    assert np.isfinite(x.grad).all()
+
+
+def test_products_refuse_shapes_that_do_not_fit():
+    a = np.ones((2, 3))
+    with pytest.raises(ShapeError, match=r"\(2, 3\) and \(2, 3\) do not fit: 3 col"):
+        F.matmul(a, a)
+    with pytest.raises(ShapeError, match=r"\(2, 3\) and \(2,\) do not fit"):
+        F.matmul(a, np.ones(2))
+    with pytest.raises(ShapeError, match="has no axes; use multiply"):
+        F.matmul(a, np.array(2.0))
+    with pytest.raises(ShapeError, match="2 and 3 matrices do not pair"):
+        F.batch_matmul(np.ones((2, 3, 4)), np.ones((3, 4, 3)))
+    with pytest.raises(ShapeError, match=r"tensordot: axes \[1\] .* differ in length"):
+        F.tensordot(a, a, axes=1)
+    with pytest.raises(ShapeError, match=r"scale: y has shape \(2,\), but x \(2, 3\)"):
+        F.scale(a, np.ones(2))
+
+
+def test_einsum_refuses_what_it_cannot_differentiate():
+    a = np.ones((2, 2))
+    with pytest.raises(ValueError, match="names 2 operands, 1 were given"):
+        F.einsum("ij,jk", a)
+    with pytest.raises(ValueError, match="occurs twice in 'ii'; use diagonal"):
+        F.einsum("ii", a)
+    with pytest.raises(ShapeError, match=r"'ijk' does not name the axes of \(2, 2\)"):
+        F.einsum("ijk->i", a)
+
+
+def test_einsum_needs_only_the_gradients_asked_for():
+    x = Variable(np.ones((2, 3)))
+    y = F.einsum("ij,jk->", x, np.ones((3, 4)))
+    y.backward()
+    assert x.grad.tolist() == [[4.0] * 3] * 2
+
+
+def test_root_of_zero_has_an_infinite_gradient():
+    x = Variable(np.array([0.0, 4.0]))
+    with np.errstate(divide="ignore"):
+        (gx,) = grad(F.sum(F.sqrt(x)), x)
+    assert gx.array.tolist() == [np.inf, 0.25]
