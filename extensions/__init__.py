@@ -12,7 +12,7 @@ from dyrnn.extensions.observations import (
     observe_lr,
     observe_value,
 )
-from dyrnn.extensions.plots import DumpGraph, PlotReport
+from dyrnn.extensions.plots import DumpGraph, PlotReport, save_figure
 from dyrnn.extensions.progress import ProgressBar, WordsPerSecond
 from dyrnn.extensions.schedules import (
     ExponentialShift,
@@ -47,6 +47,7 @@ __all__ = [
     "Snapshot",
     "snapshot",
     "snapshot_object",
+    "save_figure",
     # schedules
     "ExponentialShift",
     "InverseShift",

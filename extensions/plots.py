@@ -13,7 +13,53 @@ from dyrnn.reporter import DictSummary
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.training import PRIORITY_READER, PRIORITY_WRITER, Extension, get_trigger
 
-__all__ = ["DumpGraph", "PlotReport"]
+__all__ = ["DumpGraph", "PlotReport", "save_figure"]
+
+
+def save_figure(path, draw, size=(6.4, 4.8), dpi=100):
+    """Write a picture that ``draw`` makes, if matplotlib is installed.
+
+    Without it, a warning says so.
+
+    Parameters
+    ----------
+    path : path
+        The ending says the format.
+    draw : callable (figure)
+        Is given an empty ``matplotlib.figure.Figure``.
+    size : pair of float
+        Width and height in inches.
+    dpi : int
+        Pixels per inch.
+
+    Returns
+    -------
+    bool
+        Whether there is a picture.
+    """
+    if not _has_matplotlib():
+        return False
+    from matplotlib.figure import Figure
+
+    # A figure of its own, not pyplot's: no window, nothing shared.
+    figure = Figure(size, dpi, layout="constrained")
+    draw(figure)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=os.path.splitext(path)[1][1:] or "png")
+    with atomic_output(path) as output:
+        output.write(picture.getvalue())
+    return True
+
+
+def _has_matplotlib():
+    if importlib.util.find_spec("matplotlib") is not None:
+        return True
+    warnings.warn(
+        "matplotlib is not installed, so nothing is plotted. Install it with "
+        "`pip install matplotlib`.",
+        stacklevel=3,
+    )
+    return False
 
 
 class PlotReport(Extension):
@@ -62,13 +108,7 @@ class PlotReport(Extension):
         self._draws = False
 
     def initialize(self, trainer):
-        self._draws = importlib.util.find_spec("matplotlib") is not None
-        if not self._draws:
-            warnings.warn(
-                "matplotlib is not installed, so nothing is plotted. Install it with "
-                "`pip install matplotlib`.",
-                stacklevel=2,
-            )
+        self._draws = _has_matplotlib()
 
     def __call__(self, trainer):
         observation = trainer.observation
@@ -86,13 +126,9 @@ class PlotReport(Extension):
             self._points[key].append([x, mean])
         self._summary = DictSummary()
         if self._draws:
-            self._draw(os.path.join(trainer.out, self._filename))
+            save_figure(os.path.join(trainer.out, self._filename), self._draw)
 
-    def _draw(self, path):
-        from matplotlib.figure import Figure
-
-        # A figure of its own, not pyplot's: no window, nothing shared.
-        figure = Figure(layout="constrained")
+    def _draw(self, figure):
         axes = figure.add_subplot()
         axes.set_xlabel(self._x_key)
         axes.grid(True)
@@ -103,10 +139,6 @@ class PlotReport(Extension):
             axes.legend()
         if self._postprocess is not None:
             self._postprocess(axes)
-        picture = io.BytesIO()
-        figure.savefig(picture, format=os.path.splitext(path)[1][1:] or "png")
-        with atomic_output(path) as output:
-            output.write(picture.getvalue())
 
     def serialize(self, s):
         """Save or load the points, the running means, and the trigger."""
