@@ -1,0 +1,51 @@
+"""The counting example gives the published table, and both optimizers arrive."""
+
+import re
+
+import pytest
+
+from tests.examples.running import run
+
+PUBLISHED = """
+    529.6915 504.5684 475.3019 435.9507 362.6525 0.2677 0.1585 0.1484 0.1389 0.1300
+    0.1216 0.1138 0.1064 0.0995 0.0930 0.0870 0.0813 0.0760 0.0710 0.0663
+"""
+
+
+def costs(text):
+    lines = re.findall(r"^epoch\[ *(\d+)\] : cost =([ \d.]{8})$", text, re.MULTILINE)
+    return {int(epoch): float(cost) for epoch, cost in lines}
+
+
+def weights(text, when):
+    found = re.search(rf"{when}: wx = ([\d.]+), wRec = ([\d.]+)", text)
+    return [float(value) for value in found.groups()]
+
+
+def test_sgd_gives_the_published_table(tmp_path):
+    text = run("counting/train_counting.py", cwd=tmp_path)
+    assert "epoch[  100] : cost =529.6915\n" in text
+    expected = [float(cost) for cost in PUBLISHED.split()]
+    assert costs(text) == {
+        100 * (i + 1): pytest.approx(cost, abs=2e-4) for i, cost in enumerate(expected)
+    }
+    assert weights(text, "before") == [0.0900, 0.0113]
+    assert weights(text, "after") == [1.0597, 0.9863]
+    for name in ("cost.png", "surface.png"):
+        picture = (tmp_path / "result" / "counting" / name).read_bytes()
+        assert picture.startswith(b"\x89PNG") and len(picture) < 60_000
+
+
+def test_rmsprop_finds_the_minimum(tmp_path):
+    text = run("counting/train_counting.py", "--optimizer", "rmsprop", cwd=tmp_path)
+    assert costs(text)[2000] <= 0.0068
+    assert weights(text, "after") == pytest.approx([1, 1], abs=1e-3)
+
+
+def test_a_resumed_run_prints_the_rest_of_the_table(tmp_path):
+    first = run("counting/train_counting.py", "--epoch", "500", cwd=tmp_path)
+    rest = run(
+        "counting/train_counting.py", "--epoch", "700", "-r", "auto", cwd=tmp_path
+    )
+    assert max(costs(first)) == 500 and min(costs(rest)) == 600
+    assert costs(rest)[600] == pytest.approx(0.2677, abs=2e-4)
