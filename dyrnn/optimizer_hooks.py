@@ -9,12 +9,10 @@ import math
 
 import numpy as np
 
-from dyrnn import random
+from dyrnn import kernels, random
 from dyrnn.backend import get_array_module, to_cpu
 from dyrnn.errors import NonFiniteError
 from dyrnn.gradients import Rows
-
-_BLOCK = 1 << 14
 
 
 class GradientClipping:
@@ -172,20 +170,17 @@ class GradientNoise:
 def squared_norm(param):
     """Return the sum of squares of a parameter's gradient, a float (NaN, inf too).
 
-    Each block is summed by a dot product, and the blocks in float64; where the squares
-    overflow or vanish in the array's own type, it is all done again in float64.
+    Blocks are summed in the array's own type, and their sums in float64; where the
+    squares overflow or vanish in that type, it is all done again in float64.
     """
     gradient, rate = param.unscaled_gradient()
-    flat = np.ascontiguousarray(_values(gradient)).reshape(-1)
-    if flat.dtype == np.float16:
-        flat = flat.astype(np.float32)
+    values = _values(gradient)
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        total = 0.0
-        for start in range(0, flat.size, _BLOCK):
-            block = flat[start : start + _BLOCK]
-            total += float(np.dot(block, block))
+        total = kernels.squared_norm(values)
         if not 1e-30 < total < 1e38:
-            total = float(np.sum(np.square(flat, dtype=np.float64)))
+            total = float(np.sum(np.square(values, dtype=np.float64)))
     return total * rate * rate
 
 

@@ -1,0 +1,489 @@
+"""Every update rule against its formula, sparse against dense, and exact resumption."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+
+from dyrnn import optimizers
+from dyrnn.core import Variable
+from dyrnn.errors import SnapshotError
+from dyrnn.gradients import Rows, Sum
+from dyrnn.link import Chain, Link
+from dyrnn.optimizer import Optimizer
+from dyrnn.optimizer_hooks import GradientClipping
+from dyrnn.parameter import Parameter
+from dyrnn.serializers import load_npz, save_npz
+
+sqrt = np.sqrt
+
+
+def model_of(**arrays):
+    link = Link()
+    with link.init_scope():
+        for name, array in arrays.items():
+            setattr(link, name, Parameter(array))
+    return link
+
+
+def set_rows(param, ids, values):
+    """Give a parameter a sparse gradient."""
+    param._gradient = Sum(Rows(ids, values, param.shape))
+
+
+# The formulas, as generators that are sent gradients and give the new values.
+
+
+def sgd(p, lr=0.01):
+    while True:
+        g = yield p
+        p = p - lr * g
+
+
+def momentum_sgd(p, lr=0.01, momentum=0.9):
+    v = 0
+    while True:
+        g = yield p
+        v = momentum * v - lr * g
+        p = p + v
+
+
+def nesterov(p, lr=0.01, momentum=0.9):
+    v = 0
+    while True:
+        g = yield p
+        before = v
+        v = momentum * v - lr * g
+        p = p - momentum * before + (1 + momentum) * v
+
+
+def adagrad(p, lr=0.001, eps=1e-8):
+    h = 0
+    while True:
+        g = yield p
+        h = h + g**2
+        p = p - lr * g / (sqrt(h) + eps)
+
+
+def adadelta(p, rho=0.95, eps=1e-6):
+    mean_g = mean_d = 0
+    while True:
+        g = yield p
+        mean_g = rho * mean_g + (1 - rho) * g**2
+        d = sqrt(mean_d + eps) / sqrt(mean_g + eps) * g
+        mean_d = rho * mean_d + (1 - rho) * d**2
+        p = p - d
+
+
+def rmsprop(p, lr=0.01, alpha=0.99, eps=1e-8):
+    ms = 0
+    while True:
+        g = yield p
+        ms = alpha * ms + (1 - alpha) * g**2
+        p = p - lr * g / (sqrt(ms) + eps)
+
+
+def rmsprop_graves(p, lr=1e-4, alpha=0.95, momentum=0.9, eps=1e-4):
+    n = mean = delta = 0
+    while True:
+        g = yield p
+        n = alpha * n + (1 - alpha) * g**2
+        mean = alpha * mean + (1 - alpha) * g
+        delta = momentum * delta - lr * g / sqrt(n - mean**2 + eps)
+        p = p + delta
+
+
+def adam(p, decay=0.0, amsgrad=False):
+    m = v = largest = 0
+    t = 0
+    while True:
+        g = yield p
+        t += 1
+        m = 0.9 * m + 0.1 * g
+        v = 0.999 * v + 0.001 * g**2
+        largest = np.maximum(largest, v) if amsgrad else v
+        step = 0.001 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m
+        p = p - step / (sqrt(largest) + 1e-8) - decay * p
+
+
+def smorms3(p, lr=0.001, eps=1e-16):
+    mem, mean, square = np.ones_like(p), 0, 0
+    while True:
+        g = yield p
+        r = 1 / (mem + 1)
+        mean = (1 - r) * mean + r * g
+        square = (1 - r) * square + r * g**2
+        x = mean**2 / (square + eps)
+        p = p - g * np.minimum(lr, x) / (sqrt(square) + eps)
+        mem = 1 + mem * (1 - x)
+
+
+RULES = {
+    "SGD": (optimizers.SGD, sgd),
+    "ASGD": (optimizers.ASGD, sgd),
+    "MomentumSGD": (optimizers.MomentumSGD, momentum_sgd),
+    "NesterovAG": (optimizers.NesterovAG, nesterov),
+    "AdaGrad": (optimizers.AdaGrad, adagrad),
+    "AdaDelta": (optimizers.AdaDelta, adadelta),
+    "RMSprop": (optimizers.RMSprop, rmsprop),
+    "RMSpropGraves": (optimizers.RMSpropGraves, rmsprop_graves),
+    "Adam": (optimizers.Adam, adam),
+    "AMSGrad": (lambda: optimizers.Adam(amsgrad=True), lambda p: adam(p, amsgrad=True)),
+    "AdamW": (optimizers.AdamW, lambda p: adam(p, decay=0.01)),
+    "SMORMS3": (optimizers.SMORMS3, smorms3),
+}
+every_rule = pytest.mark.parametrize("name", RULES)
+
+
+def test_every_optimizer_has_a_row():
+    public = {
+        name
+        for name, value in vars(optimizers).items()
+        if isinstance(value, type) and issubclass(value, Optimizer)
+    }
+    assert public - {"Optimizer"} == {
+        type(make()).__name__ for make, _ in RULES.values()
+    }
+
+
+@every_rule
+def test_rule_follows_its_formula(name, rng, device):
+    make, formula = RULES[name]
+    # More than one block of rows, and a block that is not full.
+    start = {"W": rng.normal(size=(1100, 130)), "b": rng.normal(size=5)}
+    model = model_of(**start).to_device(device)
+    optimizer = make().setup(model)
+    expected = {key: formula(array.copy()) for key, array in start.items()}
+    for generator in expected.values():
+        next(generator)
+    for _ in range(4):
+        for key, param in model.namedparams():
+            g = rng.normal(size=param.shape)
+            param.grad = device.send(g.copy())
+            start[key[1:]] = expected[key[1:]].send(g)
+        optimizer.update()
+    model.to_cpu()
+    for key, param in model.namedparams():
+        np.testing.assert_allclose(param.array, start[key[1:]], rtol=1e-12, atol=1e-14)
+
+
+@every_rule
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_rule_keeps_the_type_and_works_in_place(name, dtype, rng):
+    model = model_of(
+        W=rng.uniform(1, 2, size=(4, 3)).astype(dtype), x=np.array(2.0, dtype)
+    )
+    arrays = [param.array for param in model.params()]
+    before = [array.copy() for array in arrays]
+    optimizer = RULES[name][0]().setup(model)
+    for param in model.params():
+        param.grad = np.full(param.shape, 0.5, dtype)
+    for _ in range(3):
+        optimizer.update()
+    for param, array, values in zip(model.params(), arrays, before, strict=True):
+        assert param.array is array
+        assert array.dtype == dtype
+        assert (array < values).all()
+
+
+def gradients_by_rows(rng, shape):
+    """Return ids with duplicates, values, and the same as an array."""
+    ids = rng.integers(0, shape[0] // 2, size=6)
+    values = rng.normal(size=(6, shape[1])).astype(np.float32)
+    return ids, values, Rows(ids, values, shape).dense()
+
+
+@every_rule
+def test_sparse_gradients_give_the_bytes_of_dense_ones(name, rng):
+    start = rng.normal(size=(20, 3)).astype(np.float32)
+    sparse, dense = model_of(W=start.copy()), model_of(W=start.copy())
+    make = RULES[name][0]
+    pair = [make().setup(sparse), make().setup(dense)]
+    for _ in range(5):
+        ids, values, array = gradients_by_rows(rng, (20, 3))
+        set_rows(sparse.W, ids, values)
+        dense.W.grad = array
+        for optimizer in pair:
+            optimizer.target.W.scale_gradient(0.3)  # as clipping does
+            optimizer.update()
+        np.testing.assert_array_equal(sparse.W.array, dense.W.array)
+    assert not np.array_equal(sparse.W.array, start)
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdaGrad", "Adam", "MomentumSGD"])
+def test_lazy_rows_leave_absent_rows_and_their_state_alone(name, rng, device):
+    start = rng.normal(size=(6, 3))
+    model = model_of(W=start.copy()).to_device(device)
+    optimizer = RULES[name][0]().setup(model)
+    optimizer.lazy_rows = True
+    values = device.send(rng.normal(size=(2, 3)))
+    for ids in ([1, 4], [0, 1]):
+        set_rows(model.W, device.send(np.array(ids)), values)
+        optimizer.update()
+    changed = (model.to_cpu().W.array != start).any(axis=1)
+    assert changed.tolist() == [True, True, False, False, True, False]
+
+
+def test_sgd_and_adagrad_never_make_a_sparse_gradient_dense(rng):
+    for cls in (optimizers.SGD, optimizers.AdaGrad):
+        model = model_of(W=rng.normal(size=(20, 3)))
+        optimizer = cls().setup(model)
+        optimizer.add_hook(GradientClipping(0.1))
+        set_rows(model.W, np.array([3]), rng.normal(size=(1, 3)))
+        optimizer.update()
+        assert isinstance(model.W.unscaled_gradient()[0], Rows)
+
+
+@every_rule
+def test_resuming_equals_not_stopping(name, rng, tmp_path):
+    def gradient(step):
+        return np.random.default_rng(step).normal(size=(5, 3)).astype(np.float32)
+
+    start = rng.normal(size=(5, 3)).astype(np.float32)
+    make = RULES[name][0]
+    model = Chain(layer=model_of(W=start, unused=np.ones(2, np.float32)))
+    optimizer = make().setup(model)
+    for step in range(6):
+        if step == 3:
+            optimizer.new_epoch()
+            if "lr" in optimizer.ranges:
+                optimizer.lr = 0.123
+            save_npz(tmp_path / "optimizer", optimizer)
+            saved = copy.deepcopy(model)
+        model.layer.W.grad = gradient(step)
+        optimizer.update()
+    other = make().setup(saved)
+    load_npz(tmp_path / "optimizer", other)
+    assert (other.t, other.epoch) == (3, 1)
+    for step in range(3, 6):
+        saved.layer.W.grad = gradient(step)
+        other.update()
+    assert saved.layer.W.array.tobytes() == model.layer.W.array.tobytes()
+
+
+class TestUpdate:
+    def test_computes_the_gradients_of_a_loss_function(self):
+        model = model_of(W=np.array([1.0, 2.0]))
+        model.W.grad = np.array([100.0, 100.0])
+        optimizer = optimizers.SGD(0.5).setup(model)
+
+        def loss(x, *, factor):
+            return (model.W * x * factor).sum()
+
+        optimizer.update(loss, Variable(np.array([1.0, 3.0])), factor=2.0)
+        assert np.array_equal(model.W.array, [0.0, -1.0])
+        assert optimizer.t == 1
+
+    def test_parameters_without_gradient_or_values_are_skipped(self):
+        model = model_of(W=np.ones(2), unused=np.ones(2))
+        with model.init_scope():
+            model.lazy = Parameter(1.0)
+        optimizer = optimizers.Adam().setup(model)
+        model.W.grad = np.ones(2)
+        optimizer.update()
+        assert (model.W.array < 1).all()
+        assert np.array_equal(model.unused.array, [1, 1])
+
+    def test_each_parameter_counts_its_own_updates(self):
+        model = model_of(W=np.ones(1), late=np.ones(1))
+        optimizer = optimizers.Adam().setup(model)
+        model.W.grad = np.ones(1)
+        for _ in range(3):
+            optimizer.update()
+        model.late.grad = np.ones(1)
+        optimizer.update()
+        # Adam's first step is alpha, whatever the size of the gradient.
+        assert model.late.array[0] == pytest.approx(1 - 0.001)
+
+    def test_frozen_links_do_not_change(self):
+        model = Chain(a=model_of(W=np.ones(1)), b=model_of(W=np.ones(1)))
+        model.a.disable_update()
+        for param in model.params():
+            param.grad = np.ones(1)
+        optimizers.SGD(0.5).setup(model).update()
+        assert (model.a.W.array, model.b.W.array) == (1.0, 0.5)
+
+    def test_a_shared_parameter_is_changed_once(self):
+        model = Chain(a=model_of(W=np.ones(1)), b=Link())
+        with model.b.init_scope():
+            model.b.W = model.a.W
+        model.a.W.grad = np.ones(1)
+        optimizers.SGD(0.25).setup(model).update()
+        assert model.a.W.array == 0.75
+
+    def test_arrays_of_any_layout_and_size_are_changed(self, rng):
+        values = rng.normal(size=(6, 4))
+        model = model_of(
+            transposed=values.T, strided=values.copy()[::2], empty=np.zeros((0, 3))
+        )
+        expected = {path: p.array - 0.5 for path, p in model.namedparams()}
+        for param in model.params():
+            param.grad = np.ones(param.shape)
+        optimizers.SGD(0.5).setup(model).update()
+        for path, param in model.namedparams():
+            np.testing.assert_array_equal(param.array, expected[path])
+
+    def test_a_pending_clip_factor_is_applied(self):
+        for name, (make, _) in RULES.items():
+            clipped, plain = model_of(W=np.ones(3)), model_of(W=np.ones(3))
+            clipped.W.grad, plain.W.grad = np.full(3, 4.0), np.full(3, 2.0)
+            clipped.W.scale_gradient(0.5)
+            for model in (clipped, plain):
+                make().setup(model).update()
+            np.testing.assert_array_equal(clipped.W.array, plain.W.array, name)
+
+    def test_the_gradient_itself_is_not_changed(self):
+        for make, _ in RULES.values():
+            model = model_of(W=np.ones(3))
+            model.W.grad = np.full(3, 4.0)
+            make().setup(model).update()
+            assert np.array_equal(model.W.grad, [4, 4, 4])
+
+    def test_setup_starts_anew(self):
+        model = model_of(W=np.ones(1))
+        optimizer = optimizers.MomentumSGD(1.0).setup(model)
+        model.W.grad = np.ones(1)
+        optimizer.update()
+        optimizer.setup(model)
+        optimizer.update()
+        assert (optimizer.t, model.W.array[0]) == (1, -1.0)
+
+
+class TestAveragedSGD:
+    def test_averages_all_values_since_start(self):
+        model = model_of(W=np.zeros(1))
+        optimizer = optimizers.ASGD(1.0, start=2).setup(model)
+        model.W.grad = -np.ones(1)
+        with optimizer.averaged():
+            assert model.W.array == 0.0
+        for _ in range(5):
+            optimizer.update()
+        with optimizer.averaged():
+            assert model.W.array == np.mean([3, 4, 5])
+        assert model.W.array == 5
+        optimizer.start = optimizer.t
+        optimizer.update()
+        with optimizer.averaged():
+            assert model.W.array == 6
+
+    def test_values_come_back_after_an_error(self):
+        model = model_of(W=np.zeros(1))
+        optimizer = optimizers.ASGD(1.0).setup(model)
+        model.W.grad = -np.ones(1)
+        optimizer.update()
+        optimizer.update()
+        with pytest.raises(KeyError), optimizer.averaged():
+            raise KeyError
+        assert model.W.array == 2
+
+    def test_rows_stay_sparse_before_averaging_only(self):
+        optimizer = optimizers.ASGD(start=1).setup(Link())
+        assert optimizer.skips_absent_rows
+        optimizer.t = 2
+        assert not optimizer.skips_absent_rows
+
+
+def test_adam_has_its_rate_as_lr():
+    optimizer = optimizers.Adam()
+    optimizer.lr = 0.5
+    assert optimizer.alpha == optimizer.lr == 0.5
+
+
+def test_optimizers_of_ones_own_read_grad():
+    class SignSGD(Optimizer):
+        ranges = {"lr": math.inf}
+
+        def __init__(self, lr):
+            self.lr = lr
+            super().__init__()
+
+        def update_param(self, param, state):
+            param.array -= self.lr * np.sign(param.grad)
+
+    model = model_of(W=np.zeros(2))
+    model.W.grad = np.array([5.0, -0.1])
+    SignSGD(0.5).setup(model).update()
+    assert np.array_equal(model.W.array, [-0.5, 0.5])
+
+
+class TestErrors:
+    def test_hyperparameters_out_of_range(self):
+        with pytest.raises(ValueError, match="SGD: lr is nan; use a number >= 0$"):
+            optimizers.SGD(lr=math.nan)
+        with pytest.raises(ValueError, match="Adam: alpha is -1; use a number >= 0"):
+            optimizers.Adam(alpha=-1)
+        with pytest.raises(ValueError, match="beta1 is 1.0; use a number >= 0 and < 1"):
+            optimizers.Adam(beta1=1.0)
+        optimizer = optimizers.SGD().setup(Link())
+        optimizer.lr = -0.1
+        with pytest.raises(ValueError, match="SGD: lr is -0.1"):
+            optimizer.update()
+
+    def test_calls_before_setup(self):
+        with pytest.raises(RuntimeError, match=r"SGD.update before setup: call optimi"):
+            optimizers.SGD().update()
+        with pytest.raises(RuntimeError, match=r"SGD.serialize before setup"):
+            optimizers.SGD().serialize(None)
+        with pytest.raises(TypeError, match=r"SGD.setup takes a link, not a list"):
+            optimizers.SGD().setup([])
+
+    def test_a_rule_that_is_missing(self):
+        model = model_of(W=np.ones(1))
+        model.W.grad = np.ones(1)
+        with pytest.raises(NotImplementedError, match="neither rule nor update_param"):
+            Optimizer().setup(model).update()
+
+    def test_hooks(self):
+        optimizer = optimizers.SGD().setup(Link())
+        calls = []
+        optimizer.add_hook(calls.append, "log")
+        optimizer.update()
+        assert calls == [optimizer]
+        with pytest.raises(ValueError, match="there is a hook 'log' already"):
+            optimizer.add_hook(print, "log")
+        with pytest.raises(KeyError, match="no hook 'x'; there are: log"):
+            optimizer.remove_hook("x")
+        optimizer.remove_hook("log")
+        optimizer.update()
+        assert len(calls) == 1
+        with pytest.raises(TypeError, match="a hook is callable; a int is not"):
+            optimizer.add_hook(3)
+
+    def test_state_of_hooks_is_saved(self, tmp_path):
+        class Hook:
+            name = "hook"
+            count = 0
+
+            def __call__(self, optimizer):
+                self.count += 1
+
+            def serialize(self, s):
+                self.count = s("count", self.count)
+
+        optimizer, other = [optimizers.SGD().setup(Link()) for _ in range(2)]
+        optimizer.add_hook(Hook())
+        other.add_hook(Hook())
+        optimizer.update()
+        save_npz(tmp_path / "file", optimizer)
+        load_npz(tmp_path / "file", other)
+        assert other.hooks["hook"].count == 1
+
+    def test_files_of_another_optimizer_or_model(self, tmp_path):
+        model = model_of(W=np.ones(1))
+        optimizer = optimizers.Adam().setup(model)
+        model.W.grad = np.ones(1)
+        optimizer.update()
+        save_npz(tmp_path / "adam", optimizer)
+        with pytest.raises(SnapshotError, match="optimizer Adam, but this is SGD"):
+            load_npz(tmp_path / "adam", optimizers.SGD().setup(model))
+        with pytest.raises(
+            SnapshotError, match=r"parameter /W \(update 1\), which the"
+        ):
+            load_npz(tmp_path / "adam", optimizers.Adam().setup(Link()))
+        lazy = Link()
+        lazy.add_param("W")
+        with pytest.raises(SnapshotError, match="/W has no values yet; load the model"):
+            load_npz(tmp_path / "adam", optimizers.Adam().setup(lazy))
+        with pytest.raises(SnapshotError, match="W/m"):
+            load_npz(tmp_path / "adam", optimizers.Adam().setup(model_of(W=np.ones(2))))
