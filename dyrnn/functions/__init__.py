@@ -55,6 +55,15 @@ from dyrnn.functions.connection import (
     embed_id,
     linear,
 )
+from dyrnn.functions.evaluation import (
+    accuracy,
+    binary_accuracy,
+    classification_summary,
+    f1_score,
+    precision,
+    r2_score,
+    recall,
+)
 from dyrnn.functions.indexing import (
     diagonal,
     flip,
@@ -107,8 +116,25 @@ from dyrnn.functions.math import (
     square,
     tan,
 )
+from dyrnn.functions.n_step import (
+    n_step_bigru,
+    n_step_bilstm,
+    n_step_birnn,
+    n_step_gru,
+    n_step_lstm,
+    n_step_rnn,
+)
 from dyrnn.functions.noise import (
     dropout,
+    gaussian,
+    gumbel_softmax,
+    simplified_dropconnect,
+    zoneout,
+)
+from dyrnn.functions.normalization import (
+    batch_normalization,
+    fixed_batch_normalization,
+    layer_normalization,
 )
 from dyrnn.functions.products import batch_matmul, einsum, matmul, tensordot
 from dyrnn.functions.reduction import (
@@ -126,10 +152,31 @@ from dyrnn.functions.reduction import (
     prod,
     sum,
 )
+from dyrnn.functions.regression import (
+    absolute_error,
+    bernoulli_nll,
+    gaussian_kl_divergence,
+    gaussian_nll,
+    hinge,
+    huber_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    negative_log_likelihood,
+    sigmoid_cross_entropy,
+    squared_error,
+)
 from dyrnn.functions.rnn import (
     gru_window,
     lstm_window,
     rnn_window,
+)
+from dyrnn.functions.scanning import (
+    scan,
+)
+from dyrnn.functions.sequence_loss import (
+    argmax_crf1d,
+    connectionist_temporal_classification,
+    crf1d,
 )
 from dyrnn.functions.shape import (
     broadcast,
@@ -277,6 +324,10 @@ __all__ = [
     "softmax_cross_entropy",
     # noise
     "dropout",
+    "gaussian",
+    "gumbel_softmax",
+    "simplified_dropconnect",
+    "zoneout",
     # cells
     "gru",
     "lstm",
@@ -288,6 +339,43 @@ __all__ = [
     "gru_window",
     "lstm_window",
     "rnn_window",
+    # regression
+    "absolute_error",
+    "bernoulli_nll",
+    "gaussian_kl_divergence",
+    "gaussian_nll",
+    "hinge",
+    "huber_loss",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "negative_log_likelihood",
+    "sigmoid_cross_entropy",
+    "squared_error",
+    # normalization
+    "batch_normalization",
+    "fixed_batch_normalization",
+    "layer_normalization",
+    # evaluation
+    "accuracy",
+    "binary_accuracy",
+    "classification_summary",
+    "f1_score",
+    "precision",
+    "r2_score",
+    "recall",
+    # sequence_loss
+    "argmax_crf1d",
+    "connectionist_temporal_classification",
+    "crf1d",
+    # n_step
+    "n_step_bigru",
+    "n_step_bilstm",
+    "n_step_birnn",
+    "n_step_gru",
+    "n_step_lstm",
+    "n_step_rnn",
+    # scanning
+    "scan",
 ]
 
 core.use_functions(sys.modules[__name__])

@@ -4,10 +4,16 @@ Every draw comes from a named stream of :mod:`dyrnn.random`, on the CPU, so a ru
 the same numbers on every device and goes on with them after a resume.
 """
 
+import numpy as np
+
 from dyrnn import kernels, random
 from dyrnn.config import config
 from dyrnn.core import FunctionNode, as_variable
-from dyrnn.functions.checks import check_floats
+from dyrnn.functions.activation import softmax
+from dyrnn.functions.checks import check_floats, check_same_shape
+from dyrnn.functions.connection import linear
+from dyrnn.functions.indexing import where
+from dyrnn.functions.math import exp
 
 
 def _check_ratio(name, ratio):
@@ -16,12 +22,6 @@ def _check_ratio(name, ratio):
             f"{name}: ratio={ratio}, but the share that is dropped must be at least 0 "
             "and less than 1."
         )
-
-
-def _draw(xp, stream, shape, ratio):
-    """Return an array of booleans, each False with probability ``ratio``."""
-    kept = random.stream(stream).generator.random(shape, dtype="float32") >= ratio
-    return xp.asarray(kept)
 
 
 class Dropout(FunctionNode):
@@ -61,3 +61,93 @@ def dropout(x, ratio=0.5):
         return as_variable(x)
     check_floats("dropout", x=x)
     return Dropout(ratio).apply(x)
+
+
+def zoneout(h, x, ratio=0.5):
+    """Keep a random share ``ratio`` of the state ``h``, take the others from ``x``.
+
+    In evaluation the mean of the two, weighted by the ratio.
+
+    References
+    ----------
+    Krueger et al., "Zoneout: Regularizing RNNs by Randomly Preserving Hidden
+    Activations", ICLR 2017.
+    """
+    _check_ratio("zoneout", ratio)
+    check_same_shape("zoneout", h=h, x=x)
+    check_floats("zoneout", h=h, x=x)
+    h, x = as_variable(h), as_variable(x)
+    if ratio == 0:
+        return x
+    if not config.train:
+        return h * ratio + x * (1.0 - ratio)
+    generator = random.stream("zoneout").generator
+    is_kept = generator.random(h.shape, np.float32) < ratio
+    return where(h.xp.asarray(is_kept), h, x)
+
+
+def _normal(x, stream):
+    """Draw standard normal numbers in the shape and type of ``x``."""
+    eps = random.stream(stream).generator.standard_normal(x.shape)
+    return x.xp.asarray(eps.astype(x.dtype))
+
+
+def gaussian(mean, ln_var, eps=None, return_eps=False):
+    """Draw from a normal distribution so that its parameters have gradients.
+
+    Parameters
+    ----------
+    mean, ln_var : Variable
+        ``ln_var`` is the logarithm of the variance.
+    eps : array, optional
+        Standard normal numbers; drawn without it.
+    return_eps : bool
+        Return them, too.
+
+    References
+    ----------
+    Kingma, Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
+    """
+    check_same_shape("gaussian", mean=mean, ln_var=ln_var)
+    check_floats("gaussian", mean=mean, ln_var=ln_var)
+    mean, ln_var = as_variable(mean), as_variable(ln_var)
+    if eps is None:
+        eps = _normal(mean, "gaussian")
+    y = mean + exp(ln_var * 0.5) * eps
+    return (y, eps) if return_eps else y
+
+
+def gumbel_softmax(log_pi, tau=0.1, axis=1):
+    """Draw from a categorical distribution, softened so that it has a gradient.
+
+    Parameters
+    ----------
+    log_pi : Variable
+        Logarithms of (unnormalised) probabilities along ``axis``.
+    tau : float
+        Temperature: near 0 the result is nearly one-hot.
+
+    References
+    ----------
+    Jang, Gu, Poole, "Categorical Reparameterization with Gumbel-Softmax", ICLR 2017.
+    """
+    check_floats("gumbel_softmax", log_pi=log_pi)
+    if not tau > 0:
+        raise ValueError(f"gumbel_softmax: tau={tau} must be positive")
+    log_pi = as_variable(log_pi)
+    noise = random.stream("gumbel").generator.gumbel(size=log_pi.shape)
+    noise = log_pi.xp.asarray(noise.astype(log_pi.dtype))
+    return softmax((log_pi + noise) * (1.0 / tau), axis=axis)
+
+
+def simplified_dropconnect(x, W, b=None, ratio=0.5):
+    """``linear(x, W, b)`` with a random share of the weights set to 0.
+
+    The mask is one for the batch, and weights that stay are scaled by
+    ``1 / (1 - ratio)``. In evaluation all weights are used.
+
+    References
+    ----------
+    Wan et al., "Regularization of Neural Networks using DropConnect", ICML 2013.
+    """
+    return linear(x, dropout(W, ratio), b)

@@ -1,0 +1,176 @@
+"""How good predictions are: numbers without a gradient, as variables.
+
+Nothing here waits for a GPU.
+"""
+
+from dyrnn.backend import get_array_module
+from dyrnn.core import as_variable
+from dyrnn.errors import ShapeError
+from dyrnn.functions.checks import array_of, check_ids, check_same_shape
+
+
+def _result(value, dtype):
+    return as_variable(value.astype(dtype))
+
+
+def _ratio(xp, part, whole):
+    """Divide counts; 0 where there is nothing."""
+    return part / xp.maximum(whole, 1)
+
+
+def accuracy(y, t, ignore_label=None):
+    """Share of rows whose largest element is at the label.
+
+    Parameters
+    ----------
+    y : Variable, (B, C) or (T, B, C)
+    t : array of integers, (B,) or (T, B)
+    ignore_label : int, optional
+        Such labels do not count; 0 if none does.
+
+    Returns
+    -------
+    Variable, ()
+    """
+    y, t = array_of(y), array_of(t)
+    if y.shape[:-1] != t.shape:
+        raise ShapeError(
+            f"accuracy: y has shape {y.shape}, but t {t.shape}; t must have the shape "
+            "of y without its last axis."
+        )
+    check_ids("accuracy", "label", t, y.shape[-1], ignore_label)
+    xp = get_array_module(y)
+    is_right = y.argmax(axis=-1) == t
+    if ignore_label is None:
+        return _result(is_right.mean(), y.dtype)
+    counts = t != ignore_label
+    return _result(_ratio(xp, (is_right & counts).sum(), counts.sum()), y.dtype)
+
+
+def binary_accuracy(y, t):
+    """Share of logits ``y`` with the sign that the labels 0 and 1 ask for.
+
+    Parameters
+    ----------
+    y : Variable
+    t : array of integers, same shape
+        -1 does not count.
+    """
+    y, t = array_of(y), array_of(t)
+    check_same_shape("binary_accuracy", y=y, t=t)
+    check_ids("binary_accuracy", "label", t, 2, -1)
+    xp = get_array_module(y)
+    counts = t != -1
+    is_right = ((y >= 0) == (t == 1)) & counts
+    return _result(_ratio(xp, is_right.sum(), counts.sum()), y.dtype)
+
+
+def r2_score(pred, true, sample_weight=None, multioutput="uniform_average"):
+    """Coefficient of determination: 1 is perfect, 0 as good as the mean.
+
+    Parameters
+    ----------
+    pred, true : Variable, (B,) or (B, K)
+    sample_weight : array, (B,), optional
+    multioutput : str
+        ``"uniform_average"`` over the K columns, or ``"raw_values"``.
+    """
+    pred, true = array_of(pred), array_of(true)
+    check_same_shape("r2_score", pred=pred, true=true)
+    if multioutput not in ("uniform_average", "raw_values"):
+        raise ValueError(
+            f"r2_score: multioutput={multioutput!r} is unknown; use 'uniform_average' "
+            "or 'raw_values'"
+        )
+    xp = get_array_module(pred)
+    weight = xp.ones(pred.shape, pred.dtype)
+    if sample_weight is not None:
+        weight = weight * array_of(sample_weight).reshape(
+            (-1,) + (1,) * (pred.ndim - 1)
+        )
+    mean = (weight * true).sum(axis=0) / weight.sum(axis=0)
+    residual = (weight * (pred - true) ** 2).sum(axis=0)
+    total = (weight * (true - mean) ** 2).sum(axis=0)
+    is_constant = total == 0
+    score = xp.where(is_constant, 0, 1 - residual / xp.where(is_constant, 1, total))
+    if multioutput == "uniform_average":
+        score = score.mean()
+    return _result(score, pred.dtype)
+
+
+def _counts(name, y, t, label_num, ignore_label):
+    """Count, for each class, where it was rightly chosen, chosen, and true."""
+    y, t = array_of(y), array_of(t)
+    if y.shape[:-1] != t.shape:
+        raise ShapeError(
+            f"{name}: y has shape {y.shape}, but t {t.shape}; t must have the shape of "
+            "y without its last axis."
+        )
+    size = y.shape[-1] if label_num is None else label_num
+    check_ids(name, "label", t, size, ignore_label)
+    xp = get_array_module(y)
+    counts = (t != ignore_label)[..., None]
+    classes = xp.arange(size)
+    is_true = (t[..., None] == classes) & counts
+    is_chosen = (y.argmax(axis=-1)[..., None] == classes) & counts
+    axes = tuple(range(t.ndim))
+    right = (is_true & is_chosen).sum(axis=axes)
+    return xp, y.dtype, right, is_chosen.sum(axis=axes), is_true.sum(axis=axes)
+
+
+def classification_summary(y, t, label_num=None, beta=1.0, ignore_label=-1):
+    """Precision, recall, F-score and support of each class.
+
+    Parameters
+    ----------
+    y : Variable, (B, C) or (T, B, C)
+    t : array of integers, (B,) or (T, B)
+    label_num : int, optional
+        How many classes to report; C without it.
+    beta : float
+        Weight of recall against precision in the F-score.
+    ignore_label : int
+        Such labels do not count.
+
+    Returns
+    -------
+    precision, recall, f_score, support : Variable, (C,)
+        0 where a class was never chosen, or never true.
+    """
+    if not beta > 0:
+        raise ValueError(f"classification_summary: beta={beta} must be positive")
+    xp, dtype, right, chosen, true = _counts(
+        "classification_summary", y, t, label_num, ignore_label
+    )
+    square = beta * beta
+    f_score = (1 + square) * right / xp.maximum(square * true + chosen, 1)
+    precision, recall = _ratio(xp, right, chosen), _ratio(xp, right, true)
+    scores = [_result(score, dtype) for score in (precision, recall, f_score)]
+    return (*scores, as_variable(true))
+
+
+def precision(y, t, label_num=None, ignore_label=-1):
+    """Of what was predicted as a class, the share that was right; also the support.
+
+    See :func:`classification_summary`.
+    """
+    summary = classification_summary(y, t, label_num, 1.0, ignore_label)
+    return summary[0], summary[3]
+
+
+def recall(y, t, label_num=None, ignore_label=-1):
+    """Of what is of a class, the share that was found; also the support.
+
+    See :func:`classification_summary`.
+    """
+    summary = classification_summary(y, t, label_num, 1.0, ignore_label)
+    return summary[1], summary[3]
+
+
+def f1_score(y, t, label_num=None, ignore_label=-1):
+    """Harmonic mean of precision and recall of each class; also the support.
+
+    See :func:`classification_summary`.
+    """
+    summary = classification_summary(y, t, label_num, 1.0, ignore_label)
+    return summary[2], summary[3]

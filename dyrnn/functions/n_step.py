@@ -1,0 +1,225 @@
+"""Stacks of recurrent layers over lists of sequences, each of its own length.
+
+The sequences, in any order, are laid side by side in one padded window (T, B, I), which
+the layers of :mod:`dyrnn.functions.rnn` run with lengths. Signatures are Chainer's;
+here ``xs`` are the sequences themselves, not their transposition.
+
+Weights of a layer are given gate by gate, in cuDNN's order:
+
+- LSTM: ``ws[0..3]`` of the input for the gates i, f, g, o, ``ws[4..7]`` of the state
+  (formulas in Chainer's manual name the last two o, a; its code takes a before o);
+- GRU: ``ws[0..2]`` of the input for r, z, n, ``ws[3..5]`` of the state;
+- plain: ``ws[0]`` of the input, ``ws[1]`` of the state.
+
+A layer may also give two stacked matrices, (4H, I) and (4H, H), instead of eight.
+"""
+
+import numpy as np
+
+from dyrnn.core import as_variable
+from dyrnn.errors import ShapeError
+from dyrnn.functions.checks import check_floats
+from dyrnn.functions.joining import concat, split_axis, stack
+from dyrnn.functions.noise import dropout
+from dyrnn.functions.rnn import gru_window, lstm_window, rnn_window
+
+
+class _Layout:
+    """Where the rows of the sequences, one after the other, are in the window."""
+
+    def __init__(self, xp, lengths):
+        self.lengths = np.asarray(lengths)
+        T, B = int(self.lengths.max()), len(lengths)
+        steps, batch = np.arange(T)[:, None], np.arange(B)
+        starts = np.cumsum(self.lengths) - self.lengths
+        is_on = steps < self.lengths
+        last = max(0, int(self.lengths.sum()) - 1)
+        self.shape = T, B
+        self.into = xp.asarray(np.where(is_on, starts + steps, last).reshape(-1))
+        at = (steps * B + batch).T[is_on.T]
+        self.out_of = xp.asarray(at)
+        turned = np.where(is_on, (self.lengths - 1 - steps) * B, steps * B) + batch
+        self.turned = xp.asarray(turned.reshape(-1))
+
+    def window(self, x):
+        """Return rows (N, I) as a window (T, B, I); its padding is arbitrary."""
+        return x[self.into].reshape((*self.shape, x.shape[1]))
+
+    def rows(self, window):
+        """Return the rows of a window that are no padding."""
+        return window.reshape((-1, window.shape[2]))[self.out_of]
+
+    def turn(self, window):
+        """Reverse each sequence in time; its own inverse."""
+        rows = window.reshape((-1, window.shape[2]))
+        return rows[self.turned].reshape(window.shape)
+
+
+def _stacked(name, parts, n):
+    """Return input's and state's weights of a layer, the gates below each other."""
+    if len(parts) == 2 * n and n > 1:
+        return concat(parts[:n], axis=0), concat(parts[n:], axis=0)
+    if len(parts) != 2:
+        raise ValueError(
+            f"{name}: a layer has {len(parts)} arrays of weights; give {2 * n}, one "
+            "for each gate, or 2 stacked ones."
+        )
+    return parts
+
+
+def _n_step(name, n, run, n_layers, ratio, states, ws, bs, xs, directions):
+    """Run all layers: ``run(x, states, W, U, b, b_u, lengths)`` runs one."""
+    if len(xs) == 0:
+        raise ValueError(f"{name}: xs is an empty list; give at least one sequence.")
+    xs = [as_variable(x) for x in xs]
+    if len(ws) != n_layers * directions or len(bs) != n_layers * directions:
+        raise ValueError(
+            f"{name}: {n_layers} layers of {directions} directions need as many lists "
+            f"of weights and biases, not {len(ws)} and {len(bs)}."
+        )
+    weights = [_stacked(name, w, n) for w in ws]
+    biases = [_stacked(name, b, n) for b in bs]
+    size, H = weights[0][0].shape[1], weights[0][1].shape[1]
+    for k, x in enumerate(xs):
+        if x.ndim != 2 or x.shape[1] != size:
+            raise ShapeError(
+                f"{name}: xs[{k}] has shape {x.shape}, but the weights take sequences "
+                f"(length, {size})."
+            )
+    check_floats(name, xs=xs[0], ws=weights[0][0])
+    lengths = [len(x) for x in xs]
+    shape = (n_layers * directions, len(xs), H)
+    for state in states:
+        if state is not None and state.shape != shape:
+            raise ShapeError(
+                f"{name}: the state has shape {state.shape}, but {len(xs)} sequences "
+                f"and these weights need {shape}: layers, sequences, units."
+            )
+    states = [None if state is None else as_variable(state) for state in states]
+    xp = xs[0].xp
+    if max(lengths) == 0:
+        zeros = as_variable(xp.zeros(shape, xs[0].dtype))
+        empty = as_variable(xp.zeros((0, H * directions), xs[0].dtype))
+        return [zeros if s is None else s for s in states], [empty] * len(xs)
+    layout = _Layout(xp, lengths)
+    on_device = xp.asarray(layout.lengths)
+    x = layout.window(concat(xs, axis=0))
+    finals = []
+    for layer in range(n_layers):
+        if layer > 0:
+            x = dropout(x, ratio)
+        outputs = []
+        for direction in range(directions):
+            k = layer * directions + direction
+            given = [None if state is None else state[k] for state in states]
+            source = layout.turn(x) if direction else x
+            *final, y = run(source, given, *weights[k], *biases[k], on_device)
+            finals.append(final)
+            outputs.append(layout.turn(y) if direction else y)
+        x = concat(outputs, axis=2) if directions == 2 else y
+    ys = split_axis(layout.rows(x), np.cumsum(lengths)[:-1], axis=0)
+    finals = [stack(parts, axis=0) for parts in zip(*finals, strict=True)]
+    return finals, list(ys) if isinstance(ys, tuple) else ys
+
+
+def _run_lstm(x, states, W, U, b, b_u, lengths):
+    return lstm_window(x, *states, W, U, b + b_u, lengths)
+
+
+def _run_gru(x, states, W, U, b, b_u, lengths):
+    return gru_window(x, *states, W, U, b, b_u, lengths)
+
+
+def n_step_lstm(n_layers, dropout_ratio, hx, cx, ws, bs, xs, is_bidirectional=False):
+    """Stacked LSTM layers over a list of sequences.
+
+    Parameters
+    ----------
+    n_layers : int
+    dropout_ratio : float
+        Between the layers.
+    hx, cx : Variable, (n_layers, B, H), or None
+        Initial states; None: zeros. With two directions 2 * n_layers, layer by layer,
+        forward before backward.
+    ws, bs : sequence of sequences of Variable
+        Weights and biases of each layer (and direction), see the module.
+    xs : sequence of B variables (length, I)
+        Sequences of any lengths, 0 included, in any order.
+    is_bidirectional : bool
+        Whether each layer also runs backwards in time; outputs are side by side.
+
+    Returns
+    -------
+    hy, cy : Variable, like ``hx``
+    ys : list of B variables (length, H) or (length, 2H)
+    """
+    name = "n_step_bilstm" if is_bidirectional else "n_step_lstm"
+    directions = 2 if is_bidirectional else 1
+    (hy, cy), ys = _n_step(
+        name,
+        4,
+        _run_lstm,
+        n_layers,
+        dropout_ratio,
+        (hx, cx),
+        ws,
+        bs,
+        xs,
+        directions,
+    )
+    return hy, cy, ys
+
+
+def n_step_bilstm(n_layers, dropout_ratio, hx, cx, ws, bs, xs):
+    """Stacked LSTM layers in both directions, see :func:`n_step_lstm`."""
+    return n_step_lstm(n_layers, dropout_ratio, hx, cx, ws, bs, xs, True)
+
+
+def n_step_gru(n_layers, dropout_ratio, hx, ws, bs, xs, is_bidirectional=False):
+    """Stacked GRU layers over a list of sequences, see :func:`n_step_lstm`.
+
+    Returns
+    -------
+    hy : Variable, (n_layers, B, H)
+    ys : list of B variables (length, H)
+    """
+    name = "n_step_bigru" if is_bidirectional else "n_step_gru"
+    directions = 2 if is_bidirectional else 1
+    (hy,), ys = _n_step(
+        name, 3, _run_gru, n_layers, dropout_ratio, (hx,), ws, bs, xs, directions
+    )
+    return hy, ys
+
+
+def n_step_bigru(n_layers, dropout_ratio, hx, ws, bs, xs):
+    """Stacked GRU layers in both directions, see :func:`n_step_gru`."""
+    return n_step_gru(n_layers, dropout_ratio, hx, ws, bs, xs, True)
+
+
+def n_step_rnn(
+    n_layers, dropout_ratio, hx, ws, bs, xs, activation="tanh", is_bidirectional=False
+):
+    """Stacked plain layers over a list of sequences, see :func:`n_step_lstm`.
+
+    ``activation`` is ``"tanh"`` or ``"relu"``.
+
+    Returns
+    -------
+    hy : Variable, (n_layers, B, H)
+    ys : list of B variables (length, H)
+    """
+    name = "n_step_birnn" if is_bidirectional else "n_step_rnn"
+    directions = 2 if is_bidirectional else 1
+
+    def run(x, states, W, U, b, b_u, lengths):
+        return rnn_window(x, *states, W, U, b + b_u, activation, lengths)
+
+    (hy,), ys = _n_step(
+        name, 1, run, n_layers, dropout_ratio, (hx,), ws, bs, xs, directions
+    )
+    return hy, ys
+
+
+def n_step_birnn(n_layers, dropout_ratio, hx, ws, bs, xs, activation="tanh"):
+    """Stacked plain layers in both directions, see :func:`n_step_rnn`."""
+    return n_step_rnn(n_layers, dropout_ratio, hx, ws, bs, xs, activation, True)

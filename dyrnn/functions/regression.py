@@ -1,0 +1,226 @@
+"""Losses of real-valued targets, of binary labels, and of distributions.
+
+With ``reduce="mean"`` a loss is the mean over all elements (``"sum"``: their sum), with
+``"no"`` it has the shape of its inputs. All are composed of elementary functions.
+"""
+
+import math
+
+import numpy as np
+
+from dyrnn.core import as_variable
+from dyrnn.errors import ShapeError
+from dyrnn.functions.activation import relu, softplus
+from dyrnn.functions.checks import (
+    array_of,
+    check_choice,
+    check_floats,
+    check_ids,
+    check_same_shape,
+)
+from dyrnn.functions.indexing import where
+from dyrnn.functions.math import exp, square
+
+
+def _reduced(loss, reduce):
+    if reduce == "no":
+        return loss
+    return loss.sum() if reduce == "sum" else loss.mean()
+
+
+def _pair(name, reduce, choices, **inputs):
+    check_choice(name, "reduce", reduce, choices)
+    check_same_shape(name, **dict(list(inputs.items())[:2]))
+    check_floats(name, **inputs)
+    return [as_variable(x) for x in inputs.values()]
+
+
+def squared_error(x0, x1):
+    """``(x0 - x1)**2``, elementwise."""
+    x0, x1 = _pair("squared_error", "no", ("no",), x0=x0, x1=x1)
+    return square(x0 - x1)
+
+
+def absolute_error(x0, x1):
+    """``|x0 - x1|``, elementwise."""
+    x0, x1 = _pair("absolute_error", "no", ("no",), x0=x0, x1=x1)
+    return abs(x0 - x1)
+
+
+def mean_squared_error(x0, x1):
+    """Mean of the squared differences of all elements."""
+    x0, x1 = _pair("mean_squared_error", "no", ("no",), x0=x0, x1=x1)
+    return square(x0 - x1).mean()
+
+
+def mean_absolute_error(x0, x1):
+    """Mean of the absolute differences of all elements."""
+    x0, x1 = _pair("mean_absolute_error", "no", ("no",), x0=x0, x1=x1)
+    return abs(x0 - x1).mean()
+
+
+def huber_loss(x, t, delta, reduce="sum_along_second_axis"):
+    """Squared error for differences up to ``delta``, linear beyond.
+
+    Parameters
+    ----------
+    x, t : Variable, (B, ...)
+    delta : float
+        ``d**2 / 2`` for ``|d| <= delta``, else ``delta * (|d| - delta / 2)``.
+    reduce : str
+        ``"sum_along_second_axis"``, or ``"no"`` for all elements.
+
+    References
+    ----------
+    Huber, "Robust Estimation of a Location Parameter", Annals of Mathematical
+    Statistics 35(1), 1964.
+    """
+    choices = ("sum_along_second_axis", "no")
+    x, t = _pair("huber_loss", reduce, choices, x=x, t=t)
+    if not delta > 0:
+        raise ValueError(f"huber_loss: delta={delta} must be positive")
+    difference = abs(x - t)
+    is_small = difference.array <= delta
+    y = where(is_small, square(difference) * 0.5, delta * (difference - 0.5 * delta))
+    return y if reduce == "no" else y.sum(axis=1)
+
+
+def hinge(x, t, norm="L1", reduce="mean"):
+    """Loss of a classifier with margin 1, one against the rest.
+
+    Parameters
+    ----------
+    x : Variable, (B, C)
+    t : array of integers, (B,)
+    norm : str
+        ``"L1"``: ``max(0, 1 - x[t])`` and ``max(0, 1 + x[other])``, summed over the
+        classes and averaged over the batch; ``"L2"``: their squares.
+    reduce : str
+        ``"mean"``, or ``"no"`` for all elements.
+    """
+    check_choice("hinge", "norm", norm, ("L1", "L2"))
+    check_choice("hinge", "reduce", reduce, ("mean", "no"))
+    check_floats("hinge", x=x)
+    t = array_of(t)
+    check_ids("hinge", "label", t, x.shape[1])
+    x = as_variable(x)
+    is_other = x.xp.arange(x.shape[1]) != t[:, None]
+    y = relu(1.0 + where(is_other, x, -x))
+    if norm == "L2":
+        y = square(y)
+    return y if reduce == "no" else y.sum() / len(x)
+
+
+def gaussian_nll(x, mean, ln_var, reduce="sum"):
+    """Negative log-likelihood of ``x`` under a normal distribution.
+
+    Parameters
+    ----------
+    x, mean, ln_var : Variable
+        ``ln_var`` is the logarithm of the variance; all of one shape.
+    reduce : str
+        ``"sum"``, ``"mean"`` or ``"no"``.
+    """
+    choices = ("sum", "mean", "no")
+    x, mean, ln_var = _pair(
+        "gaussian_nll", reduce, choices, x=x, mean=mean, ln_var=ln_var
+    )
+    check_same_shape("gaussian_nll", mean=mean, ln_var=ln_var)
+    loss = 0.5 * (ln_var + square(x - mean) * exp(-ln_var) + math.log(2 * math.pi))
+    return _reduced(loss, reduce)
+
+
+def gaussian_kl_divergence(mean, ln_var, reduce="sum"):
+    """Kullback-Leibler divergence of a normal distribution from the standard one.
+
+    Parameters
+    ----------
+    mean, ln_var : Variable
+        ``ln_var`` is the logarithm of the variance.
+    reduce : str
+        ``"sum"``, ``"mean"`` or ``"no"``.
+    """
+    choices = ("sum", "mean", "no")
+    mean, ln_var = _pair(
+        "gaussian_kl_divergence", reduce, choices, mean=mean, ln_var=ln_var
+    )
+    return _reduced(0.5 * (square(mean) + exp(ln_var) - ln_var - 1.0), reduce)
+
+
+def bernoulli_nll(x, y, reduce="sum"):
+    """Negative log-likelihood of ``x`` (0 to 1) under probabilities ``sigmoid(y)``.
+
+    Parameters
+    ----------
+    x, y : Variable
+        Of one shape; ``y`` are logits.
+    reduce : str
+        ``"sum"``, ``"mean"`` or ``"no"``.
+    """
+    x, y = _pair("bernoulli_nll", reduce, ("sum", "mean", "no"), x=x, y=y)
+    return _reduced(softplus(y) - x * y, reduce)
+
+
+def sigmoid_cross_entropy(x, t, normalize=True, reduce="mean"):
+    """Cross entropy between ``sigmoid(x)`` and binary labels.
+
+    Parameters
+    ----------
+    x : Variable
+        Logits.
+    t : array of integers, same shape
+        0 or 1; -1 is ignored: loss 0, no gradient.
+    normalize : bool
+        Divide the sum by the number of labels that count; else by the batch size.
+    reduce : str
+        ``"mean"``, or ``"no"`` for all elements.
+
+    Raises
+    ------
+    ValueError
+        If a label is not -1, 0 or 1 (on a GPU such a loss is NaN).
+    """
+    name = "sigmoid_cross_entropy"
+    check_choice(name, "reduce", reduce, ("mean", "no"))
+    check_same_shape(name, x=x, t=t)
+    check_floats(name, x=x)
+    t = array_of(t)
+    check_ids(name, "label", t, 2, -1)
+    x = as_variable(x)
+    xp = x.xp
+    counts = t != -1
+    weight = counts.astype(x.dtype)
+    if xp is not np:
+        weight = xp.where((t < -1) | (t > 1), xp.nan, weight)
+    loss = (softplus(x) - x * t.astype(x.dtype)) * weight
+    if reduce == "no":
+        return loss
+    if not normalize:
+        return loss.sum() / max(1, len(x))
+    return loss.sum() / xp.maximum(weight.sum(), 1)
+
+
+def negative_log_likelihood(x, t, reduce="mean"):
+    """``-x[n, t[n]]``: the loss of log-probabilities.
+
+    Parameters
+    ----------
+    x : Variable, (B, C) or (T, B, C)
+        Log-probabilities, such as those of ``log_softmax``.
+    t : array of integers, (B,) or (T, B)
+    reduce : str
+        ``"mean"`` or ``"no"``.
+    """
+    name = "negative_log_likelihood"
+    check_choice(name, "reduce", reduce, ("mean", "no"))
+    check_floats(name, x=x)
+    t = array_of(t)
+    if x.shape[:-1] != t.shape:
+        raise ShapeError(
+            f"{name}: x has shape {x.shape}, but t {t.shape}; t must have the shape of "
+            "x without its last axis."
+        )
+    check_ids(name, "label", t, x.shape[-1])
+    x = as_variable(x).reshape((-1, x.shape[-1]))
+    loss = -x[x.xp.arange(len(x)), t.reshape(-1)]
+    return loss.mean() if reduce == "mean" else loss.reshape(t.shape)

@@ -1,0 +1,85 @@
+"""A loop over time as one call, after Theano's ``scan``."""
+
+import numpy as np
+
+from dyrnn import backend
+from dyrnn.config import config
+from dyrnn.core import as_variable
+from dyrnn.functions.joining import stack
+
+
+def _several(x):
+    """Return the values of a tuple, one value alone, or none."""
+    if x is None:
+        return []
+    return list(x) if isinstance(x, tuple) else [x]
+
+
+def _variable(x):
+    """Return a variable; numbers and lists of numbers become arrays."""
+    if hasattr(x, "node") or backend.is_array(x):
+        return as_variable(x)
+    return as_variable(np.asarray(x, dtype=config.dtype))
+
+
+def scan(fn, sequences=None, outputs_info=None, non_sequences=None, n_steps=None):
+    """Call ``fn`` step after step, handing its results on; return all results.
+
+    Step t calls ``fn(*elements, *results, *constants)``: element t of each sequence,
+    the results of step t - 1 (at first ``outputs_info``), and the non-sequences. It is
+    an ordinary Python loop, so ``fn`` may do anything.
+
+    Parameters
+    ----------
+    fn : callable
+        Returns as many results as there are outputs, or a bare one.
+    sequences : variable, array, list of numbers, or tuple of several, optional
+        Iterated along the first axis, to the end of the shortest.
+    outputs_info : value, tuple of values, or None
+        First values of the results; None for one that is not handed on.
+    non_sequences : value or tuple of values, optional
+        Handed to every call.
+    n_steps : int, optional
+        How many steps; needed without sequences.
+
+    Returns
+    -------
+    Variable, (n_steps, ...), or a tuple of them
+        Results of all steps, without the first values.
+
+    Examples
+    --------
+    >>> scan(lambda prior: prior * 2, outputs_info=5, n_steps=3).array
+    array([10., 20., 40.], dtype=float32)
+    """
+    sequences = [_variable(x) for x in _several(sequences)]
+    given = _several(outputs_info)
+    results = [None if x is None else _variable(x) for x in given]
+    constants = _several(non_sequences)
+    counts = [len(x) for x in sequences]
+    if n_steps is None:
+        if not counts:
+            raise ValueError("scan: give sequences or n_steps, to know when to stop")
+        n_steps = min(counts)
+    if n_steps < 1 or (counts and n_steps > min(counts)):
+        raise ValueError(
+            f"scan: n_steps={n_steps}, but there must be at least one step, and "
+            f"sequences are {counts} long"
+        )
+    is_handed_on = [x is not None for x in results]
+    history: list = []
+    is_bare = True
+    for t in range(n_steps):
+        prior = [x for x, on in zip(results, is_handed_on, strict=True) if on]
+        y = fn(*[x[t] for x in sequences], *prior, *constants)
+        is_bare = not isinstance(y, (list, tuple))
+        results = [_variable(x) for x in ([y] if is_bare else y)]
+        is_handed_on = is_handed_on or [False] * len(results)
+        if len(results) != len(is_handed_on):
+            raise ValueError(
+                f"scan: fn returned {len(results)} results, but outputs_info has "
+                f"{len(is_handed_on)} entries; use None for one not handed on"
+            )
+        history.append(results)
+    outputs = tuple(stack(steps, axis=0) for steps in zip(*history, strict=True))
+    return outputs[0] if is_bare else outputs
