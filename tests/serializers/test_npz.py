@@ -3,6 +3,7 @@ import pytest
 
 from dyrnn.errors import SnapshotError
 from dyrnn.serializers import Saver, capture, load_npz, read_manifest, save_npz
+from tests import strict
 from tests.serializers.objects import Layer, Model, One
 
 
@@ -77,6 +78,23 @@ def test_plain_npz_files_are_loaded(path, save):
     assert (plain.t, plain.lr) == (7, 0.5)
     assert type(plain.t) is int
     np.testing.assert_array_equal(plain.layer.W, layer.W)
+
+
+def test_arrays_of_a_device_are_loaded_in_place_and_put_back(path):
+    layer = Layer(2)
+    layer.W, layer.b = strict.xp.asarray(layer.W), strict.xp.asarray(layer.b)
+    W = layer.W
+    save_npz(path, Layer(1))
+    load_npz(path, layer)
+    assert layer.W is W
+    np.testing.assert_array_equal(W.get(), Layer(1).W)
+    copy = capture(layer, copy=True)
+    np.testing.assert_array_equal(copy.arrays["W"], Layer(1).W)
+
+    save_npz(path, One(Layer(3).W, "W"))
+    with pytest.raises(SnapshotError, match="not in the file: b"):
+        load_npz(path, layer)
+    np.testing.assert_array_equal(W.get(), Layer(1).W)
 
 
 def test_a_part_of_a_file_loads_alone(path):

@@ -1,5 +1,6 @@
 """Short forms of the searches in ``tools/``; docs/reliability.md has the long ones."""
 
+import subprocess
 import sys
 
 import pytest
@@ -36,3 +37,21 @@ def test_mutated_files_are_refused_or_load_as_they_were(seed):
     assert outcomes["refused"] > 2000
     assert peak < 64 << 20
     assert slowest < 1
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        ("crash_states", " crash states, 0 with a snapshot lost or unreadable"),
+        ("fail_system_calls", " saves with a failing system call, 0 problems"),
+        ("fuzz_npz --count 50", "peak memory"),
+        ("measure_save --megabytes 1 --repetitions 1", "1 MiB, fastest: save"),
+    ],
+)
+def test_each_tool_is_one_command(command, message):
+    arguments = [sys.executable, "-m", f"tools.{command.split()[0]}"]
+    run = subprocess.run(
+        arguments + command.split()[1:], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert message in run.stdout
