@@ -20,6 +20,8 @@ from dyrnn.kernels.machine import parallel, threads
 
 __all__ = [
     "dropout_mask",
+    "gru_backward",
+    "gru_forward",
     "linear",
     "lstm_backward",
     "lstm_forward",
@@ -27,6 +29,8 @@ __all__ = [
     "parallel",
     "product_input",
     "product_weight",
+    "rnn_backward",
+    "rnn_forward",
     "sgd",
     "sgd_rows",
     "softmax_cross_entropy",
@@ -46,7 +50,7 @@ def _kernel(name, array):
     return getattr(importlib.import_module("dyrnn.kernels.cuda"), name)
 
 
-def lstm_forward(z, h0, c0, W):
+def lstm_forward(z, h0, c0, W, mask=None):
     """Run an LSTM over a window of gate inputs.
 
     Parameters
@@ -58,6 +62,8 @@ def lstm_forward(z, h0, c0, W):
         State before the window.
     W : (4H, H)
         Recurrent matrix; h W^T is added to z.
+    mask : (T, B) bool, optional
+        Where False, a step is padding: the state is carried over it as it was.
 
     Returns
     -------
@@ -65,30 +71,104 @@ def lstm_forward(z, h0, c0, W):
         State before the window and after each step: ``h[1:]`` is the output, ``h[:-1]``
         is what W was multiplied by, ``c[-1]`` is carried on.
     """
-    return _kernel("lstm_forward", z)(z, h0, c0, W)
+    return _kernel("lstm_forward", z)(z, h0, c0, W, mask)
 
 
-def lstm_backward(gh, gc_last, gates, c, W):
+def lstm_backward(gh, gc_last, gates, c, W, mask=None):
     """Gradients of :func:`lstm_forward`.
 
     Parameters
     ----------
     gh : (T, B, H) or None
-        Gradient of ``h[1:]``; the carried state's is in the last step.
+        Gradient of ``h[1:]``; the carried state's is added to the last step's.
     gc_last : (B, H) or None
         Gradient of ``c[-1]``.
     gates : (T, B, 4H)
         What became of z.
-    c, W
+    c, W, mask
         As returned by and given to the forward kernel.
 
     Returns
     -------
     gz : (T, B, 4H)
-        Gradient of the gate inputs. With it gW = product_weight(gz, h[:-1]), and so on.
+        Gradient of the gate inputs; W's is product_weight(gz, h[:-1]) over all rows.
     gh0, gc0 : (B, H)
     """
-    return _kernel("lstm_backward", gates)(gh, gc_last, gates, c, W)
+    return _kernel("lstm_backward", gates)(gh, gc_last, gates, c, W, mask)
+
+
+def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
+    """Run a GRU over a window: h' = (1 - u) n + u h, with gates r and u.
+
+    The candidate is n = tanh(z_n + (r h) W_n^T), or with ``reset_after``
+    n = tanh(z_n + r (h W_n^T + b)).
+
+    Parameters
+    ----------
+    z : (T, B, 3H)
+        Gate inputs in blocks r, u, n. Overwritten with r, u and n.
+    h0 : (B, H)
+    W : (3H, H)
+    b : (H,), optional
+        Only with ``reset_after``.
+    mask : (T, B) bool, optional
+        Where False, the state is carried over the step as it was.
+
+    Returns
+    -------
+    h : (T + 1, B, H)
+        State before the window and after each step.
+    inner : (T, B, H)
+        r h, or with ``reset_after`` h W_n^T + b.
+    """
+    return _kernel("gru_forward", z)(z, h0, W, b, reset_after, mask)
+
+
+def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
+    """Gradients of :func:`gru_forward`; gh (T, B, H) is the gradient of ``h[1:]``.
+
+    Returns
+    -------
+    gz : (T, B, 3H)
+        Gradient of the gate inputs.
+    gr : (T, B, 3H) or None
+        With ``reset_after``, the gradient of h W^T + b: W's is
+        product_weight(gr, h[:-1]), and b's is the sum of the last block. Without, those
+        of W's blocks are product_weight(gz_ru, h[:-1]), product_weight(gz_n, inner).
+    gh0 : (B, H)
+    """
+    return _kernel("gru_backward", gates)(gh, gates, inner, h, W, reset_after, mask)
+
+
+def rnn_forward(z, h0, W, activation="tanh", mask=None):
+    """Run h' = activation(z + h W^T) over a window; "tanh" or "relu".
+
+    Parameters
+    ----------
+    z : (T, B, H)
+    h0 : (B, H)
+    W : (H, H)
+    mask : (T, B) bool, optional
+        Where False, the state is carried over the step as it was.
+
+    Returns
+    -------
+    h : (T + 1, B, H)
+        State before the window and after each step.
+    """
+    return _kernel("rnn_forward", z)(z, h0, W, activation, mask)
+
+
+def rnn_backward(gh, h, W, activation="tanh", mask=None):
+    """Gradients of :func:`rnn_forward`; gh (T, B, H) is the gradient of ``h[1:]``.
+
+    Returns
+    -------
+    gz : (T, B, H)
+        Gradient of z; W's is product_weight(gz, h[:-1]).
+    gh0 : (B, H)
+    """
+    return _kernel("rnn_backward", h)(gh, h, W, activation, mask)
 
 
 def matmul(a, b, out=None):

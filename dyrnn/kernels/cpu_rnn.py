@@ -3,126 +3,329 @@
 Sequences of a batch do not meet inside a recurrent layer, so each thread runs all time
 steps of its share of the batch. Buffers of one time step stay in the cache, results go
 straight to their place (``out=``), and the recurrent matrix is copied once per window
-into the blocks that BLAS multiplies fastest with few rows.
+into the form that BLAS multiplies fastest with few rows. Backward, the derivatives of
+all steps are taken at once before the loop, so that a step is a few products.
 """
 
 import numpy as np
 
+from dyrnn.kernels import machine
 from dyrnn.kernels.machine import parallel, shares
 
+_SMALL = 1_000_000  # multiplications of a product that need no rearranged operands
 
-def _blocks(W, rows):
-    """Copy ``W`` (K, N) as (N/n, K, n), so that ``x @ W`` with few rows is fast.
 
-    OpenBLAS has kernels for products of at most 1e6 multiplications, which read their
-    operands without rearranging them first: on a (10, 200) x, twice as fast.
+class _Factor:
+    """A matrix W (K, N), copied to be multiplied by few rows x (B, K) again and again.
+
+    With AVX-512, OpenBLAS has kernels for small products, which read operands as they
+    lie. Blocks of columns and, if need be, of rows that are so small double the speed.
     """
-    K, N = W.shape
-    widths = (n for n in range(min(N, 104), 31, -1) if N % n == 0)
-    n = next((n for n in widths if rows * K * n <= 1_000_000), N)
-    return np.ascontiguousarray(W.reshape(K, N // n, n).transpose(1, 0, 2))
+
+    def __init__(self, W, rows):
+        K, N = W.shape
+        cuts = (1, 1)
+        if machine.has_small_products:
+            cuts = next(
+                (
+                    (k, N // n)
+                    for k in (1, 2, 4, 8)
+                    for n in range(min(N, 104), 31, -1)
+                    if K % k == N % n == 0 and rows * n * K <= _SMALL * k
+                ),
+                cuts,
+            )
+        k, n = self.cuts = cuts
+        blocks = W.reshape(k, K // k, n, N // n).transpose(0, 2, 1, 3)
+        self.blocks = np.ascontiguousarray(blocks)
+
+    def into(self, out):
+        """Return a function of x (B, K) that writes ``x @ W`` to ``out`` (B, N)."""
+        k, n = self.cuts
+        if k == n == 1:
+            W = self.blocks[0, 0]
+            return lambda x: np.matmul(x, W, out=out)
+        blocks, B = self.blocks, len(out)
+        target = out.reshape(B, n, -1).transpose(1, 0, 2)
+        if k == 1:
+            return lambda x: np.matmul(x, blocks[0], out=target)
+        parts = np.empty((k, *target.shape), out.dtype)
+
+        def multiply(x):
+            np.matmul(x.reshape(B, k, 1, -1).transpose(1, 2, 0, 3), blocks, out=parts)
+            np.add.reduce(parts, axis=0, out=target)
+
+        return multiply
 
 
-def _by_block(x, blocks):
-    """View ``x`` (B, N) as (N/n, B, n), to be the ``out`` of a product with blocks."""
-    count, _, n = blocks.shape
-    return x.reshape(len(x), count, n).transpose(1, 0, 2)
+def _sequences(H, gates):
+    """Return the smallest share of a batch that is worth a thread.
+
+    Shorter steps spend their time waiting for each other: only one thread at a time can
+    be in the interpreter.
+    """
+    return -(-4_000_000 // (gates * H * H))
 
 
-def _sequences(B, H):
-    """Return the smallest share of a batch that is worth a thread."""
-    return max(1, -(-40_000 // (H * H)))
+def _gates(y, H):
+    """View the blocks of H columns in the last axis of ``y``."""
+    return tuple(y[..., k : k + H] for k in range(0, y.shape[-1], H))
 
 
-def _gate_constants(H, dtype):
-    """Return what makes sigmoid(x) = tanh(x / 2) / 2 + 1/2 of tanh in i, f and o."""
-    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], dtype), H)
-    shift = np.repeat(np.array([0.5, 0.5, 0, 0.5], dtype), H)
-    return scale, shift
+def _states(T, h0):
+    states = np.empty((T + 1, *h0.shape), h0.dtype)
+    states[0] = h0
+    return states
 
 
-def lstm_forward(z, h0, c0, W):
+def _gradient(last, like):
+    return np.zeros_like(like) if last is None else last.copy()
+
+
+def lstm_forward(z, h0, c0, W, mask=None):
     """Overwrite z by the gates, with one tanh for all four of them."""
-    T, B, H4 = z.shape
-    H = H4 // 4
-    h = np.empty((T + 1, B, H), z.dtype)
-    c = np.empty((T + 1, B, H), z.dtype)
-    h[0], c[0] = h0, c0
-    scale, shift = _gate_constants(H, z.dtype)
-    grain = _sequences(B, H)
-    blocks = _blocks(np.multiply(W.T, scale), shares(B, grain)[0].stop)
+    T, B, H = len(z), *h0.shape
+    h, c = _states(T, h0), _states(T, c0)
+    # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2 in blocks i, f and o
+    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], z.dtype), H)
+    shift = np.repeat(np.array([0.5, 0.5, 0, 0.5], z.dtype), H)
+    grain = _sequences(H, 4)
+    factor = _Factor(W.T * scale, shares(B, grain)[0].stop)
 
     def run(part):
-        gates, h_, c_ = z[:, part], h[:, part], c[:, part]
-        np.multiply(gates, scale, out=gates)
-        a = np.empty_like(gates[0], order="C")
-        a_by_block = _by_block(a, blocks)
-        product = np.empty_like(c_[0], order="C")
+        z_, h_, c_ = z[:, part], h[:, part], c[:, part]
+        np.multiply(z_, scale, out=z_)
+        a, product = np.empty(z_[0].shape, z.dtype), np.empty(h_[0].shape, z.dtype)
+        recurrent = factor.into(a)
         for t in range(T):
-            np.matmul(h_[t], blocks, out=a_by_block)
-            np.add(a, gates[t], out=a)
+            recurrent(h_[t])
+            np.add(a, z_[t], out=a)
             np.tanh(a, out=a)
             np.multiply(a, scale, out=a)
-            y = np.add(a, shift, out=gates[t])
-            i, f, g, o = y[:, :H], y[:, H : 2 * H], y[:, 2 * H : 3 * H], y[:, 3 * H :]
-            c_next = c_[t + 1]
-            np.multiply(f, c_[t], out=c_next)
+            i, f, g, o = _gates(np.add(a, shift, out=z_[t]), H)
+            c_next = np.multiply(f, c_[t], out=c_[t + 1])
             np.multiply(i, g, out=product)
             np.add(c_next, product, out=c_next)
             np.tanh(c_next, out=product)
             np.multiply(o, product, out=h_[t + 1])
+            if mask is not None:
+                _keep(mask[t, part], (h_, c_), t)
 
     parallel(run, B, grain)
     return h, c
 
 
-def lstm_backward(gh, gc_last, gates, c, W):
-    """Take all derivatives at once, so that a step is a few products."""
-    T, B, H4 = gates.shape
-    H = H4 // 4
-    dz = np.empty_like(gates)
-    gh0 = np.empty_like(c[0])
-    gc0 = np.zeros_like(c[0]) if gc_last is None else gc_last.copy()
-    grain = _sequences(B, H)
-    blocks = _blocks(W, shares(B, grain)[0].stop)
+def _keep(counts, states, t):
+    """Carry the states of masked sequences over step t as they were."""
+    skip = ~counts
+    for state in states:
+        state[t + 1, skip] = state[t, skip]
+
+
+def lstm_backward(gh, gc_last, gates, c, W, mask=None):
+    """Only products remain in the loop."""
+    T, B, H = len(gates), *c[0].shape
+    gz = np.empty_like(gates)
+    gh0, gc0 = np.empty_like(c[0]), _gradient(gc_last, c[0])
+    grain = _sequences(H, 4)
+    factor = _Factor(W, shares(B, grain)[0].stop)
 
     def run(part):
-        slope, dc, dh = dz[:, part], gc0[part], gh0[part]
-        y, c_before = gates[:, part], c[:-1, part]
-        i, f, g, o = (y[..., k * H : (k + 1) * H] for k in range(4))
-        slope_i, slope_f, slope_g, slope_o = (
-            slope[..., k * H : (k + 1) * H] for k in range(4)
-        )
-        # What to multiply the gradients of c and h by; then only products remain.
+        dz, dc, dh = gz[:, part], gc0[part], gh0[part]
+        y = gates[:, part]
+        i, f, g, o = _gates(y, H)
+        dz_i, dz_f, dz_g, dz_o = _gates(dz, H)
+        np.multiply(y, y, out=dz)
+        for gate, slope in ((1, dz_g), (i, dz_i), (f, dz_f), (o, dz_o)):
+            np.subtract(gate, slope, out=slope)
         tanh_c = np.tanh(c[1:, part])
-        np.multiply(y, y, out=slope)
-        np.subtract(1, slope_g, out=slope_g)
-        np.subtract(i, slope_i, out=slope_i)
-        np.subtract(f, slope_f, out=slope_f)
-        np.subtract(o, slope_o, out=slope_o)
-        slope_i *= g
-        slope_f *= c_before
-        slope_g *= i
-        slope_o *= tanh_c
-        np.multiply(tanh_c, tanh_c, out=tanh_c)
-        np.subtract(1, tanh_c, out=tanh_c)
-        slope_c = np.multiply(tanh_c, o, out=tanh_c)
-        slope_ifg = slope.reshape(T, -1, 4, H)[:, :, :3]
-        product = np.empty_like(dc)
-        from_later = np.zeros_like(dc)
-        by_block = _by_block(from_later, blocks)
+        dz_i *= g
+        dz_f *= c[:-1, part]
+        dz_g *= i
+        dz_o *= tanh_c
+        slope_c = np.multiply(tanh_c, tanh_c, out=tanh_c)
+        np.subtract(1, slope_c, out=slope_c)
+        slope_c *= o
+        dz_ifg = dz.reshape(T, -1, 4, H)[:, :, :3]
+        product, from_later = np.empty_like(dc), np.zeros_like(dc)
+        recurrent = factor.into(from_later)
         for t in reversed(range(T)):
-            if gh is None:
-                np.copyto(dh, from_later)
-            else:
-                np.add(gh[t, part], from_later, out=dh)
+            np.add(from_later, 0 if gh is None else gh[t, part], out=dh)
+            if mask is not None:
+                skip = ~mask[t, part]
+                dh_kept, dc_kept = dh[skip], dc[skip]
             np.multiply(dh, slope_c[t], out=product)
             np.add(dc, product, out=dc)
-            slope_ifg[t] *= dc[:, None]
-            slope_o[t] *= dh
+            np.multiply(dz_ifg[t], dc[:, None], out=dz_ifg[t])
+            np.multiply(dz_o[t], dh, out=dz_o[t])
             np.multiply(dc, f[t], out=dc)
-            np.matmul(slope[t], blocks, out=by_block)
+            if mask is not None:
+                dz[t, skip], dc[skip] = 0, dc_kept
+            recurrent(dz[t])
+            if mask is not None:
+                from_later[skip] = dh_kept
         np.copyto(dh, from_later)
 
     parallel(run, B, grain)
-    return dz, gh0, gc0
+    return gz, gh0, gc0
+
+
+def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
+    """Overwrite z by the gates r, u and the candidate n."""
+    T, B, H = len(z), *h0.shape
+    h, W_T = _states(T, h0), W.T.copy()
+    W_T[:, : 2 * H] *= 0.5  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2
+    grain = _sequences(H, 3)
+    rows = shares(B, grain)[0].stop
+    inner = np.empty((T, B, H), z.dtype)
+    if reset_after:
+        factor = _Factor(W_T, rows)
+    else:
+        factor, factor_n = (
+            _Factor(W_T[:, : 2 * H], rows),
+            _Factor(W_T[:, 2 * H :], rows),
+        )
+
+    def run(part):
+        z_, h_, inner_ = z[:, part], h[:, part], inner[:, part]
+        ru = z_[..., : 2 * H]
+        np.multiply(ru, 0.5, out=ru)
+        a_n = np.empty(h_[0].shape, z.dtype)
+        a = np.empty((len(a_n), 3 * H if reset_after else 2 * H), z.dtype)
+        a_ru = a[:, : 2 * H]
+        recurrent = factor.into(a)
+        if not reset_after:
+            recurrent_n = factor_n.into(a_n)
+        for t in range(T):
+            recurrent(h_[t])
+            np.add(a_ru, ru[t], out=a_ru)
+            np.tanh(a_ru, out=a_ru)
+            np.multiply(a_ru, 0.5, out=a_ru)
+            r, u = _gates(np.add(a_ru, 0.5, out=ru[t]), H)
+            if reset_after:
+                np.add(a[:, 2 * H :], 0 if b is None else b, out=inner_[t])
+                np.multiply(r, inner_[t], out=a_n)
+            else:
+                recurrent_n(np.multiply(r, h_[t], out=inner_[t]))
+            n = z_[t, :, 2 * H :]
+            np.tanh(np.add(a_n, n, out=a_n), out=n)
+            np.subtract(h_[t], n, out=a_n)
+            np.multiply(u, a_n, out=a_n)
+            np.add(n, a_n, out=h_[t + 1])
+            if mask is not None:
+                _keep(mask[t, part], (h_,), t)
+
+    parallel(run, B, grain)
+    return h, inner
+
+
+def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
+    """Only products remain in the loop."""
+    T, B, H = len(gates), *h[0].shape
+    gz, gh0 = np.empty_like(gates), np.empty_like(h[0])
+    gr = np.empty_like(gates) if reset_after else None
+    grain = _sequences(H, 3)
+    rows = shares(B, grain)[0].stop
+    if reset_after:
+        factor = _Factor(W, rows)
+    else:
+        factor, factor_n = _Factor(W[: 2 * H], rows), _Factor(W[2 * H :], rows)
+
+    def run(part):
+        dz, dh, h_ = gz[:, part], gh0[part], h[:-1, part]
+        r, u, n = _gates(gates[:, part], H)
+        dz_r, dz_u, dz_n = _gates(dz, H)
+        np.multiply(gates[:, part], gates[:, part], out=dz)
+        for gate, slope in ((r, dz_r), (u, dz_u), (1, dz_n)):
+            np.subtract(gate, slope, out=slope)
+        dz_r *= inner[:, part] if reset_after else h_
+        dz_u *= h_ - n
+        dz_n *= 1 - u
+        if mask is not None:
+            dz[~mask[:, part]] = 0
+        from_later, d_inner = np.zeros_like(dh), np.empty_like(dh)
+        recurrent = factor.into(from_later)
+        if not reset_after:
+            recurrent_n = factor_n.into(d_inner)
+        for t in reversed(range(T)):
+            np.add(from_later, gh[t, part], out=dh)
+            dz_un = dz[t].reshape(-1, 3, H)[:, 1:]
+            np.multiply(dz_un, dh[:, None], out=dz_un)
+            if reset_after:
+                np.multiply(dz_r[t], dz_n[t], out=dz_r[t])
+                gr_ = gr[t, part]
+                np.copyto(gr_, dz[t])
+                np.multiply(gr_[:, 2 * H :], r[t], out=gr_[:, 2 * H :])
+                recurrent(gr_)
+            else:
+                recurrent_n(dz_n[t])
+                np.multiply(dz_r[t], d_inner, out=dz_r[t])
+                recurrent(dz[t, :, : 2 * H])
+                np.multiply(d_inner, r[t], out=d_inner)
+                np.add(from_later, d_inner, out=from_later)
+            if mask is not None:
+                skip = ~mask[t, part]
+                kept = dh[skip]
+            np.multiply(dh, u[t], out=dh)
+            np.add(from_later, dh, out=from_later)
+            if mask is not None:
+                from_later[skip] = kept
+        np.copyto(dh, from_later)
+
+    parallel(run, B, grain)
+    return gz, gr, gh0
+
+
+def rnn_forward(z, h0, W, activation="tanh", mask=None):
+    """Leave z alone: the derivative is a function of h."""
+    T, B, H = len(z), *h0.shape
+    h, grain = _states(T, h0), _sequences(H, 1)
+    factor = _Factor(W.T, shares(B, grain)[0].stop)
+
+    def run(part):
+        h_ = h[:, part]
+        a = np.empty(h_[0].shape, z.dtype)
+        recurrent = factor.into(a)
+        for t in range(T):
+            recurrent(h_[t])
+            np.add(a, z[t, part], out=a)
+            if activation == "tanh":
+                np.tanh(a, out=h_[t + 1])
+            else:
+                np.maximum(a, 0, out=h_[t + 1])
+            if mask is not None:
+                _keep(mask[t, part], (h_,), t)
+
+    parallel(run, B, grain)
+    return h
+
+
+def rnn_backward(gh, h, W, activation="tanh", mask=None):
+    """Only products remain in the loop."""
+    T, B, H = len(h) - 1, *h[0].shape
+    gz, gh0, grain = np.empty_like(h[1:]), np.empty_like(h[0]), _sequences(H, 1)
+    factor = _Factor(W, shares(B, grain)[0].stop)
+
+    def run(part):
+        dz, dh = gz[:, part], gh0[part]
+        y = h[1:, part]
+        if activation == "tanh":
+            np.multiply(y, y, out=dz)
+            np.subtract(1, dz, out=dz)
+        else:
+            np.greater(y, 0, out=dz)
+        if mask is not None:
+            dz[~mask[:, part]] = 0
+        from_later = np.zeros_like(dh)
+        recurrent = factor.into(from_later)
+        for t in reversed(range(T)):
+            np.add(from_later, gh[t, part], out=dh)
+            np.multiply(dz[t], dh, out=dz[t])
+            recurrent(dz[t])
+            if mask is not None:
+                skip = ~mask[t, part]
+                from_later[skip] = dh[skip]
+        np.copyto(dh, from_later)
+
+    parallel(run, B, grain)
+    return gz, gh0

@@ -28,16 +28,16 @@ _prefixes = (("scipy_", "64_"), ("", "64_"), ("scipy_", ""), ("", ""))
 
 
 def _openblas():
-    """Return functions ``get_num_threads``, ``set_num_threads`` of NumPy's OpenBLAS."""
+    """Return three functions of NumPy's OpenBLAS, or None if it has another BLAS."""
     try:  # looking a symbol up in a library searches the libraries that it links to
         library = ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore
     except (AttributeError, OSError):
         return None
     for before, after in _prefixes:
         try:
-            return (
-                getattr(library, f"{before}openblas_get_num_threads{after}"),
-                getattr(library, f"{before}openblas_set_num_threads{after}"),
+            return tuple(
+                getattr(library, f"{before}openblas_{name}{after}")
+                for name in ("get_num_threads", "set_num_threads", "get_corename")
             )
         except AttributeError:
             continue
@@ -45,14 +45,15 @@ def _openblas():
 
 
 def _take_over_blas():
-    """Give the BLAS one thread; return how many threads the kernels may use."""
+    """Give the BLAS one thread; return how many the kernels may use, and its core."""
     openblas = _openblas()
     if openblas is None:
-        return 1
-    get_num_threads, set_num_threads = openblas
+        return 1, ""
+    get_num_threads, set_num_threads, get_corename = openblas
+    get_corename.restype = ctypes.c_char_p
     threads = get_num_threads()
     set_num_threads(1)
-    return threads
+    return threads, get_corename().decode()
 
 
 def _keep_memory():
@@ -66,17 +67,34 @@ def _keep_memory():
             mallopt(top_pad, 1 << 24)
 
 
-threads = _take_over_blas()
+threads, _core = _take_over_blas()
+has_small_products = _core in ("SkylakeX", "Cooperlake", "SapphireRapids")
 _keep_memory()
 _tasks: queue.SimpleQueue = queue.SimpleQueue()
 _here = threading.local()
 _workers = 0
 
 
+_current_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", lambda: -1)
+
+
+def _leave(cpu):
+    """Move this worker off the processor of its caller.
+
+    The scheduler often wakes a thread where its waker runs, and leaves it there for
+    milliseconds, longer than most parts take.
+    """
+    if cpu >= 0 and _current_cpu() == cpu:
+        others = os.sched_getaffinity(os.getpid()) - {cpu}
+        if others:
+            os.sched_setaffinity(0, others)
+
+
 def _work():
     _here.is_worker = True
     while True:
-        context, function, part, done = _tasks.get()
+        context, function, part, done, cpu = _tasks.get()
+        _leave(cpu)
         try:
             context.run(function, part)
         except BaseException as error:  # raised again in the caller's thread
@@ -129,8 +147,9 @@ def parallel(function, size, grain=1):
         return
     _start_workers()
     done: queue.SimpleQueue = queue.SimpleQueue()
+    cpu = _current_cpu()
     for part in slices[:-1]:
-        _tasks.put((contextvars.copy_context(), function, part, done))
+        _tasks.put((contextvars.copy_context(), function, part, done, cpu))
     errors = []
     try:
         function(slices[-1])
