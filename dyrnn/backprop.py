@@ -38,7 +38,7 @@ def _leading_to(nodes, targets):
     return useful
 
 
-def backprop(seeds, targets=None, retain_grad=False, create_graph=False):
+def propagate(seeds, targets=None, retain_grad=False, create_graph=False):
     """Run the graph backwards.
 
     A node runs when the gradients of all its outputs are complete, the latest made

@@ -3,7 +3,7 @@
 A :class:`Variable` is an array, the node that made it, and its index among that node's
 outputs. A :class:`FunctionNode` is one application of an operation: it keeps arrays its
 rule needs and, as edges, where its inputs came from. Nodes are numbered as they are
-made, and every number is higher than those it depends on; :func:`backprop` counts
+made, and every number is higher than those it depends on; :func:`propagate` counts
 down through them, without recursion, since the graph of a recurrent network is deeper
 than Python's stack.
 
@@ -16,7 +16,7 @@ import itertools
 import numpy as np
 
 from dyrnn import backend, hooks
-from dyrnn.backprop import backprop
+from dyrnn.backprop import propagate
 from dyrnn.config import config
 from dyrnn.errors import ShapeError
 from dyrnn.gradients import Sum
@@ -242,7 +242,7 @@ class Variable:
                 self.grad = self.xp.ones_like(self.array)
             return
         seed = self.grad if self.grad is not None else self.xp.ones_like(self.array)
-        for leaf, total in backprop(
+        for leaf, total in propagate(
             [(_edge(self), seed)], retain_grad=retain_grad
         ).items():
             if leaf._gradient is None:
@@ -644,7 +644,7 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False):
             gy = gy.array
         seeds.append((_edge(y), gy))
     edges = [_edge(x) for x in inputs]
-    found = backprop(seeds, targets=set(edges), create_graph=create_graph)
+    found = propagate(seeds, targets=set(edges), create_graph=create_graph)
     results = []
     for edge in edges:
         total = found.get(edge)
