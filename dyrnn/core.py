@@ -15,23 +15,17 @@ import itertools
 
 import numpy as np
 
-from dyrnn import backend, hooks
+from dyrnn import backend, hooks, operators
 from dyrnn.backprop import propagate
 from dyrnn.config import config
 from dyrnn.errors import ShapeError
 from dyrnn.gradients import Sum
+from dyrnn.operators import Operators
 
 _numbers = itertools.count(1)
-_functions = None  # dyrnn.functions, a floor above, introduces itself
 
 
-def use_functions(module):
-    """Take the differentiable functions that operators on variables call."""
-    global _functions
-    _functions = module
-
-
-class Variable:
+class Variable(Operators):
     """An array that remembers how it was computed.
 
     Parameters
@@ -45,10 +39,6 @@ class Variable:
     """
 
     __slots__ = ("_gradient", "_requires_grad", "array", "index", "name", "node")
-
-    # NumPy must leave `array + variable` and the like to our reflected operators.
-    __array_ufunc__ = None
-    __array_priority__ = 200
 
     def __init__(self, array, name=None, requires_grad=True):
         if not backend.is_array(array) and array is not None:
@@ -103,14 +93,6 @@ class Variable:
         """The :class:`dyrnn.backend.Device` the array lives on."""
         return backend.device_of(self.array)
 
-    def __len__(self):
-        return len(self.array)
-
-    def __iter__(self):
-        if not self.array.shape:
-            raise TypeError("a Variable without axes has no elements to iterate over")
-        return iter(_functions.separate(self))
-
     def __bool__(self):
         raise TypeError(
             "a Variable has no truth value; compare its array: `v.array > 0`"
@@ -124,28 +106,6 @@ class Variable:
     def item(self):
         """Return the only element as a Python number (waits for a GPU)."""
         return self.array.item()
-
-    def __float__(self):
-        return float(self.array)
-
-    def __array__(self, dtype=None, copy=None):
-        if not isinstance(self.array, np.ndarray):
-            raise TypeError(
-                "this variable lives on a GPU; copy it explicitly with "
-                "dyrnn.backend.to_cpu(variable.array)"
-            )
-        if copy:
-            return np.array(self.array, dtype=dtype)
-        return np.asarray(self.array, dtype=dtype)
-
-    def __array_function__(self, func, types, args, kwargs):
-        return NotImplemented  # np.mean(v) would silently drop the graph
-
-    def __dlpack__(self, **kwargs):
-        return self.array.__dlpack__(**kwargs)
-
-    def __dlpack_device__(self):
-        return self.array.__dlpack_device__()
 
     def __reduce__(self):
         grad = None if self.node is not None else self.grad
@@ -267,82 +227,6 @@ class Variable:
                 continue
             stack += [e[0] for e in node.edges if e is not None and e[1] is not None]
             node.cut()
-
-    # Operators and methods as NumPy's: the functions are one floor up
-
-    def __add__(self, other):
-        return _functions.add(self, other)
-
-    __radd__ = __add__
-
-    def __sub__(self, other):
-        return _functions.subtract(self, other)
-
-    def __rsub__(self, other):
-        return _functions.subtract(other, self)
-
-    def __mul__(self, other):
-        return _functions.multiply(self, other)
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other):
-        return _functions.divide(self, other)
-
-    def __rtruediv__(self, other):
-        return _functions.divide(other, self)
-
-    def __floordiv__(self, other):
-        return _functions.floor(_functions.divide(self, other))
-
-    def __pow__(self, other):
-        return _functions.power(self, other)
-
-    def __rpow__(self, other):
-        return _functions.power(other, self)
-
-    def __matmul__(self, other):
-        return _functions.matmul(self, other)
-
-    def __rmatmul__(self, other):
-        return _functions.matmul(other, self)
-
-    def __neg__(self):
-        return _functions.negative(self)
-
-    def __abs__(self):
-        return _functions.absolute(self)
-
-    def __getitem__(self, key):
-        return _functions.get_item(self, key)
-
-    def reshape(self, *shape):
-        nested = len(shape) == 1 and isinstance(shape[0], (tuple, list))
-        return _functions.reshape(self, tuple(shape[0]) if nested else shape)
-
-    def transpose(self, *axes):
-        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
-            axes = axes[0]
-        return _functions.transpose(self, axes or None)
-
-    @property
-    def T(self):
-        return _functions.transpose(self)
-
-    def astype(self, dtype):
-        return _functions.cast(self, dtype)
-
-    def sum(self, axis=None, keepdims=False):
-        return _functions.sum(self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis=None, keepdims=False):
-        return _functions.mean(self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis=None, keepdims=False):
-        return _functions.max(self, axis=axis, keepdims=keepdims)
-
-    def min(self, axis=None, keepdims=False):
-        return _functions.min(self, axis=axis, keepdims=keepdims)
 
 
 def rebuild(cls, array, name, requires_grad, grad):
@@ -516,7 +400,7 @@ class FunctionNode:
             self._variable(a, role) for a, role in zip(arrays, self._roles, strict=True)
         )
         try:
-            return self.backward(_functions, *gys)
+            return self.backward(operators.functions, *gys)
         finally:
             self.saved = arrays
 

@@ -18,7 +18,7 @@ MAX_LINES = 600
 FLOORS = [
     "config errors backend version",
     "kernels gradients random initializers",
-    "core backprop hooks parameter",
+    "core backprop hooks operators parameter",
     "functions",
     "link reporter serializers testing",
     "links optimizer optimizers optimizer_hooks iterators datasets sampling inspect",

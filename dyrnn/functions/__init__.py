@@ -7,7 +7,7 @@ place of NumPy when a gradient shall itself be differentiated.
 
 import sys
 
-from dyrnn import core
+from dyrnn import operators
 from dyrnn.functions.activation import (
     clipped_relu,
     crelu,
@@ -378,4 +378,4 @@ __all__ = [
     "scan",
 ]
 
-core.use_functions(sys.modules[__name__])
+operators.use_functions(sys.modules[__name__])
