@@ -16,7 +16,35 @@ from dyrnn.links.connection import (
     Parameter,
     Scale,
 )
-from dyrnn.links.recurrent import LSTM
+from dyrnn.links.n_step import (
+    NStepBiGRU,
+    NStepBiLSTM,
+    NStepBiRNNReLU,
+    NStepBiRNNTanh,
+    NStepGRU,
+    NStepLSTM,
+    NStepRNNReLU,
+    NStepRNNTanh,
+)
+from dyrnn.links.normalization import BatchNormalization, LayerNormalization
+from dyrnn.links.output import (
+    BinaryHierarchicalSoftmax,
+    BlackOut,
+    CRF1d,
+    NegativeSampling,
+    WalkerAlias,
+)
+from dyrnn.links.recurrent import GRU, LSTM, ElmanRNN, Recurrent, StatelessLSTM
+from dyrnn.links.recurrent_variants import (
+    MGU,
+    ChildSumTreeLSTM,
+    JordanRNN,
+    NaryTreeLSTM,
+    StatefulGRU,
+    StatefulPeepholeLSTM,
+    StatefulZoneoutLSTM,
+    StatelessGRU,
+)
 
 __all__ = [
     # without memory
@@ -30,6 +58,36 @@ __all__ = [
     "Parameter",
     "Dropout",
     "Classifier",
-    # recurrent
+    "LayerNormalization",
+    "BatchNormalization",
+    # recurrent, one step or a window a call
+    "Recurrent",
+    "ElmanRNN",
+    "JordanRNN",
     "LSTM",
+    "StatefulPeepholeLSTM",
+    "StatefulZoneoutLSTM",
+    "GRU",
+    "StatefulGRU",
+    "MGU",
+    # without a state of their own
+    "StatelessLSTM",
+    "StatelessGRU",
+    "ChildSumTreeLSTM",
+    "NaryTreeLSTM",
+    # stacks over lists of sequences
+    "NStepRNNTanh",
+    "NStepRNNReLU",
+    "NStepBiRNNTanh",
+    "NStepBiRNNReLU",
+    "NStepLSTM",
+    "NStepBiLSTM",
+    "NStepGRU",
+    "NStepBiGRU",
+    # losses with weights
+    "NegativeSampling",
+    "BlackOut",
+    "BinaryHierarchicalSoftmax",
+    "WalkerAlias",
+    "CRF1d",
 ]

@@ -215,3 +215,155 @@ class LSTM(Recurrent):
     def step(self, z):
         self.c, self.h = F.lstm_step(z, self.h, self.c, self.lateral.W)
         return self.h
+
+
+class StatelessLSTM(Chain):
+    """The step of an :class:`LSTM`, its state passed in and out.
+
+    Parameters are those of :class:`LSTM`, and so are the weights.
+    """
+
+    def __init__(
+        self,
+        in_size,
+        out_size=None,
+        lateral_init=None,
+        upward_init=None,
+        bias_init=0.0,
+        forget_bias_init=1.0,
+    ):
+        super().__init__()
+        layer = LSTM(
+            in_size, out_size, lateral_init, upward_init, bias_init, forget_bias_init
+        )
+        self.out_size = layer.out_size
+        with self.init_scope():
+            self.upward = layer.upward
+            self.lateral = layer.lateral
+
+    def forward(self, c, h, x):
+        """Return the new c, h (B, H) from those before (None: zeros) and x (B, I)."""
+        z = self.upward(x)
+        shape = (x.shape[0], self.out_size)
+        c = _zeros(z, shape) if c is None else c
+        h = _zeros(z, shape) if h is None else h
+        return F.lstm_step(z, h, c, self.lateral.W)
+
+
+class GRU(Recurrent):
+    """Gated recurrent units, the reset gate applied after the recurrent product.
+
+    Gates are blocks r, z, n of H rows. With a = U h + b_u and x standing for W x + b:
+    ``r = sigmoid(x_r + a_r); z = sigmoid(x_z + a_z); n = tanh(x_n + r * a_n);
+    h = (1 - z) * n + z * h``. This is the form of cuDNN and PyTorch, and the fast one;
+    :class:`StatefulGRU` has the original.
+
+    Parameters
+    ----------
+    in_size : int or None
+        Features I of the input; None: found at the first call.
+    out_size : int
+        Units H. With a single argument it is this one.
+    lateral_init, upward_init : initializer, number or array
+        For ``U`` and ``W``, applied to each gate's block; LeCunNormal by default.
+    bias_init : initializer or number
+        For both biases.
+
+    Attributes
+    ----------
+    upward, lateral : Linear
+        ``W`` (3H, I), ``b`` (3H,) and ``W`` (3H, H), ``b`` (3H,).
+    h : Variable, (B, H), or None
+
+    References
+    ----------
+    Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for
+    Statistical Machine Translation", EMNLP 2014.
+    """
+
+    def __init__(
+        self, in_size, out_size=None, lateral_init=None, upward_init=None, bias_init=0.0
+    ):
+        super().__init__(in_size, out_size)
+        H = self.out_size
+        with self.init_scope():
+            self.upward = Linear(
+                self.in_size,
+                3 * H,
+                initialW=gate_weights(upward_init, 3),
+                initial_bias=bias_init,
+            )
+            self.lateral = Linear(
+                H,
+                3 * H,
+                initialW=gate_weights(lateral_init, 3),
+                initial_bias=bias_init,
+            )
+
+    def run(self, x):
+        if x.ndim == 2:
+            return self.step(self.upward(x))
+        upward, lateral = self.upward, self.lateral
+        upward.initialize(x.shape[-1])
+        self.h, y = F.gru_window(x, self.h, upward.W, lateral.W, upward.b, lateral.b)
+        return y
+
+    def step(self, z):
+        self.h = F.gru(z, self.h, self.lateral(self.h))
+        return self.h
+
+
+class ElmanRNN(Recurrent):
+    """The simple recurrent network, ``h = activation(W x + U h + b)``.
+
+    Parameters
+    ----------
+    in_size : int or None
+        Features I of the input; None: found at the first call.
+    out_size : int
+        Units H. With a single argument it is this one.
+    activation : callable
+        ``F.tanh``, ``F.relu``, or any other; these two are faster for a window.
+    lateral_init, upward_init, bias_init : initializer, number or array
+
+    References
+    ----------
+    Elman, "Finding Structure in Time", Cognitive Science 14(2), 1990.
+    """
+
+    def __init__(
+        self,
+        in_size,
+        out_size=None,
+        activation=F.tanh,
+        lateral_init=None,
+        upward_init=None,
+        bias_init=0.0,
+    ):
+        super().__init__(in_size, out_size)
+        H = self.out_size
+        self.activation = activation
+        with self.init_scope():
+            self.upward = Linear(
+                self.in_size, H, initialW=upward_init, initial_bias=bias_init
+            )
+            self.lateral = Linear(H, H, nobias=True, initialW=lateral_init)
+
+    def run(self, x):
+        names = {F.tanh: "tanh", F.relu: "relu"}
+        if x.ndim == 2 or self.activation not in names:
+            return super().run(x)
+        self.upward.initialize(x.shape[-1])
+        self.h, y = F.rnn_window(
+            x,
+            self.h,
+            self.upward.W,
+            self.lateral.W,
+            self.upward.b,
+            names[self.activation],
+        )
+        return y
+
+    def step(self, z):
+        self.h = self.activation(z + self.lateral(self.h))
+        return self.h

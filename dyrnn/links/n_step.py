@@ -1,0 +1,187 @@
+"""Stacks of recurrent layers over lists of sequences of any lengths, in any order.
+
+They keep no state: initial states go in, final ones come out.
+"""
+
+import dyrnn.functions as F
+from dyrnn.initializers import get_initializer
+from dyrnn.link import ChainList, Link
+from dyrnn.links.connection import check_size
+from dyrnn.links.recurrent import gate_weights
+from dyrnn.parameter import Parameter
+
+
+class _Weights(Link):
+    """Weights of one layer in one direction, gates below each other."""
+
+    def __init__(self, n_gates, in_size, out_size, n_biases, initialW, initial_bias):
+        super().__init__()
+        rows = n_gates * out_size
+        initialW = gate_weights(initialW, n_gates)
+        with self.init_scope():
+            self.W = Parameter(initialW, (rows, in_size))
+            self.U = Parameter(initialW, (rows, out_size))
+            self.b = Parameter(get_initializer(initial_bias), (rows,))
+            if n_biases == 2:
+                self.b_u = Parameter(get_initializer(initial_bias), (rows,))
+
+
+class _NStep(ChainList):
+    """What all of them share.
+
+    Children ``"0"``, ``"1"``, ... are the layers, each with ``W``, ``U``, ``b``; with
+    two directions, layer by layer, forward before backward.
+    """
+
+    n_gates = 1
+    n_biases = 1
+    n_states = 1
+    directions = 1
+
+    def __init__(
+        self,
+        n_layers,
+        in_size,
+        out_size,
+        dropout=0.0,
+        initialW=None,
+        initial_bias=0.0,
+    ):
+        super().__init__()
+        check_size(self, n_layers=n_layers, in_size=in_size, out_size=out_size)
+        self.n_layers = n_layers
+        self.in_size = in_size
+        self.out_size = out_size
+        self.dropout = dropout
+        for layer in range(n_layers):
+            size = in_size if layer == 0 else out_size * self.directions
+            for _ in range(self.directions):
+                self.append(
+                    _Weights(
+                        self.n_gates,
+                        size,
+                        out_size,
+                        self.n_biases,
+                        initialW,
+                        initial_bias,
+                    )
+                )
+
+    def function(self, *args):
+        """Run the stack; a subclass names the function."""
+        raise NotImplementedError(f"{type(self).__name__} names no function")
+
+    def forward(self, *states_and_xs):
+        """Return the final states and the outputs.
+
+        Parameters
+        ----------
+        hx, or hx and cx : Variable, (n_layers * directions, B, H), or None
+            Initial states; None: zeros.
+        xs : list of B variables, (length, I)
+
+        Returns
+        -------
+        hy, or hy and cy : Variable, like ``hx``
+        ys : list of B variables, (length, H * directions)
+        """
+        *states, xs = states_and_xs
+        if len(states) != self.n_states:
+            names = "hx, cx, xs" if self.n_states == 2 else "hx, xs"
+            raise TypeError(
+                f"{type(self).__name__} is called with {names}; "
+                f"{len(states_and_xs)} arguments were given"
+            )
+        ws = [(layer.W, layer.U) for layer in self]
+        # The function adds two biases; a layer with one gives 0 for the other.
+        bs = [
+            (layer.b, layer.b_u if self.n_biases == 2 else layer.b * 0.0)
+            for layer in self
+        ]
+        return self.function(self.n_layers, self.dropout, *states, ws, bs, xs)
+
+
+class NStepRNNTanh(_NStep):
+    """Stacked Elman layers with tanh over a list of sequences.
+
+    Parameters
+    ----------
+    n_layers, in_size, out_size : int
+        Layers, features I and units H.
+    dropout : float
+        Between the layers.
+    initialW, initial_bias : initializer or number
+    """
+
+    def function(self, *args):
+        return F.n_step_rnn(*args)
+
+
+class NStepRNNReLU(_NStep):
+    """Stacked Elman layers with ReLU, see :class:`NStepRNNTanh`."""
+
+    def function(self, *args):
+        return F.n_step_rnn(*args, activation="relu")
+
+
+class NStepBiRNNTanh(_NStep):
+    """:class:`NStepRNNTanh` in both directions."""
+
+    directions = 2
+
+    def function(self, *args):
+        return F.n_step_birnn(*args)
+
+
+class NStepBiRNNReLU(_NStep):
+    """:class:`NStepRNNReLU` in both directions."""
+
+    directions = 2
+
+    def function(self, *args):
+        return F.n_step_birnn(*args, activation="relu")
+
+
+class NStepGRU(_NStep):
+    """Stacked GRU layers over a list of sequences, see :class:`NStepRNNTanh`.
+
+    The formula is that of :class:`dyrnn.links.GRU`, with two biases.
+    """
+
+    n_gates = 3
+    n_biases = 2
+
+    def function(self, *args):
+        return F.n_step_gru(*args)
+
+
+class NStepBiGRU(NStepGRU):
+    """:class:`NStepGRU` in both directions."""
+
+    directions = 2
+
+    def function(self, *args):
+        return F.n_step_bigru(*args)
+
+
+class NStepLSTM(_NStep):
+    """Stacked LSTM layers over a list of sequences, see :class:`NStepRNNTanh`.
+
+    It is called with ``hx, cx, xs`` and returns ``hy, cy, ys``. The layers' formula is
+    that of :class:`dyrnn.links.LSTM`, with one bias, 0 at first.
+    """
+
+    n_gates = 4
+    n_states = 2
+
+    def function(self, *args):
+        return F.n_step_lstm(*args)
+
+
+class NStepBiLSTM(NStepLSTM):
+    """:class:`NStepLSTM` in both directions."""
+
+    directions = 2
+
+    def function(self, *args):
+        return F.n_step_bilstm(*args)

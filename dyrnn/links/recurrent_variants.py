@@ -1,0 +1,350 @@
+"""Relatives of the common recurrent layers, each defined by its formula.
+
+They inherit steps and windows, state and shrinking batches from
+:class:`dyrnn.links.recurrent.Recurrent`; a window is walked step by step.
+"""
+
+import dyrnn.functions as F
+from dyrnn.initializers import get_initializer
+from dyrnn.link import Chain
+from dyrnn.links.connection import Linear, check_size
+from dyrnn.links.recurrent import LSTM, Recurrent, gate_weights
+from dyrnn.parameter import Parameter
+
+
+class JordanRNN(Recurrent):
+    """A layer that sees its previous output instead of its previous hidden units.
+
+    ``h = activation(W x + U y + b); y = output_activation(V h + d)``
+
+    Parameters
+    ----------
+    in_size : int or None
+    hidden_size : int
+        Units H.
+    out_size : int
+        Outputs O, which are carried.
+    activation, output_activation : callable
+        The identity by default for the output.
+
+    Attributes
+    ----------
+    upward, lateral, output : Linear
+        W with b, U, and V with d.
+    y : Variable, (B, O), or None
+
+    References
+    ----------
+    Jordan, "Serial Order: A Parallel Distributed Processing Approach", ICS report 8604,
+    University of California, San Diego, 1986.
+    """
+
+    carried = ("y",)
+
+    def __init__(
+        self, in_size, hidden_size, out_size, activation=F.tanh, output_activation=None
+    ):
+        super().__init__(in_size, out_size)
+        check_size(self, hidden_size=hidden_size)
+        self.activation = activation
+        self.output_activation = output_activation
+        with self.init_scope():
+            self.upward = Linear(in_size, hidden_size)
+            self.lateral = Linear(out_size, hidden_size, nobias=True)
+            self.output = Linear(hidden_size, out_size)
+
+    def step(self, z):
+        y = self.output(self.activation(z + self.lateral(self.y)))
+        self.y = y if self.output_activation is None else self.output_activation(y)
+        return self.y
+
+
+class StatefulPeepholeLSTM(Recurrent):
+    """An LSTM whose gates see the cell state: see :func:`F.peephole_lstm`.
+
+    Parameters
+    ----------
+    in_size : int or None
+    out_size : int
+    forget_bias_init : initializer or number
+        For the bias of f; the others are 0.
+
+    Attributes
+    ----------
+    upward, lateral : Linear
+        As in :class:`LSTM`.
+    peephole : Parameter, (3, H)
+        Weights of the cell state in i, f and o; 0 at first.
+
+    References
+    ----------
+    Gers, Schraudolph, Schmidhuber, "Learning Precise Timing with LSTM Recurrent
+    Networks", JMLR 3, 2002.
+    """
+
+    carried = ("c", "h")
+
+    def __init__(self, in_size, out_size=None, forget_bias_init=1.0):
+        super().__init__(in_size, out_size)
+        plain = LSTM(in_size, out_size, forget_bias_init=forget_bias_init)
+        with self.init_scope():
+            self.upward = plain.upward
+            self.lateral = plain.lateral
+            self.peephole = Parameter(0.0, (3, self.out_size))
+
+    def step(self, z):
+        z = z + self.lateral(self.h)
+        self.c, self.h = F.peephole_lstm(self.c, z, self.peephole)
+        return self.h
+
+
+class StatefulZoneoutLSTM(LSTM):
+    """An LSTM that, while training, keeps random elements of its state as they were.
+
+    Parameters
+    ----------
+    in_size : int or None
+    out_size : int
+    c_ratio, h_ratio : float
+        Shares of ``c`` and ``h`` that are kept.
+    lateral_init, upward_init, bias_init, forget_bias_init
+        As in :class:`LSTM`.
+
+    References
+    ----------
+    Krueger et al., "Zoneout: Regularizing RNNs by Randomly Preserving Hidden
+    Activations", ICLR 2017.
+    """
+
+    def __init__(self, in_size, out_size=None, c_ratio=0.5, h_ratio=0.5, **inits):
+        super().__init__(in_size, out_size, **inits)
+        self.c_ratio = c_ratio
+        self.h_ratio = h_ratio
+
+    def run(self, x):
+        return Recurrent.run(self, x)
+
+    def step(self, z):
+        c, h = F.lstm_step(z, self.h, self.c, self.lateral.W)
+        self.c = F.zoneout(self.c, c, self.c_ratio)
+        self.h = F.zoneout(self.h, h, self.h_ratio)
+        return self.h
+
+
+class MGU(Recurrent):
+    """Minimal gated units, with one gate.
+
+    ``f = sigmoid(x_f + U_f h); n = tanh(x_n + U (f * h)); h = (1 - f) * h + f * n``
+
+    Parameters
+    ----------
+    in_size : int or None
+    out_size : int
+
+    Attributes
+    ----------
+    upward : Linear
+        ``W`` (2H, I), ``b`` (2H,) in blocks f, n.
+    lateral_f, lateral : Linear
+        ``U_f`` and ``U``, each (H, H).
+
+    References
+    ----------
+    Zhou, Wu, Zhang, Zhou, "Minimal Gated Unit for Recurrent Neural Networks",
+    International Journal of Automation and Computing 13(3), 2016.
+    """
+
+    def __init__(self, in_size, out_size=None):
+        super().__init__(in_size, out_size)
+        H = self.out_size
+        with self.init_scope():
+            self.upward = Linear(self.in_size, 2 * H, initialW=gate_weights(None, 2))
+            self.lateral_f = Linear(H, H, nobias=True)
+            self.lateral = Linear(H, H, nobias=True)
+
+    def step(self, z):
+        z_f, z_n = F.split_axis(z, 2, axis=1)
+        f = F.sigmoid(z_f + self.lateral_f(self.h))
+        n = F.tanh(z_n + self.lateral(f * self.h))
+        self.h = F.linear_interpolate(f, n, self.h)
+        return self.h
+
+
+class StatelessGRU(Chain):
+    """Gated recurrent units as first published, and as in Chainer.
+
+    ``r = sigmoid(W_r x + U_r h); z = sigmoid(W_z x + U_z h);
+    n = tanh(W x + U (r * h)); h = (1 - z) * h + z * n``, with a bias in each map.
+
+    Parameters
+    ----------
+    in_size : int or None
+    out_size : int
+
+    References
+    ----------
+    Cho, van Merrienboer, Bahdanau, Bengio, "On the Properties of Neural Machine
+    Translation: Encoder-Decoder Approaches", SSST-8, 2014.
+    """
+
+    def __init__(self, in_size, out_size):
+        super().__init__()
+        with self.init_scope():
+            self.W_r = Linear(in_size, out_size)
+            self.U_r = Linear(out_size, out_size)
+            self.W_z = Linear(in_size, out_size)
+            self.U_z = Linear(out_size, out_size)
+            self.W = Linear(in_size, out_size)
+            self.U = Linear(out_size, out_size)
+
+    def inputs(self, x):
+        """Return the input's part of r, z, n, side by side."""
+        return F.concat((self.W_r(x), self.W_z(x), self.W(x)), axis=-1)
+
+    def advance(self, h, z):
+        """Return the state after h (or None: no state yet), given ``inputs``."""
+        x_r, x_z, x_n = F.split_axis(z, 3, axis=1)
+        if h is None:
+            return F.sigmoid(x_z) * F.tanh(x_n)
+        r = F.sigmoid(x_r + self.U_r(h))
+        n = F.tanh(x_n + self.U(r * h))
+        return F.linear_interpolate(F.sigmoid(x_z + self.U_z(h)), n, h)
+
+    def forward(self, h, x):
+        """Return the new h (B, H) from the one before, or None, and x (B, I)."""
+        return self.advance(h, self.inputs(x))
+
+
+class StatefulGRU(Recurrent):
+    """:class:`StatelessGRU` with its state inside; the first step has none.
+
+    Parameters
+    ----------
+    in_size : int or None
+    out_size : int
+    """
+
+    def __init__(self, in_size, out_size=None):
+        super().__init__(in_size, out_size)
+        with self.init_scope():
+            for name, child in _gru_children(self.in_size, self.out_size):
+                setattr(self, name, child)
+
+    inputs = StatelessGRU.inputs
+    advance = StatelessGRU.advance
+
+    def start(self, x, batch):
+        """Leave the state out: the maps of it, with their biases, do not count."""
+
+    def step(self, z):
+        self.h = self.advance(self.h, z)
+        return self.h
+
+
+def _gru_children(in_size, out_size):
+    layer = StatelessGRU(in_size, out_size)
+    return [(child.name, child) for child in layer.children()]
+
+
+class ChildSumTreeLSTM(Chain):
+    """An LSTM along a tree: a node has any number of children, in no order.
+
+    Parameters
+    ----------
+    in_size : int or None
+    out_size : int
+
+    Attributes
+    ----------
+    upward : Linear
+        ``W`` (4H, I) and ``b`` in blocks i, g, o, f.
+    lateral : Linear
+        (3H, H), of the sum of the children's ``h``, for i, g, o.
+    lateral_f : Linear
+        (H, H), of each child's ``h``, for its forget gate.
+
+    References
+    ----------
+    Tai, Socher, Manning, "Improved Semantic Representations From Tree-Structured Long
+    Short-Term Memory Networks", ACL 2015.
+    """
+
+    def __init__(self, in_size, out_size):
+        super().__init__()
+        H = out_size
+        with self.init_scope():
+            self.upward = Linear(in_size, 4 * H, initialW=gate_weights(None, 4))
+            self.lateral = Linear(H, 3 * H, True, initialW=gate_weights(None, 3))
+            self.lateral_f = Linear(H, H, True)
+
+    def forward(self, *states_and_x):
+        """Return c, h (B, H) for c_1, ..., c_N, h_1, ..., h_N of the children and x."""
+        *states, x = states_and_x
+        cs, hs = _halves(self, states)
+        igo, f = F.split_axis(self.upward(x), [3 * self.lateral_f.out_size], axis=1)
+        if hs:
+            igo = igo + self.lateral(sum(hs[1:], hs[0]))
+        i, g, o = F.split_axis(igo, 3, axis=1)
+        c = F.sigmoid(i) * F.tanh(g)
+        for c_child, h_child in zip(cs, hs, strict=True):
+            c = c + F.sigmoid(f + self.lateral_f(h_child)) * c_child
+        return c, F.sigmoid(o) * F.tanh(c)
+
+
+class NaryTreeLSTM(Chain):
+    """An LSTM along a tree: a node has ``n_ary`` children, each with its own weights.
+
+    Parameters
+    ----------
+    in_size : int or None
+    out_size : int
+    n_ary : int
+
+    Attributes
+    ----------
+    upward : Linear
+        ``W`` ((3 + N)H, I) and ``b`` in blocks i, g, o, f_1, ..., f_N.
+    lateral1, lateral2, ... : Linear
+        ((3 + N)H, H), of each child's ``h``.
+
+    References
+    ----------
+    Tai, Socher, Manning, "Improved Semantic Representations From Tree-Structured Long
+    Short-Term Memory Networks", ACL 2015.
+    """
+
+    def __init__(self, in_size, out_size, n_ary=2):
+        super().__init__()
+        check_size(self, n_ary=n_ary)
+        self.n_ary = n_ary
+        n = 3 + n_ary
+        with self.init_scope():
+            self.upward = Linear(in_size, n * out_size, initialW=gate_weights(None, n))
+            for k in range(n_ary):
+                initialW = get_initializer(gate_weights(None, n))
+                lateral = Linear(out_size, n * out_size, True, initialW)
+                setattr(self, f"lateral{k + 1}", lateral)
+
+    def forward(self, *states_and_x):
+        """Return c, h (B, H) for c_1, ..., c_N, h_1, ..., h_N of the children and x."""
+        *states, x = states_and_x
+        cs, hs = _halves(self, states)
+        if len(cs) != self.n_ary:
+            raise ValueError(
+                f"NaryTreeLSTM: {len(cs)} children were given, but n_ary is "
+                f"{self.n_ary}; use zeros for a child that is not there"
+            )
+        z = self.upward(x)
+        for k, h in enumerate(hs):
+            z = z + self[f"lateral{k + 1}"](h)
+        return F.tree_lstm(*cs, z)
+
+
+def _halves(link, states):
+    n = len(states) // 2
+    if len(states) != 2 * n:
+        raise ValueError(
+            f"{type(link).__name__}: give c and h of every child, then x; there are "
+            f"{len(states)} arguments before x"
+        )
+    return states[:n], states[n:]
