@@ -306,7 +306,8 @@ def read_scalars(values):
     -------
     list of float
     """
-    floats = [math.nan if _on_device(v) else float(_detached(v)) for v in values]
+    values = [_detached(value) for value in values]
+    floats = [math.nan if _on_device(value) else float(value) for value in values]
     groups = {}
     for position, value in enumerate(values):
         if _on_device(value):

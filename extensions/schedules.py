@@ -2,7 +2,7 @@
 
 A shift counts how often it was called, and sets an attribute of the optimizer to a
 function of that count; so its trigger says what a step is. It sets the value when
-training begins, too, and after a resume.
+training begins, too; after a resume, the optimizer has its own value back.
 """
 
 from __future__ import annotations
@@ -31,20 +31,23 @@ class _Shift(Extension):
         self.target = target
         self.optimizer = optimizer
         self.t = 0
+        self._has_begun = False
 
     def value(self, t):
         """The value after ``t`` calls, from ``self.init`` on."""
         raise NotImplementedError(f"{type(self).__name__} must define value(self, t)")
 
     def initialize(self, trainer):
-        self._set(trainer)
+        if not (self._has_begun and _is_restored(self, trainer)):
+            self._set(trainer)
+        self._has_begun = True
 
     def __call__(self, trainer):
         self.t += 1
         self._set(trainer)
 
     def _set(self, trainer):
-        optimizer = self.optimizer or trainer.updater.get_optimizer("main")
+        optimizer = _optimizer(self, trainer)
         if self.init is None:
             self.init = _attribute(self, optimizer)
         setattr(optimizer, self.attr, self._bounded(self.value(self.t)))
@@ -58,8 +61,25 @@ class _Shift(Extension):
 
     def serialize(self, s):
         """Save or load the number of calls and the first value."""
+        self._has_begun = s("has_begun", self._has_begun)
         self.t = s("t", self.t)
         self.init = s("init", self.init)
+
+
+def _optimizer(extension, trainer):
+    return extension.optimizer or trainer.updater.get_optimizer("main")
+
+
+def _is_restored(extension, trainer):
+    """Whether a snapshot holds the hyperparameter itself.
+
+    Then a resume must leave it alone: another shift may have set it since.
+    """
+    optimizer = _optimizer(extension, trainer)
+    known = trainer.updater.get_all_optimizers().values()
+    is_alias = isinstance(getattr(type(optimizer), extension.attr, None), property)
+    is_saved = extension.attr in optimizer.ranges or is_alias
+    return is_saved and any(optimizer is each for each in known)
 
 
 def _attribute(extension, optimizer):
@@ -301,13 +321,13 @@ class ReduceOnPlateau(Extension):
         self._monitor = Monitor("ReduceOnPlateau", monitor, check_trigger)
 
     def initialize(self, trainer):
-        optimizer = self.optimizer or trainer.updater.get_optimizer("main")
+        optimizer = _optimizer(self, trainer)
         if self.current is None:
             self.current = _attribute(self, optimizer)
-        setattr(optimizer, self.attr, self.current)
+        elif not _is_restored(self, trainer):
+            setattr(optimizer, self.attr, self.current)
 
     def __call__(self, trainer):
-        optimizer = self.optimizer or trainer.updater.get_optimizer("main")
         value = self._monitor(trainer)
         if value is None:
             return
@@ -317,7 +337,9 @@ class ReduceOnPlateau(Extension):
         self.count += 1
         if self.count > self.patience:
             self.count = 0
-            self.current = max(self.current * self.factor, self.min_value)
+            optimizer = _optimizer(self, trainer)
+            value = getattr(optimizer, self.attr) * self.factor
+            self.current = max(value, self.min_value)
             setattr(optimizer, self.attr, self.current)
 
     def serialize(self, s):

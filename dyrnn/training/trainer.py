@@ -239,10 +239,15 @@ class Trainer:
         return False
 
     def _tell(self, entries, error):
-        with contextlib.ExitStack() as stack:
-            for entry in reversed(entries):
-                on_error = getattr(entry.extension, "on_error", _nothing)
-                stack.callback(on_error, self, error, error.__traceback__)
+        failures = []
+        for entry in entries:
+            on_error = getattr(entry.extension, "on_error", _nothing)
+            try:
+                on_error(self, error, error.__traceback__)
+            except Exception as failure:
+                failures.append(failure)
+        if failures:  # the error itself is its context
+            raise failures[0]
 
     def _stop_clock(self):
         self._elapsed, self._started = self.elapsed_time, None
@@ -292,7 +297,7 @@ class Trainer:
         self.observation.serialize(s["observation"])
         random.serialize(s["random"])
         self._elapsed = s("elapsed_time", self.elapsed_time)
-        if s.loading and self._started is not None:
+        if self._started is not None:
             self._started = time.monotonic()
 
 

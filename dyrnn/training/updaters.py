@@ -16,6 +16,7 @@ import time
 import numpy as np
 
 from dyrnn import backend
+from dyrnn.core import Variable
 from dyrnn.datasets import concat_examples
 from dyrnn.errors import NonFiniteError
 from dyrnn.reporter import default_weight, get_current_reporter, read_scalars, report
@@ -119,7 +120,10 @@ class StandardUpdater:
         """Do one iteration."""
         epoch, epoch_detail = self.epoch, self.epoch_detail
         start = time.perf_counter()
-        self.update_core()
+        try:
+            self.update_core()
+        except NonFiniteError as error:
+            raise _located(error, self.iteration + 1) from error
         self.update_time = time.perf_counter() - start
         self.iteration += 1
         self.previous_epoch_detail = epoch_detail
@@ -127,6 +131,8 @@ class StandardUpdater:
         if self.is_new_epoch:
             for optimizer in self._optimizers.values():
                 optimizer.new_epoch()
+        if len(self._unchecked) >= _MAX_UNCHECKED:
+            self.check_finite()
 
     def update_core(self):
         """Do the work of one iteration; override this for another way to train."""
@@ -159,11 +165,12 @@ class StandardUpdater:
 
     def check_loss(self, loss):
         """Refuse a non-finite loss; call this between the loss and the update."""
-        array = getattr(loss, "array", loss)
-        self._unchecked.append((self.iteration + 1, array))
-        on_host = isinstance(array, np.ndarray | np.generic | float)
-        if on_host or len(self._unchecked) >= _MAX_UNCHECKED:
-            self.check_finite()
+        array = loss.array if isinstance(loss, Variable) else loss
+        if isinstance(array, np.ndarray | np.generic | float):
+            if not math.isfinite(array):
+                raise NonFiniteError(_diagnosis(array))
+        else:
+            self._unchecked.append((self.iteration + 1, array))
 
     def check_finite(self):
         """Raise `NonFiniteError` if a loss of a past update was NaN or infinite."""
@@ -171,12 +178,7 @@ class StandardUpdater:
         values = read_scalars([array for _, array in unchecked])
         for (iteration, _), value in zip(unchecked, values, strict=True):
             if not math.isfinite(value):
-                raise NonFiniteError(
-                    f"the loss is {value} in iteration {iteration}, epoch "
-                    f"{self.epoch_detail:.3f}. A lower learning rate or gradient "
-                    "clipping may help; config.debug = True names the operation. Go "
-                    "on from the last snapshot."
-                )
+                raise _located(_diagnosis(value), iteration)
 
     def finalize(self):
         """Release what the iterators hold."""
@@ -301,6 +303,17 @@ class BPTTUpdater(StandardUpdater):
         if self.device is not None:
             arrays = [self.device.send(array) for array in arrays]
         return tuple(arrays)
+
+
+def _located(problem, iteration):
+    return NonFiniteError(f"in iteration {iteration}: {problem}")
+
+
+def _diagnosis(value):
+    return (
+        f"the loss is {float(value)}. A lower learning rate or gradient clipping may "
+        "help; config.debug = True names the operation. Go on from the last snapshot."
+    )
 
 
 def call_with(function, arrays):

@@ -1,0 +1,198 @@
+import io
+import json
+import math
+
+import pytest
+
+from dyrnn import extensions
+from dyrnn.serializers import load_npz, save_npz
+from dyrnn.training import Trainer
+from dyrnn.training.triggers import ManualScheduleTrigger
+from tests.training.toys import FakeUpdater, regression_trainer
+
+VALUES = {1: 1.0, 2: 3.0, 3: math.nan, 4: math.inf, 5: 5.0, 6: 6.0, 7: 7.0}
+
+
+def make(out, stop=7, trigger=(2, "iteration"), **options):
+    updater = FakeUpdater(3, lambda i: {"loss": VALUES[i], "text": "left out"})
+    trainer = Trainer(updater, (stop, "iteration"), out)
+    trainer.extend(extensions.LogReport(trigger=trigger, **options))
+    return trainer
+
+
+def rows(out):
+    """The rows of the file, less what depends on the clock."""
+    found = extensions.read_log(out / "log.jsonl")
+    for row in found:
+        assert row.pop("elapsed_time") >= 0
+    return found
+
+
+def test_rows_are_means_and_the_last_interval_is_written_at_the_end(tmp_path):
+    make(tmp_path).run()
+    found = rows(tmp_path)
+    assert [row["iteration"] for row in found] == [2, 4, 6, 7]
+    assert [row["epoch"] for row in found] == [0, 1, 2, 2]
+    assert [row["loss"] for row in found[::2]] == [2.0, 5.5]
+    assert found[3]["loss"] == 7.0
+
+
+def test_an_interval_without_values_makes_no_last_row(tmp_path):
+    make(tmp_path, stop=6).run()
+    assert [row["iteration"] for row in rows(tmp_path)] == [2, 4, 6]
+
+
+def test_file_is_strict_json_and_names_non_finite_values(tmp_path):
+    make(tmp_path, trigger=(1, "iteration")).run()
+
+    def refuse(text):
+        raise ValueError(text)
+
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    parsed = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert parsed[2]["loss"] is None
+    assert parsed[2]["nonfinite"] == {"loss": "nan"}
+    assert parsed[3]["nonfinite"] == {"loss": "inf"}
+    assert "nonfinite" not in parsed[4]
+    found = rows(tmp_path)
+    assert math.isnan(found[2]["loss"])
+    assert found[3]["loss"] == math.inf
+
+
+def test_rows_are_in_the_file_as_soon_as_they_are_made(tmp_path):
+    seen = []
+    trainer = make(tmp_path, trigger=(1, "iteration"))
+    trainer.extend(lambda t: seen.append(len(rows(tmp_path))), "reader")
+    trainer.run()
+    assert seen == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_error_keeps_the_partial_interval(tmp_path):
+    trainer = make(tmp_path)
+
+    def fail(trainer):
+        if trainer.updater.iteration == 5:
+            raise RuntimeError("stop here")
+
+    trainer.extend(fail)
+    with pytest.raises(RuntimeError, match="stop here"):
+        trainer.run()
+    assert [row["iteration"] for row in rows(tmp_path)] == [2, 4, 5]
+
+
+def test_chosen_keys_and_postprocessing(tmp_path):
+    def double(row):
+        row["double"] = 2 * row["loss"]
+
+    make(tmp_path, keys=["loss", "missing"], postprocess=double, stop=2).run()
+    assert rows(tmp_path) == [{"loss": 2.0, "epoch": 0, "iteration": 2, "double": 4.0}]
+
+
+def test_without_a_file_rows_are_in_memory(tmp_path):
+    trainer = make(tmp_path, filename=None)
+    trainer.run()
+    assert len(trainer.get_extension("LogReport").log) == 4
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stop", range(1, 7))
+def test_no_row_is_missing_or_double_after_a_resume(tmp_path, stop):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    make(whole).run()
+    trainer = make(cut, stop=stop + 1)
+    trainer.extend(
+        lambda t: save_npz(tmp_path / "s.npz", t),
+        "save",
+        ManualScheduleTrigger(stop, "iteration"),
+        -100,
+    )
+    trainer.run()
+    with open(cut / "log.jsonl", "a") as file:
+        file.write('{"loss": 1.0, "iter')
+    resumed = make(cut)
+    load_npz(tmp_path / "s.npz", resumed)
+    resumed.run()
+    expected = [str(row) for row in rows(whole)]  # NaN is not equal to itself
+    assert [str(row) for row in rows(cut)] == expected
+    resumed_elsewhere = make(tmp_path / "other")
+    load_npz(tmp_path / "s.npz", resumed_elsewhere)
+    resumed_elsewhere.run()
+    assert [str(row) for row in rows(tmp_path / "other")] == expected
+
+
+def test_log_of_another_run_is_kept_aside(tmp_path):
+    make(tmp_path, stop=4).run()
+    old = (tmp_path / "log.jsonl").read_text()
+    make(tmp_path, stop=2).run()
+    assert len(rows(tmp_path)) == 1
+    assert (tmp_path / "log.jsonl.bak").read_text() == old
+
+
+def test_torn_last_line_is_left_out_and_other_damage_named(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2}\n{"a')
+    assert extensions.read_log(path) == [{"a": 1}, {"a": 2}]
+    path.write_text('{"a": 1}\n{"a"\n{"a": 3}\n')
+    with pytest.raises(ValueError, match=r"log\.jsonl, line 2: not a row of a log"):
+        extensions.read_log(path)
+
+
+def test_perplexity_of_both_losses():
+    row = {"main/loss": math.log(100), "validation/main/loss": 1000.0}
+    extensions.perplexity(row)
+    assert row["perplexity"] == pytest.approx(100)
+    assert row["val_perplexity"] == math.inf
+    row = {"main/loss": math.nan}
+    extensions.perplexity(row)
+    assert math.isnan(row["perplexity"])
+    assert "val_perplexity" not in row
+
+
+def test_table_is_printed_row_by_row(tmp_path):
+    out = io.StringIO()
+    trainer = make(tmp_path)
+    trainer.extend(
+        extensions.PrintReport(["epoch", "iteration", "loss", "no"], out=out)
+    )
+    trainer.run()
+    lines = out.getvalue().splitlines()
+    assert lines[0].split() == ["epoch", "iteration", "loss", "no"]
+    assert [line.split() for line in lines[1:]] == [
+        ["0", "2", "2"],
+        ["1", "4", "nan"],
+        ["2", "6", "5.5"],
+        ["2", "7", "7"],
+    ]
+
+
+def test_table_has_all_columns_by_default_and_goes_to_the_standard_output(
+    tmp_path, capsys
+):
+    trainer = make(tmp_path, stop=2)
+    trainer.extend(
+        extensions.PrintReport(log_report=trainer.get_extension("LogReport"))
+    )
+    trainer.run()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split() == ["loss", "epoch", "iteration", "elapsed_time"]
+    assert len(printed) == 2
+
+
+def test_rows_are_not_printed_again_after_a_resume(tmp_path):
+    trainer = make(tmp_path, stop=4)
+    trainer.run()
+    save_npz(tmp_path / "s.npz", trainer)
+    resumed, out = make(tmp_path), io.StringIO()
+    load_npz(tmp_path / "s.npz", resumed)
+    resumed.extend(extensions.PrintReport(["iteration"], out=out))
+    resumed.run()
+    assert out.getvalue().split() == ["iteration", "6", "7"]
+
+
+def test_logging_does_not_wait_for_the_device(tmp_path, synchronisations):
+    trainer = regression_trainer(tmp_path, (9, "iteration"))
+    trainer.updater.device = None
+    trainer.extend(extensions.LogReport(trigger=(9, "iteration")))
+    with synchronisations() as count:
+        trainer.run()
+    assert count() == 0

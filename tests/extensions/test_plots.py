@@ -1,0 +1,110 @@
+import importlib.util
+
+import numpy as np
+import pytest
+
+from dyrnn import extensions as E
+from dyrnn import hooks
+from dyrnn.serializers import load_npz, save_npz
+from dyrnn.training import Trainer
+from tests.training.toys import FakeUpdater, language_trainer, regression_trainer
+
+
+def make(out, stop=6, **options):
+    updater = FakeUpdater(3, lambda i: {"loss": 1 / i, "other": i, "third": 0})
+    trainer = Trainer(updater, (stop, "iteration"), out)
+    options = {"trigger": (2, "iteration"), **options}
+    trainer.extend(E.PlotReport(["loss", "other", "missing"], **options))
+    return trainer
+
+
+def test_means_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    axes = []
+    trainer = make(tmp_path, postprocess=axes.append)
+    trainer.run()
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    lines = {line.get_label(): line.get_xydata() for line in axes[-1].lines}
+    assert sorted(lines) == ["loss", "other"]
+    np.testing.assert_allclose(lines["other"], [[2, 1.5], [4, 3.5], [6, 5.5]])
+
+
+def test_horizontal_axis_may_be_epochs(tmp_path):
+    pytest.importorskip("matplotlib")
+    axes = []
+    make(tmp_path, x_key="epoch", filename="p.svg", postprocess=axes.append).run()
+    assert list(axes[-1].lines[0].get_xdata()) == pytest.approx([2 / 3, 4 / 3, 2])
+    assert "<svg" in (tmp_path / "p.svg").read_text()
+    with pytest.raises(ValueError, match="x_key is 'time': use 'iteration' or 'epoch'"):
+        E.PlotReport("loss", x_key="time")
+
+
+def test_nothing_is_drawn_without_values(tmp_path):
+    pytest.importorskip("matplotlib")
+    trainer = Trainer(FakeUpdater(3), (3, "iteration"), tmp_path)
+    trainer.extend(E.PlotReport("loss", trigger=(1, "epoch")))
+    trainer.run()
+    assert (tmp_path / "plot.png").exists()
+
+
+def test_without_matplotlib_one_warning_says_so(tmp_path, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name == "matplotlib" else find_spec(name),
+    )
+    trainer = make(tmp_path)
+    with pytest.warns(UserWarning, match="matplotlib is not installed") as caught:
+        trainer.run()
+    assert len(caught) == 1
+    assert not (tmp_path / "plot.png").exists()
+
+
+@pytest.mark.parametrize("stop", range(1, 6))
+def test_points_survive_a_resume(tmp_path, stop):
+    whole = make(tmp_path)
+    whole.get_extension("PlotReport")._draw = lambda path: None
+    whole.run()
+    cut = make(tmp_path, stop)
+    cut.get_extension("PlotReport")._draw = lambda path: None
+    cut.run()
+    save_npz(tmp_path / "s.npz", cut)
+    resumed = make(tmp_path)
+    resumed.get_extension("PlotReport")._draw = lambda path: None
+    load_npz(tmp_path / "s.npz", resumed)
+    resumed.run()
+    points = resumed.get_extension("PlotReport")._points
+    assert points == whole.get_extension("PlotReport")._points
+    assert len(points["loss"]) == 3
+
+
+def test_graph_names_functions_and_parameters(tmp_path):
+    trainer = language_trainer(tmp_path, (2, "iteration"), window=True)
+    trainer.extend(E.DumpGraph())
+    trainer.run()
+    text = (tmp_path / "graph.dot").read_text()
+    assert text.startswith("digraph {")
+    assert text.endswith("}\n")
+    assert text.count('"Tanh", shape=box') == 3
+    for name in ("E", "W", "V"):
+        assert text.count(f'label="main/{name}\\n') == 1
+    assert hooks.active == []
+
+
+def test_graph_is_that_of_the_first_update_only(tmp_path):
+    trainer = regression_trainer(tmp_path, (2, "iteration"))
+    trainer.run()
+    trainer.stop_trigger.period = 4
+    trainer.extend(E.DumpGraph())
+    trainer.run()
+    assert not (tmp_path / "graph.dot").exists()
+
+
+def test_recording_ends_with_training(tmp_path):
+    trainer = regression_trainer(tmp_path)
+    trainer.updater.loss_func = lambda x, t: 1 / 0
+    trainer.extend(E.DumpGraph())
+    with pytest.raises(ZeroDivisionError):
+        trainer.run()
+    assert hooks.active == []

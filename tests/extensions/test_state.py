@@ -1,0 +1,192 @@
+"""Whatever remembers something says so in ``serialize``.
+
+Each public class of the training and extensions packages is put into a short run. If
+its attributes differ after the run from those before, it has state: then ``serialize``
+must be its own, and a second object that loads what the first one saved must become
+equal to it.
+"""
+
+import inspect
+import math
+
+import numpy as np
+import pytest
+
+from dyrnn import extensions, training
+from dyrnn.iterators import ParallelSequentialIterator, SerialIterator
+from dyrnn.optimizers import SGD
+from dyrnn.reporter import DictSummary, Summary
+from dyrnn.serializers import load_npz, save_npz
+from dyrnn.training import BPTTUpdater, StandardUpdater, Trainer, triggers, updaters
+from tests.training.toys import Recurrent, Regression, points, text
+
+ITERATION = (1, "iteration")
+LOSS = "main/loss"
+
+MAKERS = {
+    # triggers
+    "AnyTrigger": lambda: triggers.AnyTrigger(triggers.OnceTrigger()),
+    "BestValueTrigger": lambda: triggers.BestValueTrigger(
+        LOSS, lambda a, b: True, ITERATION
+    ),
+    "EarlyStoppingTrigger": lambda: triggers.EarlyStoppingTrigger(ITERATION),
+    "IntervalTrigger": lambda: triggers.IntervalTrigger(2, "epoch"),
+    "ManualScheduleTrigger": lambda: triggers.ManualScheduleTrigger(2, "iteration"),
+    "MaxValueTrigger": lambda: triggers.MaxValueTrigger(LOSS, ITERATION),
+    "MinValueTrigger": lambda: triggers.MinValueTrigger(LOSS, (2, "iteration")),
+    "Monitor": lambda: triggers.Monitor("test", LOSS, (2, "iteration")),
+    "NeverFire": triggers.NeverFire,
+    "OnceTrigger": triggers.OnceTrigger,
+    "StopTrigger": lambda: triggers.StopTrigger(9, "epoch"),
+    "TimeTrigger": lambda: triggers.TimeTrigger(1e-9),
+    # extensions
+    "DumpGraph": extensions.DumpGraph,
+    "Evaluator": lambda: extensions.Evaluator(
+        SerialIterator(points(), 4, repeat=False), Regression()
+    ),
+    "ExponentialShift": lambda: extensions.ExponentialShift("lr", 0.5),
+    "FailOnNonNumber": extensions.FailOnNonNumber,
+    "InverseShift": lambda: extensions.InverseShift("lr", 1, 1),
+    "LinearShift": lambda: extensions.LinearShift("lr", (0.1, 0.2), (0, 9)),
+    "LogReport": lambda: extensions.LogReport(trigger=(2, "iteration")),
+    "MicroAverage": lambda: extensions.MicroAverage(LOSS, LOSS, "one"),
+    "MultistepShift": lambda: extensions.MultistepShift("lr", 0.5, [1]),
+    "ParameterStatistics": lambda: extensions.ParameterStatistics(Regression()),
+    "PlotReport": lambda: extensions.PlotReport(LOSS, trigger=(2, "iteration")),
+    "PolynomialShift": lambda: extensions.PolynomialShift("lr", 1, 9),
+    "PrintReport": extensions.PrintReport,
+    "ProgressBar": extensions.ProgressBar,
+    "ReduceOnPlateau": lambda: extensions.ReduceOnPlateau(
+        "lr", 0.5, LOSS, 1, check_trigger=ITERATION
+    ),
+    "Snapshot": lambda: extensions.snapshot(),
+    "StepShift": lambda: extensions.StepShift("lr", 0.5, 2),
+    "WarmupShift": lambda: extensions.WarmupShift("lr", 0.1, 5),
+    "WordsPerSecond": extensions.WordsPerSecond,
+}
+
+# Set up anew from the trainer by ``initialize``: nothing to save.
+DERIVED = {
+    "LogReport": {"_path"},
+    "PlotReport": {"_draws"},
+    "PrintReport": {"_log_report", "_printed", "_columns"},
+    "ProgressBar": {"_bar", "_trainer", "_unit"},
+    "Evaluator": {"_iterators", "_targets"},  # started anew each time
+    "Trainer": {"reporter"},
+    "StandardUpdater": {"update_time"},
+    "BPTTUpdater": {"update_time"},
+}
+NOT_RUN = {"Extension", "TrainingInterrupted", "Trainer", *updaters.__all__}
+
+
+def public_classes():
+    for module in (training, triggers, updaters, extensions):
+        for name in dir(module):
+            value = getattr(module, name)
+            is_ours = getattr(value, "__module__", "").startswith("dyrnn.")
+            if inspect.isclass(value) and is_ours and not name.startswith("_"):
+                if value.__module__.split(".")[1] in ("training", "extensions"):
+                    yield name, value
+
+
+def state(value, known=()):
+    """A comparable picture of an object's attributes."""
+    if id(value) in known:
+        return "itself"
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    if isinstance(value, str | int | float | bytes | None):
+        return value
+    known = (*known, id(value))
+    if isinstance(value, dict):
+        return {str(key): state(each, known) for key, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [state(each, known) for each in value]
+    if hasattr(value, "__dict__") and not callable(value):
+        return {key: state(each, known) for key, each in vars(value).items()}
+    if hasattr(value, "__dict__") and not inspect.isfunction(value):
+        attributes = vars(value) if not inspect.isclass(value) else {}
+        return {key: state(each, known) for key, each in attributes.items()}
+    return type(value).__name__
+
+
+def own_state(thing):
+    if isinstance(thing, Summary | DictSummary):
+        return state(thing)
+    derived = DERIVED.get(type(thing).__name__, ())
+    return {key: state(each) for key, each in vars(thing).items() if key not in derived}
+
+
+def trainer_for(out, kind):
+    optimizer = SGD(lr=0.01)
+    if kind is BPTTUpdater:
+        optimizer.setup(Recurrent())
+        updater = BPTTUpdater(ParallelSequentialIterator(text(), 4), optimizer, 3)
+    else:
+        updater = StandardUpdater(
+            SerialIterator(points(), 4), optimizer.setup(Regression())
+        )
+    trainer = Trainer(updater, (3, "iteration"), out)
+    return trainer
+
+
+def run_with(thing, out, run=True):
+    trainer = trainer_for(out, None)
+    if isinstance(thing, training.Extension):
+        if isinstance(thing, extensions.PrintReport):
+            trainer.extend(extensions.LogReport())
+        trainer.extend(thing, trigger=ITERATION)
+    else:
+        trainer.extend(lambda trainer: None, trigger=thing)
+    if run:
+        trainer.run()
+    return trainer
+
+
+def test_each_public_class_is_looked_at():
+    names = {name for name, _ in public_classes()}
+    assert names <= MAKERS.keys() | NOT_RUN, names - MAKERS.keys() - NOT_RUN
+    assert len(names) > 35
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_changes_is_saved(tmp_path, name):
+    thing = MAKERS[name]()
+    before = own_state(thing)
+    trainer = run_with(thing, tmp_path)
+    after = own_state(thing)
+    if after == before:
+        return
+    inherited = training.Extension.serialize
+    assert getattr(type(thing), "serialize", inherited) is not inherited, name
+    save_npz(tmp_path / "s.npz", trainer)
+    other = MAKERS[name]()
+    load_npz(tmp_path / "s.npz", run_with(other, tmp_path, run=False))
+    found = own_state(other)
+    for key, value in after.items():
+        if key not in ("_trainer", "_ready"):
+            assert found[key] == value, key
+
+
+@pytest.mark.parametrize("kind", [StandardUpdater, BPTTUpdater])
+def test_what_changes_in_an_updater_is_saved(tmp_path, kind):
+    trainer = trainer_for(tmp_path, kind)
+    before = own_state(trainer.updater)
+    trainer.run()
+    assert own_state(trainer.updater) != before
+    save_npz(tmp_path / "s.npz", trainer)
+    loaded = trainer_for(tmp_path, kind)
+    load_npz(tmp_path / "s.npz", loaded)
+    found = own_state(loaded.updater)
+    for key, value in own_state(trainer.updater).items():
+        if key not in ("_optimizers", "_iterators"):  # compared by what they save
+            assert found[key] == value, key
+
+
+def test_classes_with_state_are_recognised():
+    stateful = extensions.LogReport()
+    before = own_state(stateful)
+    stateful._summary.add({"x": 1.0})
+    assert own_state(stateful) != before

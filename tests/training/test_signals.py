@@ -1,0 +1,151 @@
+"""Signals, in processes of their own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from dyrnn.extensions import LogReport, read_log, snapshot
+from dyrnn.serializers import list_snapshots
+from dyrnn.training import Trainer, TrainingInterrupted
+from tests.training.toys import FakeUpdater
+
+SCRIPT = """
+import sys, time
+import tests.training.toys as toys
+from dyrnn.extensions import LogReport, snapshot
+
+out, stop, first, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+trainer = toys.language_trainer(out, (stop, "iteration"), dropout=0.2)
+trainer.extend(snapshot(autoload=True, on_signal=True), trigger=(1000, "iteration"))
+trainer.extend(LogReport(trigger=(7, "iteration")))
+
+def ready(trainer):
+    if mode == "hang" and trainer.updater.iteration == 3:
+        print("ready", flush=True)
+        time.sleep(60)
+    if mode == "slow":
+        print(trainer.updater.iteration, flush=True)
+        time.sleep(0.01)
+
+trainer.extend(ready, priority=300)
+trainer.run()
+for name, param in trainer.updater.get_optimizer().target.namedparams():
+    print(name, param.array.tobytes().hex()[:64])
+"""
+
+
+def start(out, stop, mode):
+    arguments = [sys.executable, "-c", SCRIPT, out, str(stop), "-", mode]
+    return subprocess.Popen(
+        list(map(str, arguments)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_signal_saves_and_the_run_resumes_exactly(tmp_path, signum, code):
+    process = start(tmp_path / "cut", 40, "slow")
+    while process.stdout.readline() != "10\n":
+        pass
+    process.send_signal(signum)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == code, errors
+    assert f"{signum.name}: training ends after this iteration" in errors
+    [saved] = list_snapshots(tmp_path / "cut")
+    last = int(re.findall(r"^\d+$", "10\n" + output, re.MULTILINE)[-1])
+    assert saved.iteration == last < 40
+    results = []
+    for out in ("cut", "whole"):
+        output, errors = start(tmp_path / out, 40, "fast").communicate(timeout=30)
+        results.append(output)
+    assert results[0] == results[1]
+    assert "/W" in results[0]
+    rows = [read_log(tmp_path / out / "log.jsonl") for out in ("cut", "whole")]
+    for row in rows[0] + rows[1]:
+        del row["elapsed_time"]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_second_signal_ends_the_process_at_once(tmp_path, signum):
+    process = start(tmp_path, 40, "hang")
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signum)
+    assert "send it again" in process.stderr.readline() + process.stderr.readline()
+    start_time = time.monotonic()
+    process.send_signal(signum)
+    process.communicate(timeout=10)
+    assert time.monotonic() - start_time < 1
+    assert process.returncode == -signum
+
+
+def make(out, stop=5):
+    trainer = Trainer(FakeUpdater(3, lambda i: {"loss": i}), (stop, "iteration"), out)
+
+    def interrupt(trainer):
+        if trainer.updater.iteration == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer.extend(interrupt, priority=300)
+    return trainer
+
+
+def test_iteration_of_the_signal_is_complete(tmp_path, capfd):
+    handler = signal.getsignal(signal.SIGTERM)
+    notes = []
+    trainer = make(tmp_path)
+    trainer.extend(lambda t: notes.append(t.updater.iteration), "last", priority=-1)
+    with pytest.raises(TrainingInterrupted, match="SIGTERM ended training after iter"):
+        trainer.run()
+    assert notes == [1, 2, 3]
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_interruption_is_an_exit_with_a_code():
+    error = TrainingInterrupted(signal.SIGINT, 7)
+    assert isinstance(error, SystemExit)
+    assert (error.code, error.iteration) == (130, 7)
+    assert error.signal is signal.SIGINT
+
+
+@pytest.mark.parametrize("on_signal", [False, True])
+@pytest.mark.parametrize("every", [3, 4])
+def test_snapshot_is_saved_where_it_is_asked_for(tmp_path, capfd, on_signal, every):
+    trainer = make(tmp_path)
+    trainer.extend(snapshot(on_signal=on_signal), trigger=(every, "iteration"))
+    trainer.extend(LogReport(trigger=(2, "iteration")))
+    with pytest.raises(TrainingInterrupted):
+        trainer.run()
+    saved = [each.iteration for each in list_snapshots(tmp_path)]
+    assert saved == ([3] if on_signal or every == 3 else [])
+    assert [row["iteration"] for row in read_log(tmp_path / "log.jsonl")] == [2, 3]
+
+
+def test_ignored_signal_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        trainer = make(tmp_path)
+        trainer.run()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert trainer.updater.iteration == 5
+
+
+def test_training_runs_in_other_threads(tmp_path):
+    trainer = Trainer(FakeUpdater(), (5, "iteration"), tmp_path)
+    thread = threading.Thread(target=trainer.run)
+    thread.start()
+    thread.join()
+    assert trainer.updater.iteration == 5

@@ -1,0 +1,367 @@
+import gc
+
+import numpy as np
+import pytest
+
+import dyrnn.functions as F
+from dyrnn import backend
+from dyrnn.core import Variable
+from dyrnn.datasets import concat_examples
+from dyrnn.errors import NonFiniteError
+from dyrnn.iterators import ParallelSequentialIterator, SerialIterator, WindowIterator
+from dyrnn.optimizers import SGD
+from dyrnn.reporter import DictSummary, Observation, Reporter, report
+from dyrnn.serializers import load_npz, save_npz
+from dyrnn.training import BPTTUpdater, StandardUpdater
+from tests.training.toys import Recurrent, Regression, points, text
+
+
+def update(updater, times=1):
+    """Do updates, and return the mean of what they reported."""
+    reporter, summary = Reporter(), DictSummary()
+    reporter.add_observer("main", updater.get_optimizer().target)
+    for _ in range(times):
+        observation = Observation()
+        with reporter.scope(observation):
+            updater.update()
+        summary.add(observation)
+    return summary.compute_mean()
+
+
+class Lists:
+    """An iterator that only has what the protocol demands: no windows."""
+
+    def __init__(self, iterator):
+        self.iterator = iterator
+        self.steps_taken = 0
+
+    epoch = property(lambda self: self.iterator.epoch)
+    epoch_detail = property(lambda self: self.iterator.epoch_detail)
+
+    def next(self):
+        self.steps_taken += 1
+        return self.iterator.next()
+
+    def finalize(self):
+        self.is_finalized = True
+
+    def serialize(self, s):
+        self.iterator.serialize(s)
+
+
+def standard(batch_size=4, device=None, model=None, **options):
+    optimizer = SGD(lr=0.05).setup(model or Regression())
+    iterator = SerialIterator(points(), batch_size, shuffle=False)
+    return StandardUpdater(iterator, optimizer, device=device, **options)
+
+
+def sequential(iterator=None, bprop_len=3, dtype=np.float64, **options):
+    optimizer = SGD(lr=0.1).setup(Recurrent(dtype=dtype))
+    iterator = iterator or ParallelSequentialIterator(text(), 4)
+    return BPTTUpdater(iterator, optimizer, bprop_len, **options)
+
+
+def test_standard_update_descends():
+    updater = standard()
+    losses = [update(updater)["main/loss"] for _ in range(30)]
+    assert losses[-1] < losses[0] / 5
+    assert updater.iteration == 30
+    assert updater.epoch == 12
+
+
+def test_progress_is_that_of_the_iterator_and_of_this_update():
+    updater = standard()
+    seen = []
+    for _ in range(5):
+        updater.update()
+        seen.append((updater.previous_epoch_detail, updater.epoch_detail))
+    assert seen == [(0, 0.4), (0.4, 0.8), (0.8, 1.2), (1.2, 1.6), (1.6, 2.0)]
+    assert updater.is_new_epoch
+    assert updater.get_optimizer().epoch == 2
+
+
+@pytest.mark.parametrize("reports", [False, True])
+def test_means_count_examples_not_batches(reports):
+    # Two batches, of 8 and of 2 examples, at parameters that stay the same.
+    model = Regression(reports)
+    optimizer = SGD(lr=0.0).setup(model)
+    iterator = SerialIterator(points(10), 8, repeat=False, shuffle=False)
+    updater = StandardUpdater(iterator, optimizer)
+    found = update(updater, 2)["main/loss"]
+    x, t = concat_examples(points(10))
+    assert found == pytest.approx(float(Regression(False)(x, t).array), rel=1e-12)
+
+
+def test_batches_may_be_tuples_dictionaries_or_single_arrays():
+    seen = []
+
+    def loss(*args, **kwargs):
+        seen.append((len(args), sorted(kwargs)))
+        return (model.W * model.W).mean()
+
+    model = Regression()
+    for dataset in ([(1.0, 2.0)], [{"x": 1.0, "t": 2.0}], [1.0]):
+        iterator = SerialIterator(dataset, 1)
+        StandardUpdater(iterator, SGD().setup(model), loss_func=loss).update()
+    assert seen == [(2, []), (0, ["t", "x"]), (1, [])]
+
+
+def test_lists_of_sequences_count_their_elements():
+    reporter, observation = Reporter(), Observation()
+
+    def loss(x, t):
+        report({"value": 1.0})
+        return (model.W * model.W).mean()
+
+    def columns(batch, device):
+        return [x for x, _ in batch], [t for _, t in batch]
+
+    model = Regression()
+    iterator = SerialIterator([(np.ones(3), np.ones(n)) for n in (2, 5)], 2)
+    updater = StandardUpdater(iterator, SGD().setup(model), columns, loss_func=loss)
+    with reporter.scope(observation):
+        updater.update()
+    assert observation.weights["value"] == 7
+
+
+def test_several_iterators_and_optimizers_by_name():
+    main = SerialIterator(points(), 4)
+    optimizers = {"main": SGD().setup(Regression()), "other": SGD().setup(Regression())}
+    updater = StandardUpdater({"main": main, "more": main}, optimizers)
+    assert updater.get_iterator("more") is main
+    assert updater.get_optimizer("other") is optimizers["other"]
+    assert updater.get_all_optimizers() == optimizers
+    with pytest.raises(KeyError, match="no iterator is called 'main'; got train"):
+        StandardUpdater({"train": main}, optimizers)
+    with pytest.raises(KeyError, match="no optimizer is called 'main'; got none"):
+        StandardUpdater(main, {})
+
+
+def test_training_iterator_that_ends_is_an_error():
+    iterator = SerialIterator(points(4), 4, repeat=False)
+    updater = StandardUpdater(iterator, SGD().setup(Regression()))
+    updater.update()
+    with pytest.raises(RuntimeError, match="ended in iteration 2.*repeat=True"):
+        updater.update()
+
+
+def test_finalize_reaches_the_iterators():
+    iterator = Lists(SerialIterator(points(), 4))
+    StandardUpdater(iterator, SGD().setup(Regression())).finalize()
+    assert iterator.is_finalized
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_step_and_window_have_the_same_loss_and_gradients(dtype):
+    step, window = sequential(dtype=dtype), sequential(dtype=dtype, window=True)
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    for _ in range(15):
+        found = [update(updater)["main/loss"] for updater in (step, window)]
+        assert found[0] == pytest.approx(found[1], rel=tolerance)
+        models = (updater.get_optimizer().target for updater in (step, window))
+        for a, b in zip(*(model.params() for model in models), strict=True):
+            np.testing.assert_allclose(a.grad, b.grad, rtol=tolerance, atol=tolerance)
+            np.testing.assert_allclose(a.array, b.array, tolerance, tolerance)
+
+
+def test_loss_is_the_sum_over_steps_and_the_report_its_mean():
+    updater = sequential(ParallelSequentialIterator(text(), 4))
+    x, t = ParallelSequentialIterator(text(), 4).next_window(3)
+    model = Recurrent()
+    expected = sum(model(x[i], t[i]).array for i in range(3))
+    total = []
+    backward = Variable.backward
+    try:
+        Variable.backward = lambda self, **o: (total.append(self), backward(self, **o))
+        found = update(updater)["main/loss"]
+    finally:
+        Variable.backward = backward
+    assert float(total[0].array) == pytest.approx(float(expected), rel=1e-12)
+    assert found == pytest.approx(float(expected) / 3, rel=1e-12)
+
+
+def test_reported_loss_is_weighted_by_tokens():
+    updater = sequential(WindowIterator(text(25), 2, 5, remainder=True), 5)
+    observations = []
+    reporter = Reporter()
+    reporter.add_observer("main", updater.get_optimizer().target)
+    for _ in range(3):
+        observations.append(Observation())
+        with reporter.scope(observations[-1]):
+            updater.update()
+    assert [o.weights["main/loss"] for o in observations] == [10, 10, 2]
+
+
+def test_lists_give_the_same_as_windows():
+    windows = sequential()
+    lists = sequential(Lists(ParallelSequentialIterator(text(), 4)))
+    assert update(windows, 20) == update(lists, 20)
+    assert lists.get_iterator().steps_taken == 60
+
+
+@pytest.mark.parametrize("window", [False, True])
+def test_window_iterator_is_taken_as_it_is(window):
+    tracks = sequential(WindowIterator(text(61), 4, 3), window=window)
+    plain = sequential(ParallelSequentialIterator(text(60), 4), window=window)
+    assert update(tracks, 4) == update(plain, 4)
+    with pytest.raises(ValueError, match="windows of 3 steps, but bprop_len is 7"):
+        sequential(WindowIterator(text(), 4, 3), 7)
+
+
+def test_examples_of_vectors_are_stacked_over_time():
+    class Sum(Regression):
+        def forward(self, x, t):
+            assert x.shape == (2, 3)
+            return super().forward(x, t)
+
+    iterator = SerialIterator(points(), 2, shuffle=False)
+    updater = BPTTUpdater(iterator, SGD().setup(Sum()), 4)
+    assert update(updater)["main/loss"] > 0
+
+
+def test_bad_bprop_len():
+    with pytest.raises(ValueError, match="bprop_len must be at least 1, got 0"):
+        sequential(bprop_len=0)
+
+
+def test_state_is_carried_and_its_graph_is_cut():
+    updater = sequential()
+    model = updater.get_optimizer().target
+    updater.update()
+    assert model.h.array.any()
+    gc.collect()
+    nodes = []
+    for _ in range(3):
+        updater.update()
+        gc.collect()
+        nodes.append(sum(isinstance(each, Variable) for each in gc.get_objects()))
+    assert nodes[0] == nodes[-1]
+
+
+def test_state_may_be_reset_at_each_epoch():
+    iterator = WindowIterator(text(), 4, 3)
+    keeping, resetting = (
+        sequential(iterator),
+        sequential(WindowIterator(text(), 4, 3), reset_at_epoch=True),
+    )
+    for number in range(1, 11):
+        keeping.update()
+        resetting.update()
+        is_reset = resetting.get_optimizer().target.h is None
+        assert (
+            is_reset == (number % 4 == 0 and len(iterator) == 4) or len(iterator) != 4
+        )
+        assert is_reset == resetting.is_new_epoch
+        assert keeping.get_optimizer().target.h is not None
+
+
+@pytest.mark.parametrize("window", [False, True])
+def test_a_window_moves_to_the_device_at_once(device, window):
+    sent = []
+
+    class Counting(type(device)):
+        def send(self, array):
+            sent.append(array.shape)
+            return super().send(array)
+
+    updater = sequential(device=device, window=window, dtype=np.float32)
+    updater.device.__class__ = Counting
+    try:
+        updater.update()
+    finally:
+        updater.device.__class__ = Counting.__base__
+    assert sent == [(3, 4), (3, 4)]
+
+
+# Grouping the ids of an embedding's gradient waits for how many there are, twice.
+@pytest.mark.parametrize(("make", "waits"), [(standard, 0), (sequential, 2)])
+def test_updates_do_not_wait_for_the_device(make, waits, synchronisations):
+    updater = make(device="@strict")
+    reporter, summary = Reporter(), DictSummary()
+    reporter.add_observer("main", updater.get_optimizer().target)
+    update(updater)
+    counts = []
+    for _ in range(5):
+        observation = Observation()
+        with synchronisations() as count, reporter.scope(observation):
+            updater.update()
+            summary.add(observation)
+        counts.append(count())
+    assert max(counts) <= waits
+    assert summary.compute_mean()["main/loss"] > 0
+
+
+def test_devices_agree(device):
+    losses = [update(sequential(device=d), 5)["main/loss"] for d in (device, None)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+
+
+def test_non_finite_loss_on_a_device_is_named_when_it_is_read():
+    updater = standard(device="@strict")
+    updater.update()
+    updater.get_optimizer().target.W.array[...] = np.nan
+    for _ in range(3):
+        updater.update()
+    with pytest.raises(
+        NonFiniteError, match="in iteration 2: the loss is nan. A lower"
+    ):
+        updater.check_finite()
+    updater.check_finite()
+
+
+def test_non_finite_loss_on_the_host_stops_before_the_update():
+    updater = standard()
+    updater.update()
+    param = updater.get_optimizer().target.W
+    param.array[0, 0] = np.inf
+    before = param.array.copy()
+    with pytest.raises(
+        NonFiniteError, match="in iteration 2: the loss is inf. A lower"
+    ):
+        updater.update()
+    np.testing.assert_array_equal(param.array, before)
+    assert updater.iteration == 1
+
+
+def test_losses_waiting_on_a_device_stay_few():
+    updater = standard(device="@strict")
+    updater.get_optimizer().lr = 0.0
+    for _ in range(300):
+        updater.update()
+    assert len(updater._unchecked) == 300 - 256
+
+
+def test_model_with_non_finite_loss_is_not_saved(tmp_path):
+    updater = standard(device="@strict")
+    updater.get_optimizer().target.W.array[...] = np.nan
+    updater.update()
+    with pytest.raises(NonFiniteError, match="iteration 1"):
+        save_npz(tmp_path / "u.npz", updater)
+
+
+@pytest.mark.parametrize("make", [standard, sequential])
+def test_updater_goes_on_exactly_when_loaded(tmp_path, make):
+    for stop in range(0, 9, 2):
+        whole, half = make(), make()
+        if stop:
+            update(whole, stop)
+        save_npz(tmp_path / "u.npz", whole)
+        load_npz(tmp_path / "u.npz", half)
+        assert half.iteration == stop
+        assert half.previous_epoch_detail == whole.previous_epoch_detail
+        assert half.is_new_epoch == whole.is_new_epoch
+        assert update(half, 7) == update(whole, 7)
+
+
+def test_updater_moves_models_to_its_device(device):
+    updater = standard(device=device)
+    assert updater.device == device
+    param = updater.get_optimizer().target.W
+    assert backend.device_of(param.array) == device
+
+
+def test_loss_func_takes_the_place_of_the_model():
+    updater = sequential(loss_func=lambda x, t: F.sum(F.square(model.V)))
+    model = updater.get_optimizer().target
+    before = float(np.square(model.V.array).sum())
+    assert update(updater)["main/loss"] == pytest.approx(before)
