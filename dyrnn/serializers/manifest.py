@@ -65,16 +65,18 @@ def encode_value(value, depth=0):
     )
 
 
-def decode_value(value):
+def decode_value(value, depth=0):
     """Return what :func:`encode_value` was given, with tuples as lists."""
+    if depth > _DEEPEST + 1:  # values are one level down in the manifest
+        raise SnapshotError("the manifest is nested too deep")
     if isinstance(value, list):
-        return [decode_value(item) for item in value]
+        return [decode_value(item, depth + 1) for item in value]
     if isinstance(value, dict):
         if value.keys() == {"$float"}:
             if value["$float"] not in ("inf", "-inf", "nan"):
                 raise SnapshotError(f"the manifest has an unknown number {value}")
             return float(value["$float"])
-        return {key: decode_value(item) for key, item in value.items()}
+        return {key: decode_value(item, depth + 1) for key, item in value.items()}
     return value
 
 
@@ -169,11 +171,8 @@ def decode_manifest(text, file_size):
         manifest["arrays"].keys().isdisjoint(manifest["values"]),
         "has a value and an array of one name",
     )
-    try:
-        for field in ("metadata", "environment", "values"):
-            manifest[field] = decode_value(manifest[field])
-    except RecursionError as error:
-        raise SnapshotError("the manifest is nested too deep") from error
+    for field in ("metadata", "environment", "values"):
+        manifest[field] = decode_value(manifest[field])
     return manifest
 
 

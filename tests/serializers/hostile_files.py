@@ -5,6 +5,7 @@ each field can lie.
 """
 
 import io
+import json
 import pickle
 import struct
 import zipfile
@@ -184,6 +185,8 @@ FILES = {
     "wide manifest": (raw(_REST + b'"x": [' + b"[]," * 800_000), "is too large for"),
     "wide text in the manifest": (
         raw(_REST + b'"x": "' + b"a" * (12 << 20)), "is too large for"),
+    "60 lists in lists": (
+        snapshot(metadata={"x": json.loads("[" * 60 + "]" * 60)}), "nested too deep"),
     "a number of a million digits": (
         raw(_REST + b'"x": ' + b"9" * 1_000_000 + b"}"), "cannot be parsed"),
     # Headers of arrays
@@ -263,6 +266,19 @@ FILES = {
         archive(("x.npy", GOOD, {"crc": 1})), "the checksum of the archive"),
     "needs a future zip": (
         archive(("x.npy", GOOD, {"version": 63})), "needs version 63"),
+    "volume 7 of 9": (
+        archive(("x.npy", GOOD))[:-18] + b"\7\0" + archive(("x.npy", GOOD))[-16:],
+        "has several volumes"),
+    "entry of another kind": (
+        archive(("x.npy", GOOD)).replace(b"PK\1\2", b"PK\1\3"),
+        "entry of the zip directory is damaged"),
+    "name beyond the directory": (
+        archive(("x.npy", GOOD)).replace(b"\5\0\0\0\0\0\0\0", b"\6\0\0\0\0\0\0\0"),
+        "zip directory is cut off"),
+    "entry beyond the directory": (
+        archive(("x.npy", GOOD, {"extra": b"\7\0\x32\0" + bytes(50)}),
+                end={"count": 2}),
+        "zip directory is cut off"),
     "comment": (archive(("x.npy", GOOD, {"comment": b"hi"})), "unexpected comment"),
     "volume 2": (archive(("x.npy", GOOD, {"disk": 2})), "or volume"),
     "65534 members claimed": (

@@ -133,3 +133,12 @@ def test_an_error_of_the_disk_is_the_cause(tmp_path):
     with pytest.raises(SnapshotError, match="reading failed: .*Input/output") as caught:
         reader._read_at(0, 1)
     assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    save_npz(path, One(np.ones(1000)))
+    with SnapshotReader(path) as reader:
+        os.truncate(path, 1000)
+        with pytest.raises(SnapshotError, match="a.npz: x: the file ends too early"):
+            reader.read_array("x")

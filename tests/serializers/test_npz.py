@@ -265,6 +265,16 @@ def test_lists_without_end_cannot_be_saved(path):
         save_npz(path, One(endless))
 
 
+def test_lists_as_deep_as_can_be_saved_can_be_loaded(path):
+    value: list = []
+    for _ in range(50):
+        value = [value]
+    save_npz(path, One(value), metadata={"value": value[0]})
+    one = One(None)
+    load_npz(path, one)
+    assert one.value == value
+
+
 def test_metadata_too_large_to_load_is_not_saved(path):
     with pytest.raises(ValueError, match=r"too large for a file of .* in arrays"):
         save_npz(path, Layer(), metadata={"ids": [0] * 600_000})
