@@ -8,7 +8,7 @@ Works on anything with ``edges``, ``number``, ``n_outputs``, ``group``, ``retain
 import heapq
 
 from dyrnn import backend, hooks
-from dyrnn.gradients import Sum, densify
+from dyrnn.gradients import RowScaled, Sum, densify
 
 
 def _consumers(roots):
@@ -134,7 +134,7 @@ def _take(held, node, targets, found, retain_grad):
                 found[edge] = gy = _as_sum(gy)
             if type(gy) is Sum:
                 gy = gy.borrowed()
-            if not node.takes_deferred:
+            if not (node.takes_deferred and type(gy) is RowScaled):
                 gy = densify(gy)
         gys.append(gy)
     return gys if is_reached else None

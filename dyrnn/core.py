@@ -266,7 +266,7 @@ class FunctionNode:
     alternative : str
         What to call instead, for an operation that cannot be differentiated twice.
     takes_deferred : bool
-        Whether ``backward`` understands ``gradients.Deferred``; it is given arrays
+        Whether ``backward`` understands ``gradients.RowScaled``; it is given arrays
         otherwise.
     """
 

@@ -122,6 +122,28 @@ class Rows(Deferred):
         return backend.scatter_add(xp, value, self.ids, self.values)
 
 
+class Part(Deferred):
+    """A gradient that is zero but for the part ``key``, of integers and slices.
+
+    The gradients of ``x[0]``, ``x[1]``, ... go into one array instead of T whole ones.
+    """
+
+    def __init__(self, key, values, shape):
+        self.key = key
+        self.values = values
+        self.shape = shape
+        self.dtype = values.dtype
+
+    @staticmethod
+    def total(terms):
+        first = terms[0]
+        xp = backend.get_array_module(first.values)
+        value = xp.zeros(first.shape, first.dtype)
+        for term in terms:
+            value[term.key] += term.values
+        return value
+
+
 def product(xp, gy, x):
     """Return a weight's gradient ``gy.T @ x``, deferred: gy (N, O), x (N, I)."""
     if isinstance(gy, Deferred) or backend.is_array(gy):

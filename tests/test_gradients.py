@@ -3,7 +3,16 @@ import pytest
 
 import dyrnn.functions as F
 from dyrnn.core import Variable
-from dyrnn.gradients import Product, Rows, RowScaled, Sum, densify, product, sum_to
+from dyrnn.gradients import (
+    Part,
+    Product,
+    Rows,
+    RowScaled,
+    Sum,
+    densify,
+    product,
+    sum_to,
+)
 
 
 @pytest.fixture
@@ -39,6 +48,22 @@ def test_sum_of_rows_is_the_sum_of_their_values(rng, send):
         assert isinstance(rows, Rows) and rows.is_unique
         assert rows.ids.tolist() == [0, 1, 3, 4]
     np.testing.assert_allclose(to_host(total.dense()), expected, rtol=1e-12)
+
+
+def test_parts_of_one_array_share_one_gradient(rng, send, monkeypatch):
+    totals = []
+    total = Part.total
+    monkeypatch.setattr(
+        Part, "total", staticmethod(lambda terms: totals.append(terms) or total(terms))
+    )
+    x, w = Variable(send(rng.random((6, 3)))), send(rng.random((6, 3)))
+    h = x * 1.0
+    F.sum(sum(h[t] * w[t] for t in range(6)) + F.sum(h[2:4]) + h[-1, 0]).backward()
+    assert [len(terms) for terms in totals] == [8]
+    expected = to_host(w).copy()
+    expected[2:4] += 3  # added to each of three elements
+    expected[-1, 0] += 3
+    np.testing.assert_allclose(to_host(x.grad), expected, rtol=1e-12)
 
 
 def test_terms_of_all_kinds_add_up(rng):

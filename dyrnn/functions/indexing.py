@@ -17,6 +17,7 @@ from dyrnn.functions.shape import (
     moveaxis,
     reshape,
 )
+from dyrnn.gradients import Part
 
 
 def _is_basic(key):
@@ -26,6 +27,10 @@ def _is_basic(key):
         k is None or k is Ellipsis or isinstance(k, (int, np.integer, slice))
         for k in keys
     )
+
+
+def _is_mask(key):
+    return backend.is_array(key) and key.dtype.kind == "b"
 
 
 class GetItem(FunctionNode):
@@ -39,6 +44,8 @@ class GetItem(FunctionNode):
     def backward(self, xp, gy):
         if isinstance(gy, Variable):
             return PutItem(self.key, self.x_shape).apply(gy)
+        if _is_basic(self.key):
+            return Part(self.key, gy, self.x_shape)
         return _put(xp, gy, self.key, self.x_shape)
 
 
@@ -58,7 +65,7 @@ class PutItem(FunctionNode):
 
 def _put(xp, gy, key, shape):
     gx = xp.zeros(shape, gy.dtype)
-    if _is_basic(key) or (backend.is_array(key) and key.dtype.kind == "b"):
+    if _is_basic(key) or _is_mask(key):
         gx[key] = gy
     elif backend.is_array(key):
         ids = key.reshape(-1) % shape[0]
