@@ -23,6 +23,8 @@ __all__ = [
     "gru_backward",
     "gru_forward",
     "linear",
+    "linear_softmax_cross_entropy",
+    "linear_softmax_cross_entropy_backward",
     "lstm_backward",
     "lstm_forward",
     "matmul",
@@ -235,6 +237,45 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
         multiplied out, see ``scale`` of :func:`product_input`.
     """
     return _kernel("softmax_cross_entropy", logits)(logits, t, ignore_label, out)
+
+
+def linear_softmax_cross_entropy(x, W, b, t, ignore_label=-1):
+    """Cross entropy of ``softmax(x W^T + b)``, the (N, V) matrix never being whole.
+
+    Parameters
+    ----------
+    x : (N, I)
+    W : (V, I)
+    b : (V,) or None
+    t : (N,) int
+        Labels in 0..V-1, or ``ignore_label`` for rows with loss and gradient 0.
+
+    Returns
+    -------
+    loss : (N,)
+    log_total : (N,)
+        Logarithm of each row's sum of exp(logits), for the backward kernel.
+    """
+    kernel = _kernel("linear_softmax_cross_entropy", x)
+    return kernel(x, W, b, t, ignore_label)
+
+
+def linear_softmax_cross_entropy_backward(gy, x, W, b, t, log_total, ignore_label=-1):
+    """Gradients of :func:`linear_softmax_cross_entropy`; the product is done again.
+
+    Parameters
+    ----------
+    gy : (N,)
+        Gradient of the losses. The other arguments are as in the forward kernel.
+
+    Returns
+    -------
+    gx : (N, I)
+    gW : (V, I)
+    gb : (V,)
+    """
+    kernel = _kernel("linear_softmax_cross_entropy_backward", x)
+    return kernel(gy, x, W, b, t, log_total, ignore_label)
 
 
 def sum_rows_by_id(ids, rows):

@@ -97,3 +97,79 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
     loss = np.where(counted, np.log(total) + shift - target, 0).astype(logits.dtype)
     e[rows, label] -= total
     return loss, e, np.where(counted, 1 / total, 0).astype(logits.dtype)
+
+
+def _column_blocks(N, part):
+    """Cut ``part`` of the columns so that N rows of a block stay in the cache."""
+    width = max(128, 4 * _BLOCK // max(1, N) // 16 * 16)
+    for first in range(part.start, part.stop, width):
+        yield slice(first, min(first + width, part.stop))
+
+
+def linear_softmax_cross_entropy(x, W, b, t, ignore_label=-1):
+    """Keep a running maximum and sum of each row, block of columns by block."""
+    N, V = len(x), len(W)
+    counted = t != ignore_label
+    label = np.where(counted, t, 0)
+    sums = []
+
+    def run(part):
+        largest = np.full(N, -np.inf, x.dtype)
+        total = np.zeros(N, x.dtype)
+        for block in _column_blocks(N, part):
+            e = _logits(x, W, b, block)
+            before, largest = largest, np.maximum(largest, e.max(axis=1))
+            e -= largest[:, None]
+            np.exp(e, out=e)
+            total *= np.exp(before - largest)
+            total += e.sum(axis=1)
+        sums.append((part.start, largest, total))
+
+    parallel(run, V, 128)
+    shifts = np.stack([largest for _, largest, _ in sorted(sums, key=_first)])
+    totals = np.stack([total for _, _, total in sorted(sums, key=_first)])
+    shift = shifts.max(axis=0)
+    log_total = np.log((totals * np.exp(shifts - shift)).sum(axis=0)) + shift
+    target = np.einsum("nh,nh->n", x, W[label]) + (0 if b is None else b[label])
+    loss = np.where(counted, log_total - target, 0).astype(x.dtype)
+    return loss, log_total
+
+
+def _first(item):
+    return item[0]
+
+
+def _logits(x, W, b, block):
+    y = x @ W[block].T
+    if b is not None:
+        y += b[block]
+    return y
+
+
+def linear_softmax_cross_entropy_backward(gy, x, W, b, t, log_total, ignore_label=-1):
+    """Compute the probabilities again, block of columns by block."""
+    N, V = len(x), len(W)
+    scale = np.where(t != ignore_label, gy, 0).astype(x.dtype)
+    scaled_x = x * scale[:, None]
+    gW, gb, sums = np.empty_like(W), np.empty(V, W.dtype), []
+
+    def run(part):
+        gx, product = np.zeros_like(x), np.empty_like(x)
+        for block in _column_blocks(N, part):
+            p = _logits(x, W, b, block)
+            p -= log_total[:, None]
+            np.exp(p, out=p)
+            here = np.flatnonzero((t >= block.start) & (t < block.stop))
+            p[here, t[here] - block.start] -= 1
+            gx += np.matmul(p, W[block], out=product)
+            np.matmul(p.T, scaled_x, out=gW[block])
+            np.matmul(scale, p, out=gb[block])
+        sums.append((part.start, gx))
+
+    parallel(run, V, 128)
+    sums.sort(key=_first)
+    gx = sums[0][1]
+    for _, more in sums[1:]:
+        gx += more
+    gx *= scale[:, None]
+    return gx, gW, gb

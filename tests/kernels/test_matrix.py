@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dyrnn import kernels
+from dyrnn.kernels import cpu_matrix, machine
 from tests.kernels import plain
 
 DTYPES = [np.float32, np.float64]
@@ -69,3 +70,30 @@ def test_a_bad_logit_makes_its_own_loss_bad(rng, bad):
     with np.errstate(invalid="ignore"):
         loss, _, _ = kernels.softmax_cross_entropy(logits, np.array([0, 1, 2]))
     assert np.isnan(loss[1]) and np.isfinite(loss[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("spread", [1, 100])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_fused_output_layer_agrees_with_plain_definition(
+    rng, monkeypatch, dtype, spread, threads, has_bias
+):
+    monkeypatch.setattr(machine, "threads", threads)
+    monkeypatch.setattr(cpu_matrix, "_BLOCK", 1 << 10)
+    x, W = rng.normal(size=(30, 8)), spread * rng.normal(size=(1000, 8))
+    x, W, b, gy = (a.astype(dtype) for a in (x, W, rng.normal(size=1000), x[:, 0]))
+    if not has_bias:
+        b = None
+    t = rng.integers(0, 1000, 30)
+    t[[3, 7]] = -1
+    logits = x.astype(float) @ W.T + (0 if b is None else b)
+    factors = np.where(t < 0, 0, gy).astype(float)
+    gradient = plain.softmax_cross_entropy_gradient(logits, t, factors)
+    loss, log_total = kernels.linear_softmax_cross_entropy(x, W, b, t)
+    close(loss, np.where(t < 0, 0, plain.softmax_cross_entropy(logits, t)))
+    gradients = kernels.linear_softmax_cross_entropy_backward(gy, x, W, b, t, log_total)
+    expected = gradient @ W, gradient.T @ x, gradient.sum(axis=0)
+    for ours, meant in zip(gradients, expected, strict=True):
+        assert ours.dtype == dtype
+        close(ours, meant)
