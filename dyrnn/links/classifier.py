@@ -79,8 +79,10 @@ class Classifier(Chain):
         self.loss = self.lossfun(self.y, t)
         values = {"loss": self.loss}
         if self.compute_accuracy:
-            accuracy = self.accfun or F.accuracy
-            self.accuracy = accuracy(self.y, t)
+            if self.accfun is None:
+                self.accuracy = F.accuracy(self.y, t, self.ignore_label)
+            else:
+                self.accuracy = self.accfun(self.y, t)
             values["accuracy"] = self.accuracy
         reporter.report(values, self, weight=count_labels(t, self.ignore_label))
         return self.loss

@@ -78,8 +78,10 @@ class BatchNormalization(Link):
         with self.init_scope():
             self.gamma = Parameter(get_initializer(initial_gamma), size)
             self.beta = Parameter(get_initializer(initial_beta), size)
-        self.add_persistent("avg_mean", np.zeros(size, self.gamma.dtype))
-        self.add_persistent("avg_var", np.ones(size, self.gamma.dtype))
+        self.avg_mean = np.zeros(size, self.gamma.dtype)
+        self.avg_var = np.ones(size, self.gamma.dtype)
+        self.register_persistent("avg_mean")
+        self.register_persistent("avg_var")
 
     def forward(self, x):
         """Normalise axis 1 of x (B, C) or (B, C, d1, ...)."""

@@ -1,0 +1,75 @@
+"""The classifier: loss, accuracy, labels, and what it reports."""
+
+import numpy as np
+import pytest
+
+import dyrnn.functions as F
+import dyrnn.links as L
+from dyrnn.backend import get_device
+from dyrnn.links.classifier import count_labels
+from dyrnn.reporter import Reporter
+
+
+@pytest.fixture
+def x(rng):
+    return rng.normal(size=(4, 3)).astype(np.float32)
+
+
+T = np.array([0, 1, -1, 1])
+
+
+def reported(model, *args, **kwargs):
+    reporter = Reporter()
+    observation = {}
+    reporter.add_observer("main", model)
+    with reporter.scope(observation):
+        model(*args, **kwargs)
+    return observation
+
+
+def test_reports_loss_and_accuracy_of_labels_that_count(x):
+    model = L.Classifier(L.Linear(3, 2))
+    observation = reported(model, x, T)
+    assert set(observation) == {"main/loss", "main/accuracy"}
+    expected = F.softmax_cross_entropy(model.predictor(x), T)
+    assert float(observation["main/loss"]) == float(expected) == float(model.loss)
+    assert model.y.shape == (4, 2)
+
+
+def test_accuracy_is_optional(x):
+    model = L.Classifier(L.Linear(3, 2))
+    model.compute_accuracy = False
+    assert set(reported(model, x, T)) == {"main/loss"}
+    assert model.accuracy is None
+
+
+def test_loss_and_accuracy_functions_can_be_chosen(x):
+    t = np.ones((4, 2), np.float32)
+    model = L.Classifier(L.Linear(3, 2), F.mean_squared_error, F.mean_absolute_error)
+    observation = reported(model, x, t)
+    assert float(observation["main/loss"]) == pytest.approx(
+        float(F.mean_squared_error(model.y, t))
+    )
+    assert float(model.accuracy) == float(F.mean_absolute_error(model.y, t))
+
+
+def test_labels_by_position_or_name(x):
+    plain = float(L.Classifier(lambda x: x)(x, T))
+    assert float(L.Classifier(lambda x: x, label_key=0)(T, x)) == plain
+    model = L.Classifier(lambda x: x, label_key="labels")
+    assert float(model(x=x, labels=T)) == plain
+    with pytest.raises(ValueError, match="label_key is 'labels', but .* are: x$"):
+        model(x=x)
+    with pytest.raises(ValueError, match="label_key is 2, but there are 1 positional"):
+        L.Classifier(lambda x: x, label_key=2)(x)
+    with pytest.raises(TypeError, match="label_key is an int or a str, not 1.5"):
+        L.Classifier(lambda x: x, label_key=1.5)
+
+
+def test_counting_labels_does_not_wait_for_a_device(synchronisations):
+    t = get_device("@strict").send(T)
+    with synchronisations() as count:
+        number = count_labels(t)
+    assert count() == 0
+    assert int(number) == 3
+    assert count_labels(np.ones((5, 2))) == 5

@@ -1,0 +1,111 @@
+"""Stacks over lists of sequences against stacks of the stateful links."""
+
+import numpy as np
+import pytest
+
+import dyrnn.functions as F
+import dyrnn.links as L
+from dyrnn.config import using_config
+from dyrnn.core import Variable
+from tests.links.checks import check_parameter_gradients, randomize
+
+I, H = 3, 2
+LENGTHS = (2, 5, 1, 3)
+SINGLE = {
+    "RNNTanh": (L.ElmanRNN, 1),
+    "RNNReLU": (lambda i, h: L.ElmanRNN(i, h, F.relu), 1),
+    "GRU": (L.GRU, 1),
+    "LSTM": (L.LSTM, 2),
+}
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    with using_config("dtype", np.float64):
+        yield
+
+
+@pytest.fixture
+def xs(rng):
+    return [rng.normal(size=(n, I)) for n in LENGTHS]
+
+
+def single_layer(kind, weights):
+    """Return a stateful link with the weights of one layer of a stack."""
+    link = SINGLE[kind][0](weights.W.shape[1], H)
+    link.upward.W.array[...] = weights.W.array
+    link.upward.b.array[...] = weights.b.array
+    link.lateral.W.array[...] = weights.U.array
+    if kind == "GRU":
+        link.lateral.b.array[...] = weights.b_u.array
+    return link
+
+
+def run(link, x):
+    link.reset_state()
+    return link(x[:, None]).array[:, 0]
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+def test_stack_is_layer_after_layer_for_each_sequence(kind, rng, xs):
+    stack = randomize(getattr(L, f"NStep{kind}")(2, I, H), rng)
+    *states, ys = stack(*[None] * SINGLE[kind][1], xs)
+    layers = [single_layer(kind, weights) for weights in stack]
+    for n, x in enumerate(xs):
+        h = run(layers[1], run(layers[0], x))
+        np.testing.assert_allclose(ys[n].array, h, rtol=1e-12, atol=1e-14)
+        for k, layer in enumerate(layers):
+            np.testing.assert_allclose(states[0].array[k, n], layer.h.array[0])
+            if kind == "LSTM":
+                np.testing.assert_allclose(states[1].array[k, n], layer.c.array[0])
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+def test_both_directions_are_side_by_side(kind, rng, xs):
+    stack = randomize(getattr(L, f"NStepBi{kind}")(2, I, H), rng)
+    *states, ys = stack(*[None] * SINGLE[kind][1], xs)
+    layers = [single_layer(kind, weights) for weights in stack]
+    assert states[0].shape == (4, len(xs), H)
+    for n, x in enumerate(xs):
+        h = x
+        for k in (0, 2):
+            backward = run(layers[k + 1], h[::-1])[::-1]
+            h = np.concatenate([run(layers[k], h), backward], axis=1)
+        np.testing.assert_allclose(ys[n].array, h, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+@pytest.mark.parametrize("directions", ["", "Bi"])
+def test_gradients_and_initial_states(kind, directions, rng, xs):
+    stack = randomize(getattr(L, f"NStep{directions}{kind}")(1, I, H), rng)
+    n_states = SINGLE[kind][1]
+    shape = (len(directions) or 1, len(xs), H)
+    states = [Variable(rng.normal(size=shape)) for _ in range(n_states)]
+
+    def loss():
+        *finals, ys = stack(*states, xs)
+        return sum(((y * y).sum() for y in [*finals, *ys]), 0)
+
+    check_parameter_gradients(stack, loss, rng)
+    assert all(state.grad.any() for state in states)
+
+
+def test_names_and_shapes():
+    stack = L.NStepBiGRU(2, I, H)
+    found = {path: param.shape for path, param in stack.namedparams()}
+    assert len(found) == 16
+    assert found["/1/W"] == (3 * H, I)
+    assert found["/2/W"] == (3 * H, 2 * H)
+    assert found["/3/b_u"] == (3 * H,)
+    assert len(list(L.NStepLSTM(2, I, H).params())) == 6
+
+
+def test_wrong_calls(xs):
+    with pytest.raises(TypeError, match="NStepLSTM is called with hx, cx, xs; 2 argum"):
+        L.NStepLSTM(1, I, H)(None, xs)
+    with pytest.raises(TypeError, match="NStepGRU is called with hx, xs; 3 arguments"):
+        L.NStepGRU(1, I, H)(None, None, xs)
+    with pytest.raises(ValueError, match="n_layers is 0"):
+        L.NStepLSTM(0, I, H)
+    with pytest.raises(NotImplementedError, match="_NStep names no function"):
+        L.NStepLSTM.__mro__[1](1, I, H)(None, xs)
