@@ -43,7 +43,8 @@ $(VENV)-bench/.bench: setup.py pyproject.toml
 	$(call environment,$(VENV)-bench,-e . torch==2.13.0)
 
 ptb: $(VENV)/.plot
-	$(VENV)/bin/python examples/ptb/train_ptb.py --config small --epoch 8 --out $(OUT)
+	$(VENV)/bin/python examples/ptb/train_ptb.py --config small --keep 0.5 --epoch 8 \
+		--out $(OUT)
 	@echo; echo "A sample:"
 	$(VENV)/bin/python examples/ptb/generate.py --model $(OUT)/model.npz \
 		--prime "the meaning of" --length 100 --temperature 0.8
