@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from dyrnn.backend import get_array_module
-from dyrnn.errors import SnapshotError
+from dyrnn.errors import NonFiniteError, SnapshotError
 from dyrnn.gradients import Rows
 from dyrnn.kernels import parallel
 from dyrnn.link import Link
@@ -97,11 +97,17 @@ class Optimizer:
         lossfun : callable, optional
             ``lossfun(*args, **kwargs)`` returns the loss, whose gradients are computed.
             Without it the gradients that are there are used.
+
+        Raises
+        ------
+        NonFiniteError
+            If the loss is NaN or infinite, before anything is changed.
         """
         self._check_target("update")
         self._check_hyperparameters()
         if lossfun is not None:
             loss = lossfun(*args, **kwargs)
+            _check_loss(loss.array)
             self.target.cleargrads()
             loss.backward()
             del loss
@@ -248,6 +254,15 @@ class Optimizer:
                     f"{type(self).__name__}: {name} is {value}; "
                     f"use a number >= 0{upper}"
                 )
+
+
+def _check_loss(loss):
+    """Raise if the loss is not finite; a GPU would have to be waited for."""
+    if isinstance(loss, np.ndarray) and not np.isfinite(loss).all():
+        raise NonFiniteError(
+            f"the loss is {loss}; nothing was updated. Lower the learning rate, clip "
+            "the gradients, or look for the operation in debug mode (DYRNN_DEBUG=1)."
+        )
 
 
 def working_dtype(dtype):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from dyrnn import optimizers
+from dyrnn.backend import get_device
 from dyrnn.core import Variable
-from dyrnn.errors import SnapshotError
+from dyrnn.errors import NonFiniteError, SnapshotError
 from dyrnn.gradients import Rows, Sum
 from dyrnn.link import Chain, Link
 from dyrnn.optimizer import Optimizer
@@ -169,6 +170,19 @@ def test_rule_follows_its_formula(name, rng, device):
 
 
 @every_rule
+def test_nothing_waits_for_a_device(name, synchronisations):
+    device = get_device("@strict")
+    model = model_of(W=np.ones((4, 3)), x=np.array(2.0)).to_device(device)
+    optimizer = RULES[name][0]().setup(model)
+    for param in model.params():
+        param.grad = device.send(np.ones(param.shape))
+    with synchronisations() as count:
+        for _ in range(3):
+            optimizer.update()
+    assert count() == 0
+
+
+@every_rule
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_rule_keeps_the_type_and_works_in_place(name, dtype, rng):
     model = model_of(
@@ -274,6 +288,16 @@ class TestUpdate:
         optimizer.update(loss, Variable(np.array([1.0, 3.0])), factor=2.0)
         assert np.array_equal(model.W.array, [0.0, -1.0])
         assert optimizer.t == 1
+
+    def test_a_loss_that_is_not_finite_changes_nothing(self):
+        model = model_of(W=np.ones(2))
+        optimizer = optimizers.SGD(0.5).setup(model)
+        with pytest.raises(
+            NonFiniteError, match="the loss is nan; nothing was updated"
+        ):
+            optimizer.update(lambda: (model.W * math.nan).sum())
+        assert np.array_equal(model.W.array, [1, 1])
+        assert optimizer.t == 0
 
     def test_parameters_without_gradient_or_values_are_skipped(self):
         model = model_of(W=np.ones(2), unused=np.ones(2))
