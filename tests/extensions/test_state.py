@@ -190,3 +190,39 @@ def test_classes_with_state_are_recognised():
     before = own_state(stateful)
     stateful._summary.add({"x": 1.0})
     assert own_state(stateful) != before
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda once: extensions.LogReport(trigger=once),
+        lambda once: extensions.PlotReport(LOSS, trigger=once),
+        lambda once: extensions.MicroAverage(LOSS, LOSS, "one", trigger=once),
+        lambda once: extensions.ReduceOnPlateau("lr", 0.5, LOSS, check_trigger=once),
+        lambda once: triggers.MinValueTrigger(LOSS, once),
+    ],
+)
+def test_trigger_within_is_saved(tmp_path, make):
+    fired, fresh = triggers.OnceTrigger(), triggers.OnceTrigger()
+    trainer = run_with(make(fired), tmp_path)
+    assert fired.finished
+    save_npz(tmp_path / "s.npz", trainer)
+    load_npz(tmp_path / "s.npz", run_with(make(fresh), tmp_path, run=False))
+    assert fresh.finished
+
+
+def test_stop_trigger_is_saved(tmp_path):
+    def build():
+        trainer = trainer_for(tmp_path, StandardUpdater)
+        trainer.stop_trigger = triggers.EarlyStoppingTrigger(
+            ITERATION, LOSS, mode="max", max_trigger=(3, "iteration")
+        )
+        return trainer
+
+    trainer, loaded = build(), build()
+    trainer.run()
+    save_npz(tmp_path / "s.npz", trainer)
+    load_npz(tmp_path / "s.npz", loaded)
+    assert trainer.stop_trigger.best_value is not None
+    assert loaded.stop_trigger.best_value == trainer.stop_trigger.best_value
+    assert loaded.stop_trigger.count == trainer.stop_trigger.count
