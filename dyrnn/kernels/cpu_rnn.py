@@ -13,6 +13,7 @@ from dyrnn.kernels import machine
 from dyrnn.kernels.machine import parallel, shares
 
 _SMALL = 1_000_000  # multiplications of a product that need no rearranged operands
+_SHARED = 10_000_000  # multiplications of a product that are worth waking threads for
 
 
 class _Factor:
@@ -20,11 +21,14 @@ class _Factor:
 
     With AVX-512, OpenBLAS has kernels for small products, which read operands as they
     lie. Blocks of columns and, if need be, of rows that are so small double the speed.
+    Without, threads share the columns of big products; ``parts`` of the batch tell
+    whether they are free to.
     """
 
-    def __init__(self, W, rows):
+    def __init__(self, W, parts):
         K, N = W.shape
-        cuts = (1, 1)
+        rows, cuts = parts[0].stop, (1, 1)
+        self.is_shared = False
         if machine.has_small_products:
             cuts = next(
                 (
@@ -35,6 +39,9 @@ class _Factor:
                 ),
                 cuts,
             )
+        elif len(parts) == 1 and rows * K * N >= _SHARED and N % machine.threads == 0:
+            cuts = (1, machine.threads)
+            self.is_shared = cuts[1] > 1
         k, n = self.cuts = cuts
         blocks = W.reshape(k, K // k, n, N // n).transpose(0, 2, 1, 3)
         self.blocks = np.ascontiguousarray(blocks)
@@ -47,6 +54,10 @@ class _Factor:
             return lambda x: np.matmul(x, W, out=out)
         blocks, B = self.blocks, len(out)
         target = out.reshape(B, n, -1).transpose(1, 0, 2)
+        if self.is_shared:
+            return lambda x: parallel(
+                lambda part: np.matmul(x, blocks[0, part], out=target[part]), n
+            )
         if k == 1:
             return lambda x: np.matmul(x, blocks[0], out=target)
         parts = np.empty((k, *target.shape), out.dtype)
@@ -61,10 +72,12 @@ class _Factor:
 def _sequences(H, gates):
     """Return the smallest share of a batch that is worth a thread.
 
-    Shorter steps spend their time waiting for each other: only one thread at a time can
-    be in the interpreter.
+    Shorter steps spend their time waiting for each other, as only one thread at a time
+    can be in the interpreter. Large products with fewer than 32 rows are slow.
     """
-    return -(-4_000_000 // (gates * H * H))
+    return max(
+        -(-4_000_000 // (gates * H * H)), 1 if machine.has_small_products else 32
+    )
 
 
 def _gates(y, H):
@@ -90,7 +103,7 @@ def lstm_forward(z, h0, c0, W, mask=None):
     scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], z.dtype), H)
     shift = np.repeat(np.array([0.5, 0.5, 0, 0.5], z.dtype), H)
     grain = _sequences(H, 4)
-    factor = _Factor(W.T * scale, shares(B, grain)[0].stop)
+    factor = _Factor(W.T * scale, shares(B, grain))
 
     def run(part):
         z_, h_, c_ = z[:, part], h[:, part], c[:, part]
@@ -128,7 +141,7 @@ def lstm_backward(gh, gc_last, gates, c, W, mask=None):
     gz = np.empty_like(gates)
     gh0, gc0 = np.empty_like(c[0]), _gradient(gc_last, c[0])
     grain = _sequences(H, 4)
-    factor = _Factor(W, shares(B, grain)[0].stop)
+    factor = _Factor(W, shares(B, grain))
 
     def run(part):
         dz, dc, dh = gz[:, part], gc0[part], gh0[part]
@@ -176,14 +189,14 @@ def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
     h, W_T = _states(T, h0), W.T.copy()
     W_T[:, : 2 * H] *= 0.5  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2
     grain = _sequences(H, 3)
-    rows = shares(B, grain)[0].stop
+    parts = shares(B, grain)
     inner = np.empty((T, B, H), z.dtype)
     if reset_after:
-        factor = _Factor(W_T, rows)
+        factor = _Factor(W_T, parts)
     else:
         factor, factor_n = (
-            _Factor(W_T[:, : 2 * H], rows),
-            _Factor(W_T[:, 2 * H :], rows),
+            _Factor(W_T[:, : 2 * H], parts),
+            _Factor(W_T[:, 2 * H :], parts),
         )
 
     def run(part):
@@ -223,13 +236,13 @@ def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
     """Only products remain in the loop."""
     T, B, H = len(gates), *h[0].shape
     gz, gh0 = np.empty_like(gates), np.empty_like(h[0])
-    gr = np.empty_like(gates) if reset_after else None
+    gr = np.empty_like(gates) if reset_after else gz  # for the hidden state's product
     grain = _sequences(H, 3)
-    rows = shares(B, grain)[0].stop
+    parts = shares(B, grain)
     if reset_after:
-        factor = _Factor(W, rows)
+        factor = _Factor(W, parts)
     else:
-        factor, factor_n = _Factor(W[: 2 * H], rows), _Factor(W[2 * H :], rows)
+        factor, factor_n = _Factor(W[: 2 * H], parts), _Factor(W[2 * H :], parts)
 
     def run(part):
         dz, dh, h_ = gz[:, part], gh0[part], h[:-1, part]
@@ -273,14 +286,14 @@ def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
         np.copyto(dh, from_later)
 
     parallel(run, B, grain)
-    return gz, gr, gh0
+    return gz, gr if reset_after else None, gh0
 
 
 def rnn_forward(z, h0, W, activation="tanh", mask=None):
     """Leave z alone: the derivative is a function of h."""
     T, B, H = len(z), *h0.shape
     h, grain = _states(T, h0), _sequences(H, 1)
-    factor = _Factor(W.T, shares(B, grain)[0].stop)
+    factor = _Factor(W.T, shares(B, grain))
 
     def run(part):
         h_ = h[:, part]
@@ -304,7 +317,7 @@ def rnn_backward(gh, h, W, activation="tanh", mask=None):
     """Only products remain in the loop."""
     T, B, H = len(h) - 1, *h[0].shape
     gz, gh0, grain = np.empty_like(h[1:]), np.empty_like(h[0]), _sequences(H, 1)
-    factor = _Factor(W, shares(B, grain)[0].stop)
+    factor = _Factor(W, shares(B, grain))
 
     def run(part):
         dz, dh = gz[:, part], gh0[part]

@@ -56,15 +56,21 @@ def _take_over_blas():
     return threads, get_corename().decode()
 
 
+def _libc(name):
+    """Return a function of the C library on Linux; elsewhere, or without it, None."""
+    if sys.platform == "linux":
+        return getattr(ctypes.CDLL(None), name, None)
+    return None
+
+
 def _keep_memory():
     """Tell glibc to serve large blocks from its heap, and not to shrink the heap."""
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            trim_threshold, top_pad, mmap_threshold = -1, -2, -3
-            mallopt(mmap_threshold, 1 << 30)
-            mallopt(trim_threshold, (1 << 31) - 1)
-            mallopt(top_pad, 1 << 24)
+    mallopt = _libc("mallopt")
+    if mallopt is not None:
+        trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+        mallopt(mmap_threshold, 1 << 30)
+        mallopt(trim_threshold, (1 << 31) - 1)
+        mallopt(top_pad, 1 << 24)
 
 
 threads, _core = _take_over_blas()
@@ -73,9 +79,7 @@ _keep_memory()
 _tasks: queue.SimpleQueue = queue.SimpleQueue()
 _here = threading.local()
 _workers = 0
-
-
-_current_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", lambda: -1)
+_current_cpu = _libc("sched_getcpu") or (lambda: -1)
 
 
 def _leave(cpu):

@@ -10,14 +10,20 @@ from tests.kernels import plain
 SHAPES = [(1, 1, 1), (3, 2, 5), (4, 7, 50), (3, 20, 200)]
 
 
-@pytest.fixture(params=["one thread", "two threads", "small products"], autouse=True)
+WAYS = ["one thread", "two threads", "small products", "shared products"]
+
+
+@pytest.fixture(params=WAYS, autouse=True)
 def way(request, monkeypatch):
     """Every way that a kernel can take gives the same."""
-    monkeypatch.setattr(machine, "threads", 2 if request.param == "two threads" else 1)
+    threads = 2 if request.param in ("two threads", "shared products") else 1
+    grain = 100 if request.param == "shared products" else 1
+    monkeypatch.setattr(machine, "threads", threads)
+    monkeypatch.setattr(cpu_rnn, "_SHARED", 1000)
     monkeypatch.setattr(
         machine, "has_small_products", request.param == "small products"
     )
-    monkeypatch.setattr(cpu_rnn, "_sequences", lambda H, gates: 1)
+    monkeypatch.setattr(cpu_rnn, "_sequences", lambda H, gates: grain)
 
 
 def problem(rng, T, B, H, gates, dtype=np.float64):
@@ -147,10 +153,10 @@ def test_rnn_gradients_agree_with_differences(rng, shape, activation):
 def test_big_recurrent_matrices_are_cut_along_both_sides(rng, monkeypatch):
     monkeypatch.setattr(machine, "has_small_products", True)
     W, x = rng.normal(size=(520, 130)), rng.normal(size=(20, 520))
-    factor, out = cpu_rnn._Factor(W, 20), np.empty((20, 130))
+    factor, out = cpu_rnn._Factor(W, [slice(0, 20)]), np.empty((20, 130))
     factor.into(out)(x)
     np.testing.assert_allclose(out, x @ W)
-    factor = cpu_rnn._Factor(W, 60)
+    factor = cpu_rnn._Factor(W, [slice(0, 60)])
     assert factor.cuts[0] > 1
     x, out = rng.normal(size=(60, 520)), np.empty((60, 130))
     factor.into(out)(x)
