@@ -123,11 +123,13 @@ def _n_step(name, n, run, n_layers, ratio, states, ws, bs, xs, directions):
 
 
 def _run_lstm(x, states, W, U, b, b_u, lengths):
-    return lstm_window(x, *states, W, U, b + b_u, lengths)
+    h, c = states
+    return lstm_window(x, h, c, W, U, b + b_u, lengths)
 
 
 def _run_gru(x, states, W, U, b, b_u, lengths):
-    return gru_window(x, *states, W, U, b, b_u, lengths)
+    (h,) = states
+    return gru_window(x, h, W, U, b, b_u, lengths)
 
 
 def n_step_lstm(n_layers, dropout_ratio, hx, cx, ws, bs, xs, is_bidirectional=False):
@@ -212,7 +214,8 @@ def n_step_rnn(
     directions = 2 if is_bidirectional else 1
 
     def run(x, states, W, U, b, b_u, lengths):
-        return rnn_window(x, *states, W, U, b + b_u, activation, lengths)
+        (h,) = states
+        return rnn_window(x, h, W, U, b + b_u, activation, lengths)
 
     (hy,), ys = _n_step(
         name, 1, run, n_layers, dropout_ratio, (hx,), ws, bs, xs, directions
