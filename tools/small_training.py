@@ -1,0 +1,158 @@
+"""A small language model that trains within a second, for the tools to interrupt.
+
+It has all that an exact resume must bring back: shuffling or a carried state, dropout,
+an optimizer with memory, a learning rate that falls, and a log. As a program,
+``python -m tools.small_training --out DIRECTORY --resume auto``, it saves as the
+examples do, writes the number of each iteration when it is done, and, at the end, a
+digest of everything.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+import dyrnn
+import dyrnn.functions as F
+import dyrnn.links as L
+from dyrnn import command_line, extensions, iterators, optimizers, training
+from dyrnn.serializers import capture
+
+VOCABULARY = 7
+LENGTH = 60
+TIMES = ("elapsed_time", "words_per_second", "next_time")
+
+
+class SmallModel(dyrnn.Chain):
+    """Embedding, LSTM, dropout and a linear layer; reads a step or a window."""
+
+    def __init__(self, units=5, dropout=0.3):
+        super().__init__()
+        self.dropout = dropout
+        with self.init_scope():
+            self.embed = L.EmbedID(VOCABULARY, units)
+            self.lstm = L.LSTM(units, units)
+            self.out = L.Linear(units, VOCABULARY)
+
+    def forward(self, x):
+        """Return logits (B, V) of ids (B,), or (T, B, V) of a window (T, B)."""
+        return self.out(F.dropout(self.lstm(self.embed(x)), self.dropout))
+
+
+class StatelessModel(dyrnn.Chain):
+    """Two linear layers with dropout in between."""
+
+    def __init__(self):
+        super().__init__()
+        with self.init_scope():
+            self.first = L.Linear(3, 4)
+            self.second = L.Linear(4, 1)
+
+    def forward(self, x):
+        """Return y (B, 1) of x (B, 3)."""
+        return self.second(F.dropout(F.tanh(self.first(x)), 0.3))
+
+
+def text(length):
+    """Return ids to learn, the same at each call."""
+    return np.random.default_rng(2).integers(0, VOCABULARY, length).astype(np.int32)
+
+
+def language_updater(optimizer, window, dropout=0.3):
+    """Return an updater that carries its state along a text of 61 ids."""
+    model = L.Classifier(SmallModel(dropout=dropout))
+    model.compute_accuracy = False
+    optimizer.setup(model)
+    iterator = iterators.ParallelSequentialIterator(text(61), 4)
+    return training.BPTTUpdater(iterator, optimizer, 3, window=window)
+
+
+def shuffled_updater(optimizer):
+    """Return an updater that shuffles ten examples anew in each epoch."""
+    x = np.random.default_rng(3).normal(size=(10, 3)).astype(np.float32)
+    t = x @ np.array([[1.0], [2.0], [3.0]], np.float32)
+    model = L.Classifier(StatelessModel(), F.mean_squared_error)
+    model.compute_accuracy = False
+    optimizer.setup(model)
+    iterator = iterators.SerialIterator(list(zip(x, t, strict=True)), 4)
+    return training.StandardUpdater(iterator, optimizer)
+
+
+def digest(trainer):
+    """Return a SHA-256 of all that a snapshot would hold, and of the log; less times.
+
+    The rows of the log are those in memory and, if there is one, in the file.
+    """
+    contents = capture(trainer)
+    total = hashlib.sha256()
+    for key, array in sorted(contents.arrays.items()):
+        total.update(f"{key} {array.dtype} {array.shape}".encode() + array.tobytes())
+    for key, value in sorted(contents.values.items()):
+        # A snapshot knows when it last saved, and that depends on interruptions.
+        if not key.endswith((*TIMES, "/log", "saved_iteration")):
+            total.update(f"{key} {value!r}".encode())
+    for extension in trainer.extensions.values():
+        if isinstance(extension, extensions.LogReport):
+            path = os.path.join(trainer.out, "log.jsonl")
+            logs = [extension.log]
+            if os.path.exists(path):
+                logs.append(extensions.read_log(path))
+            for row in (row for log in logs for row in log):
+                kept = {key: row[key] for key in sorted(row) if key not in TIMES}
+                total.update(repr(kept).encode())
+    return total.hexdigest()
+
+
+def start(out, *arguments):
+    """Start this program in a process of its own, going on from what is in ``out``."""
+    command = [sys.executable, "-W", "error", "-m", "tools.small_training"]
+    return subprocess.Popen(
+        [*command, "--out", out, "--resume", "auto", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,  # in one pipe, so that the order of lines is known
+        text=True,
+    )
+
+
+def finish(out, *arguments):
+    """Run this program to its end; return the digest, or what it said instead."""
+    process = start(out, *arguments)
+    said = process.communicate()[0]
+    found = re.search("^digest ([0-9a-f]{64})$", said, re.MULTILINE)
+    return found[1] if found and process.returncode == 0 else said
+
+
+def main():
+    """Train, and print the digest."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    command_line.add_common_options(parser)
+    number = command_line.number
+    parser.add_argument("--iterations", type=number(int, 1), default=LENGTH)
+    parser.add_argument("--pause", type=number(float, 0), default=0.0)
+    parser.add_argument("--every", type=number(int, 1), default=7)
+    args = parser.parse_args()
+    dyrnn.random.seed(args.seed)
+    updater = language_updater(optimizers.Adam(0.01), window=True)
+    trainer = training.Trainer(updater, (args.iterations, "iteration"), args.out)
+    trainer.extend(extensions.ExponentialShift("alpha", 0.99), trigger=(5, "iteration"))
+    trainer.extend(extensions.LogReport(trigger=(8, "iteration")))
+    command_line.extend_with_snapshots(trainer, args, (args.every, "iteration"))
+
+    def say(trainer):
+        # Not print: what was written must be out when the process is killed.
+        os.write(1, f"done {trainer.updater.iteration}\n".encode())
+        time.sleep(args.pause)
+
+    # The pause is in the iteration, before anything of it is saved.
+    trainer.extend(say, priority=training.PRIORITY_WRITER + 1)
+    trainer.run()
+    os.write(1, f"digest {digest(trainer)}\n".encode())
+
+
+if __name__ == "__main__":
+    sys.exit(command_line.run(main))
