@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dyrnn.extensions import read_log
 from dyrnn.serializers import newest_valid, read_manifest
-from tools.small_training import TIMES
+from tools.small_training import timeless
 
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "ptb" / "train_ptb.py"
 
@@ -30,12 +30,9 @@ def result(folder, hash_seed, *arguments):
     subprocess.run(command, env=environment, check=True, capture_output=True)
     total = hashlib.sha256(Path(folder, "model.npz").read_bytes())
     manifest = read_manifest(newest_valid(folder).path)
-    state = [manifest["arrays"], manifest["environment"]]
-    values = manifest["values"].items()
-    state += [pair for pair in values if not pair[0].endswith((*TIMES, "/log"))]
-    for row in read_log(os.path.join(folder, "log.jsonl")):
-        state.append({key: row[key] for key in sorted(row) if key not in TIMES})
-    total.update(json.dumps(state, sort_keys=True).encode())
+    state = [manifest["arrays"], manifest["environment"], manifest["values"]]
+    state += read_log(os.path.join(folder, "log.jsonl"))
+    total.update(json.dumps(timeless(state), sort_keys=True).encode())
     return total.hexdigest()
 
 

@@ -83,6 +83,15 @@ def shuffled_updater(optimizer):
     return training.StandardUpdater(iterator, optimizer)
 
 
+def timeless(value):
+    """Return a value of a snapshot without what depends on the clock, at any depth."""
+    if isinstance(value, dict):
+        # A log is compared row by row; when a run last saved depends on interruptions.
+        left_out = (*TIMES, "/log", "saved_iteration")
+        return {k: timeless(v) for k, v in value.items() if not k.endswith(left_out)}
+    return [timeless(v) for v in value] if isinstance(value, list) else value
+
+
 def digest(trainer):
     """Return a SHA-256 of all that a snapshot would hold, and of the log; less times.
 
@@ -92,10 +101,7 @@ def digest(trainer):
     total = hashlib.sha256()
     for key, array in sorted(contents.arrays.items()):
         total.update(f"{key} {array.dtype} {array.shape}".encode() + array.tobytes())
-    for key, value in sorted(contents.values.items()):
-        # A snapshot knows when it last saved, and that depends on interruptions.
-        if not key.endswith((*TIMES, "/log", "saved_iteration")):
-            total.update(f"{key} {value!r}".encode())
+    total.update(repr(sorted(timeless(contents.values).items())).encode())
     for extension in trainer.extensions.values():
         if isinstance(extension, extensions.LogReport):
             path = os.path.join(trainer.out, "log.jsonl")
@@ -103,8 +109,7 @@ def digest(trainer):
             if os.path.exists(path):
                 logs.append(extensions.read_log(path))
             for row in (row for log in logs for row in log):
-                kept = {key: row[key] for key in sorted(row) if key not in TIMES}
-                total.update(repr(kept).encode())
+                total.update(repr(sorted(timeless(row).items())).encode())
     return total.hexdigest()
 
 
