@@ -32,6 +32,7 @@ from dyrnn.datasets.ptb import (
 )
 from dyrnn.datasets.text import TextDataset, read_text
 from dyrnn.datasets.vocabulary import Vocabulary
+from dyrnn.datasets.windows import PaddedWindows, sequence_lengths
 
 __all__ = [
     "Dataset",
@@ -41,6 +42,7 @@ __all__ = [
     "TransformDataset",
     "ConcatenatedDataset",
     "TextDataset",
+    "PaddedWindows",
     "split_dataset",
     "split_dataset_random",
     "split_dataset_n",
@@ -49,6 +51,7 @@ __all__ = [
     "get_cross_validation_datasets_random",
     "concat_examples",
     "pad_sequences",
+    "sequence_lengths",
     "Corpus",
     "Vocabulary",
     "load_corpus",
