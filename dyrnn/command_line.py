@@ -37,13 +37,20 @@ def number(kind, lowest=None, highest=None):
 
 
 def add_common_options(parser, out="result"):
-    """Add --device, --out, --resume, --seed and --test."""
+    """Add --device, --out, --resume, --seed, --allow-change and --test."""
     add = parser.add_argument
     add("--device", "-d", default="-1", help="-1 for the CPU, 0 or cuda:0 for a GPU")
     add("--gpu", "-g", dest="device", help=argparse.SUPPRESS)
     add("--out", "-o", default=out, help="directory for logs, snapshots and plots")
     add("--resume", "-r", help="a snapshot to go on from, or 'auto': the newest in out")
     add("--seed", type=number(int, 0), default=0, help="of all random numbers")
+    add(
+        "--allow-change",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="resume although NAME, such as seed or threads, is not as it was",
+    )
     add("--test", action="store_true", help="a tiny run of a few seconds")
 
 
@@ -69,6 +76,7 @@ def extend_with_snapshots(trainer, args, trigger, identity=None, n_retains=2):
             autoload=args.resume == "auto",
             on_signal=True,
             identity=identity,
+            allow_changes=args.allow_change,
         ),
         trigger=trigger,
     )

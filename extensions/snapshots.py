@@ -28,6 +28,13 @@ from dyrnn.training import Extension, TrainingInterrupted
 
 __all__ = ["Snapshot", "snapshot", "snapshot_object"]
 
+# What the same bits depend on, beside the seed and the number of threads.
+_MACHINE = ("numpy", "blas", "machine", "processor")
+_HINTS = {
+    "seed": "Call dyrnn.random.seed with that number",
+    "threads": "Set OPENBLAS_NUM_THREADS to that number",
+}
+
 
 class Snapshot(Extension):
     """Saves the trainer, or another object; made by `snapshot`, `snapshot_object`.
@@ -58,6 +65,7 @@ class Snapshot(Extension):
         on_failure="raise",
         identity=None,
         metadata=None,
+        allow_changes=(),
     ):
         if n_retains == 0 or n_retains < -1:
             raise ValueError(
@@ -80,6 +88,9 @@ class Snapshot(Extension):
         self.on_failure = on_failure
         self.identity = dict(identity or {})
         self.metadata = dict(metadata or {})
+        if isinstance(allow_changes, str):
+            allow_changes = [allow_changes]
+        self.allow_changes = tuple(allow_changes)
         self.loaded = None
         self._pattern = re.sub(r"\{[^{}]*\}", "*", filename)
         self._saved_iteration = None
@@ -164,16 +175,35 @@ class Snapshot(Extension):
     def serialize(self, s):
         """Save or load the iteration last saved; refuse a run of another identity."""
         self._saved_iteration = s("saved_iteration", self._saved_iteration)
-        saved = s("identity", self.identity)
+        here = environment()
+        machine = {key: here[key] for key in _MACHINE}
+        identity = {"seed": here["seed"], "threads": here["threads"], **self.identity}
+        saved_identity, saved_machine = s("identity", identity), s("machine", machine)
         if not s.loading:
             return
-        for key in sorted(saved.keys() | self.identity.keys()):
-            if saved.get(key) != self.identity.get(key):
+        for key, difference in _differences(saved_identity, identity):
+            if key not in self.allow_changes:
+                hint = _HINTS.get(key, "Resume with the same data and settings")
                 raise SnapshotError(
-                    f"the snapshot is of another run: {key} is {saved.get(key)!r} in "
-                    f"the file and {self.identity.get(key)!r} here. Resume with the "
-                    "same data and settings, or start in another directory."
+                    f"the snapshot is of another run: {difference}. {hint}, or start "
+                    f"in another directory. allow_changes=[{key!r}] (on the command "
+                    f"line of the examples, --allow-change {key}) makes this a warning."
                 )
+            warnings.warn(f"resumed with a change: {difference}", stacklevel=2)
+        for _, difference in _differences(saved_machine, machine):
+            warnings.warn(
+                f"resumed, but perhaps not bit by bit: {difference}", stacklevel=2
+            )
+
+
+def _differences(saved, here):
+    """Yield each key whose value is another one, and a text that says so."""
+    for key in sorted(saved.keys() | here.keys()):
+        if saved.get(key) != here.get(key):
+            yield (
+                key,
+                f"{key} is {saved.get(key)!r} in the file and {here.get(key)!r} here",
+            )
 
 
 def snapshot(
@@ -192,6 +222,7 @@ def snapshot(
     on_failure="raise",
     identity=None,
     metadata=None,
+    allow_changes=(),
 ):
     """Save the whole training, so that it can go on exactly from there.
 
@@ -224,10 +255,14 @@ def snapshot(
     on_failure : {"raise", "warn"}
         Whether an OSError, such as a full disk, ends training.
     identity : dict, optional
-        What a resumed run must share, such as the hash of a vocabulary: a snapshot
-        with other values is refused.
+        What a resumed run must share, such as the hash of a vocabulary, beside the seed
+        and the number of threads: a snapshot with other values is refused. Another
+        processor or another version of NumPy is a warning.
     metadata : dict, optional
         More to keep in the file's manifest.
+    allow_changes : sequence of str
+        Keys of the identity, such as ``"seed"`` or ``"threads"``, of which another
+        value is a warning, not an error: training goes on, but not as it would have.
 
     Notes
     -----
@@ -251,6 +286,7 @@ def snapshot(
         on_failure,
         identity,
         metadata,
+        allow_changes,
     )
 
 

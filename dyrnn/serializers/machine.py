@@ -1,4 +1,4 @@
-"""What wrote a file: versions, processor, and threads.
+"""What wrote a file: versions, processor, threads, and the seed in use.
 
 Bit-exact repetition holds for one machine, one NumPy build and one number of threads
 (OpenBLAS adds in another order with two threads than with one), so a snapshot says
@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from dyrnn import kernels, random
 from dyrnn.version import __version__
 
 _THREAD_COUNTERS = [  # of the BLAS libraries that NumPy is built with
@@ -53,16 +54,22 @@ def _processor():
 
 
 def environment():
-    """Return the versions, processor and threads in use, as a dictionary of strings."""
+    """Return the versions, processor, threads and seed in use, as a dictionary.
+
+    ``threads`` are those of dyrnn's kernels, ``blas_threads`` those of each call of the
+    BLAS within them.
+    """
     blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return {
         "dyrnn": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": f"{blas.get('name', '?')} {blas.get('version', '?')}",
+        "threads": kernels.threads,
         "blas_threads": blas_threads(),
         "platform": sys.platform,
         "machine": platform.machine(),
         "processor": _processor(),
         "processors": os.cpu_count(),
+        "seed": random.get_seed(),
     }

@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from dyrnn import kernels, random
 from dyrnn.errors import SnapshotError
 from dyrnn.extensions import snapshot, snapshot_object
 from dyrnn.serializers import list_snapshots, load_npz, read_manifest
@@ -104,13 +105,11 @@ def test_resumed_run_equals_one_in_a_piece(tmp_path):
         trainer.extend(snapshot(autoload=True), trigger=(3, "iteration"))
         return trainer
 
-    from dyrnn import random
-
     whole = build(tmp_path / "whole", 10)
     whole.run()
     random.seed(0)
     build(tmp_path / "cut", 8).run()
-    random.seed(1)
+    random.stream("dropout").generator.random(7)
     resumed = build(tmp_path / "cut", 10)
     resumed.run()
     for name, array in parameters(whole).items():
@@ -137,8 +136,8 @@ def test_run_of_another_identity_is_refused(tmp_path):
     same = make(tmp_path, autoload=True, identity={"vocabulary": "ab12", "seed": 0})
     same.run()
     assert same.updater.iteration == 6
-    with pytest.raises(SnapshotError, match="seed is 0 in the file and None here"):
-        make(tmp_path, autoload=True, identity={"vocabulary": "ab12"}).run()
+    with pytest.raises(SnapshotError, match="vocabulary is 'ab12' in the file and No"):
+        make(tmp_path, autoload=True).run()
 
 
 def test_error_leaves_an_emergency_file_that_is_never_loaded(tmp_path):
@@ -258,3 +257,39 @@ def test_leftovers_of_killed_runs_are_removed(tmp_path):
     leftover.write_bytes(b"half")
     make(tmp_path, stop=1).run()
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize("name", ["seed", "threads", "world_size"])
+def test_change_of_the_run_is_refused_or_a_warning_by_name(tmp_path, monkeypatch, name):
+    make(tmp_path, stop=2, identity={"world_size": 2}).run()
+    if name == "seed":
+        random.seed(1)
+    if name == "threads":
+        monkeypatch.setattr("dyrnn.kernels.threads", kernels.threads + 1)
+    here = {"world_size": 3 if name == "world_size" else 2}
+    other = make(tmp_path, autoload=True, identity=here)
+    message = f"{name} is [0-9]+ in the file and [0-9]+ here.*--allow-change {name}"
+    with pytest.raises(SnapshotError, match=message):
+        other.run()
+    other = make(tmp_path, autoload=True, identity=here, allow_changes=name)
+    with pytest.warns(UserWarning, match=f"resumed with a change: {name} is "):
+        other.run()
+    assert other.updater.iteration == 6
+
+
+def test_another_machine_is_a_warning(tmp_path, monkeypatch):
+    make(tmp_path, stop=2).run()
+    monkeypatch.setattr("dyrnn.serializers.machine.np.__version__", "2.0.0")
+    with pytest.warns(UserWarning, match="not bit by bit: numpy is '.*' in the file a"):
+        make(tmp_path, autoload=True).run()
+
+
+def test_manifest_says_what_made_the_file(tmp_path):
+    random.seed(5)
+    make(tmp_path, stop=1).run()
+    environment = read_manifest(tmp_path / "snapshot_iter_00000001.npz")["environment"]
+    assert environment["seed"] == 5
+    assert environment["threads"] == kernels.threads
+    assert {"numpy", "python", "dyrnn", "blas", "processor", "machine"} <= set(
+        environment
+    )
