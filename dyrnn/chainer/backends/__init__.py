@@ -1,0 +1,1 @@
+"""Chainer's names ``chainer.backends``."""

@@ -1,0 +1,1 @@
+"""ChainerMN's names for scripts that train data-parallel: ``import chainermn``."""

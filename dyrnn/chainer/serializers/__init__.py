@@ -1,0 +1,7 @@
+"""Chainer's names ``chainer.serializers``."""
+
+from functools import partial
+
+from dyrnn.chainer.aliases import folder_or_raise
+
+__getattr__ = partial(folder_or_raise, __name__)
