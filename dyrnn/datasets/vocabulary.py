@@ -96,7 +96,9 @@ class Vocabulary:
             counts = Counter(spelled.tokenize(text))
             words = sorted(spelled.words, key=lambda word: (-counts[word], word))
             return cls(words, level)
-        counts = Counter(cls([EOS], level).tokenize(text))
+        counts: Counter = Counter()
+        for tokens in cls([EOS], level)._by_line(text):
+            counts.update(tokens)
         if size is not None and size < 2:
             raise ValueError(f"a vocabulary of size {size} is too small: use 2 or more")
         words = sorted(counts, key=lambda word: (-counts[word], word))
@@ -207,15 +209,32 @@ class Vocabulary:
         ValueError
             If a word is unknown and there is no ``<unk>``, or ``strict``.
         """
-        tokens = self.tokenize(text)
         unknown = -1 if strict else self.ids.get(UNK, -1)
+        # A line at a time: the words of a whole corpus, as strings, take much room.
         ids = np.fromiter(
-            (self.ids.get(token, unknown) for token in tokens), np.int32, len(tokens)
+            (
+                self.ids.get(token, unknown)
+                for tokens in self._by_line(text)
+                for token in tokens
+            ),
+            np.int32,
         )
         if unknown < 0 and len(ids) and ids.min() < 0:
+            tokens = self.tokenize(text)
             at = int(np.argmin(ids))
             self._refuse(tokens[at], tokens[:at].count(EOS) + 1)
         return ids
+
+    def _by_line(self, text):
+        """Yield the tokens of a text in pieces (subwords at once: they keep a cache)."""
+        if self.level == "subword":
+            yield self.tokenize(text)
+            return
+        start = 0
+        while start < len(text):
+            stop = text.find("\n", start) + 1 or len(text)
+            yield self.tokenize(text[start:stop])
+            start = stop
 
     def _refuse(self, token, line):
         if token == EOS:
