@@ -226,7 +226,7 @@ class Vocabulary:
         return ids
 
     def _by_line(self, text):
-        """Yield the tokens of a text in pieces (subwords at once: they keep a cache)."""
+        """Yield the tokens of a text in pieces (subwords at once, for their cache)."""
         if self.level == "subword":
             yield self.tokenize(text)
             return
