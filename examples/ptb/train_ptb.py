@@ -1,8 +1,9 @@
 """Train a recurrent language model, by default as Chainer's PTB example does.
 
 ``--config small|medium|large|test`` are the configurations of TensorFlow's tutorial
-(Zaremba, Sutskever, Vinyals, "Recurrent Neural Network Regularization", 2014).
-Options given beside it win. Without --data, the text is Python's own documentation.
+(Zaremba, Sutskever, Vinyals, "Recurrent Neural Network Regularization", 2014), quick is
+one for small texts. Options given beside it win. Without --data, the text is Python's
+own documentation.
 """
 
 import argparse
@@ -26,8 +27,12 @@ CONFIGS = {  # flat: epochs before the learning rate starts to be multiplied by 
     "medium":  (0.05, 1.0,  5, 2, 35,  650,  6, 39, 0.5,  0.8,      20),
     "large":   (0.04, 1.0, 10, 2, 35, 1500, 14, 55, 0.35, 1 / 1.15, 20),
     "test":    (0.1,  1.0,  1, 1,  2,    2,  1,  1, 1.0,  0.5,      20),
+    "quick":   (0.1,  1.0,  5, 2, 20,  200,  6, 10, 0.5,  0.5,      20),
 }
 # fmt: on
+DTYPES = ("float16", "float32", "float64")
+DTYPE_HELP = "of weights and activations; float16 halves memory, see README.md"
+MODE_HELP = "call the model once per window, or, much slower, once per time step"
 VALIDATION = "validation/main/loss"
 TEST = {"unit": 32, "bproplen": 10, "batchsize": 10, "epoch": 2}
 
@@ -81,7 +86,7 @@ class PlainLSTM(dyrnn.Chain):
         return self.h
 
 
-CELLS = {"fused": L.LSTM, "plain": PlainLSTM}
+CELLS = {"fused": L.LSTM, "plain": PlainLSTM, "peephole": L.StatefulPeepholeLSTM}
 
 
 def initialize(model, scale, forget_bias=0.0):
@@ -112,6 +117,30 @@ def perplexity(model, ids, device):
     return means["val_perplexity"]
 
 
+def tensorflow_progress(trainer):
+    """Print the newest row of the log as TensorFlow's tutorial does.
+
+    Perplexity and speed are means over the epoch until now.
+    """
+    log = trainer.get_extension("LogReport").log
+    windows = len(trainer.updater.get_iterator())
+    epoch = (log[-1]["iteration"] - 1) // windows
+    rows = [row for row in log if row["iteration"] > epoch * windows]
+    steps = np.diff([epoch * windows, *(row["iteration"] for row in rows)])
+    loss = np.average([row["main/loss"] for row in rows], weights=steps)
+    speed = steps.sum() / sum(steps / [row["words_per_second"] for row in rows])
+    if len(rows) == 1:
+        print(f"Epoch: {epoch + 1} Learning rate: {log[-1]['lr']:.3f}")
+    print(
+        f"{steps.sum() / windows:.3f} perplexity: {np.exp(loss):.3f} "
+        f"speed: {speed:.0f} wps",
+        flush=True,
+    )
+    if steps.sum() == windows:
+        print(f"Epoch: {epoch + 1} Train Perplexity: {np.exp(loss):.3f}")
+        print(f"Epoch: {epoch + 1} Valid Perplexity: {log[-1]['val_perplexity']:.3f}")
+
+
 def load_model(path):
     """Return the model and the vocabulary that a training run saved."""
     metadata = serializers.read_manifest(path)["metadata"]
@@ -136,11 +165,15 @@ def parse_arguments():
     add("--layers", type=number(int, 1), help="LSTM layers")
     add("--gradclip", "-c", type=number(float, 0), help="largest gradient norm")
     add("--lr", type=number(float, 0), help="learning rate of the first epochs")
+    add("--flat", type=number(int, 0), help="epochs before the learning rate falls")
+    add("--decay", type=number(float, 0), help="its factor in every epoch after them")
     add("--keep", type=number(float, 0, 1), help="probability that dropout keeps")
-    add("--mode", choices=("window", "step"), default="window")
-    add("--cell", choices=CELLS, default="fused")
+    add("--init", type=number(float, 0), help="first weights are from -init to init")
     add("--forget-bias", type=float, default=0.0, help="added to the forget gates")
-    add("--dtype", choices=("float16", "float32", "float64"), default="float32")
+    add("--cell", choices=CELLS, default="fused")
+    add("--mode", choices=("window", "step"), default="window", help=MODE_HELP)
+    add("--dtype", choices=DTYPES, default="float32", help=DTYPE_HELP)
+    add("--progress", choices=("table", "tensorflow"), default="table")
     add("--model", "-m", default="model.npz", help="name of the final model's file")
     command_line.add_common_options(parser)
     args = parser.parse_args()
@@ -164,9 +197,9 @@ def main():
     if args.test:
         train, valid, test = train[:4001], valid[:500], test[:500]
     print(
-        f"{len(train):,} / {len(valid):,} / {len(test):,} words to train on, validate"
+        f"words: {len(train):,} to train, {len(valid):,} to validate, "
+        f"{len(test):,} to test; vocabulary: {len(vocabulary):,}"
     )
-    print(f"and test with; vocabulary of {len(vocabulary):,}")
 
     shape = {"n_units": args.unit, "n_layers": args.layers, "dropout": 1 - args.keep}
     shape["cell"] = args.cell
@@ -188,7 +221,7 @@ def main():
     )
     trainer = training.Trainer(updater, (args.epoch, "epoch"), args.out)
 
-    every = (max(1, len(iterator) // 10), "iteration")  # ten times an epoch
+    every = (0.1, "epoch")
     validation = WindowIterator(valid, 1, min(500, len(valid) - 1), False, True)
     trainer.extend(extensions.Evaluator(validation, model, device=device))
     trainer.extend(extensions.observe_lr())
@@ -196,13 +229,14 @@ def main():
     trainer.extend(
         extensions.LogReport(trigger=every, postprocess=extensions.perplexity)
     )
-    columns = "epoch iteration lr perplexity val_perplexity words_per_second"
-    trainer.extend(extensions.PrintReport([*columns.split(), "elapsed_time"]))
-    trainer.extend(extensions.ProgressBar())
+    if args.progress == "tensorflow":
+        trainer.extend(tensorflow_progress, trigger=every)
+    else:
+        columns = "epoch iteration lr perplexity val_perplexity words_per_second"
+        trainer.extend(extensions.PrintReport(columns.split()))
+        trainer.extend(extensions.ProgressBar())
     trainer.extend(
-        extensions.PlotReport(
-            ["main/loss", VALIDATION], trigger=every, filename="loss.png"
-        )
+        extensions.PlotReport(["main/loss", VALIDATION], "epoch", filename="loss.png")
     )
     if args.decay != 1:
         trainer.extend(

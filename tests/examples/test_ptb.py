@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,6 +52,61 @@ def test_a_run_leaves_log_snapshots_model_and_settings(trained):
     assert json.loads((out / "config.json").read_text())["arguments"]["test"] is True
     names = {path.name for path in out.iterdir()}
     assert {"model.npz", "loss.png", "snapshot_iter_00000070.npz"} <= names
+
+
+def test_rows_of_the_log_end_with_the_epochs(trained):
+    out, done = trained
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert len(rows) == 20
+    validated = [row["iteration"] for row in rows if "val_perplexity" in row]
+    assert validated == [39, 78]
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_progress_as_tensorflow_prints_it(tmp_path):
+    text = run("train_ptb.py", "--test", "--progress", "tensorflow", "--out", tmp_path)
+    text = text.stdout
+    line = r"(\d\.\d{3}) perplexity: (\d+\.\d{3}) speed: (\d+) wps"
+    found = re.findall(line, text)
+    places = [float(place) for place, _, _ in found]
+    assert places == [pytest.approx(0.1 * (i % 10 + 1), abs=0.03) for i in range(20)]
+    assert all(int(speed) > 0 for _, _, speed in found)
+    losses = {}
+    iteration = 0
+    for row in map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines()):
+        steps, iteration = row["iteration"] - iteration, row["iteration"]
+        losses.setdefault(iteration <= 39, []).extend([row["main/loss"]] * steps)
+    for epoch, in_first in ((1, True), (2, False)):
+        mean = np.exp(np.mean(losses[in_first]))
+        assert f"Epoch: {epoch} Learning rate: 1.000\n" in text
+        assert f"1.000 perplexity: {mean:.3f} speed: " in text
+        assert f"Epoch: {epoch} Train Perplexity: {mean:.3f}\n" in text
+        assert re.search(rf"Epoch: {epoch} Valid Perplexity: \d+\.\d{{3}}\n", text)
+
+
+@pytest.mark.parametrize("cell", ["plain", "peephole"])
+def test_other_cells_train_and_generate(tmp_path, cell):
+    args = ("--test", "--epoch", 1, "--cell", cell, "--out", tmp_path)
+    done = run("train_ptb.py", *args, "--forget-bias", 1)
+    assert float(re.search(r"valid perplexity: ([\d.]+)", done.stdout)[1]) < 600
+    text = run("generate.py", "--model", tmp_path / "model.npz", "--length", 3).stdout
+    assert text.startswith("the ")
+
+
+def test_float16_is_what_the_model_is_stored_in(tmp_path):
+    args = ("--test", "--dtype", "float16", "--unit", 2, "--epoch", 1)
+    done = run("train_ptb.py", *args, "--out", tmp_path)
+    assert float(re.search(r"valid perplexity: ([\d.]+)", done.stdout)[1]) < 1000
+    with np.load(tmp_path / "model.npz") as file:
+        assert file["embed/W"].dtype == np.float16
+
+
+def test_the_learning_rate_falls_after_the_flat_epochs(tmp_path):
+    args = ("--test", "--epoch", 3, "--flat", 1, "--decay", 0.5, "--lr", 0.8)
+    run("train_ptb.py", *args, "--out", tmp_path)
+    rows = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    rates = [row["lr"] for row in rows]
+    assert rates == pytest.approx([0.8] * 10 + [0.4] * 10 + [0.2] * 10)
 
 
 def test_step_by_step_training_gives_the_same_model(tmp_path):
