@@ -22,6 +22,7 @@ from dyrnn.errors import ShapeError
 from dyrnn.gradients import Sum
 from dyrnn.operators import Operators
 
+_KINDS = "fiub"  # of dtypes
 _numbers = itertools.count(1)
 
 
@@ -48,6 +49,8 @@ class Variable(Operators):
                     "Convert it first, e.g. np.asarray(x, dtype=np.float32)."
                 )
             array = np.asarray(array)
+        if array is not None and array.dtype.kind not in _KINDS:
+            _refuse(array)
         self.array = array
         self.name = name
         self.node = None
@@ -229,6 +232,13 @@ class Variable(Operators):
             node.cut()
 
 
+def _refuse(array):
+    raise TypeError(
+        f"an array of {array.dtype} was given; use real numbers or booleans, such as "
+        "np.asarray(x, dtype=np.float32)"
+    )
+
+
 def rebuild(cls, array, name, requires_grad, grad):
     """Make a leaf variable again from what pickle or deepcopy kept of it."""
     variable = cls.__new__(cls)
@@ -323,6 +333,8 @@ class FunctionNode:
                 x = x.array
             elif isinstance(x, np.generic):
                 x = x.item()  # a NumPy scalar must not widen the type
+            elif type(x) is np.ndarray and x.dtype.kind not in _KINDS:
+                _refuse(x)
             arrays.append(x)
             edges.append(edge)
         if len(arrays) > 1 and len(set(map(id, arrays))) < len(arrays):

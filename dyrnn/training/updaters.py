@@ -257,6 +257,7 @@ class BPTTUpdater(StandardUpdater):
                 f"BPTTUpdater: the iterator gives windows of {steps} steps, but "
                 f"bprop_len is {bprop_len}. Use the same number for both."
             )
+        self._check_pass(bprop_len)
         self.bprop_len = bprop_len
         self.window = window
         self.reset_at_epoch = reset_at_epoch
@@ -285,6 +286,18 @@ class BPTTUpdater(StandardUpdater):
         optimizer.update()
         if self.reset_at_epoch and self.epoch != epoch:
             model.reset_state()
+
+    def _check_pass(self, bprop_len):
+        """Refuse a window in which every track goes round the data."""
+        iterator = self.get_iterator()
+        if hasattr(iterator, "next_window") and hasattr(iterator, "dataset"):
+            steps = -(-len(iterator.dataset) // iterator.batch_size)
+            if bprop_len > steps:
+                raise ValueError(
+                    f"BPTTUpdater: bprop_len is {bprop_len}, but a pass over the data "
+                    f"has {steps} steps. Decrease bprop_len or the batch size, or use "
+                    "a longer text."
+                )
 
     def _next_window(self):
         """Arrays (T, B, ...) of the next steps, on the device."""
