@@ -1,0 +1,72 @@
+"""``F.scan`` repeats a step: Theano's examples, gradients, and what it refuses."""
+
+import numpy as np
+import pytest
+
+import dyrnn.functions as F
+from dyrnn import Variable
+from dyrnn.testing import check_backward, check_double_backward
+
+
+def test_doubling_three_times():
+    y = F.scan(lambda prior: prior * 2, outputs_info=5, n_steps=3)
+    assert y.array.tolist() == [10, 20, 40]
+
+
+def test_sequence_elements_come_before_the_prior_result(xp):
+    s = xp.asarray([[1, 0], [0, 1], [1, 1]], dtype=np.float32)
+    first = xp.asarray([0.5, 0.5], dtype=np.float32)
+    y = F.scan(lambda s, prior: s + 2 * prior, s, first)
+    assert y.array.tolist() == [[2, 1], [4, 3], [9, 7]]
+    assert y.dtype == np.float32
+
+
+def test_arguments_are_elements_then_priors_then_constants():
+    def step(a, b, prior, constant):
+        return prior + a * b, a - constant
+
+    total, difference = F.scan(step, ([1, 2, 3], [4, 5, 6, 7]), (0, None), 1)
+    assert total.array.tolist() == [4, 14, 32]
+    assert difference.array.tolist() == [0, 1, 2]
+
+
+def test_without_first_values_each_step_is_on_its_own():
+    assert F.scan(lambda x: x * x, [1, 2, 3]).array.tolist() == [1, 4, 9]
+
+
+def test_n_steps_may_be_less_than_the_sequences():
+    y = F.scan(lambda x, prior: x + prior, [1, 2, 3], 0, n_steps=2)
+    assert y.array.tolist() == [1, 3]
+
+
+def test_gradients_flow_through_all_steps(rng):
+    def power(a, w):
+        return F.scan(lambda prior, w: F.tanh(prior * w), None, a, w, n_steps=4)
+
+    inputs = [rng.uniform(0.5, 1, 3), rng.uniform(0.5, 1, 3)]
+    check_backward(power, inputs)
+    check_double_backward(power, inputs)
+    check_backward(lambda s: F.scan(lambda x, p: x + p * p, s, 0.5), [rng.random(4)])
+
+
+def test_a_step_may_do_what_python_can():
+    halvings = []
+
+    def collatz(n):
+        if n.item() % 2 == 0:
+            halvings.append(n.item())
+            return n / 2
+        return 3 * n + 1
+
+    y = F.scan(collatz, outputs_info=Variable(np.float32(6)), n_steps=8)
+    assert y.array.tolist() == [3, 10, 5, 16, 8, 4, 2, 1]
+    assert len(halvings) == 6
+
+
+def test_wrong_steps_are_refused():
+    with pytest.raises(ValueError, match="scan: give sequences or n_steps"):
+        F.scan(lambda x: x, outputs_info=1)
+    with pytest.raises(ValueError, match=r"n_steps=3, but .* sequences are \[2\] long"):
+        F.scan(lambda x: x, [1, 2], n_steps=3)
+    with pytest.raises(ValueError, match="fn returned 2 results, but .* 1 entries"):
+        F.scan(lambda p: (p, p), outputs_info=1, n_steps=2)
