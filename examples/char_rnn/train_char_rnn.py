@@ -1,0 +1,335 @@
+"""Train a GRU language model of short texts, such as tweets, one a line.
+
+Lines are cut into overlapping windows, padded with id 0 at their ends; the loss is that
+of the tokens alone. Every few hundred updates the model is evaluated and continues a
+few beginnings. Without --text, the text is Python's own documentation.
+
+    train_char_rnn.py --text tweets.txt
+    train_char_rnn.py --sample-only --model result/char_rnn/best.npz --length 10000
+
+Samples are drawn from softmax(logits / temperature). (The program that this one is
+modelled on draws from softmax(exp(logits / temperature)), with temperature 1.5.)
+"""
+
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+import dyrnn
+import dyrnn.functions as F
+import dyrnn.links as L
+from dyrnn import (
+    command_line,
+    extensions,
+    optimizers,
+    sampling,
+    serializers,
+    training,
+)
+from dyrnn.datasets import (
+    PaddedWindows,
+    Vocabulary,
+    concat_examples,
+    python_text,
+    read_text,
+    sequence_lengths,
+    split_text,
+)
+from dyrnn.iterators import SerialIterator
+from dyrnn.training.triggers import MinValueTrigger, TimeTrigger
+
+LOSS, VALIDATION = "main/loss", "validation/main/loss"
+
+
+class CharRNN(dyrnn.Chain):
+    """Embedding, stacked GRUs, and a linear layer.
+
+    Id 0 is the padding, and id i + 1 is token i of the vocabulary: ids (B,), or (T, B)
+    for a window, give logits (B, V) or (T, B, V) of the next token.
+    """
+
+    def __init__(self, n_vocab, units=(128, 256)):
+        super().__init__()
+        with self.init_scope():
+            self.embed = L.EmbedID(n_vocab + 1, units[0], ignore_label=0)
+            sizes = zip([units[0], *units], units, strict=False)
+            self.layers = dyrnn.ChainList(*(L.GRU(*pair) for pair in sizes))
+            self.out = L.Linear(units[-1], n_vocab)
+
+    def forward(self, x):
+        return self.out(self.states(x))
+
+    def states(self, x, lengths=None):
+        """Return the outputs of the last GRU; with lengths, 0 after each one's end."""
+        h = self.embed(x)
+        for layer in self.layers:
+            if lengths is None:
+                h = layer(h)
+            else:
+                up, lateral = layer.upward, layer.lateral
+                layer.h, h = F.gru_window(
+                    h, layer.h, up.W, lateral.W, up.b, lateral.b, lengths
+                )
+        return h
+
+
+class MaskedLoss(dyrnn.Chain):
+    """The mean cross entropy of the tokens of padded windows (T, B).
+
+    ``mask="loss"`` computes all steps, and leaves the padding out of the mean.
+    ``mask="length"`` stops each sequence at its end, and computes logits of tokens
+    only. Loss and gradients are the same.
+    """
+
+    def __init__(self, predictor, mask):
+        super().__init__()
+        self.mask = mask
+        with self.init_scope():
+            self.predictor = predictor
+
+    def forward(self, x):
+        self.predictor.reset_state()
+        x, t = x[:-1], x[1:]
+        if self.mask == "loss":
+            logits = self.predictor(x)
+            labels = t - 1  # the padding becomes -1, which does not count
+        else:
+            h = self.predictor.states(x, sequence_lengths(t))
+            logits = self.predictor.out(h[t > 0])
+            labels = t[t > 0] - 1
+        loss = F.softmax_cross_entropy(logits, labels)
+        dyrnn.report({"loss": loss}, self, weight=(t > 0).sum())
+        return loss
+
+
+class Text:
+    """Lines as sequences of ids, each from a line end to the next one."""
+
+    def __init__(self, text, vocabulary):
+        lines = [line for line in text.split("\n") if line]
+        self.sequences = [vocabulary.encode(f"\n{line}\n") + 1 for line in lines]
+        self.sequences.sort(key=len)  # lines of like lengths need little padding
+        tokens = sum(map(len, self.sequences)) - len(lines)
+        self.characters = sum(map(len, lines)) + len(lines)
+        # Turns nats per token into bits per character.
+        self.bits = tokens / self.characters / math.log(2)
+
+    def whole_lines(self, limit=500):
+        """Return windows as long as the longest line, if it is within the limit."""
+        return PaddedWindows(self.sequences, min(limit, len(self.sequences[-1])), 1)
+
+
+def to_batch(windows, device):
+    """Make one array (T, B) of windows, without steps that are all padding."""
+    x = concat_examples(windows).T
+    return device.send(x[: sequence_lengths(x).max()])
+
+
+class Sampler(training.Extension):
+    """Continues several beginnings of lines, and prints what comes out."""
+
+    def __init__(self, model, vocabulary, seeds, length, temperature):
+        self.model = model
+        self.vocabulary = vocabulary
+        self.seeds = seeds
+        self.length = length
+        self.temperature = temperature
+
+    def __call__(self, trainer):
+        tqdm.write(f"samples after iteration {trainer.updater.iteration}:")
+        for seed in self.seeds:
+            text = "".join(self.sample(seed)).rstrip("\n")
+            tqdm.write("    " + text.replace("\n", "\n    "))
+
+    def sample(self, seed):
+        """Yield lines, the first one beginning with ``seed``."""
+        prime = self.vocabulary.encode("\n" + seed)
+        line = [*prime[1:]]
+        for i in sampling.generate(self.predict, prime, self.length, self.temperature):
+            line.append(i)
+            if self.vocabulary.words[i] == "<eos>":
+                yield self.vocabulary.decode(line)
+                line = []
+        yield self.vocabulary.decode(line)
+
+    def predict(self, ids):
+        """Return logits; the state is carried, but each line starts from a fresh one.
+
+        That is how it was in training.
+        """
+        if self.vocabulary.words[ids[0]] == "<eos>":
+            self.model.reset_state()
+        return self.model(self.model.device.send(ids + 1))
+
+
+def load_model(path):
+    """Return the model and the vocabulary that a training run saved."""
+    metadata = serializers.read_manifest(path)["metadata"]
+    vocabulary = Vocabulary.from_json(metadata["vocabulary"])
+    model = CharRNN(len(vocabulary), metadata["units"])
+    serializers.load_npz(path, model)
+    return model, vocabulary
+
+
+def sample_only(args, device):
+    """Print text from a saved model, and how fast it came."""
+    model, vocabulary = load_model(args.model or Path(args.out) / "best.npz")
+    model.to_device(device)
+    sampler = Sampler(model, vocabulary, args.prime, args.length, args.temperature)
+    start, count = time.perf_counter(), 0
+    for seed in args.prime:
+        for text in sampler.sample(seed):
+            print(text, end="", flush=True)
+            count += len(text)
+        print()
+    seconds = time.perf_counter() - start
+    print(
+        f"{count:,} characters in {seconds:.1f} s: {count / seconds:,.0f} characters/s",
+        file=sys.stderr,
+    )
+
+
+def make_vocabulary(text, args):
+    """Return the vocabulary of the training text."""
+    if args.level == "subword":
+        sizes = {"size": args.words, "syllables": args.syllables}
+        return Vocabulary.from_text(text, "subword", **sizes)
+    size = args.words if args.level == "word" else None
+    return Vocabulary.from_text(text, args.level, size, args.min_count, unk=True)
+
+
+def draw(figure, log):
+    """Plot the bits per character over the iterations."""
+    axes = figure.add_subplot(xlabel="iteration", ylabel="bits per character")
+    for name, label in (("bpc", "training"), ("val_bpc", "validation")):
+        rows = [row for row in log if name in row]
+        x, y = ([row[key] for row in rows] for key in ("iteration", name))
+        axes.plot(x, y, marker=".", label=label)
+    axes.grid(True, alpha=0.3)
+    axes.legend()
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    number = command_line.number
+    add = parser.add_argument
+    add("--text", help="a text file, one text a line")
+    add("--level", choices=("char", "word", "subword"), default="char")
+    add("--words", type=number(int, 2), default=5000, help="most frequent words kept")
+    add("--syllables", type=number(int, 0), default=2000, help="... and syllables")
+    add("--min-count", type=number(int, 1), default=5, help="rarer ones are <unk>")
+    add("--unit", "-u", type=number(int, 1), nargs="+", default=[128, 256])
+    add("--window", type=number(int, 2), default=50, help="tokens of a window")
+    add(
+        "--overlap", type=number(int, 1), default=25, help="tokens shared with the next"
+    )
+    add("--batchsize", "-b", type=number(int, 1), default=64)
+    add("--mask", choices=("loss", "length"), default="length")
+    add("--epoch", "-e", type=number(float, 0), default=10)
+    add("--minutes", type=number(float, 0), help="train so long, whatever the epoch")
+    add("--lr", type=number(float, 0), default=3e-4, help="of Adam")
+    add("--decay", type=number(float, 0, 1), default=1.0, help="of the learning rate")
+    add("--decay-steps", type=number(int, 1), default=1000, help="updates per decay")
+    add("--staircase", action="store_true", help="decay all at once, not bit by bit")
+    add("--gradclip", "-c", type=number(float, 0), default=5.0, help="largest norm")
+    add("--every", type=number(int, 1), default=500, help="updates per table row")
+    add("--prime", "-p", nargs="+", default=["the", "a", "it"], help="for samples")
+    add("--length", "-n", type=number(int, 0), default=100, help="tokens to sample")
+    add("--temperature", type=number(float, 0), default=0.8, help="0: likeliest tokens")
+    add("--sample-only", action="store_true", help="train nothing: sample a model")
+    add("--model", "-m", help="the model to sample; default: best.npz in --out")
+    command_line.add_common_options(parser, "result/char_rnn")
+    args = parser.parse_args()
+    if args.test:
+        args.unit, args.epoch, args.every, args.length = [16, 16], 0.2, 10, 20
+        args.batchsize, args.lr = 20, 3e-3
+    if args.overlap >= args.window:
+        parser.error("--overlap must be less than --window")
+    return args
+
+
+def main():
+    args = parse_arguments()
+    dyrnn.random.seed(args.seed)
+    device = dyrnn.get_device(args.device)
+    device.use()
+    if args.sample_only:
+        sample_only(args, device)
+        return
+    parts = split_text(python_text() if args.text is None else read_text(args.text))
+    vocabulary = make_vocabulary(parts[0], args)
+    train, valid, test = (Text(part, vocabulary) for part in parts)
+    print(
+        f"{train.characters:,} / {valid.characters:,} / {test.characters:,} characters "
+        f"to train on,\nvalidate and test with; vocabulary of {len(vocabulary):,}"
+    )
+
+    rnn = CharRNN(len(vocabulary), args.unit)
+    model = MaskedLoss(rnn, args.mask)
+    optimizer = optimizers.Adam(args.lr).setup(model)
+    optimizer.add_hook(dyrnn.optimizer_hooks.GradientClipping(args.gradclip))
+    windows = PaddedWindows(train.sequences, args.window, args.overlap)
+    iterator = SerialIterator(windows, args.batchsize)
+    updater = training.StandardUpdater(iterator, optimizer, to_batch, device)
+    stop = (args.epoch, "epoch")
+    if args.minutes is not None:
+        stop = TimeTrigger(60 * args.minutes)
+    trainer = training.Trainer(updater, stop, args.out)
+
+    def evaluator(text):
+        batches = SerialIterator(text.whole_lines(), args.batchsize, False, False)
+        return extensions.Evaluator(batches, model, to_batch, device)
+
+    def add_bits(row):
+        for name, key, text in (("bpc", LOSS, train), ("val_bpc", VALIDATION, valid)):
+            if key in row:
+                row[name] = row[key] * text.bits
+
+    every = (args.every, "iteration")
+    trainer.extend(evaluator(valid), trigger=every)
+    trainer.extend(extensions.observe_lr())
+    trainer.extend(extensions.WordsPerSecond("tokens_per_second"))
+    log = extensions.LogReport(trigger=every, postprocess=add_bits)
+    trainer.extend(log)
+    columns = "epoch iteration lr bpc val_bpc tokens_per_second elapsed_time"
+    trainer.extend(extensions.PrintReport(columns.split()))
+    trainer.extend(
+        Sampler(rnn, vocabulary, args.prime, args.length, args.temperature),
+        trigger=every,
+    )
+    trainer.extend(extensions.ProgressBar())
+    steps = args.decay_steps if args.staircase else 1
+    rate = args.decay ** (steps / args.decay_steps)
+    trainer.extend(
+        extensions.ExponentialShift("lr", rate), trigger=(steps, "iteration")
+    )
+    metadata = {
+        "vocabulary": vocabulary.to_json(),
+        "vocabulary_sha256": vocabulary.sha256,
+        "units": args.unit,
+    }
+    is_best = MinValueTrigger(VALIDATION, every)
+    best = extensions.snapshot_object(rnn, "best.npz", metadata=metadata)
+    trainer.extend(best, "best", is_best)
+    command_line.extend_with_snapshots(trainer, args, every, metadata)
+    trainer.run()
+
+    path = Path(args.out) / "best.npz"
+    if is_best.best_value is None:  # the run was too short for a validation
+        serializers.save_npz(path, rnn, metadata=metadata)
+    serializers.load_npz(path, rnn)
+    bits = evaluator(test)()[VALIDATION] * test.bits
+    print(f"test: {bits:.4f} bits per character, with {path}")
+    picture = Path(args.out) / "bpc.png"
+    if extensions.save_figure(picture, lambda f: draw(f, log.log), (6, 3.6), 80):
+        print(f"picture: {picture}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)
