@@ -51,9 +51,7 @@ class Product(Deferred):
         matrix, scale = (
             (gy.matrix, gy.scale) if isinstance(gy, RowScaled) else (gy, None)
         )
-        if _is_fast(x):
-            return kernels.product_weight(matrix, x, scale)
-        return matrix.T @ (x if scale is None else x * scale[:, None])
+        return kernels.product_weight(matrix, x, scale)
 
 
 class RowScaled(Deferred):
@@ -103,23 +101,19 @@ class Rows(Deferred):
         else:
             ids = xp.concatenate([term.ids for term in terms])
             values = xp.concatenate([term.values for term in terms])
-        if _is_fast(values):
-            ids, values = kernels.sum_rows_by_id(ids, values)
-            return Rows(ids, values, first.shape, is_unique=True)
         if xp is not np:  # the host would have to wait for the number of rows
             return Rows(ids, values, first.shape).dense()
-        unique, inverse = np.unique(ids, return_inverse=True)
-        sums = xp.zeros((len(unique), *values.shape[1:]), values.dtype)
-        backend.scatter_add(xp, sums, inverse, values)
-        return Rows(unique, sums, first.shape, is_unique=True)
+        ids, values = kernels.sum_rows_by_id(ids, values)
+        return Rows(ids, values, first.shape, is_unique=True)
 
     def dense(self):
         xp = backend.get_array_module(self.values)
         value = xp.zeros(self.shape, self.dtype)
         if self.is_unique:
             value[self.ids] = self.values
-            return value
-        return backend.scatter_add(xp, value, self.ids, self.values)
+        else:
+            kernels.add_rows_by_id(value, self.ids, self.values)
+        return value
 
 
 class Part(Deferred):
@@ -149,10 +143,6 @@ def product(xp, gy, x):
     if isinstance(gy, Deferred) or backend.is_array(gy):
         return Product(gy, x)
     return xp.matmul(xp.transpose(gy), x)
-
-
-def _is_fast(array):
-    return type(array) is np.ndarray and array.dtype in (np.float32, np.float64)
 
 
 def densify(value):

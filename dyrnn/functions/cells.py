@@ -4,41 +4,13 @@ The matrix products are outside, but for :func:`lstm_step`, which has the recurr
 in it: a loop over time then makes two nodes per step.
 """
 
-from dyrnn import gradients
+from dyrnn import gradients, kernels
 from dyrnn.core import FunctionNode, as_variable
 from dyrnn.errors import ShapeError
-from dyrnn.functions import plain
 from dyrnn.functions.activation import sigmoid, tanh
 from dyrnn.functions.checks import check_batch, check_floats
 from dyrnn.functions.joining import concat
-from dyrnn.functions.plain import activate_lstm, blocks, kernels_for
-
-
-def _lstm_outputs(xp, gates, c_prev):
-    i, f, g, o = blocks(gates, 4)
-    c = f * c_prev
-    c += i * g
-    tanh_c = xp.tanh(c)
-    return c, tanh_c, o * tanh_c
-
-
-def _lstm_gradients(xp, gates, c_prev, tanh_c, gc, gh):
-    """Return the gradients of the gate inputs and of ``c_prev``."""
-    i, f, g, o = blocks(gates, 4)
-    gz = xp.empty_like(gates)
-    gz_i, gz_f, gz_g, gz_o = blocks(gz, 4)
-    if gh is None:
-        dc = gc
-        gz_o[...] = 0
-    else:
-        dc = gh * o * (1 - tanh_c * tanh_c)
-        if gc is not None:
-            dc += gc
-        xp.multiply(gh * tanh_c, o * (1 - o), out=gz_o)
-    xp.multiply(dc * g, i * (1 - i), out=gz_i)
-    xp.multiply(dc * c_prev, f * (1 - f), out=gz_f)
-    xp.multiply(dc * i, 1 - g * g, out=gz_g)
-    return gz, dc * f
+from dyrnn.kernels.plain import blocks
 
 
 def composed_lstm(c_prev, x):
@@ -53,8 +25,8 @@ class LSTM(FunctionNode):
 
     def forward(self, xp, c_prev, x):
         rows = len(x)
-        gates = activate_lstm(xp, x.copy())
-        c, tanh_c, h = _lstm_outputs(xp, gates, c_prev[:rows])
+        gates = x.copy()
+        c, tanh_c, h = kernels.lstm_gates(gates, c_prev[:rows])
         if rows < len(c_prev):
             c = xp.concatenate((c, c_prev[rows:]))
         self.save(c_prev, x, gates, tanh_c)
@@ -64,7 +36,9 @@ class LSTM(FunctionNode):
         c_prev, x, gates, tanh_c = self.saved
         rows = len(x)
         gc_rows = None if gc is None else gc[:rows]
-        gx, gc_prev = _lstm_gradients(xp, gates, c_prev[:rows], tanh_c, gc_rows, gh)
+        gx, gc_prev = kernels.lstm_gates_backward(
+            gates, c_prev[:rows], tanh_c, gc_rows, gh
+        )
         if rows < len(c_prev):
             rest = xp.zeros_like(c_prev[rows:]) if gc is None else gc[rows:]
             gc_prev = xp.concatenate((gc_prev, rest))
@@ -144,17 +118,15 @@ class LSTMStep(FunctionNode):
     """:func:`lstm` with the recurrent product in it: one node less per time step."""
 
     def forward(self, xp, x, h, c, U):
-        gates = kernels_for(U).linear(h, U)
-        gates += x
-        activate_lstm(xp, gates)
-        c_next, tanh_c, y = _lstm_outputs(xp, gates, c)
+        gates = kernels.linear(h, U)
+        c_next, tanh_c, y = kernels.lstm_gates(gates, c, x)
         if self.edges:
             self.save(x, h, c, U, gates, tanh_c)
         return c_next, y
 
     def backward(self, xp, gc, gh):
         _, h, c, U, gates, tanh_c = self.saved
-        gx, gc = _lstm_gradients(xp, gates, c, tanh_c, gc, gh)
+        gx, gc = kernels.lstm_gates_backward(gates, c, tanh_c, gc, gh)
         return (
             gx,
             xp.matmul(gx, U) if self.wants(1) else None,
@@ -307,14 +279,14 @@ class GRU(FunctionNode):
 
     def forward(self, xp, x, h, a):
         gates = x.copy()
-        y = plain.gru_step(gates, h, a)
+        y = kernels.gru_gates(gates, h, a)
         if self.edges:
             self.save(x, h, a, gates)
         return y
 
     def backward(self, xp, gy):
         _, h, a, gates = self.saved
-        gx, ga, gh = plain.gru_step_backward(gy, gates, h, a)
+        gx, ga, gh = kernels.gru_gates_backward(gy, gates, h, a)
         return gx, gh, ga
 
     def composed(self, x, h, a):

@@ -5,7 +5,9 @@ cost one matrix product, and the input gradients of all steps that wait at once 
 product, too.
 """
 
-from dyrnn import gradients
+import numpy as np
+
+from dyrnn import gradients, kernels
 from dyrnn.core import FunctionNode, Variable, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
@@ -15,7 +17,6 @@ from dyrnn.functions.checks import (
     check_floats,
     check_ids,
 )
-from dyrnn.functions.plain import kernels_for
 from dyrnn.gradients import RowScaled
 
 
@@ -38,7 +39,7 @@ def column_sums(gy):
     if isinstance(gy, Variable):
         return gy.sum(axis=0)
     matrix, scale = _parts(gy)
-    return kernels_for(matrix).sum_rows(matrix, scale)
+    return kernels.sum_rows(matrix, scale)
 
 
 def times(xp, gy, W):
@@ -46,7 +47,7 @@ def times(xp, gy, W):
     if isinstance(gy, Variable):
         return xp.matmul(gy, W)
     matrix, scale = _parts(gy)
-    return kernels_for(matrix).product_input(matrix, W, scale)
+    return kernels.product_input(matrix, W, scale)
 
 
 class Linear(FunctionNode):
@@ -60,7 +61,7 @@ class Linear(FunctionNode):
 
     def forward(self, xp, x, W, b=None):
         self.save(x, W)
-        y = kernels_for(W).linear(_rows(x, W.shape[1]), W, b)
+        y = kernels.linear(_rows(x, W.shape[1]), W, b)
         return y if x.ndim == 2 else y.reshape((*x.shape[:-1], len(W)))
 
     def backward(self, xp, gy):
@@ -211,7 +212,7 @@ class EmbedID(FunctionNode):
         self.ids, is_bad = bounded(xp, ids, len(W))
         y = W[self.ids]
         if self.is_ignored is not None:
-            y[self.is_ignored] = 0
+            y = xp.where(self.is_ignored[..., None], 0, y)
         if is_bad is not None:
             y = xp.where(is_bad[..., None], xp.nan, y)
         return y
@@ -220,8 +221,11 @@ class EmbedID(FunctionNode):
         ids = self.ids.reshape(-1)
         gy = gy.reshape((-1, self.shape[1]))
         if self.is_ignored is not None:
-            is_used = ~self.is_ignored.reshape(-1)
-            ids, gy = ids[is_used], gy[is_used]
+            is_ignored = self.is_ignored.reshape(-1)
+            if isinstance(ids, np.ndarray):
+                ids, gy = ids[~is_ignored], gy[~is_ignored]
+            else:  # the host would have to wait for the number of rows
+                gy = xp.where(is_ignored[:, None], 0, gy)
         if isinstance(gy, Variable):
             return None, _ScatterRows(ids, self.shape).apply(gy)
         return None, gradients.Rows(ids, gy, self.shape)

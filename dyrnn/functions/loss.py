@@ -6,6 +6,7 @@ example, in the shape of its labels, with ``"no"``.
 
 import numpy as np
 
+from dyrnn import kernels
 from dyrnn.core import FunctionNode
 from dyrnn.errors import NonFiniteError, ShapeError
 from dyrnn.functions.checks import (
@@ -16,7 +17,6 @@ from dyrnn.functions.checks import (
     check_floats,
     check_ids,
 )
-from dyrnn.functions.plain import kernels_for
 from dyrnn.functions.reduction import logsumexp
 from dyrnn.functions.shape import moveaxis
 from dyrnn.gradients import RowScaled
@@ -44,9 +44,9 @@ class SoftmaxCrossEntropy(FunctionNode):
         if is_bad is not None:
             t = xp.where(is_bad, ignored, t)
         with np.errstate(invalid="ignore", divide="ignore"):
-            loss, e, inverse = kernels_for(rows).softmax_cross_entropy(rows, t, ignored)
+            loss, e, inverse = kernels.softmax_cross_entropy(rows, t, ignored)
         if xp is np and not np.isfinite(loss).all():
-            _explain(rows, loss)
+            explain(rows, loss)
         weight = counts.astype(x.dtype)
         if self.class_weight is not None:
             weight *= self.class_weight[self.ids]
@@ -77,11 +77,11 @@ def mean_factor(xp, counts, t, normalize, dtype):
     if not normalize:
         return 1.0 / max(1, t.shape[-1])
     if xp is np:
-        return 1.0 / max(1, np.count_nonzero(counts))
+        return 1.0 / max(1, int(np.count_nonzero(counts)))
     return (1.0 / xp.maximum(counts.sum(), 1)).astype(dtype)
 
 
-def _explain(rows, loss):
+def explain(rows, loss):
     """Raise if a row of logits has no softmax; a loss of inf alone may be right."""
     for row in np.flatnonzero(~np.isfinite(loss)):
         x = rows[row]

@@ -32,8 +32,7 @@ class Dropout(FunctionNode):
 
     def forward(self, xp, x):
         generator = random.stream("dropout").generator
-        mask = kernels.dropout_mask(generator, x.shape, self.ratio, x.dtype)
-        self.mask = xp.asarray(mask)
+        self.mask = kernels.dropout_mask(generator, x.shape, self.ratio, x.dtype, x)
         return x * self.mask
 
     def backward(self, xp, gy):

@@ -8,68 +8,52 @@ state returned is the one at the end.
 
 import numpy as np
 
-from dyrnn import backend, gradients
+from dyrnn import backend, gradients, kernels
 from dyrnn.core import FunctionNode, as_variable
 from dyrnn.errors import ShapeError
-from dyrnn.functions import plain
 from dyrnn.functions.activation import relu, tanh
 from dyrnn.functions.cells import composed_gru, composed_lstm
 from dyrnn.functions.checks import array_of, check_batch, check_choice, check_floats
 from dyrnn.functions.connection import column_sums, linear, times
 from dyrnn.functions.indexing import where
 from dyrnn.functions.joining import stack
-from dyrnn.functions.plain import kernels_for
 
 
 class _Window(FunctionNode):
     """What the layers have in common: the input product, lengths, the gradients.
 
     Inputs are x, the states (``n_states`` of them), W, U and biases. ``lengths`` is an
-    array of the window's array module, or None.
+    array of the window's array module, or None; ``mask`` (T, B) tells which steps are
+    within them. The state is carried over the others, so the last one is at the end.
     """
 
     n_states = 1
-    lengths = None
+    lengths = mask = None
 
     def gate_inputs(self, xp, x, W, b):
         """Return the input's part of the gates (T, B, n * H); note what is padding."""
-        z = kernels_for(W).linear(x.reshape((-1, x.shape[2])), W, b)
+        z = kernels.linear(x.reshape((-1, x.shape[2])), W, b)
         if self.lengths is not None:
-            self.is_padding = xp.arange(len(x))[:, None] >= self.lengths
+            self.mask = xp.arange(len(x))[:, None] < self.lengths
         return z.reshape((*x.shape[:2], len(W)))
-
-    def freeze(self, z, block, H, value):
-        """Set a block of the gate inputs to ``value`` after each sequence's end."""
-        if self.lengths is not None:
-            z[..., block * H : (block + 1) * H][self.is_padding] = value
-
-    def last(self, xp, h):
-        """Pick each sequence's last state (B, H) from ``h`` (T + 1, B, H)."""
-        if self.lengths is None:
-            return h[-1].copy()
-        return h[self.lengths, xp.arange(h.shape[1])]
 
     def outputs(self, xp, h):
         """Return ``h`` without the initial state, 0 at padding."""
-        if self.lengths is None:
+        if self.mask is None:
             return h[1:]
-        return xp.where(self.is_padding[..., None], 0, h[1:])
+        return xp.where(self.mask[..., None], h[1:], 0)
 
-    def to_outputs(self, xp, gy, gh_last, h):
-        """Return the gradients of ``h[1:]`` and, if it has its own, of ``h[0]``."""
-        if self.lengths is None and gh_last is None:
-            return (xp.zeros_like(h[1:]) if gy is None else gy), None
-        gh = xp.zeros(h.shape, h.dtype)
-        if gy is not None:
-            gh[1:] = gy
-            if self.lengths is not None:
-                gh[1:][self.is_padding] = 0
+    def to_states(self, xp, gy, gh_last, h):
+        """Return the gradients of ``h[1:]``."""
+        if gy is None:
+            gh = xp.zeros_like(h[1:])
+        elif self.mask is not None:
+            gh = xp.where(self.mask[..., None], gy, 0)
+        else:
+            gh = gy if gh_last is None else gy.copy()
         if gh_last is not None:
-            if self.lengths is None:
-                gh[-1] += gh_last
-            else:
-                gh[self.lengths, xp.arange(h.shape[1])] += gh_last
-        return gh[1:], gh[0]
+            gh[-1] += gh_last
+        return gh
 
     def to_inputs(self, xp, gz, ga, h, x, W):
         """Return the gradients of ``x``, ``W``, ``U`` and ``b``.
@@ -97,20 +81,15 @@ class LSTMWindow(_Window):
 
     def forward(self, xp, x, h0, c0, W, U, b):
         z = self.gate_inputs(xp, x, W, b)
-        # With i = 0 and f = 1 the cell state stays as it is after the end.
-        self.freeze(z, 0, U.shape[1], -xp.inf)
-        self.freeze(z, 1, U.shape[1], xp.inf)
-        h, c = kernels_for(z).lstm_forward(z, h0, c0, U)
+        h, c = kernels.lstm_forward(z, h0, c0, U, self.mask)
         if self.edges:
             self.save(x, h0, c0, W, U, b, z, h, c)
-        return self.last(xp, h), c[-1].copy(), self.outputs(xp, h)
+        return h[-1].copy(), c[-1].copy(), self.outputs(xp, h)
 
     def backward(self, xp, gh_last, gc_last, gy):
         x, _, _, W, U, _, gates, h, c = self.saved
-        gh, to_first = self.to_outputs(xp, gy, gh_last, h)
-        gz, gh0, gc0 = kernels_for(gates).lstm_backward(gh, gc_last, gates, c, U)
-        if to_first is not None:
-            gh0 = gh0 + to_first
+        gh = self.to_states(xp, gy, gh_last, h)
+        gz, gh0, gc0 = kernels.lstm_backward(gh, gc_last, gates, c, U, self.mask)
         gx, gW, gU, gb = self.to_inputs(xp, gz, gz, h, x, W)
         return gx, gh0, gc0, gW, gU, gb
 
@@ -129,19 +108,17 @@ class GRUWindow(_Window):
     """All time steps of a GRU layer."""
 
     def forward(self, xp, x, h0, W, U, b, b_u):
-        z = self.gate_inputs(xp, x, W, b)
-        self.freeze(z, 1, U.shape[1], xp.inf)  # the state stays as it is
-        h, a = plain.gru_forward(z, h0, U, b_u)
+        n = 2 * U.shape[1]  # only the candidate's share of b_u meets the reset gate
+        z = self.gate_inputs(xp, x, W, xp.concatenate((b[:n] + b_u[:n], b[n:])))
+        h, inner = kernels.gru_forward(z, h0, U, b_u[n:], True, self.mask)
         if self.edges:
-            self.save(x, h0, W, U, b, b_u, z, h, a)
-        return self.last(xp, h), self.outputs(xp, h)
+            self.save(x, h0, W, U, b, b_u, z, h, inner)
+        return h[-1].copy(), self.outputs(xp, h)
 
     def backward(self, xp, gh_last, gy):
-        x, _, W, U, _, _, gates, h, a = self.saved
-        gh, to_first = self.to_outputs(xp, gy, gh_last, h)
-        gz, ga, gh0 = plain.gru_backward(gh, gates, h, a, U)
-        if to_first is not None:
-            gh0 = gh0 + to_first
+        x, _, W, U, _, _, gates, h, inner = self.saved
+        gh = self.to_states(xp, gy, gh_last, h)
+        gz, ga, gh0 = kernels.gru_backward(gh, gates, inner, h, U, True, self.mask)
         gx, gW, gU, gb = self.to_inputs(xp, gz, ga, h, x, W)
         gb_u = column_sums(ga.reshape((-1, len(W)))) if self.wants(5) else None
         return gx, gh0, gW, gU, gb, gb_u
@@ -164,19 +141,15 @@ class RNNWindow(_Window):
 
     def forward(self, xp, x, h0, W, U, b):
         z = self.gate_inputs(xp, x, W, b)
-        if self.activation == "relu":
-            self.freeze(z, 0, U.shape[1], -xp.inf)  # lest it grow beyond all bounds
-        h = plain.rnn_forward(z, h0, U, self.activation)
+        h = kernels.rnn_forward(z, h0, U, self.activation, self.mask)
         if self.edges:
             self.save(x, h0, W, U, b, h)
-        return self.last(xp, h), self.outputs(xp, h)
+        return h[-1].copy(), self.outputs(xp, h)
 
     def backward(self, xp, gh_last, gy):
         x, _, W, U, _, h = self.saved
-        gh, to_first = self.to_outputs(xp, gy, gh_last, h)
-        gz, gh0 = plain.rnn_backward(gh, h, U, self.activation)
-        if to_first is not None:
-            gh0 = gh0 + to_first
+        gh = self.to_states(xp, gy, gh_last, h)
+        gz, gh0 = kernels.rnn_backward(gh, h, U, self.activation, self.mask)
         gx, gW, gU, gb = self.to_inputs(xp, gz, gz, h, x, W)
         return gx, gh0, gW, gU, gb
 

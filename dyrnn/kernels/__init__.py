@@ -2,31 +2,40 @@
 
 A kernel takes and returns arrays, knows nothing of graphs, and is called from the
 functions whose names it has. The functions below are the contracts: shapes, what is
-kept, what may be overwritten. Each passes the call on to the module for its array's
-type: the ``cpu_*`` files for NumPy arrays, :mod:`dyrnn.kernels.cuda` for CuPy's.
+kept, what may be overwritten. Each passes the call on to the fastest definition there
+is for the arrays: :mod:`dyrnn.kernels.plain` has one of every kernel, the ``cpu_*``
+files for NumPy arrays of float32 and float64, :mod:`dyrnn.kernels.cuda` for CuPy's.
 
-Everywhere: float32 or float64, one dtype per call; T time steps, B sequences, I inputs,
-H hidden units, N rows, V columns; an argument is only read, and a result is the
-caller's, unless the contract says otherwise. Nothing that a forward kernel returns is
-destroyed by its backward kernel, so a graph can be walked twice.
+Everywhere: one floating dtype per call; T time steps, B sequences, I inputs, H hidden
+units, N rows, V columns; an argument is only read, and a result is the caller's, unless
+the contract says otherwise. Nothing that a forward kernel returns is destroyed by its
+backward kernel, so a graph can be walked twice.
 """
 
 import importlib
+from functools import lru_cache
 
 import numpy as np
 
-from dyrnn.kernels import cpu_matrix, cpu_rnn, cpu_update
+from dyrnn.backend import get_array_module
+from dyrnn.kernels import cpu_matrix, cpu_rnn, cpu_update, plain
 from dyrnn.kernels.machine import parallel, threads
 
 __all__ = [
+    "add_rows_by_id",
+    "clip",
     "dropout_mask",
     "gru_backward",
     "gru_forward",
+    "gru_gates",
+    "gru_gates_backward",
     "linear",
     "linear_softmax_cross_entropy",
     "linear_softmax_cross_entropy_backward",
     "lstm_backward",
     "lstm_forward",
+    "lstm_gates",
+    "lstm_gates_backward",
     "matmul",
     "parallel",
     "product_input",
@@ -40,16 +49,89 @@ __all__ = [
     "sum_rows",
     "sum_rows_by_id",
     "threads",
+    "update",
 ]
+
+
+def _table(*modules):
+    """Collect the kernels of modules by name; those of later modules come first."""
+    return {
+        name: function
+        for module in modules
+        for name, function in vars(module).items()
+        if name in __all__
+    }
+
+
+_PLAIN = _table(plain)
+_CPU = _table(plain, cpu_matrix, cpu_rnn, cpu_update)
+
+
+@lru_cache(maxsize=1)
+def _cuda():
+    return _table(plain, importlib.import_module("dyrnn.kernels.cuda"))
 
 
 def _kernel(name, array):
     """Return the function ``name`` for arrays of the type of ``array``."""
-    if isinstance(array, np.ndarray):
-        for module in (cpu_matrix, cpu_rnn, cpu_update):
-            if hasattr(module, name):
-                return getattr(module, name)
-    return getattr(importlib.import_module("dyrnn.kernels.cuda"), name)
+    if type(array) is np.ndarray:
+        return (_CPU if array.dtype.char in "fd" else _PLAIN)[name]
+    is_cupy = get_array_module(array).__name__ == "cupy"
+    return (_cuda() if is_cupy else _PLAIN)[name]
+
+
+def lstm_gates(a, c_prev, x=None):
+    """Run what follows the product in one step of an LSTM.
+
+    Parameters
+    ----------
+    a : (B, 4H)
+        Gate inputs in blocks i, f, g, o. Overwritten with the gates' values.
+    c_prev : (B, H)
+    x : (B, 4H), optional
+        Added to ``a`` first.
+
+    Returns
+    -------
+    c, tanh_c, h : (B, H)
+        The new state, and the hyperbolic tangent of c for the backward kernel.
+    """
+    return _kernel("lstm_gates", a)(a, c_prev, x)
+
+
+def lstm_gates_backward(gates, c_prev, tanh_c, gc, gh):
+    """Gradients of :func:`lstm_gates` from those of c and h, one of them may be None.
+
+    Returns
+    -------
+    gz : (B, 4H)
+        Gradient of the gate inputs.
+    gc_prev : (B, H)
+    """
+    return _kernel("lstm_gates_backward", gates)(gates, c_prev, tanh_c, gc, gh)
+
+
+def gru_gates(z, h, a):
+    """Run what follows the product in one step of a GRU whose reset comes after it.
+
+    Parameters
+    ----------
+    z, a : (B, 3H)
+        The input's and the state's part of the gates in blocks r, u, n; z is
+        overwritten with the gates' values.
+    h : (B, H)
+
+    Returns
+    -------
+    (B, H)
+        The new state.
+    """
+    return _kernel("gru_gates", z)(z, h, a)
+
+
+def gru_gates_backward(gy, gates, h, a):
+    """Gradients of :func:`gru_gates`: of z and a (B, 3H), and of h but for a (B, H)."""
+    return _kernel("gru_gates_backward", gates)(gy, gates, h, a)
 
 
 def lstm_forward(z, h0, c0, W, mask=None):
@@ -291,6 +373,15 @@ def sum_rows_by_id(ids, rows):
     return _kernel("sum_rows_by_id", rows)(ids, rows)
 
 
+def add_rows_by_id(target, ids, rows):
+    """Add rows (N, D) to ``target[ids]`` (V, D) in place, several to one id included.
+
+    The order of the additions does not change from run to run, and a device is not
+    waited for.
+    """
+    _kernel("add_rows_by_id", target)(target, ids, rows)
+
+
 def squared_norm(x):
     """Return the sum of squares as a Python float (blocks are added up in float64)."""
     return _kernel("squared_norm", x)(x)
@@ -306,6 +397,48 @@ def sgd_rows(x, ids, rows, rate):
     _kernel("sgd_rows", x)(x, ids, rows, rate)
 
 
-def dropout_mask(generator, shape, ratio, dtype=np.float32):
-    """Draw a mask of 0 and 1 / (1 - p), p being ``ratio`` to the nearest 1 / 65536."""
-    return cpu_update.dropout_mask(generator, shape, ratio, dtype)
+def clip(arrays, threshold):
+    """Scale arrays in place so that their common L2 norm is at most ``threshold``.
+
+    Where the norm is not finite they are all set to 0. A device is not waited for.
+
+    Returns
+    -------
+    (len(arrays),) bool
+        Which of the arrays have a norm that is not finite.
+    """
+    return _kernel("clip", arrays[0])(arrays, threshold)
+
+
+def update(rule, numbers, items):
+    """Apply an optimizer's rule to all parameters at once, if that is faster here.
+
+    Parameters
+    ----------
+    rule : str
+        The class of the optimizer.
+    numbers : tuple of float
+        What its formula needs, see there.
+    items : list of (array, gradient, rate, states)
+        A parameter and its state arrays, changed in place, by ``rate * gradient``.
+
+    Returns
+    -------
+    bool
+        False if nothing was done: there is no such kernel for these arrays.
+    """
+    return _kernel("update", items[0][0])(rule, numbers, items)
+
+
+def dropout_mask(generator, shape, ratio, dtype=np.float32, like=None):
+    """Draw a mask of 0 and 1 / (1 - p), p being ``ratio`` to the nearest 1 / 65536.
+
+    Parameters
+    ----------
+    generator : numpy.random.Generator
+        Over Philox. Every device draws the same numbers, and goes on with the same.
+    like : array, optional
+        The mask is where this array is; by default on the CPU.
+    """
+    kernel = plain.dropout_mask if like is None else _kernel("dropout_mask", like)
+    return kernel(generator, shape, ratio, dtype, like)

@@ -1,4 +1,4 @@
-"""Embedding gradients, norms, SGD and dropout: passes over memory, cut to the cache."""
+"""Embedding gradients, norms and SGD: passes over memory, cut to the cache."""
 
 import numpy as np
 
@@ -56,15 +56,3 @@ def sgd(x, gradient, rate):
 def sgd_rows(x, ids, rows, rate):
     """Update the rows of ``ids``."""
     x[ids] -= x.dtype.type(rate) * rows
-
-
-def dropout_mask(generator, shape, ratio, dtype):
-    """Compare 16 random bits per element with a threshold."""
-    size = int(np.prod(shape))
-    words = generator.integers(0, 2**64, -(-size // 4), np.uint64, endpoint=False)
-    bits = words.view(np.uint16)[:size].reshape(shape)
-    threshold = round(ratio * 2**16)
-    keep = (2**16 - threshold) / 2**16
-    mask = np.empty(shape, dtype)
-    np.multiply(bits >= threshold, mask.dtype.type(1 / keep), out=mask)
-    return mask
