@@ -309,15 +309,12 @@ def main():
     trainer.extend(
         extensions.ExponentialShift("lr", rate), trigger=(steps, "iteration")
     )
-    metadata = {
-        "vocabulary": vocabulary.to_json(),
-        "vocabulary_sha256": vocabulary.sha256,
-        "units": args.unit,
-    }
+    metadata = {"vocabulary": vocabulary.to_json(), "units": args.unit}
     is_best = MinValueTrigger(VALIDATION, every)
     best = extensions.snapshot_object(rnn, "best.npz", metadata=metadata)
     trainer.extend(best, "best", is_best)
-    command_line.extend_with_snapshots(trainer, args, every, metadata)
+    identity = {"vocabulary": vocabulary.sha256, "units": args.unit}
+    command_line.extend_with_snapshots(trainer, args, every, identity)
     trainer.run()
 
     path = Path(args.out) / "best.npz"

@@ -141,7 +141,7 @@ def main():
     add("--unit", "-u", type=number(int, 1), default=32, help="LSTM units")
     add("--batchsize", "-b", type=number(int, 1), default=20)
     add("--steps", type=number(int, 1), default=100, help="steps of a window")
-    add("--lr", type=number(float, 0), default=0.01, help="falls to 1 % of it")
+    add("--lr", type=number(float, 0), default=0.01, help="falls to a hundredth of it")
     add("--noise", type=number(float, 0), default=0.1, help="deviation, in training")
     add("--iteration", "-i", type=number(int, 1), default=2000, help="updates")
     add("--primer", type=number(int, 1), default=25, help="steps before running freely")

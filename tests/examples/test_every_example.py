@@ -1,0 +1,37 @@
+"""What all examples share: help that explains, a short README, a tiny run."""
+
+import pytest
+
+from tests.examples.running import EXAMPLES, run
+
+SCRIPTS = sorted(
+    str(path.relative_to(EXAMPLES))
+    for path in EXAMPLES.glob("*/*.py")
+    if "argparse" in path.read_text(encoding="utf-8")
+)
+
+
+READMES = {path.parent.name: path for path in EXAMPLES.glob("*/README.md")}
+
+
+def test_there_are_examples():
+    assert "counting/train_counting.py" in SCRIPTS
+    assert {"char_rnn", "counting", "gradients", "sine"} <= READMES.keys()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_explains_what_it_does(script, tmp_path):
+    text = run(script, "-h", cwd=tmp_path)
+    assert text.startswith("usage: ")
+    docstring = (EXAMPLES / script).read_text(encoding="utf-8").split('"""')[1]
+    first_words = docstring.split()[:5]
+    assert " ".join(first_words) in " ".join(text.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", sorted(READMES))
+def test_readmes_say_how_to_run_it_and_what_to_expect(folder):
+    text = READMES[folder].read_text(encoding="utf-8")
+    assert f"python examples/{folder}/" in text
+    assert "Expected" in text
+    assert text.count("\n") <= 30
