@@ -54,6 +54,26 @@ class Product(Deferred):
         return kernels.product_weight(matrix, x, scale)
 
 
+class Fresh(Deferred):
+    """An array made for this one gradient: whoever gets it may change it.
+
+    A plain array is borrowed, so a leaf takes a copy of it; a large one made in
+    ``backward`` is better handed over.
+    """
+
+    def __init__(self, array):
+        self.array = array
+        self.shape = array.shape
+        self.dtype = array.dtype
+
+    @staticmethod
+    def total(terms):
+        value = terms[0].array
+        for term in terms[1:]:
+            value += term.array
+        return value
+
+
 class RowScaled(Deferred):
     """A matrix (N, M) whose row n is to be multiplied by ``scale[n]``.
 

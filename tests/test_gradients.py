@@ -161,3 +161,11 @@ def test_sum_to_undoes_broadcasting(shape, target, rng):
     y.backward()
     np.testing.assert_allclose(found, ones.grad)
     np.testing.assert_allclose(found.sum(), gy.sum())
+
+
+def test_a_fresh_array_is_taken_over_without_a_copy():
+    array = np.ones(3)
+    total = gradients.Sum(gradients.Fresh(array))
+    assert total.value() is array
+    total.add(gradients.Fresh(np.ones(3)))
+    np.testing.assert_array_equal(total.value(), 2 * np.ones(3))

@@ -136,6 +136,9 @@ from dyrnn.functions.normalization import (
     fixed_batch_normalization,
     layer_normalization,
 )
+from dyrnn.functions.output_layer import (
+    linear_softmax_cross_entropy,
+)
 from dyrnn.functions.products import batch_matmul, einsum, matmul, tensordot
 from dyrnn.functions.reduction import (
     argmax,
@@ -376,6 +379,8 @@ __all__ = [
     "n_step_rnn",
     # scanning
     "scan",
+    # output_layer
+    "linear_softmax_cross_entropy",
 ]
 
 operators.use_functions(sys.modules[__name__])

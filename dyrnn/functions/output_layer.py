@@ -1,0 +1,96 @@
+"""The output layer and its loss as one function, for large vocabularies."""
+
+import numpy as np
+
+from dyrnn import kernels
+from dyrnn.core import FunctionNode
+from dyrnn.errors import ShapeError
+from dyrnn.functions.checks import (
+    array_of,
+    bounded,
+    check_batch,
+    check_floats,
+    check_ids,
+)
+from dyrnn.functions.connection import linear
+from dyrnn.functions.loss import explain, mean_factor, softmax_cross_entropy
+from dyrnn.gradients import Fresh
+
+
+class LinearSoftmaxCrossEntropy(FunctionNode):
+    """Both layers block by block of words; backward computes the logits again.
+
+    A fourth matrix product beside the plain pair's three, and no matrix (N, V).
+    """
+
+    def __init__(self, t, normalize, ignore_label):
+        self.t = t
+        self.normalize = normalize
+        self.ignore_label = ignore_label
+
+    def forward(self, xp, x, W, b):
+        rows, t = x.reshape((-1, x.shape[-1])), self.t.reshape(-1)
+        counts = t != self.ignore_label
+        ids, is_bad = bounded(xp, xp.where(counts, t, 0), len(W))
+        self.labels = xp.where(counts, ids, self.ignore_label)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            loss, log_total = kernels.linear_softmax_cross_entropy(
+                rows, W, b, self.labels, self.ignore_label
+            )
+        if xp is np and not np.isfinite(loss).all():
+            explain(kernels.linear(rows, W, b), loss)
+        if is_bad is not None:
+            loss = xp.where(is_bad, xp.nan, loss)
+        self.factor = mean_factor(xp, counts, self.t, self.normalize, x.dtype)
+        self.save(x, W, b, log_total)
+        return loss.sum() * self.factor
+
+    def backward(self, xp, gy):
+        x, W, b, log_total = self.saved
+        rows = x.reshape((-1, x.shape[-1]))
+        scale = xp.broadcast_to(gy * self.factor, (len(rows),)).astype(x.dtype)
+        gx, gW, gb = kernels.linear_softmax_cross_entropy_backward(
+            scale, rows, W, b, self.labels, log_total, self.ignore_label
+        )
+        return gx.reshape(x.shape), Fresh(gW), Fresh(gb)
+
+    def composed(self, x, W, b):
+        y = linear(x, W, b)
+        return softmax_cross_entropy(
+            y, self.t, self.normalize, ignore_label=self.ignore_label
+        )
+
+
+def linear_softmax_cross_entropy(x, W, b, t, normalize=True, ignore_label=-1):
+    """``softmax_cross_entropy(linear(x, W, b), t)`` that never holds all logits.
+
+    With 200,000 words and 700 rows the logits and their gradient would take 1.1 GB;
+    here a block of words at a time takes a few. For a small vocabulary the pair of
+    functions is faster.
+
+    Parameters
+    ----------
+    x : Variable, (B, I) or (T, B, I)
+    W : Variable, (V, I)
+    b : Variable, (V,), or None
+    t : array of integers, (B,) or (T, B)
+    normalize, ignore_label
+        As in :func:`dyrnn.functions.softmax_cross_entropy`.
+
+    Returns
+    -------
+    Variable, ()
+    """
+    name = "linear_softmax_cross_entropy"
+    t = array_of(t)
+    if x.shape[:-1] != t.shape or x.shape[-1:] != W.shape[1:]:
+        raise ShapeError(
+            f"{name}: x has shape {x.shape}, W {W.shape} and t {t.shape}. They must be "
+            "(B, I), (V, I) and (B,), or with a window (T, B, I) and (T, B)."
+        )
+    if b is None:
+        b = array_of(W)[:, 0] * 0
+    check_floats(name, x=x, W=W, b=b)
+    check_batch(name, x, -2)
+    check_ids(name, "label", t, W.shape[0], ignore_label)
+    return LinearSoftmaxCrossEntropy(t, normalize, ignore_label).apply(x, W, b)
