@@ -4,6 +4,7 @@ import pytest
 import dyrnn.functions as F
 from dyrnn.core import Variable
 from dyrnn.gradients import (
+    Fresh,
     Part,
     Product,
     Rows,
@@ -165,7 +166,7 @@ def test_sum_to_undoes_broadcasting(shape, target, rng):
 
 def test_a_fresh_array_is_taken_over_without_a_copy():
     array = np.ones(3)
-    total = gradients.Sum(gradients.Fresh(array))
+    total = Sum(Fresh(array))
     assert total.value() is array
-    total.add(gradients.Fresh(np.ones(3)))
+    total.add(Fresh(np.ones(3)))
     np.testing.assert_array_equal(total.value(), 2 * np.ones(3))
