@@ -10,7 +10,7 @@ import math
 import sys
 from pathlib import Path
 
-from dyrnn import extensions, serializers
+from dyrnn import extensions, serializers, training
 from dyrnn.config import config
 from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
 from dyrnn.serializers import environment
@@ -69,7 +69,6 @@ def extend_with_snapshots(trainer, args, trigger, identity=None, n_retains=2):
     n_retains : int
         How many snapshots to keep.
     """
-    out = Path(args.out)
     trainer.extend(
         extensions.snapshot(
             n_retains=n_retains,
@@ -82,11 +81,27 @@ def extend_with_snapshots(trainer, args, trigger, identity=None, n_retains=2):
     )
     if args.resume and args.resume != "auto":
         serializers.load_npz(args.resume, trainer)
-    out.mkdir(parents=True, exist_ok=True)
-    settings = {"arguments": vars(args), "environment": environment()}
-    settings["dtype"] = str(config.dtype)
-    text = json.dumps(settings, indent=2, default=str)
-    (out / "config.json").write_text(text + "\n", encoding="utf-8")
+    trainer.extend(_Settings(args))
+
+
+class _Settings(training.Extension):
+    """Writes ``config.json`` once the snapshot is loaded: a refused run leaves it."""
+
+    trigger = None
+    default_name = "settings"
+
+    def __init__(self, args):
+        self._args = args
+
+    def initialize(self, trainer):
+        settings = {"arguments": vars(self._args), "environment": environment()}
+        settings["dtype"] = str(config.dtype)
+        text = json.dumps(settings, indent=2, default=str)
+        path = Path(self._args.out) / "config.json"
+        path.write_text(text + "\n", encoding="utf-8")
+
+    def __call__(self, trainer):
+        pass
 
 
 def run(main):

@@ -1,11 +1,16 @@
 """Options and exit codes of training scripts."""
 
 import argparse
+import json
+import os
+import signal
 
 import pytest
 
-from dyrnn import command_line
-from dyrnn.errors import NonFiniteError
+from dyrnn import command_line, random
+from dyrnn.errors import NonFiniteError, SnapshotError
+from dyrnn.serializers import list_snapshots
+from tests.training.toys import language_trainer
 
 
 @pytest.mark.parametrize(
@@ -43,3 +48,50 @@ def test_errors_become_one_line_and_an_exit_code(error, code, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert ("interrupted" if code == 130 else "broken") in lines[0]
+
+
+def train(out, *arguments, vocabulary="ab", interrupt_at=None):
+    """Train as a script does, with the options of its command line."""
+    parser = argparse.ArgumentParser()
+    command_line.add_common_options(parser, str(out))
+    args = parser.parse_args(arguments)
+    random.seed(args.seed)
+    trainer = language_trainer(out, (9, "iteration"), dropout=0.2)
+
+    def interrupt(trainer):
+        if trainer.updater.iteration == interrupt_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer.extend(interrupt)
+    command_line.extend_with_snapshots(
+        trainer, args, (4, "iteration"), {"vocabulary": vocabulary}
+    )
+    trainer.run()
+    return trainer
+
+
+def saved(out):
+    return [each.iteration for each in list_snapshots(out)]
+
+
+def test_scripts_save_on_a_signal_and_resume(tmp_path, capfd):
+    with pytest.raises(SystemExit) as caught:
+        train(tmp_path, interrupt_at=6)
+    assert caught.value.code == 143
+    assert saved(tmp_path) == [4, 6]
+    trainer = train(tmp_path, "--resume", "auto")
+    assert trainer.updater.iteration == 9
+    assert "resumed from" in capfd.readouterr().err
+
+
+def test_refused_resume_leaves_the_settings(tmp_path):
+    train(tmp_path)
+    before = (tmp_path / "config.json").read_bytes()
+    assert json.loads(before)["arguments"]["seed"] == 0
+    changes = (["--seed", "3"], "ab", "seed is 0"), ([], "ba", "vocabulary is 'ab'")
+    for arguments, vocabulary, message in changes:
+        with pytest.raises(SnapshotError, match=message):
+            train(tmp_path, "--resume", "auto", *arguments, vocabulary=vocabulary)
+    assert (tmp_path / "config.json").read_bytes() == before
+    with pytest.warns(UserWarning, match="resumed with a change: seed is 0"):
+        train(tmp_path, "--resume=auto", "--seed=3", "--allow-change=seed")

@@ -57,7 +57,10 @@ def test_metadata_is_kept_in_the_file(tmp_path):
 def test_newest_and_every_nth_are_retained(tmp_path):
     make(tmp_path, n_retains=2).run()
     assert iterations(tmp_path) == [5, 6]
-    make(tmp_path / "b", stop=9, n_retains=2, every=4).run()
+    trainer = Trainer(FakeUpdater(3), (9, "iteration"), tmp_path / "b")
+    trainer.extend(snapshot(n_retains=2, every=4), trigger=(1, "iteration"))
+    trainer.run()
+    assert iterations(tmp_path / "b") == [4, 8, 9]
     with pytest.raises(ValueError, match="n_retains is 0: keep at least 1, or -1"):
         snapshot(n_retains=0)
 
