@@ -1,7 +1,88 @@
 """Chainer's names ``chainer.initializers``."""
 
-from functools import partial
+import functools
 
+import numpy as np
+
+from dyrnn.chainer import _backend, backend
 from dyrnn.chainer.aliases import folder_or_raise
+from dyrnn.chainer.configuration import get_dtype
+from dyrnn.chainer.initializer import Initializer
+from dyrnn.chainer.initializers.constant import Constant, Identity, NaN, One, Zero
+from dyrnn.chainer.initializers.random_values import (
+    DownsamplingConvFilter,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    LeCunNormal,
+    LeCunUniform,
+    Normal,
+    Orthogonal,
+    Uniform,
+    UpsamplingDeconvFilter,
+)
 
-__getattr__ = partial(folder_or_raise, __name__)
+__all__ = [
+    "Constant",
+    "DownsamplingConvFilter",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Identity",
+    "LeCunNormal",
+    "LeCunUniform",
+    "NaN",
+    "Normal",
+    "One",
+    "Orthogonal",
+    "Uniform",
+    "UpsamplingDeconvFilter",
+    "Zero",
+    "generate_array",
+]
+
+
+def generate_array(initializer, shape, xp, dtype=None, device=None):
+    """Return a new array filled by ``initializer``."""
+    own = getattr(initializer, "dtype", None)
+    if dtype is not None and own is not None and np.dtype(dtype) != np.dtype(own):
+        raise ValueError(f"dtype mismatch: {dtype} != {own}")
+    dtype = get_dtype(own if dtype is None else dtype)
+    if device is None:
+        device = backend.guess_device_from_array_module(xp)
+    else:
+        device = backend.get_device(device)
+        if xp != device.xp:
+            raise ValueError("xp and device arguments are inconsistent.")
+    with backend.using_device(device):
+        array = xp.empty(shape, dtype=dtype)
+        initializer(array)
+    return array
+
+
+def _get_initializer(initializer):
+    if initializer is None:
+        return LeCunNormal()
+    if isinstance(initializer, _backend.array_types()) or np.isscalar(initializer):
+        return Constant(initializer)
+    if not callable(initializer):
+        raise TypeError(f"invalid type of initializer: {type(initializer)}")
+    return initializer
+
+
+def _check_is_initializer_like(initializer):
+    if not (
+        initializer is None
+        or isinstance(initializer, (Initializer, *_backend.array_types()))
+        or callable(initializer)
+        or np.isscalar(initializer)
+    ):
+        raise TypeError(
+            f"Initializer is of wrong type: {type(initializer)}. "
+            "Allowed types are Initializer, ndarray and scalar."
+        )
+
+
+__getattr__ = functools.partial(folder_or_raise, __name__)
