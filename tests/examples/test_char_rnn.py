@@ -50,7 +50,7 @@ def test_every_level_trains(level, mask, tmp_path):
     assert picture.startswith(b"\x89PNG") and len(picture) < 60_000
 
 
-def test_both_masks_give_the_same_loss_and_gradients(char_rnn, rng):
+def test_both_masks_give_the_same_loss_and_gradients(char_rnn, rng, device):
     with dyrnn.using_config("dtype", np.float64):
         rnn = char_rnn.CharRNN(7, (5, 4))
     lengths = [6, 1, 4, 2]
@@ -59,11 +59,12 @@ def test_both_masks_give_the_same_loss_and_gradients(char_rnn, rng):
         x[: length + 1, b] = rng.integers(1, 8, length + 1)
     found = []
     for mask in ("loss", "length"):
-        model = char_rnn.MaskedLoss(rnn, mask)
+        model = char_rnn.MaskedLoss(rnn, mask).to_device(device)
         model.cleargrads()
-        loss = model(x)
+        loss = model(device.send(x))
         loss.backward()
-        found.append([loss.array, *(param.grad for param in rnn.params())])
+        gradients = [param.grad for param in rnn.params()]
+        found.append([dyrnn.to_cpu(array) for array in (loss.array, *gradients)])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
 
@@ -96,16 +97,22 @@ def test_batches_lose_only_steps_that_are_all_padding(char_rnn):
     assert batch.tolist() == [[1, 3], [2, 4], [0, 5]]
 
 
-def test_samples_carry_the_state(char_rnn):
-    vocabulary = datasets.Vocabulary.from_text("abcab\ncab\n", "char")
+def test_samples_carry_the_state(char_rnn, device):
+    vocabulary = datasets.Vocabulary.from_text("abcdefgh\n", "char")
     random.seed(3)
     rnn = char_rnn.CharRNN(len(vocabulary), (6, 5))
-    sampler = char_rnn.Sampler(rnn, vocabulary, ["ab"], 5, 0)
-    (line,) = "".join(sampler.sample("ab")).split("\n")[:1]
-    ids = vocabulary.encode(f"\n{line}")
-    rnn.reset_state()
-    logits = rnn(ids[:, None] + 1).array[:, 0]
-    np.testing.assert_array_equal(logits[2:-1].argmax(axis=1), ids[3:])
+    rnn.out.b.array[vocabulary.ids["<eos>"]] = -100  # one endless line
+    rnn.to_device(device)
+    sampler = char_rnn.Sampler(rnn, vocabulary, ["ab"], 20, 0)
+    ids = vocabulary.encode("\n" + "".join(sampler.sample("ab")))
+    assert len(ids) == 1 + 2 + 20
+
+    def guesses(x):
+        rnn.reset_state()
+        return dyrnn.to_cpu(rnn(device.send(x + 1)).array).argmax(axis=-1)
+
+    np.testing.assert_array_equal(guesses(ids[:, None])[2:-1, 0], ids[3:])
+    assert (guesses(ids)[2:-1] != ids[3:]).any()  # each id alone, without a state
 
 
 def test_it_learns_a_text_and_continues_it(text, tmp_path):
