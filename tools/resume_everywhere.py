@@ -198,7 +198,7 @@ def check(folder, optimizer, updater, parts, cuts):
     return wrong
 
 
-def search(optimizer_names=None, cuts=None, separately=True, on_case=None):
+def search(optimizer_names=None, cuts=None, separately=True):
     """Return the number of resumed runs, and the cases that went wrong."""
     cuts = range(1, LENGTH + 1) if cuts is None else cuts
     runs, problems = 0, []
@@ -213,8 +213,6 @@ def search(optimizer_names=None, cuts=None, separately=True, on_case=None):
             runs += len(cuts)
             if wrong:
                 problems.append((optimizer, updater, parts, wrong))
-            if on_case is not None:
-                on_case(runs, problems)
     return runs, problems
 
 
@@ -224,17 +222,16 @@ def main():
     parser.add_argument("--optimizers", nargs="*", choices=OPTIMIZERS)
     options = parser.parse_args()
 
-    def tell(runs, problems):
-        if sys.stderr.isatty():
-            print(f"\r{runs} runs, {len(problems)} problems", end="", file=sys.stderr)
-
-    runs, problems = search(options.optimizers, on_case=tell)
-    wrong = sum(len(cuts) for *_, cuts in problems)
+    total, problems = 0, []
+    for optimizer in options.optimizers or OPTIMIZERS:
+        runs, found = search([optimizer])
+        wrong = sum(len(cuts) for *_, cuts in found)
+        print(f"{optimizer}: {runs} resumed runs, {wrong} not equal", flush=True)
+        total += runs
+        problems += found
     print(
-        f"{runs} resumed runs, {wrong} not equal to the whole: "
-        f"{len(options.optimizers or OPTIMIZERS)} optimizers, each with "
-        f"{len(PARTS)} parts and {len(UPDATERS)} ways to train, cut after each of "
-        f"{LENGTH} iterations"
+        f"{total} resumed runs, {len(PARTS)} parts and {len(UPDATERS)} ways to train, "
+        f"cut after each of {LENGTH} iterations; {len(problems)} problems"
     )
     for optimizer, updater, parts, cuts in problems:
         what = parts[0] if len(parts) == 1 else f"{len(parts)} parts"
