@@ -318,7 +318,8 @@ def main():
     trainer.run()
 
     path = Path(args.out) / "best.npz"
-    if is_best.best_value is None:  # the run was too short for a validation
+    best_loss, last_loss = is_best.best_value, evaluator(valid)()[VALIDATION]
+    if best_loss is None or last_loss < best_loss:
         serializers.save_npz(path, rnn, metadata=metadata)
     serializers.load_npz(path, rnn)
     bits = evaluator(test)()[VALIDATION] * test.bits
