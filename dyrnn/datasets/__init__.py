@@ -5,7 +5,7 @@ A dataset is anything with ``len(dataset)`` and ``dataset[i]``. For language mod
 into arrays of word ids and their :class:`Vocabulary`.
 """
 
-from dyrnn.datasets.convert import concat_examples, pad_sequences
+from dyrnn.datasets.convert import concat_examples, pad_sequences, split_lines
 from dyrnn.datasets.dataset import (
     ConcatenatedDataset,
     Dataset,
@@ -51,6 +51,7 @@ __all__ = [
     "get_cross_validation_datasets_random",
     "concat_examples",
     "pad_sequences",
+    "split_lines",
     "sequence_lengths",
     "Corpus",
     "Vocabulary",

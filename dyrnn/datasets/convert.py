@@ -1,5 +1,7 @@
 """From lists of examples to arrays: what an updater feeds to a model."""
 
+import itertools
+
 import numpy as np
 
 from dyrnn import backend
@@ -107,3 +109,29 @@ def pad_sequences(batch, padding=-1):
     if len(batch) and lengths.max() == 0:
         raise ShapeError("all sequences of the batch are empty")
     return concat_examples(list(batch), padding=padding).swapaxes(0, 1), lengths
+
+
+def split_lines(ids, eos):
+    """Return the lines of a text, each with the line end before it and its own.
+
+    So ``line[:-1]`` is what a language model reads, and ``line[1:]`` what it predicts.
+    A last line without its end is left out.
+
+    Parameters
+    ----------
+    ids : array of int, (T,)
+    eos : int
+        What ends a line, such as ``vocabulary.ids["<eos>"]``.
+
+    Returns
+    -------
+    list of arrays
+
+    Examples
+    --------
+    >>> [line.tolist() for line in split_lines(np.array([5, 6, 0, 7, 0, 8]), 0)]
+    [[0, 5, 6, 0], [0, 7, 0]]
+    """
+    ids = np.concatenate((np.full(1, eos, ids.dtype), ids))
+    ends = np.flatnonzero(ids == eos).tolist()
+    return [ids[start : stop + 1] for start, stop in itertools.pairwise(ends)]

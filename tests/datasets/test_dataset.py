@@ -16,6 +16,7 @@ from dyrnn.datasets import (
     split_dataset_n,
     split_dataset_n_random,
     split_dataset_random,
+    split_lines,
 )
 from dyrnn.errors import ShapeError
 
@@ -190,3 +191,10 @@ def test_sequences_become_columns():
     assert array[1, 1].tolist() == [0, 0, 0]
     with pytest.raises(ShapeError, match="all sequences of the batch are empty"):
         pad_sequences([[], []])
+
+
+def test_split_lines_gives_each_line_with_both_its_ends():
+    lines = split_lines(np.array([3, 4, 9, 9, 5, 9, 6], np.int32), 9)
+    assert [line.tolist() for line in lines] == [[9, 3, 4, 9], [9, 9], [9, 5, 9]]
+    assert all(line.dtype == np.int32 for line in lines)
+    assert split_lines(np.array([1, 2]), 9) == []

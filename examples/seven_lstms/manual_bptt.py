@@ -1,0 +1,91 @@
+"""Backpropagation through time by hand: every 30 words go back, then cut the graph.
+
+The model takes one word of each of 20 places of the text at a time. The loss of 30
+calls is added up; ``unchain_backward`` then forgets how the LSTM came to its state.
+"""
+
+import argparse
+import math
+
+from tqdm import tqdm
+
+import dyrnn
+import dyrnn.links as L
+from dyrnn import command_line, optimizers
+from dyrnn.datasets import concat_examples, load_corpus
+from dyrnn.iterators import ParallelSequentialIterator
+
+
+class RNN(dyrnn.Chain):
+    """From words (B,) to logits (B, V) of the next ones, with what came before."""
+
+    def __init__(self, n_vocab, n_units):
+        super().__init__()
+        with self.init_scope():
+            self.embed = L.EmbedID(n_vocab, n_units)
+            self.mid = L.LSTM(n_units, n_units)
+            self.out = L.Linear(n_units, n_vocab)
+
+    def forward(self, word):
+        return self.out(self.mid(self.embed(word)))
+
+
+def train(model, optimizer, words, every=30):
+    """Read the words once; update after so many steps, and after the last one."""
+    model.predictor.reset_state()
+    batches = ParallelSequentialIterator(words, 20, repeat=False)
+    loss, steps = 0, 0
+    with tqdm(total=len(words), unit=" words", leave=False, disable=None) as bar:
+        for batch in batches:
+            x, t = concat_examples(batch)
+            loss += model(x, t)
+            steps += 1
+            bar.update(len(x))
+            if steps == every:
+                update(model, optimizer, loss)
+                loss, steps = 0, 0
+    if steps:
+        update(model, optimizer, loss)
+
+
+def update(model, optimizer, loss):
+    """Go back through the graph, cut it, and change the parameters."""
+    model.cleargrads()
+    loss.backward()
+    loss.unchain_backward()
+    optimizer.update()
+
+
+def perplexity(model, words):
+    """Return exp(mean loss) over a text, read as one sequence."""
+    model.predictor.reset_state()
+    with dyrnn.using_config("train", False), dyrnn.no_backprop_mode():
+        loss = model(words[:-1, None], words[1:, None])
+    return math.exp(loss.item())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    number = command_line.number
+    parser.add_argument("--data", help="a text file; default: Python's documentation")
+    parser.add_argument("--epoch", "-e", type=number(int, 1), help="default: 3")
+    parser.add_argument("--unit", "-u", type=number(int, 1), default=100)
+    parser.add_argument("--test", action="store_true", help="a run of a few seconds")
+    args = parser.parse_args()
+    args.epoch = args.epoch or (1 if args.test else 3)
+
+    words, valid, _, vocabulary = load_corpus(args.data)
+    if args.test:
+        words, valid = words[:6000], valid[:1000]
+    model = L.Classifier(RNN(len(vocabulary), args.unit))
+    model.compute_accuracy = False
+    optimizer = optimizers.Adam(0.003).setup(model)
+    optimizer.add_hook(dyrnn.optimizer_hooks.GradientClipping(5))
+    print(f"valid perplexity before: {perplexity(model, valid):.1f}")
+    for epoch in range(1, args.epoch + 1):
+        train(model, optimizer, words)
+        print(f"epoch {epoch}: valid perplexity {perplexity(model, valid):.1f}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

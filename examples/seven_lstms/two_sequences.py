@@ -1,0 +1,82 @@
+"""An LSTM learns two sequences by heart that differ at their ends only.
+
+``A 0 1 2 ... X`` and ``B 0 1 2 ... Y`` share their middle. What comes last depends on
+what came first, so the state must hold it all the way. Given the first symbol alone,
+the network must then say the rest.
+"""
+
+import argparse
+
+import numpy as np
+
+import dyrnn
+import dyrnn.links as L
+from dyrnn import command_line, optimizers, sampling
+
+
+def make_sequences(middle):
+    """Return both sequences side by side, (T, 2), and the number of symbols."""
+    shared = np.arange(4, 4 + middle)
+    sequences = [[first, *shared, last] for first, last in ((0, 1), (2, 3))]
+    return np.array(sequences, np.int32).T, 4 + middle
+
+
+def make_model(n_symbols, n_units):
+    """Return a network from symbols to logits of the next ones."""
+    return dyrnn.Sequential(
+        L.EmbedID(n_symbols, n_units),
+        L.LSTM(n_units, n_units),
+        L.Linear(n_units, n_symbols),
+    )
+
+
+def recall(model, sequences):
+    """Return how many sequences the model continues rightly from their first symbol."""
+    model.reset_state()
+    prime, rest = sequences[:1], sequences[1:]
+    said = list(sampling.generate(model, prime, len(rest), temperature=0))
+    return int((np.array(said) == rest).all(axis=0).sum())
+
+
+def learn(model, optimizer, sequences, limit):
+    """Update until both sequences are known by heart; return the number of updates."""
+    classifier = L.Classifier(model)
+    optimizer.setup(classifier)
+    for updates in range(1, limit + 1):
+        model.reset_state()
+        loss = classifier(sequences[:-1], sequences[1:])
+        classifier.cleargrads()
+        loss.backward()
+        optimizer.update()
+        if updates % 200 == 0:
+            print(
+                f"update {updates}: loss {loss.item():.4f}, "
+                f"accuracy {classifier.accuracy.item():.3f}"
+            )
+        if updates % 10 == 0 and recall(model, sequences) == 2:
+            return updates
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    number = command_line.number
+    parser.add_argument("--middle", type=number(int, 1), default=20, help="its length")
+    parser.add_argument("--unit", "-u", type=number(int, 1), default=40)
+    parser.add_argument("--limit", type=number(int, 1), default=3000, help="updates")
+    parser.add_argument("--seed", type=number(int, 0), default=0)
+    parser.add_argument("--test", action="store_true", help="a middle of 5 symbols")
+    args = parser.parse_args()
+
+    dyrnn.random.seed(args.seed)
+    sequences, n_symbols = make_sequences(5 if args.test else args.middle)
+    model = make_model(n_symbols, args.unit)
+    updates = learn(model, optimizers.Adam(0.01), sequences, args.limit)
+    if updates is None:
+        print(f"not known by heart after {args.limit} updates")
+    else:
+        print(f"both sequences known by heart after {updates} updates")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

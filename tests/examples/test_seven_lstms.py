@@ -1,0 +1,177 @@
+"""The seven ways to write an LSTM run, learn, and compute what they say."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+import dyrnn
+import dyrnn.links as L
+from dyrnn import optimizers
+from dyrnn.iterators import ParallelSequentialIterator
+from tests.examples.running import load, run
+
+FOLDER = "seven_lstms/"
+VOCABULARY = 11
+
+
+@pytest.fixture
+def words(rng):
+    return rng.integers(0, VOCABULARY, 203).astype(np.int32)
+
+
+def gradients(model):
+    return {name: param.grad for name, param in model.namedparams()}
+
+
+@pytest.mark.parametrize(
+    "name", ["manual_bptt", "comments_bptt", "comments_nstep", "padded_batches"]
+)
+def test_a_language_model_runs_and_learns(tmp_path, name):
+    text = run(f"{FOLDER}{name}.py", "--test", cwd=tmp_path)
+    row = r"^\d +\S+ +(\S+) " if name.startswith("comments") else r"perplexity (\S+)$"
+    perplexities = list(map(float, re.findall(row, text, re.MULTILINE)))
+    assert perplexities[-1] < 900  # of 2,100 words
+
+
+def test_joint_probability_prefers_sentences_to_shuffled_words(tmp_path):
+    text = run(FOLDER + "joint_probability.py", "--test", cwd=tmp_path)
+    assert float(re.findall(r"shuffled: (\S+) %", text)[-1]) > 65
+    assert re.search(r"^joint log-probability: -\d+\.\d\d$", text, re.MULTILINE)
+
+
+def test_two_sequences_are_known_by_heart(tmp_path):
+    text = run(FOLDER + "two_sequences.py", "--test", cwd=tmp_path)
+    assert re.search(r"^both sequences known by heart after \d+ updates$", text)
+
+
+def test_two_sequences_says_when_it_has_not_learnt_them(tmp_path):
+    args = ("--test", "--limit", 5)
+    text = run(FOLDER + "two_sequences.py", *args, cwd=tmp_path)
+    assert text == "not known by heart after 5 updates\n"
+
+
+def test_only_the_beginnings_tell_the_two_sequences_apart():
+    sequences, n_symbols = load(FOLDER + "two_sequences.py").make_sequences(5)
+    assert sequences.shape == (7, 2) and sequences.max() == n_symbols - 1
+    assert (sequences[1:-1, 0] == sequences[1:-1, 1]).all()
+    assert len({*sequences[0], *sequences[-1]}) == 4
+
+
+def test_manual_bptt_updates_every_so_many_steps(words):
+    example = load(FOLDER + "manual_bptt.py")
+    model = L.Classifier(example.RNN(VOCABULARY, 4))
+    optimizer = optimizers.SGD(0.1).setup(model)
+    example.train(model, optimizer, words, every=4)  # 11 steps: 4, 4 and 3
+    assert optimizer.t == 3
+
+
+def test_manual_bptt_cuts_the_graph_behind_the_state(words):
+    example = load(FOLDER + "manual_bptt.py")
+    model = L.Classifier(example.RNN(VOCABULARY, 4))
+    optimizer = optimizers.SGD(0.1).setup(model)
+    loss = model(words[:3], words[1:4])
+    state = model.predictor.mid.h
+    assert state.creator is not None
+    example.update(model, optimizer, loss)
+    assert model.predictor.mid.h is state and state.creator is None
+
+
+def test_joint_log_probability_is_the_sum_over_the_words(words):
+    model = load(FOLDER + "joint_probability.py").LanguageModel(VOCABULARY, 4)
+    W = {name: param.array for name, param in model.namedparams()}
+    sentence = words[:6]
+    h, total = np.zeros(4, np.float32), 0.0
+    for word, following in itertools.pairwise(sentence):
+        x = W["/embed/W"][word]
+        h = np.tanh(W["/upward/W"] @ x + W["/upward/b"] + W["/lateral/W"] @ h)
+        y = W["/out/W"] @ h + W["/out/b"]
+        total += y[following] - np.log(np.exp(y).sum())
+    got = model.log_probability(sentence[:, None])
+    np.testing.assert_allclose(got.array, [total], rtol=1e-5)
+
+
+def test_the_iterator_of_the_user_gives_what_the_library_gives(words):
+    own = load(FOLDER + "comments_bptt.py").ParallelSequentialIterator(words, 4)
+    reference = ParallelSequentialIterator(words, 4)
+    for _ in range(120):
+        assert own.next() == reference.next()
+        assert own.epoch_detail == reference.epoch_detail
+        assert own.is_new_epoch == reference.is_new_epoch
+
+
+def test_the_updater_of_the_user_does_what_the_library_does(words):
+    example = load(FOLDER + "comments_bptt.py")
+    models = []
+    for kind in (example.BPTTUpdater, dyrnn.training.BPTTUpdater):
+        dyrnn.random.seed(0)
+        model = L.Classifier(example.RNNForLM(VOCABULARY, 4))
+        optimizer = optimizers.SGD(0.1).setup(model)
+        updater = kind(ParallelSequentialIterator(words, 4), optimizer, 5)
+        updater.update()
+        models.append(model)
+    expected = gradients(models[1])
+    for name, gradient in gradients(models[0]).items():
+        np.testing.assert_allclose(gradient, expected[name], rtol=1e-5, atol=1e-7)
+
+
+def test_a_killed_run_of_the_users_classes_resumes_exactly(tmp_path):
+    args = ("--test", "--unit", 8, "--out")
+    whole = run(FOLDER + "comments_bptt.py", *args, "whole", "-e", 2, cwd=tmp_path)
+    run(FOLDER + "comments_bptt.py", *args, "part", "-e", 1, cwd=tmp_path)
+    rest = run(
+        FOLDER + "comments_bptt.py",
+        *(*args, "part", "-e", 2, "--resume", "auto"),
+        cwd=tmp_path,
+    )
+    assert whole.splitlines()[-1].split()[:3] == rest.splitlines()[-1].split()[:3]
+
+
+def test_line_model_is_the_same_for_padded_and_for_separate_lines(words):
+    model = load(FOLDER + "padded_batches.py").LineModel(VOCABULARY, 4)
+    lines = [words[:9], words[20:24], words[50:56]]
+    padded, _ = dyrnn.datasets.pad_sequences(lines, padding=-1)
+    loss = model(padded)
+    model.cleargrads()
+    loss.backward()
+    expected = gradients(model)
+    model.cleargrads()
+    total = 0
+    for line in lines:
+        total += model(line[:, None]) * (len(line) - 1)
+    total = total / sum(len(line) - 1 for line in lines)
+    total.backward()
+    np.testing.assert_allclose(loss.array, total.array, rtol=1e-5)
+    for name, gradient in gradients(model).items():
+        np.testing.assert_allclose(gradient, expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_users_lstm_is_the_librarys(rng):
+    own = load(FOLDER + "padded_batches.py").MyLSTM(3, 4)
+    reference = L.LSTM(3, 4)
+    gates = [own.input, own.forget, own.update, own.output]
+    W = np.concatenate([gate.W.array for gate in gates])
+    reference.upward.W.array[...], reference.lateral.W.array[...] = W[:, :3], W[:, 3:]
+    reference.upward.b.array[...] = np.concatenate([gate.b.array for gate in gates])
+    x = rng.standard_normal((5, 2, 3)).astype(np.float32)
+    for step in x:
+        np.testing.assert_allclose(own(step).array, reference(step).array, rtol=1e-5)
+
+
+def test_lines_in_any_order_give_the_same_loss_in_n_step(words):
+    model = load(FOLDER + "comments_nstep.py").LineModel(VOCABULARY, 4)
+    lines = [words[:4], words[20:29], words[50:56]]
+    with dyrnn.using_config("train", False):
+        losses = [model(lines).item(), model(lines[::-1]).item()]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    "manual_bptt joint_probability two_sequences comments_bptt comments_nstep "
+    "padded_batches".split(),
+)
+def test_help_explains_the_example(name):
+    text = run(f"{FOLDER}{name}.py", "--help")
+    assert "--test" in text and load(f"{FOLDER}{name}.py").__doc__[:40] in text
