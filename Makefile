@@ -43,11 +43,10 @@ $(VENV)-bench/.bench: setup.py pyproject.toml
 	$(call environment,$(VENV)-bench,-e . torch==2.13.0)
 
 ptb: $(VENV)/.plot
-	$(VENV)/bin/python examples/ptb/train_ptb.py --config small --keep 0.5 --epoch 8 \
-		--out $(OUT)
+	$(VENV)/bin/python examples/ptb/train_ptb.py --config quick --out $(OUT)
 	@echo; echo "A sample:"
-	$(VENV)/bin/python examples/ptb/generate.py --model $(OUT)/model.npz \
-		--prime "the meaning of" --length 100 --temperature 0.8
+	$(VENV)/bin/python examples/ptb/generate.py --model $(OUT)/model.npz --no-unk \
+		--prime "the meaning of" --length 100 --temperature 0.7
 
 test: $(VENV)/.test
 	$(PYTEST)

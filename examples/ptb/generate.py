@@ -5,6 +5,8 @@ The model's file is all it needs: the vocabulary is in it.
 
 import argparse
 
+import numpy as np
+
 import dyrnn
 from dyrnn import command_line, sampling
 from train_ptb import load_model
@@ -20,6 +22,7 @@ def main():
     add("--temperature", type=number(float, 0), default=1.0, help="0: likeliest words")
     add("--top-k", type=number(int, 1), help="choose among the k likeliest words")
     add("--top-p", type=number(float, 0, 1), help="... among those that reach p")
+    add("--no-unk", action="store_true", help="never choose the word <unk>")
     add("--seed", type=number(int, 0), default=0)
     args = parser.parse_args()
 
@@ -31,9 +34,17 @@ def main():
         parser.error(f"--prime: {error}")
     if len(prime) == 0:
         parser.error("--prime: give at least one word")
+    unknown = vocabulary.ids.get("<unk>") if args.no_unk else None
+
+    def predict(ids):
+        logits = model(ids).array
+        if unknown is not None:
+            logits[:, unknown] = -np.inf
+        return logits
+
     model.reset_state()
     words = sampling.generate(
-        model, prime, args.length, args.temperature, args.top_k, args.top_p
+        predict, prime, args.length, args.temperature, args.top_k, args.top_p
     )
     print(args.prime, end="", flush=True)
     separator = " "

@@ -27,7 +27,7 @@ CONFIGS = {  # flat: epochs before the learning rate starts to be multiplied by 
     "medium":  (0.05, 1.0,  5, 2, 35,  650,  6, 39, 0.5,  0.8,      20),
     "large":   (0.04, 1.0, 10, 2, 35, 1500, 14, 55, 0.35, 1 / 1.15, 20),
     "test":    (0.1,  1.0,  1, 1,  2,    2,  1,  1, 1.0,  0.5,      20),
-    "quick":   (0.1,  1.0,  5, 2, 20,  200,  6, 10, 0.5,  0.5,      20),
+    "quick":   (0.1,  1.0,  5, 2, 20,  256,  6, 10, 0.4,  0.5,      10),
 }
 # fmt: on
 DTYPES = ("float16", "float32", "float64")
