@@ -63,9 +63,9 @@ def text(length):
     return np.random.default_rng(2).integers(0, VOCABULARY, length).astype(np.int32)
 
 
-def language_updater(optimizer, window, dropout=0.3):
+def language_updater(optimizer, window, dropout=0.3, units=5):
     """Return an updater that carries its state along a text of 61 ids."""
-    model = L.Classifier(SmallModel(dropout=dropout))
+    model = L.Classifier(SmallModel(units, dropout))
     model.compute_accuracy = False
     optimizer.setup(model)
     iterator = iterators.ParallelSequentialIterator(text(61), 4)

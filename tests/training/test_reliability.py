@@ -13,6 +13,7 @@ from tools import (
     repeat_runs,
     resume_everywhere,
 )
+from tools.small_training import language_updater
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -26,6 +27,14 @@ def test_every_optimizer_resumes_exactly():
 def test_each_part_resumes_exactly_on_its_own(tmp_path):
     for part in resume_everywhere.PARTS:
         assert check(tmp_path / part.replace("/", "-"), [part]) == []
+
+
+def test_layers_that_are_cut_between_threads_resume_exactly(tmp_path, monkeypatch):
+    def large(optimizer):
+        return language_updater(optimizer, window=True, units=200)
+
+    monkeypatch.setitem(resume_everywhere.UPDATERS, "large", large)
+    assert resume_everywhere.check(str(tmp_path), "SGD", "large", [], [50]) == []
 
 
 def check(folder, parts, cut=23):
