@@ -53,9 +53,9 @@ links.rnn: gru lstm mgu n_step_gru n_step_lstm n_step_rnn peephole tree_lstm zon
 training: _updater extension trainer trigger updater util
 training.extensions: _snapshot computational_graph evaluator exponential_shift
     fail_on_nonnumber inverse_shift linear_shift log_report micro_average
-    multistep_shift parameter_statistics plot_report polynomial_shift print_report progress_bar
-    snapshot_writers step_shift util value_observation variable_statistics_plot
-    variable_unchain warmup_shift
+    multistep_shift parameter_statistics plot_report polynomial_shift print_report
+    progress_bar snapshot_writers step_shift util value_observation
+    variable_statistics_plot variable_unchain warmup_shift
 training.triggers: early_stopping_trigger interval_trigger manual_schedule_trigger
     minmax_value_trigger once_trigger time_trigger
 training.updaters: multiprocess_parallel_updater parallel_updater standard_updater

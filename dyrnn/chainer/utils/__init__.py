@@ -1,1 +1,45 @@
 """Chainer's names ``chainer.utils``."""
+
+import collections.abc as collections_abc
+
+from dyrnn.chainer.utils import argument, array, cache, conv, meta, misc, type_check
+from dyrnn.chainer.utils.array import size_of_shape, sum_to
+from dyrnn.chainer.utils.conv import get_conv_outsize, get_deconv_outsize
+from dyrnn.chainer.utils.meta import enable_final, final
+from dyrnn.chainer.utils.misc import (
+    _check_arrays_forward_compatible,
+    _format_array_props,
+    _raise_from,
+    _repr_with_named_data,
+    experimental,
+    force_array,
+    force_type,
+    nondeterministic,
+    tempdir,
+)
+
+__all__ = [
+    "_check_arrays_forward_compatible",
+    "_format_array_props",
+    "_raise_from",
+    "_repr_with_named_data",
+    "argument",
+    "array",
+    "cache",
+    "collections_abc",
+    "conv",
+    "enable_final",
+    "experimental",
+    "final",
+    "force_array",
+    "force_type",
+    "get_conv_outsize",
+    "get_deconv_outsize",
+    "meta",
+    "misc",
+    "nondeterministic",
+    "size_of_shape",
+    "sum_to",
+    "tempdir",
+    "type_check",
+]

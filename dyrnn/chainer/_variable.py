@@ -1,0 +1,583 @@
+"""Variables in Chainer's sense: an array, its gradient, and a node of the graph.
+
+The graph consists of nodes, not of variables: a :class:`VariableNode` knows its
+variable weakly, so that an array which no function retains is freed with its variable.
+Arithmetic is installed by ``functions``; see ``_operations.py``.
+"""
+
+import warnings
+import weakref
+
+from dyrnn.chainer import (
+    _backend,
+    _backprop,
+    _operations,
+    _texts,
+    backend,
+    configuration,
+)
+from dyrnn.chainer._backprop_utils import check_grad_type
+from dyrnn.chainer._texts import NoComparisons
+from dyrnn.chainer.backends import cuda, intel64
+from dyrnn.chainer.utils import argument
+
+
+class VariableNode:
+    """A variable's place in the graph: type, shape, creator and, if retained, array."""
+
+    dtype = None
+    shape = None
+    _creator_node = None
+    _data = None
+    _rank = 0
+    _old_style_grad_generator = None
+    _layout = None
+
+    def __init__(self, variable, name, **kwargs):
+        if kwargs:
+            argument.check_unexpected_kwargs(
+                kwargs,
+                grad='unexpected keyword argument "grad": '
+                "pass the gradient to Variable instead",
+            )
+        self._variable = weakref.ref(variable)
+        self.name = name
+        self._requires_grad = variable.requires_grad
+        self._update_data_info(variable.raw_array)
+
+    @property
+    def creator(self):
+        """The function that made the variable; an old-style one as it was written."""
+        node = self._creator_node
+        return getattr(node, "function", node)
+
+    @creator.setter
+    def creator(self, func):
+        self.creator_node = func
+
+    @property
+    def creator_node(self):
+        """The FunctionNode that made the variable."""
+        return self._creator_node
+
+    @creator_node.setter
+    def creator_node(self, func):
+        func = getattr(func, "node", func)  # of an old-style Function
+        self._creator_node = func
+        if func is not None:
+            self._rank = func.rank + 1
+
+    @property
+    def data(self):
+        """The array, if it is retained."""
+        return self._data
+
+    @data.setter
+    def data(self, array):
+        self._data = array
+        self._update_data_info(array)
+
+    @property
+    def grad(self):
+        """The variable's gradient array, None if the variable is gone."""
+        variable = self._variable()
+        return None if variable is None else variable.grad
+
+    @property
+    def grad_var(self):
+        """The variable's gradient, None if the variable is gone."""
+        variable = self._variable()
+        return None if variable is None else variable.grad_var
+
+    def _set_grad_var_if_available(self, gradient):
+        variable = self._variable()
+        if variable is not None:
+            variable._set_grad_var_without_check(gradient)
+
+    @property
+    def label(self):
+        """Shape and type, for drawings of the graph."""
+        if self.shape == ():
+            return str(self.dtype)
+        return f"({', '.join(map(str, self.shape))}), {self.dtype}"
+
+    @property
+    def rank(self):
+        """The number of functions on the longest way here."""
+        return self._rank
+
+    @property
+    def requires_grad(self):
+        """Whether a gradient is computed for it."""
+        return self._requires_grad
+
+    def get_variable(self):
+        """Return the variable, or make it again."""
+        variable = self._variable()
+        if variable is None:
+            variable = Variable.__new__(Variable)
+            variable._init(self.data, requires_grad=self.requires_grad, node=self)
+        return variable
+
+    def get_variable_or_none(self):
+        """Return the variable if it is still there."""
+        return self._variable()
+
+    def set_creator(self, creator):
+        """Set the function that made the variable."""
+        self.creator = creator
+
+    def set_creator_node(self, creator_node):
+        """Set the FunctionNode that made the variable."""
+        self.creator_node = creator_node
+
+    def unchain(self):
+        """Forget the function that made the variable."""
+        self.creator_node = None
+
+    def retain_data(self):
+        """Keep the variable's array."""
+        variable = self._variable()
+        if variable is None:
+            raise RuntimeError(
+                "cannot retain variable data: the variable has been already released"
+            )
+        self.data = variable.data
+
+    def _update_data_info(self, array):
+        self.dtype = None if array is None else array.dtype
+        self.shape = None if array is None else array.shape
+        if self._data is not None:
+            self._data = array
+
+    def _check_old_style_gradient(self):
+        if self._old_style_grad_generator is not None:
+            raise RuntimeError(
+                "cannot twice-differentiate an old style Function "
+                f'"{self._old_style_grad_generator}"'
+            )
+
+
+def _create_variable(data, name, grad, requires_grad, device):
+    variable = Variable(data, name=name, grad=grad, requires_grad=requires_grad)
+    variable.to_device(device)
+    return variable
+
+
+class Variable(NoComparisons):
+    """An array with a gradient and a history.
+
+    Parameters
+    ----------
+    data : numpy.ndarray or cupy.ndarray, optional
+    name : str, optional
+    grad : array, optional
+        The first gradient.
+    requires_grad : bool
+        Whether backpropagation shall compute a gradient.
+    """
+
+    __array_priority__ = 200
+    _has_chainerx_array = False
+    _grad = None
+
+    def __init__(self, data=None, **kwargs):
+        name, grad, requires_grad, grad_valid, layout = argument.parse_kwargs(
+            kwargs,
+            ("name", None),
+            ("grad", None),
+            ("requires_grad", True),
+            ("_grad_valid", True),
+            ("layout", None),
+            volatile="volatile argument is not supported anymore. "
+            "Use chainer.using_config",
+        )
+        assert isinstance(requires_grad, bool)
+        if layout is not None:
+            raise ValueError("dyrnn.chainer has no memory layouts; leave layout None")
+        kinds = _backend.array_types()
+        if data is not None and not isinstance(data, kinds):
+            first = ", ".join(map(str, kinds[:-1])) or "None"
+            raise TypeError(
+                f"{first} or {kinds[-1]} are expected. Actual: {type(data)}"
+            )
+        self._init(data, name, grad, grad_valid, requires_grad)
+
+    def _init(
+        self, data, name=None, grad=None, grad_valid=True, requires_grad=True, node=None
+    ):
+        self._requires_grad = requires_grad
+        self._loss_scale = None
+        self._grad_var = None
+        self._device = None
+        self._grad_valid = grad_valid
+        self._data = [data]
+        self._node = VariableNode(self, name) if node is None else node
+        self._grad = grad
+
+    def __copy__(self):
+        return self._copy_to(Variable())
+
+    def _copy_to(self, target):
+        vars(target).update(vars(self))
+        target._node = VariableNode(target, self.name)
+        return target
+
+    def __reduce__(self):
+        return _create_variable, (
+            self.array,
+            self.name,
+            self.grad,
+            self._requires_grad,
+            self.device,
+        )
+
+    def __repr__(self):
+        return _texts.variable_repr(self)
+
+    def __str__(self):
+        return _texts.variable_str(self)
+
+    # Places
+
+    @property
+    def device(self):
+        """The device of the array."""
+        if self._device is None:
+            self._device = backend.get_device_from_array(self._data[0])
+        return self._device
+
+    @property
+    def xp(self):
+        """The array module."""
+        return self.device.xp
+
+    def to_cpu(self):
+        """Move to main memory."""
+        self.to_device(backend.CpuDevice())
+
+    def to_gpu(self, device=None):
+        """Move to a GPU."""
+        cuda.check_cuda_available()
+        self.to_device(cuda._get_device_or_current(device))
+
+    def to_intel64(self):
+        """Say that iDeep is not there."""
+        intel64.check_ideep_available()
+
+    def to_chx(self):
+        """Say that ChainerX is not there."""
+        raise RuntimeError("ChainerX is not available.")
+
+    def from_chx(self):
+        """Do nothing: the array is not ChainerX's."""
+
+    def to_device(self, device):
+        """Move the array and the gradient to a device."""
+        self._to_device(device)
+
+    def _to_device(self, device):
+        device = backend.get_device(device)
+        array, gradient = self._data[0], self.grad_var
+        self._device = device
+        if array is None or backend.get_device_from_array(array) == device:
+            return
+        self._data = [device.send(array)]
+        if gradient is not None:
+            gradient._to_device(device)
+            self._grad = gradient.raw_array
+        if self._node._data is not None:
+            self._node.retain_data()
+
+    # What it is
+
+    @property
+    def name(self):
+        """Name for texts and drawings."""
+        return self._node.name
+
+    @name.setter
+    def name(self, name):
+        self._node.name = name
+
+    @property
+    def layout(self):
+        """None: there are no memory layouts."""
+        return None
+
+    @property
+    def raw_array(self):
+        """The array."""
+        return self._data[0]
+
+    @property
+    def array(self):
+        """The array."""
+        return self._data[0]
+
+    @array.setter
+    def array(self, array):
+        self._node._update_data_info(array)
+        self._data[0] = array
+
+    @property
+    def data(self):
+        """The array, by its older name."""
+        return self.array
+
+    @data.setter
+    def data(self, array):
+        self.array = array
+
+    @property
+    def chx_array(self):
+        """Nothing: the array is not ChainerX's."""
+        raise ValueError(
+            "chx_array is not available for Variable with non-ChainerX array."
+        )
+
+    @property
+    def shape(self):
+        return self._data[0].shape
+
+    @property
+    def ndim(self):
+        return self._data[0].ndim
+
+    @property
+    def size(self):
+        return self._data[0].size
+
+    @property
+    def dtype(self):
+        return self._data[0].dtype
+
+    @property
+    def T(self):
+        """The array's transpose."""
+        return _operations.functions.transpose(self)
+
+    def __len__(self):
+        return len(self.array)
+
+    def __pos__(self):
+        return self
+
+    def summary(self):
+        """Return a short text."""
+        return (
+            f"<variable {self.name}>" if self.name else f"<variable at 0x{id(self):x}>"
+        )
+
+    def debug_print(self):
+        """Return a text with the array's and the gradient's statistics."""
+        return _texts.debug_print(self)
+
+    # The graph
+
+    @property
+    def node(self):
+        """The variable's node."""
+        return self._node
+
+    @property
+    def label(self):
+        """Shape and type, for drawings of the graph."""
+        return self._node.label
+
+    @property
+    def rank(self):
+        """The number of functions on the longest way here."""
+        return self._node.rank
+
+    @property
+    def requires_grad(self):
+        """Whether a gradient is computed for it."""
+        return self._requires_grad
+
+    @property
+    def creator(self):
+        """The function that made it; an old-style one as it was written."""
+        return self._node.creator
+
+    @creator.setter
+    def creator(self, func):
+        self._node.creator = func
+
+    @property
+    def creator_node(self):
+        """The FunctionNode that made it."""
+        return self._node._creator_node
+
+    @creator_node.setter
+    def creator_node(self, func):
+        self._node.creator_node = func
+
+    def set_creator(self, gen_func):
+        """Set the function that made it."""
+        self._node.set_creator(gen_func)
+
+    def set_creator_node(self, fnode):
+        """Set the FunctionNode that made it."""
+        self._node.set_creator_node(fnode)
+
+    def retain_data(self):
+        """Let the node keep the array."""
+        self._node.data = self._data[0]
+
+    def unchain(self):
+        """Forget the function that made it."""
+        self.creator_node = None
+
+    def unchain_backward(self):
+        """Cut the whole graph behind it."""
+        stack, seen = [self.creator_node], {None}
+        while stack:
+            func = stack.pop()
+            if func not in seen:
+                seen.add(func)
+                stack += [x.creator_node for x in func.inputs]
+                func.unchain()
+
+    # Gradients
+
+    @property
+    def grad(self):
+        """The gradient array, or None."""
+        if not self._grad_valid:
+            raise RuntimeError(
+                "Cannot retrieve Variable.grad. Either it must be set manually or "
+                "Variable.cleargrad() must be called beforehand."
+            )
+        return self._grad if self._grad_var is None else self._grad_var.array
+
+    @grad.setter
+    def grad(self, array):
+        if array is not None:
+            check_grad_type(None, self, False, array)
+        self._grad = array
+        self._grad_var = None
+        self._grad_valid = True
+
+    @property
+    def grad_var(self):
+        """The gradient as a variable, or None."""
+        if self._grad_var is None and self._grad is not None:
+            self._grad_var = Variable(self._grad)
+        return self._grad_var
+
+    @grad_var.setter
+    def grad_var(self, gradient):
+        if gradient is not None:
+            check_grad_type(None, self, False, gradient.array)
+        self._set_grad_var_without_check(gradient)
+
+    def _set_grad_var_without_check(self, gradient):
+        self._grad_var = gradient
+        self._grad = None if gradient is None else gradient.array
+
+    def cleargrad(self):
+        """Forget the gradient."""
+        self.grad_var = None
+        self._grad_valid = True
+
+    def zerograd(self):
+        """Set the gradient to zeros; older than :meth:`cleargrad`."""
+        warnings.warn(
+            "Variable.zerograd is deprecated. Use Variable.cleargrad instead.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        self._grad_valid = True
+        if self.array is None:
+            return
+        if self._grad is None:
+            self._grad = self.xp.zeros_like(self.array)
+            self._grad_var = None
+            return
+        if self._grad_var is not None:
+            self._grad_var.unchain()
+        self._grad.fill(0)
+
+    def copydata(self, var):
+        """Take over another variable's values; either is initialized if need be."""
+        if var.array is None:
+            if self.array is None:
+                return
+            var.initialize(self.shape)
+        elif self.array is None:
+            self.initialize(var.shape)
+        backend.copyto(self.array, var.array)
+
+    def addgrad(self, var):
+        """Add another variable's gradient to this one's."""
+        if var.grad is None:
+            return
+        added = var.grad_var
+        if self.array is None:
+            self.initialize(var.shape)
+        if added.device != self.device:
+            added = _operations.functions.copy(added, self.device)
+        own = self.grad_var
+        self.grad_var = added if own is None else added + own
+
+    def backward(
+        self, retain_grad=False, enable_double_backprop=False, loss_scale=None
+    ):
+        """Backpropagate to all leaves.
+
+        A variable of one element starts with 1 (times ``loss_scale``); any other one
+        needs a gradient, and without it nothing happens.
+        """
+        if self.array.size == 1 and self.grad_var is None:
+            if self.array.ndim != 0:
+                warnings.warn(
+                    "Treating a variable with only one element as a scalar in "
+                    "Variable.backward is deprecated. A scalar variable must be a "
+                    "0-dimensional array. Apply chainer.functions.squeeze to obtain a "
+                    "scalar variable. If the size of this variable accidentally "
+                    "becomes one, set zero to grad.",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+            self.grad = self.xp.ones_like(self.array)
+            if loss_scale is not None:
+                self.grad *= loss_scale
+        node, gradient = self.node, self.grad_var
+        self.grad_var = None
+        with configuration.using_config("enable_backprop", enable_double_backprop):
+            _backprop._backprop_to_all([(node, gradient)], retain_grad, loss_scale)
+
+    # Operations
+
+    def item(self):
+        """Return the only element as a Python number."""
+        return self.array.item()
+
+    def mean(self, axis=None, *, weights=None, keepdims=False):
+        """Average."""
+        return _operations.functions.average(self, axis, weights, keepdims)
+
+    def reshape(self, *shape):
+        """Change the shape."""
+        if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+            (shape,) = shape
+        return _operations.functions.reshape(self, shape)
+
+    def transpose(self, *axes):
+        """Permute the axes."""
+        if not axes:
+            axes = None
+        elif len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
+            (axes,) = axes
+        return _operations.functions.transpose(self, axes)
+
+
+def as_variable(obj):
+    """Return ``obj`` as a variable; an array becomes one without a gradient."""
+    return obj if isinstance(obj, Variable) else Variable(obj, requires_grad=False)
+
+
+def as_array(obj):
+    """Return the array of a variable; anything else as it is."""
+    return obj.array if isinstance(obj, Variable) else obj

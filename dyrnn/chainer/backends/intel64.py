@@ -1,0 +1,46 @@
+"""Intel's iDeep, which is no more: the names that say so."""
+
+from dyrnn.chainer import _backend
+
+
+class mdarray:
+    """Type of iDeep's arrays; none exists."""
+
+
+class Intel64Device(_backend.Device):
+    """Device of iDeep; making one says that it is not there."""
+
+    name = "@intel64"
+    __hash__ = _backend.Device.__hash__
+
+    def __init__(self):
+        check_ideep_available()
+
+    @staticmethod
+    def from_array(array):
+        """Return None: no array is iDeep's."""
+
+    def __eq__(self, other):
+        return isinstance(other, Intel64Device)
+
+
+def is_ideep_available():
+    """Return False."""
+    return False
+
+
+def check_ideep_available():
+    """Say that iDeep is not there."""
+    raise RuntimeError(
+        "iDeep is not available.\nReason: dyrnn computes with NumPy or CuPy only"
+    )
+
+
+def should_use_ideep(level):
+    """Return False."""
+    return False
+
+
+def inputs_all_ready(inputs, supported_ndim=(2, 4)):
+    """Return False."""
+    return False

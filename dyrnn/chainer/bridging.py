@@ -1,0 +1,108 @@
+"""Functions of dyrnn as functions of Chainer's engine, derivatives of all orders.
+
+:class:`Bridge` runs a function of dyrnn on leaves made of its inputs and keeps dyrnn's
+little graph. Its ``backward`` is dyrnn's, on arrays; where a gradient of the gradient
+may be asked for, it is another bridge, over the function (inputs, gradients of
+outputs) -> (gradients of inputs), and so on.
+"""
+
+from dyrnn import core
+from dyrnn.chainer import configuration
+from dyrnn.chainer.function_node import FunctionNode
+from dyrnn.chainer.variable import Variable
+from dyrnn.config import using_config
+
+
+class Bridge(FunctionNode):
+    """A function of dyrnn, applied.
+
+    Parameters
+    ----------
+    function : callable
+        From dyrnn's variables to one or a tuple of them.
+    name : str
+        Label in texts, drawings and error messages.
+    check : callable, optional
+        ``check_type_forward``: it takes the inputs' types.
+    """
+
+    _xs: tuple = ()
+    _ys: tuple = ()
+
+    def __init__(self, function, name=None, check=None):
+        self._function = function
+        self._name = name or getattr(function, "__name__", "Bridge")
+        self._check = check
+
+    @property
+    def label(self):
+        return self._name
+
+    def check_type_forward(self, in_types):
+        if self._check is not None:
+            self._check(in_types)
+
+    def forward(self, inputs):
+        self._xs = tuple(
+            [core.Variable(x, requires_grad=x.dtype.kind == "f") for x in inputs]
+        )
+        train = bool(configuration.config.train)
+        graph = bool(configuration.config.enable_backprop)
+        with using_config("train", train), using_config("enable_backprop", graph):
+            ys = self._function(*self._xs)
+        self._ys = ys if isinstance(ys, tuple) else (ys,)
+        if graph:
+            self.retain_inputs(tuple(range(len(inputs))))
+        return tuple([y.array for y in self._ys])
+
+    def backward(self, target_input_indexes, grad_outputs):
+        used = [i for i, gy in enumerate(grad_outputs) if gy is not None]
+        gys = [grad_outputs[i] for i in used]
+        if configuration.config.enable_backprop:
+            return self._differentiable(target_input_indexes, used, gys)
+        found = core.grad(
+            [self._ys[i] for i in used],
+            [self._xs[i] for i in target_input_indexes],
+            [core.Variable(gy.array, requires_grad=False) for gy in gys],
+        )
+        return tuple([_as_variable(g) for g in found])
+
+    def _differentiable(self, indexes, used, gys):
+        xs = self.get_retained_inputs()
+        function, n = self._function, len(xs)
+        reached: list[int] = []
+
+        def gradient(*args):
+            ys = function(*args[:n])
+            ys = ys if isinstance(ys, tuple) else (ys,)
+            found = core.grad(
+                [ys[i] for i in used],
+                [args[i] for i in indexes],
+                list(args[n:]),
+                create_graph=True,
+            )
+            reached[:] = [i for i, g in enumerate(found) if g is not None]
+            return tuple([g for g in found if g is not None])
+
+        found = Bridge(gradient, f"{self._name}Grad").apply((*xs, *gys))
+        result: list[Variable | None] = [None] * len(indexes)
+        for i, g in zip(reached, found, strict=True):
+            result[i] = g
+        return tuple(result)
+
+    def unchain(self):
+        self._xs = self._ys = ()
+        super().unchain()
+
+
+def _as_variable(gradient):
+    if gradient is None:
+        return None
+    array = gradient.array if isinstance(gradient, core.Variable) else gradient
+    return Variable(array)
+
+
+def bridge(function, *inputs, name=None, check=None):
+    """Apply a function of dyrnn to Chainer's variables and arrays."""
+    ys = Bridge(function, name, check).apply(inputs)
+    return ys[0] if len(ys) == 1 else ys

@@ -1,0 +1,61 @@
+"""Observers of functions: ``FunctionHook`` and the hooks of this thread."""
+
+import collections
+import threading
+
+_thread = threading.local()
+
+
+def get_function_hooks():
+    """Return the hooks of this thread by name."""
+    if not hasattr(_thread, "hooks"):
+        _thread.hooks = collections.OrderedDict()
+    return _thread.hooks
+
+
+def hooks_of(function):
+    """Return the hooks to call for ``function``: the thread's and its own."""
+    hooks = get_function_hooks()
+    if function._n_local_function_hooks:
+        hooks = {**hooks, **function.local_function_hooks}
+    return list(hooks.values())
+
+
+class FunctionHook:
+    """Called around ``forward`` and ``backward`` inside a ``with`` block.
+
+    Or of one function only: ``function.add_hook(hook)``.
+    """
+
+    name = "FunctionHook"
+
+    def __enter__(self):
+        hooks = get_function_hooks()
+        if self.name in hooks:
+            raise KeyError(f"hook {self.name} already exists")
+        hooks[self.name] = self
+        self.added(None)
+        return self
+
+    def __exit__(self, *_):
+        hooks = get_function_hooks()
+        hooks[self.name].deleted(None)
+        del hooks[self.name]
+
+    def added(self, function):
+        """Take note of being added to a function (None: to all)."""
+
+    def deleted(self, function):
+        """Take note of being taken away."""
+
+    def forward_preprocess(self, function, in_data):
+        """Look at a function before ``forward``."""
+
+    def forward_postprocess(self, function, in_data):
+        """Look at a function after ``forward``."""
+
+    def backward_preprocess(self, function, in_data, out_grad):
+        """Look at a function before ``backward``."""
+
+    def backward_postprocess(self, function, in_data, out_grad):
+        """Look at a function after ``backward``."""

@@ -1,0 +1,1 @@
+"""Numerical gradients, and checks against them."""

@@ -1,0 +1,119 @@
+"""Small helpers of Chainer's ``utils``."""
+
+import contextlib
+import functools
+import shutil
+import tempfile
+import warnings
+
+import numpy as np
+
+from dyrnn.chainer import _backend
+from dyrnn.chainer.configuration import config
+
+# Set chainer.disable_experimental_feature_warning to silence experimental().
+warnings_off = {"experimental": False}
+
+
+def force_array(x, dtype=None):
+    """Return a scalar as an array without axes, an array as the given type."""
+    if np.isscalar(x):
+        return np.array(x, dtype)
+    return x if dtype is None else x.astype(dtype, copy=False)
+
+
+def force_type(dtype, value):
+    """Return the number or array as the given type."""
+    if np.isscalar(value):
+        return dtype.type(value)
+    return value.astype(dtype, copy=False)
+
+
+@contextlib.contextmanager
+def tempdir(**kwargs):
+    """Make a folder for the ``with`` block."""
+    ignore_errors = kwargs.pop("ignore_errors", False)
+    folder = tempfile.mkdtemp(**kwargs)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=ignore_errors)
+
+
+def _repr_with_named_data(inst, **kwargs):
+    values = " ".join(f"{key}={value}" for key, value in kwargs.items())
+    cls = type(inst)
+    module = public_name(cls.__module__)
+    return f"<{module}.{cls.__qualname__} {values}>"
+
+
+def public_name(module):
+    """Return the module's name as Chainer's scripts know it."""
+    return module.removeprefix("dyrnn.")
+
+
+def _check_arrays_forward_compatible(arrays, label=None):
+    if not _backend.is_arrays_compatible(arrays):
+        where = "" if label is None else f" ({label})"
+        kinds = ", ".join(str(type(a)) for a in arrays)
+        raise TypeError(
+            f"incompatible array types are mixed in the forward input{where}."
+            f"\nActual: {kinds}"
+        )
+
+
+def _raise_from(exc_type, message, orig_exc):
+    error = exc_type(
+        f"{message}\n\n(caused by)\n{type(orig_exc).__name__}: {orig_exc}\n"
+    )
+    raise error.with_traceback(orig_exc.__traceback__) from None
+
+
+def _format_array_props(arrays):
+    return ", ".join(
+        "None" if a is None else f"{a.shape}:{a.dtype.name}" for a in arrays
+    )
+
+
+def experimental(api_name):
+    """Warn that a name may change."""
+    if not warnings_off["experimental"]:
+        warnings.warn(
+            f"{api_name} is experimental. The interface can change in the future.",
+            FutureWarning,
+            stacklevel=2,
+        )
+
+
+def nondeterministic(f_name):
+    """Warn, where ``config.warn_nondeterministic`` asks for it."""
+    if config.warn_nondeterministic:
+        warnings.warn(
+            "Potentially non-deterministic code is being executed while "
+            f"config.warn_nondeterministic set. Source: {f_name}",
+            stacklevel=2,
+        )
+
+
+def _fp16_mixed_precision_helper(fn):
+    """Let a forward method compute in float32 what it is given in float16."""
+
+    @functools.wraps(fn)
+    def wrapper(self, in_data):
+        def is_half(x):
+            return x.dtype == np.float16
+
+        all_half = all(x.dtype.kind != "f" or is_half(x) for x in in_data)
+        out = fn(
+            self, tuple([x.astype(np.float32) if is_half(x) else x for x in in_data])
+        )
+        if not all_half:
+            return out
+        return tuple(
+            [
+                y.astype(np.float16) if y is not None and y.dtype == np.float32 else y
+                for y in out
+            ]
+        )
+
+    return wrapper
