@@ -3,5 +3,24 @@
 from functools import partial
 
 from dyrnn.chainer.aliases import folder_or_raise
+from dyrnn.chainer.optimizer_hooks.clipping import (
+    GradientClipping,
+    GradientHardClipping,
+    GradientLARS,
+)
+from dyrnn.chainer.optimizer_hooks.regularization import (
+    GradientNoise,
+    Lasso,
+    WeightDecay,
+)
+
+__all__ = [
+    "GradientClipping",
+    "GradientHardClipping",
+    "GradientLARS",
+    "GradientNoise",
+    "Lasso",
+    "WeightDecay",
+]
 
 __getattr__ = partial(folder_or_raise, __name__)
