@@ -252,7 +252,7 @@ def as_variable(x):
     """Return ``x`` as a variable; an array becomes one without a gradient."""
     if isinstance(x, Variable):
         return x
-    if isinstance(x, (bool, int, float)):
+    if isinstance(x, (bool, int, float)) and not isinstance(x, np.generic):
         x = np.asarray(x, dtype=config.dtype)
     return Variable(x, requires_grad=False)
 
