@@ -50,7 +50,7 @@ def _statistics(array):
 class NoComparisons:
     """What is neither compared nor true nor hashed."""
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __bool__(self):
         raise TypeError("Variables cannot be evaluated as Python bool.")

@@ -10,7 +10,7 @@ from dyrnn.chainer.utils.meta import enable_final, final
 _METHODS = {"to_cpu": "@numpy", "to_gpu": "@cupy:N", "to_intel64": "@intel64"}
 
 
-class DeviceResident(enable_final(meta_base=abc.ABCMeta)):  # type: ignore[misc]
+class DeviceResident(enable_final(meta_base=abc.ABCMeta)):
     """Something with arrays on a device."""
 
     _device = backend.CpuDevice()
@@ -137,10 +137,11 @@ class _ToDeviceVisitor(DeviceResidentsVisitor):
             return False
         if not isinstance(device, backend.GpuDevice) or device == self._device:
             return False
+        here, there = device.device.id, self._device.device.id
         warnings.warn(
             "You are trying to transfer a DeviceResident to "
-            f"GPU-{self._device.device.id} which is already on "
-            f"GPU-{device.device.id}. to_gpu does nothing then; use to_device to move between GPUs.",
+            f"GPU-{there} which is already on GPU-{here}. to_gpu does nothing then; "
+            "use to_device to move between GPUs.",
             RuntimeWarning,
             stacklevel=5,
         )

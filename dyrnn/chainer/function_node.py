@@ -223,7 +223,7 @@ class FunctionNode:
             ]
         )
 
-    backward_accumulate.is_default = True  # type: ignore[attr-defined]
+    backward_accumulate.is_default = True
 
     def _get_error_message(self, message):
         lines = [message, f"  function={self._impl_name} ({self.label})"]
