@@ -20,7 +20,7 @@ import time
 from dyrnn.serializers import newest_valid
 from tools.small_training import finish, start
 
-PAUSE = 0.002  # seconds in each iteration
+PAUSE = 0.005  # seconds in each iteration
 LONGEST = 0.2  # seconds until the first signal, counted from the first iteration
 SECOND = 0.02  # seconds until the second one
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}

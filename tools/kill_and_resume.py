@@ -16,7 +16,7 @@ import time
 
 from tools.small_training import finish, start
 
-PAUSE = 0.002  # seconds in each iteration
+PAUSE = 0.005  # seconds in each iteration
 LONGEST = 0.3  # seconds until the kill, counted from the first iteration
 ARGUMENTS = ("--pause", PAUSE, "--every", 4)
 
