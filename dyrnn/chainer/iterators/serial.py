@@ -1,0 +1,34 @@
+"""Batches one after the other, in this thread."""
+
+from dyrnn.chainer.iterators.ordering import OrderedIterator
+
+
+class SerialIterator(OrderedIterator):
+    """Batches of a dataset, as lists of examples.
+
+    Parameters
+    ----------
+    dataset : sequence
+    batch_size : int
+    repeat : bool
+        Whether to go on after the last example; else the last batch may be smaller.
+    shuffle : bool, optional
+        Whether each epoch has a new order. By default it does.
+    order_sampler : callable, optional
+        Gives the order instead; see :class:`OrderSampler`.
+    """
+
+    def __init__(
+        self, dataset, batch_size, repeat=True, shuffle=None, order_sampler=None
+    ):
+        super().__init__(dataset, batch_size, repeat, shuffle, order_sampler)
+        self.reset()
+
+    def __next__(self):
+        self._previous_epoch_detail = self.epoch_detail
+        self._state, indices = self._following(self._state)
+        if indices is None:
+            raise StopIteration
+        return [self.dataset[index] for index in indices]
+
+    next = __next__
