@@ -13,7 +13,15 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 PACKAGE_DIR = {"": ".", "dyrnn.extensions": "extensions"}
 
-TEST = ["pytest>=8", "pytest-xdist", "hypothesis", "setuptools>=77", "matplotlib"]
+TEST = [
+    "pytest>=8",
+    "pytest-xdist",
+    "hypothesis",
+    "setuptools>=77",
+    "matplotlib",
+    # compiles the CUDA kernels; needs no GPU
+    "nvidia-cuda-nvrtc-cu12; sys_platform == 'linux' and platform_machine == 'x86_64'",
+]
 
 
 def version():

@@ -4,7 +4,9 @@ An optimizer is ``init_state(param)``, the arrays it keeps for a parameter, and
 ``update_param(param, state)``. Most define a ``rule(p, g, state, t)`` instead,
 elementwise and in place: the base class hands it a cache-sized block of rows at a time,
 with a factor from gradient clipping applied on the way. Hyperparameters are plain
-attributes: a schedule assigns ``optimizer.lr``.
+attributes: a schedule assigns ``optimizer.lr``. On a GPU, where each operation costs a
+launch, rules that :func:`dyrnn.kernels.update` knows are applied to all parameters at
+once.
 
 A sparse gradient (of an embedding) touches its rows only, where a row without gradient
 would not change anyway (SGD, AdaGrad). The other rules change such rows, too (Adam's
@@ -16,6 +18,7 @@ import math
 
 import numpy as np
 
+from dyrnn import kernels
 from dyrnn.backend import get_array_module
 from dyrnn.errors import NonFiniteError, SnapshotError
 from dyrnn.gradients import Rows
@@ -51,6 +54,7 @@ class Optimizer:
 
     ranges: dict[str, float] = {}
     skips_absent_rows = False
+    kernel: str | None = None  # a class's own: a subclass may have another rule
 
     def __init__(self):
         self.target = None
@@ -114,6 +118,7 @@ class Optimizer:
         for hook in list(self.hooks.values()):
             hook(self)
         self.t += 1
+        todo = []
         for _, param in self.target.namedparams(only_updated=True):
             if param.unscaled_gradient()[0] is None:
                 continue
@@ -121,6 +126,10 @@ class Optimizer:
             if state is None:
                 state = self._states[param] = {"t": 0, **self.init_state(param)}
             state["t"] += 1
+            todo.append((param, state))
+        if "kernel" in vars(type(self)) and todo and todo[0][0].xp is not np:
+            todo = self._update_together(todo)
+        for param, state in todo:
             self.update_param(param, state)
 
     def new_epoch(self):
@@ -140,6 +149,28 @@ class Optimizer:
     def factor(self):
         """Return a number to multiply ``g`` by before the rule is given it."""
         return 1.0
+
+    def numbers(self, t):
+        """Return what the kernel needs of the hyperparameters at update ``t``."""
+        raise NotImplementedError(f"{type(self).__name__} has a kernel, but no numbers")
+
+    def _update_together(self, todo):
+        """Update what a kernel can, and return the rest."""
+        groups = {}
+        for param, state in todo:
+            groups.setdefault((param.dtype, state["t"]), []).append((param, state))
+        rest = []
+        for (_, t), group in groups.items():
+            items = []
+            for param, state in group:
+                gradient, rate = param.unscaled_gradient()
+                if isinstance(gradient, Rows):
+                    gradient, rate = param.grad, 1.0
+                arrays = [value for name, value in state.items() if name != "t"]
+                items.append((param.array, gradient, rate, arrays))
+            if not kernels.update(self.kernel, self.numbers(t), items):
+                rest += group
+        return rest
 
     def update_param(self, param, state):
         """Change ``param`` and its ``state`` in place."""

@@ -68,20 +68,12 @@ class GradientClipping:
                 param.scale_gradient(self.threshold / norm)
 
     def _clip_on_device(self, items, t):
-        xp = get_array_module(items[0][1].array)
         arrays = [_values(param.gradient) for _, param in items]
-        squares = xp.stack([xp.sum(xp.square(a.astype(xp.float64))) for a in arrays])
-        bad = ~xp.isfinite(squares)
+        bad = kernels.clip(arrays, self.threshold)
         if self._bad is None or self._bad.shape != bad.shape:
             self._bad = bad
         else:
             self._bad |= bad
-        norm = xp.sqrt(xp.sum(squares))
-        rate = xp.minimum(self.threshold / xp.maximum(norm, self.threshold), 1.0)
-        is_sound = xp.isfinite(norm)
-        for array in arrays:
-            array *= rate.astype(array.dtype)
-            array[...] = xp.where(is_sound, array, xp.zeros_like(array))
         if (t + 1) % self.check_interval == 0:
             flags = to_cpu(self._bad)
             self._bad = None

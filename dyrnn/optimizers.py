@@ -16,10 +16,14 @@ class SGD(Optimizer):
 
     ranges = {"lr": math.inf}
     skips_absent_rows = True
+    kernel = "SGD"
 
     def __init__(self, lr=0.01):
         self.lr = lr
         super().__init__()
+
+    def numbers(self, t):
+        return (self.lr,)
 
     def factor(self):
         return self.lr
@@ -80,11 +84,15 @@ class MomentumSGD(Optimizer):
     """SGD with momentum: ``v = momentum * v - lr * g; p += v``."""
 
     ranges = {"lr": math.inf, "momentum": 1.0}
+    kernel = "MomentumSGD"
 
     def __init__(self, lr=0.01, momentum=0.9):
         self.lr = lr
         self.momentum = momentum
         super().__init__()
+
+    def numbers(self, t):
+        return self.lr, self.momentum
 
     def init_state(self, param):
         return {"v": _filled(param)}
@@ -110,6 +118,8 @@ class NesterovAG(MomentumSGD):
     ICASSP 2013.
     """
 
+    kernel = "NesterovAG"
+
     def rule(self, p, g, state, t):
         v = state["v"]
         v *= self.momentum
@@ -131,11 +141,15 @@ class AdaGrad(Optimizer):
 
     ranges = {"lr": math.inf, "eps": math.inf}
     skips_absent_rows = True
+    kernel = "AdaGrad"
 
     def __init__(self, lr=0.001, eps=1e-8):
         self.lr = lr
         self.eps = eps
         super().__init__()
+
+    def numbers(self, t):
+        return self.lr, self.eps
 
     def init_state(self, param):
         return {"h": _filled(param)}
@@ -157,11 +171,15 @@ class AdaDelta(Optimizer):
     """
 
     ranges = {"rho": 1.0, "eps": math.inf}
+    kernel = "AdaDelta"
 
     def __init__(self, rho=0.95, eps=1e-6):
         self.rho = rho
         self.eps = eps
         super().__init__()
+
+    def numbers(self, t):
+        return self.rho, self.eps
 
     def init_state(self, param):
         return {"msg": _filled(param), "msdx": _filled(param)}
@@ -185,12 +203,16 @@ class RMSprop(Optimizer):
     """
 
     ranges = {"lr": math.inf, "alpha": 1.0, "eps": math.inf}
+    kernel = "RMSprop"
 
     def __init__(self, lr=0.01, alpha=0.99, eps=1e-8):
         self.lr = lr
         self.alpha = alpha
         self.eps = eps
         super().__init__()
+
+    def numbers(self, t):
+        return self.lr, self.alpha, self.eps
 
     def init_state(self, param):
         return {"ms": _filled(param)}
@@ -213,6 +235,7 @@ class RMSpropGraves(Optimizer):
     """
 
     ranges = {"lr": math.inf, "alpha": 1.0, "momentum": 1.0, "eps": math.inf}
+    kernel = "RMSpropGraves"
 
     def __init__(self, lr=1e-4, alpha=0.95, momentum=0.9, eps=1e-4):
         self.lr = lr
@@ -220,6 +243,9 @@ class RMSpropGraves(Optimizer):
         self.momentum = momentum
         self.eps = eps
         super().__init__()
+
+    def numbers(self, t):
+        return self.lr, self.alpha, self.momentum, self.eps
 
     def init_state(self, param):
         return {"n": _filled(param), "g": _filled(param), "delta": _filled(param)}
@@ -272,6 +298,7 @@ class Adam(Optimizer):
         "eta": math.inf,
         "weight_decay_rate": math.inf,
     }
+    kernel = "Adam"
 
     def __init__(
         self,
@@ -301,6 +328,15 @@ class Adam(Optimizer):
     def lr(self, value):
         self.alpha = value
 
+    def step_size(self, t):
+        """Return ``eta * alpha_t``."""
+        correction = math.sqrt(1.0 - self.beta2**t) / (1.0 - self.beta1**t)
+        return self.eta * self.alpha * correction
+
+    def numbers(self, t):
+        decay = self.eta * self.weight_decay_rate
+        return self.step_size(t), self.beta1, self.beta2, self.eps, decay
+
     def init_state(self, param):
         state = {"m": _filled(param), "v": _filled(param)}
         if self.amsgrad:
@@ -316,11 +352,10 @@ class Adam(Optimizer):
             xp = get_array_module(p)
             xp.maximum(state["vhat"], v, out=state["vhat"])
             v = state["vhat"]
-        correction = math.sqrt(1.0 - self.beta2**t) / (1.0 - self.beta1**t)
         step = v**0.5
         step += self.eps
         step = m / step
-        step *= self.eta * self.alpha * correction
+        step *= self.step_size(t)
         if self.weight_decay_rate:
             p *= 1.0 - self.eta * self.weight_decay_rate
         p -= step
@@ -328,6 +363,8 @@ class Adam(Optimizer):
 
 class AdamW(Adam):
     """Adam with ``weight_decay_rate`` 0.01 by default."""
+
+    kernel = "Adam"
 
     def __init__(
         self,
@@ -351,11 +388,15 @@ class SMORMS3(Optimizer):
     """
 
     ranges = {"lr": math.inf, "eps": math.inf}
+    kernel = "SMORMS3"
 
     def __init__(self, lr=0.001, eps=1e-16):
         self.lr = lr
         self.eps = eps
         super().__init__()
+
+    def numbers(self, t):
+        return self.lr, self.eps
 
     def init_state(self, param):
         return {"mem": _filled(param, 1.0), "g": _filled(param), "g2": _filled(param)}

@@ -77,7 +77,7 @@ def lstm_forward(z, h0, c0, W, mask=None):
     xp = get_array_module(z)
     h, c = _states(xp, len(z), h0), _states(xp, len(z), c0)
     for t in range(len(z)):
-        c_next, _, h_next = lstm_gates(z[t], c[t], h[t] @ W.T)
+        c_next, _, h_next = lstm_gates(z[t], c[t], matmul(h[t], W.T))
         c[t + 1] = _choose(xp, mask, t, c_next, c[t])
         h[t + 1] = _choose(xp, mask, t, h_next, h[t])
     return h, c
@@ -96,7 +96,7 @@ def lstm_backward(gh, gc_last, gates, c, W, mask=None):
         gz_t, gc_t = lstm_gates_backward(gates[t], c[t], tanh_c, gc, gh_t)
         gz[t] = _choose(xp, mask, t, gz_t, 0)
         gc = _choose(xp, mask, t, gc_t, gc)
-        gh_t = gz[t] @ W + (0 if mask is None else _choose(xp, mask, t, 0, gh_t))
+        gh_t = matmul(gz[t], W) + (0 if mask is None else _choose(xp, mask, t, 0, gh_t))
     return gz, gh_t, gc
 
 
@@ -136,7 +136,7 @@ def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
     inner = xp.empty((len(z), *h0.shape), z.dtype)
     for t in range(len(z)):
         if reset_after:
-            a = h[t] @ W.T
+            a = matmul(h[t], W.T)
             if b is not None:
                 a[:, 2 * H :] += b
             inner[t] = a[:, 2 * H :]
@@ -187,7 +187,7 @@ def rnn_forward(z, h0, W, activation="tanh", mask=None):
     xp = get_array_module(z)
     h = _states(xp, len(z), h0)
     for t in range(len(z)):
-        a = z[t] + h[t] @ W.T
+        a = z[t] + matmul(h[t], W.T)
         y = xp.tanh(a) if activation == "tanh" else xp.maximum(a, 0)
         h[t + 1] = _choose(xp, mask, t, y, h[t])
     return h
@@ -203,19 +203,28 @@ def rnn_backward(gh, h, W, activation="tanh", mask=None):
         y = h[t + 1]
         slope = 1 - y * y if activation == "tanh" else y > 0
         gz[t] = _choose(xp, mask, t, gh_t * slope, 0)
-        gh_t = gz[t] @ W + (0 if mask is None else _choose(xp, mask, t, 0, gh_t))
+        gh_t = matmul(gz[t], W) + (0 if mask is None else _choose(xp, mask, t, 0, gh_t))
     return gz, gh_t
 
 
 def matmul(a, b, out=None):
-    """Leave it to the array module."""
+    """Leave it to the array module.
+
+    NumPy has no fast product of halves: they are multiplied as floats, and rounded.
+    """
     xp = get_array_module(a)
+    if xp is np and a.dtype == b.dtype == np.float16:
+        product = np.matmul(a.astype(np.float32), b.astype(np.float32))
+        if out is None:
+            return product.astype(np.float16)
+        out[...] = product
+        return out
     return xp.matmul(a, b) if out is None else xp.matmul(a, b, out=out)
 
 
 def linear(x, W, b=None):
     """Multiply, then add."""
-    y = x @ W.T
+    y = matmul(x, W.T)
     if b is not None:
         y += b
     return y
@@ -223,12 +232,13 @@ def linear(x, W, b=None):
 
 def product_input(gy, W, scale=None):
     """Scale the small result."""
-    return gy @ W if scale is None else (gy @ W) * scale[:, None]
+    gx = matmul(gy, W)
+    return gx if scale is None else gx * scale[:, None]
 
 
 def product_weight(gy, x, scale=None):
     """Scale the small operand."""
-    return gy.T @ (x if scale is None else x * scale[:, None])
+    return matmul(gy.T, x if scale is None else x * scale[:, None])
 
 
 def sum_rows(gy, scale=None):

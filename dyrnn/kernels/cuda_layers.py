@@ -1,0 +1,294 @@
+"""CUDA text of recurrent layers: single steps, and a whole window of an LSTM.
+
+See :mod:`dyrnn.kernels.cuda_sources` for what these texts take for granted.
+"""
+
+# One step of a recurrent layer, one thread per sequence and unit. Pointers that a
+# caller has no use for are null. ``later`` and ``rest`` are what comes back from the
+# step after: through the product, and past it.
+STEPS = r"""
+DEVICE A optional(const T* p, int64 at) { return p ? load(p + at) : (A)0; }
+
+KERNEL void lstm_step(int B, int H, T* z, const T* a, const T* c_prev, const T* h_prev,
+                      const bool* mask, T* c, T* tanh_c, T* h) {
+    int64 n = position();
+    if (n >= (int64)B * H) return;
+    int64 row = n / H, at = row * 4 * H + n % H;
+    A i = sigmoid(load(z + at) + optional(a, at));
+    A f = sigmoid(load(z + at + H) + optional(a, at + H));
+    A g = tanh(load(z + at + 2 * H) + optional(a, at + 2 * H));
+    A o = sigmoid(load(z + at + 3 * H) + optional(a, at + 3 * H));
+    store(z + at, i);
+    store(z + at + H, f);
+    store(z + at + 2 * H, g);
+    store(z + at + 3 * H, o);
+    A before = load(c_prev + n), next = f * before + i * g, t = tanh(next);
+    if (tanh_c) store(tanh_c + n, t);
+    bool is_on = !mask || mask[row];
+    store(c + n, is_on ? next : before);
+    store(h + n, is_on ? o * t : load(h_prev + n));
+}
+
+KERNEL void lstm_step_backward(int B, int H, const T* gates, const T* c_prev,
+                               const T* c, const T* tanh_c, const T* gh,
+                               const T* later, const T* rest, const T* gc,
+                               const bool* mask, T* gz, T* gc_prev, T* gh_rest) {
+    int64 n = position();
+    if (n >= (int64)B * H) return;
+    int64 row = n / H, at = row * 4 * H + n % H;
+    A i = load(gates + at), f = load(gates + at + H);
+    A g = load(gates + at + 2 * H), o = load(gates + at + 3 * H);
+    A t = tanh_c ? load(tanh_c + n) : tanh(load(c + n));
+    A dh = optional(gh, n) + optional(later, n) + optional(rest, n);
+    A dc = optional(gc, n), dc_all = dc + dh * o * (1 - t * t);
+    bool is_on = !mask || mask[row];
+    store(gz + at, is_on ? dc_all * g * i * (1 - i) : (A)0);
+    store(gz + at + H, is_on ? dc_all * load(c_prev + n) * f * (1 - f) : (A)0);
+    store(gz + at + 2 * H, is_on ? dc_all * i * (1 - g * g) : (A)0);
+    store(gz + at + 3 * H, is_on ? dh * t * o * (1 - o) : (A)0);
+    store(gc_prev + n, is_on ? dc_all * f : dc);
+    if (gh_rest) store(gh_rest + n, is_on ? (A)0 : dh);
+}
+
+KERNEL void gru_step(int B, int H, T* z, const T* a, const T* b, const T* h_prev,
+                     const bool* mask, T* inner, T* h) {
+    int64 n = position();
+    if (n >= (int64)B * H) return;
+    int64 row = n / H, unit = n % H, at = row * 3 * H + unit;
+    A r = sigmoid(load(z + at) + load(a + at));
+    A u = sigmoid(load(z + at + H) + load(a + at + H));
+    A product = load(a + at + 2 * H) + optional(b, unit);
+    A y = tanh(load(z + at + 2 * H) + r * product), before = load(h_prev + n);
+    store(z + at, r);
+    store(z + at + H, u);
+    store(z + at + 2 * H, y);
+    if (inner) store(inner + n, product);
+    store(h + n, !mask || mask[row] ? (1 - u) * y + u * before : before);
+}
+
+// The product inside the candidate is inner[row * stride + unit].
+KERNEL void gru_step_backward(int B, int H, const T* gates, const T* inner, int stride,
+                              const T* h_prev, const T* gh, const T* later,
+                              const T* rest, const bool* mask, T* gz, T* ga,
+                              T* gh_rest) {
+    int64 n = position();
+    if (n >= (int64)B * H) return;
+    int64 row = n / H, unit = n % H, at = row * 3 * H + unit;
+    A r = load(gates + at), u = load(gates + at + H), y = load(gates + at + 2 * H);
+    A dh = optional(gh, n) + optional(later, n) + optional(rest, n);
+    bool is_on = !mask || mask[row];
+    A dy = is_on ? dh * (1 - u) * (1 - y * y) : (A)0;
+    A dr = dy * load(inner + row * stride + unit) * r * (1 - r);
+    A du = is_on ? dh * (load(h_prev + n) - y) * u * (1 - u) : (A)0;
+    store(gz + at, dr);
+    store(gz + at + H, du);
+    store(gz + at + 2 * H, dy);
+    store(ga + at, dr);
+    store(ga + at + H, du);
+    store(ga + at + 2 * H, dy * r);
+    store(gh_rest + n, is_on ? dh * u : dh);
+}
+
+KERNEL void rnn_step(int B, int H, int is_relu, const T* z, const T* a,
+                     const T* h_prev, const bool* mask, T* h) {
+    int64 n = position();
+    if (n >= (int64)B * H) return;
+    A x = load(z + n) + load(a + n);
+    A y = is_relu ? (x < 0 ? (A)0 : x) : tanh(x);
+    store(h + n, !mask || mask[n / H] ? y : load(h_prev + n));
+}
+
+KERNEL void rnn_step_backward(int B, int H, int is_relu, const T* h, const T* gh,
+                              const T* later, const T* rest, const bool* mask, T* gz,
+                              T* gh_rest) {
+    int64 n = position();
+    if (n >= (int64)B * H) return;
+    A y = load(h + n), dh = optional(gh, n) + optional(later, n) + optional(rest, n);
+    A slope = is_relu ? (A)(y > 0) : 1 - y * y;
+    bool is_on = !mask || mask[n / H];
+    store(gz + n, is_on ? dh * slope : (A)0);
+    if (gh_rest) store(gh_rest + n, is_on ? (A)0 : dh);
+}
+"""
+
+# A whole window of an LSTM layer in one launch. All blocks are on the device at once;
+# after each step they wait for each other. A warp keeps a share of the recurrent matrix
+# in registers, four numbers for each of the K columns of a lane: forward the four gates
+# of one unit, backward one gate of four units. It multiplies them by four sequences at
+# a time, whose rows the block has copied to shared memory, padded with zeros to 32 K.
+WINDOW = r"""
+#define TILE 4
+#define WIDTH (32 * K)
+
+// Add 16 numbers up over the lanes of a warp; lane l gets the sum number l / 2.
+DEVICE A scattered_sum(A (&v)[16], int lane) {
+    #pragma unroll
+    for (int half = 8; half >= 1; half /= 2) {
+        bool is_upper = lane & (2 * half);
+        #pragma unroll
+        for (int i = 0; i < half; i++) {
+            A mine = is_upper ? v[i + half] : v[i];
+            A other = is_upper ? v[i] : v[i + half];
+            v[i] = mine + __shfl_xor_sync(ALL_LANES, other, 2 * half);
+        }
+    }
+    return v[0] + __shfl_xor_sync(ALL_LANES, v[0], 1);
+}
+
+// v[4 j + q] = w[q] . row b + j, this lane's share of it.
+DEVICE void multiply(const A (&w)[4][K], const A* rows, int stride, int b, int count,
+                     int lane, A (&v)[16]) {
+    #pragma unroll
+    for (int i = 0; i < 16; i++) v[i] = 0;
+    const A* row[TILE];
+    #pragma unroll
+    for (int j = 0; j < TILE; j++)
+        row[j] = rows + (b + j < count ? b + j : count - 1) * stride + lane;
+    #pragma unroll
+    for (int k = 0; k < K; k++) {
+        #pragma unroll
+        for (int j = 0; j < TILE; j++) {
+            A x = row[j][32 * k];
+            #pragma unroll
+            for (int q = 0; q < 4; q++) v[4 * j + q] += w[q][k] * x;
+        }
+    }
+}
+
+DEVICE void wait_for_grid(unsigned* arrived, unsigned round) {
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        __threadfence();
+        atomicAdd(arrived, 1u);
+        while (*(volatile unsigned*)arrived < round * gridDim.x) { PAUSE(); }
+        __threadfence();
+    }
+    __syncthreads();
+}
+
+// Block: ``units`` units times ``groups`` warps each, which take turns with sequences.
+KERNEL void lstm_window(int steps, int B, int H, int units, int groups, int staged,
+                        const T* W, const bool* mask, T* z, T* h, T* c,
+                        unsigned* arrived) {
+    SHARED(A, rows);
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    int unit = blockIdx.x * units + warp % units, group = warp / units;
+    A w[4][K];
+    #pragma unroll
+    for (int q = 0; q < 4; q++)
+        #pragma unroll
+        for (int k = 0; k < K; k++) {
+            int column = lane + 32 * k;
+            bool is_in = unit < H && column < H;
+            w[q][k] = is_in ? load(W + ((int64)q * H + unit) * H + column) : (A)0;
+        }
+    for (int t = 0; t < steps; t++) {
+        for (int first = 0; first < B; first += staged) {
+            int count = B - first < staged ? B - first : staged;
+            const T* from = h + ((int64)t * B + first) * H;
+            __syncthreads();
+            for (int i = threadIdx.x; i < count * WIDTH; i += blockDim.x) {
+                int column = i % WIDTH;
+                const T* p = from + (int64)(i / WIDTH) * H + column;
+                rows[i] = column < H ? load_fresh(p) : (A)0;
+            }
+            __syncthreads();
+            for (int b = TILE * group; b < count; b += TILE * groups) {
+                A v[16];
+                multiply(w, rows, WIDTH, b, count, lane, v);
+                int j = lane / 8, q = lane / 2 % 4;
+                bool is_on = unit < H && b + j < count;
+                int64 n = (int64)t * B + first + b + j, at = (n * 4 + q) * H + unit;
+                A x = scattered_sum(v, lane) + (is_on ? load(z + at) : (A)0);
+                A y = q == 2 ? tanh(x) : sigmoid(x);
+                A i = __shfl_sync(ALL_LANES, y, 8 * j);
+                A f = __shfl_sync(ALL_LANES, y, 8 * j + 2);
+                A g = __shfl_sync(ALL_LANES, y, 8 * j + 4);
+                A o = __shfl_sync(ALL_LANES, y, 8 * j + 6);
+                if (is_on && lane % 2 == 0) store(z + at, y);
+                if (is_on && lane % 8 == 0) {
+                    int64 now = n * H + unit, next = now + (int64)B * H;
+                    A before = load(c + now), c_next = f * before + i * g;
+                    A h_next = o * tanh(c_next);
+                    if (mask && !mask[n]) {
+                        c_next = before;
+                        h_next = rows[(b + j) * WIDTH + unit];
+                    }
+                    store(c + next, c_next);
+                    store(h + next, h_next);
+                }
+            }
+        }
+        if (t + 1 < steps) wait_for_grid(arrived, t + 1);
+    }
+}
+
+// Block: ``units`` units, four warps for each four of them, one per gate, times groups.
+// gc and rest, (B, H), are carried from step to step by the thread that owns a place.
+KERNEL void lstm_window_backward(int steps, int B, int H, int units, int groups,
+                                 int staged, const T* W, const bool* mask,
+                                 const T* gates, const T* c, const T* gh, T* gz, A* gc,
+                                 A* rest, unsigned* arrived) {
+    SHARED(A, rows);
+    A* parts = rows + staged * 4 * WIDTH;  // a gate's share of 16 sums, for each warp
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    int quad = warp % units / 4, gate = warp % 4, group = warp / units;
+    int unit0 = blockIdx.x * units + 4 * quad;
+    A w[4][K];
+    #pragma unroll
+    for (int k = 0; k < K; k++)
+        #pragma unroll
+        for (int q = 0; q < 4; q++) {
+            int column = lane + 32 * k;
+            bool is_in = unit0 + q < H && column < H;
+            const T* p = W + ((int64)gate * H + column) * H + unit0 + q;
+            w[q][k] = is_in ? load(p) : (A)0;
+        }
+    for (int t = steps - 1; t >= 0; t--) {
+        bool has_later = t + 1 < steps;
+        for (int first = 0; first < B; first += staged) {
+            int count = B - first < staged ? B - first : staged;
+            __syncthreads();
+            for (int i = threadIdx.x; has_later && i < count * 4 * WIDTH;
+                 i += blockDim.x) {
+                int column = i % WIDTH;
+                int64 n = ((int64)(t + 1) * B + first) * 4 + i / WIDTH;
+                rows[i] = column < H ? load_fresh(gz + n * H + column) : (A)0;
+            }
+            __syncthreads();
+            for (int start = 0; start < count; start += TILE * groups) {
+                int b = start + TILE * group;
+                if (has_later && b < count) {
+                    A v[16];
+                    multiply(w, rows + gate * WIDTH, 4 * WIDTH, b, count, lane, v);
+                    A sum = scattered_sum(v, lane);
+                    if (lane % 2 == 0) parts[warp * 16 + lane / 2] = sum;
+                }
+                __syncthreads();
+                int j = lane / 4, unit = unit0 + lane % 4;
+                if (gate == 0 && lane < 16 && b + j < count && unit < H) {
+                    int64 n = (int64)t * B + first + b + j, now = n * H + unit;
+                    int64 at = n * 4 * H + unit, owned = (n - (int64)t * B) * H + unit;
+                    A dh = (gh ? load(gh + now) : (A)0) + rest[owned];
+                    if (has_later)
+                        for (int q = 0; q < 4; q++) dh += parts[(warp + q) * 16 + lane];
+                    bool is_on = !mask || mask[n];
+                    A i = load(gates + at), f = load(gates + at + H);
+                    A g = load(gates + at + 2 * H), o = load(gates + at + 3 * H);
+                    A y = tanh(load(c + now + (int64)B * H)), dc = gc[owned];
+                    A all = dc + dh * o * (1 - y * y);
+                    A df = all * load(c + now) * f * (1 - f);
+                    store(gz + at, is_on ? all * g * i * (1 - i) : (A)0);
+                    store(gz + at + H, is_on ? df : (A)0);
+                    store(gz + at + 2 * H, is_on ? all * i * (1 - g * g) : (A)0);
+                    store(gz + at + 3 * H, is_on ? dh * y * o * (1 - o) : (A)0);
+                    gc[owned] = is_on ? all * f : dc;
+                    rest[owned] = is_on ? (A)0 : dh;
+                }
+                __syncthreads();
+            }
+        }
+        if (t > 0) wait_for_grid(arrived, steps - t);
+    }
+}
+"""

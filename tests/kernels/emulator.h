@@ -1,0 +1,164 @@
+// Runs CUDA kernels on the host: a fiber for each thread, switched where they wait.
+// Blocks run one after the other, or all together where they wait for each other.
+#define EMULATED
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <ucontext.h>
+#include <utility>
+#include <vector>
+using std::exp; using std::isfinite; using std::log; using std::sqrt; using std::tanh;
+
+struct Index { unsigned x; };
+struct Barrier { unsigned arrived = 0, generation = 0; };
+struct Warp { Barrier barrier; char slots[32][8]; };
+struct Block {
+    Barrier barrier;
+    std::vector<Warp> warps;
+    std::vector<double> shared;
+};
+struct Fiber {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack;
+    Index thread, block;
+    Block* home;
+    bool is_done = false;
+};
+
+static Index blockDim, gridDim;
+static Fiber* current;
+static ucontext_t scheduler;
+static std::function<void()> body;
+#define threadIdx (current->thread)
+#define blockIdx (current->block)
+
+static void pause() { swapcontext(&current->context, &scheduler); }
+static void wait(Barrier& barrier, unsigned count) {
+    unsigned generation = barrier.generation;
+    if (++barrier.arrived == count) {
+        barrier.arrived = 0;
+        barrier.generation++;
+    } else {
+        while (barrier.generation == generation) pause();
+    }
+}
+static void enter() {
+    body();
+    current->is_done = true;
+    pause();
+}
+
+static void run(unsigned first, unsigned last, unsigned threads, int shared) {
+    const size_t size = 1 << 16;
+    std::vector<std::unique_ptr<Block>> blocks;
+    std::vector<Fiber> fibers((last - first) * threads);
+    for (unsigned b = first; b < last; b++) {
+        blocks.push_back(std::make_unique<Block>());
+        blocks.back()->warps.resize((threads + 31) / 32);
+        blocks.back()->shared.assign(shared / 8 + 1, NAN);
+        for (unsigned t = 0; t < threads; t++) {
+            Fiber& fiber = fibers[(b - first) * threads + t];
+            fiber.thread = {t};
+            fiber.block = {b};
+            fiber.home = blocks.back().get();
+            fiber.stack.reset(new char[size]);
+            getcontext(&fiber.context);
+            fiber.context.uc_stack.ss_sp = fiber.stack.get();
+            fiber.context.uc_stack.ss_size = size;
+            makecontext(&fiber.context, enter, 0);
+        }
+    }
+    for (bool is_busy = true; is_busy;) {
+        is_busy = false;
+        for (Fiber& fiber : fibers)
+            if (!fiber.is_done) {
+                is_busy = true;
+                current = &fiber;
+                swapcontext(&scheduler, &fiber.context);
+            }
+    }
+}
+
+#define KERNEL static
+#define DEVICE static inline
+#define SHARED(type, name) \
+    type* name = reinterpret_cast<type*>(current->home->shared.data())
+#define PAUSE() pause()
+
+static void __syncthreads() { wait(current->home->barrier, blockDim.x); }
+static void __threadfence() {}
+static unsigned atomicAdd(unsigned* p, unsigned x) { *p += x; return *p - x; }
+template <typename X> X __ldcg(const X* p) { return *p; }
+static unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+    return (unsigned __int128)a * b >> 64;
+}
+template <typename X> X __shfl_sync(unsigned, X x, int lane) {
+    Warp& warp = current->home->warps[threadIdx.x / 32];
+    memcpy(warp.slots[threadIdx.x % 32], &x, sizeof x);
+    wait(warp.barrier, 32);
+    memcpy(&x, warp.slots[lane], sizeof x);
+    wait(warp.barrier, 32);
+    return x;
+}
+template <typename X> X __shfl_xor_sync(unsigned mask, X x, int bits) {
+    return __shfl_sync(mask, x, threadIdx.x % 32 ^ bits);
+}
+
+static float from_half(unsigned short h) {
+    int e = h >> 10 & 31, m = h & 1023;
+    float x = e == 31 ? (m ? NAN : INFINITY)
+                      : e ? std::ldexp(m + 1024.f, e - 25) : std::ldexp((float)m, -24);
+    return h >> 15 ? -x : x;
+}
+static unsigned short to_half(float x) {
+    unsigned short sign = std::signbit(x) << 15;
+    if (std::isnan(x)) return 0x7e00;
+    x = std::fabs(x);
+    if (x == 0) return sign;
+    if (x >= 65520) return sign | 0x7c00;
+    int e;
+    std::frexp(x, &e);
+    if (e < -13) e = -13;
+    return sign | (unsigned short)(((e + 13) << 10) + std::nearbyint(std::ldexp(x, 11 - e)));
+}
+
+// What an argument must be: the letter of NumPy's type it points to, or of a number.
+template <typename P> struct Kind { static constexpr char letter = 'V'; };
+template <> struct Kind<int> { static constexpr char letter = 'i'; };
+template <> struct Kind<long long> { static constexpr char letter = 'q'; };
+template <> struct Kind<double> { static constexpr char letter = 'd'; };
+template <typename P> struct Pointee { static constexpr char letter = '?'; };
+template <> struct Pointee<void> { static constexpr char letter = '*'; };
+template <> struct Pointee<unsigned short> { static constexpr char letter = 'e'; };
+template <> struct Pointee<unsigned> { static constexpr char letter = 'I'; };
+template <> struct Pointee<float> { static constexpr char letter = 'f'; };
+template <> struct Pointee<double> { static constexpr char letter = 'd'; };
+template <> struct Pointee<long long> { static constexpr char letter = 'q'; };
+template <typename P> struct Kind<P*> {
+    static constexpr char letter = Pointee<std::remove_const_t<P>>::letter | 128;
+};
+
+template <typename... P, size_t... I>
+void call(void (*kernel)(P...), void** args, std::index_sequence<I...>) {
+    kernel(*static_cast<P*>(args[I])...);
+}
+template <typename... P> const char* kinds(void (*)(P...)) {
+    static const char letters[] = {Kind<P>::letter..., 0};
+    return letters;
+}
+template <typename... P>
+void launch(void (*kernel)(P...), unsigned blocks, unsigned threads, int shared,
+            int together, void** args) {
+    blockDim = {threads};
+    gridDim = {blocks};
+    body = [&] { call(kernel, args, std::index_sequence_for<P...>()); };
+    if (together) run(0, blocks, threads, shared);
+    else for (unsigned b = 0; b < blocks; b++) run(b, b + 1, threads, shared);
+}
+#define EXPORT(name) \
+    extern "C" const char* kinds_##name() { return kinds(name); } \
+    extern "C" void launch_##name(unsigned blocks, unsigned threads, int shared, \
+                                  int together, void** args) { \
+        launch(name, blocks, threads, shared, together, args); \
+    }

@@ -1,0 +1,98 @@
+"""A machine that runs the text of the CUDA kernels on the host, compiled by g++.
+
+It stands where :class:`dyrnn.kernels.cuda.Gpu` does, with NumPy, or the strict stand-in
+for CuPy, as its array module. What it shows is that the text, and the code that calls
+it, compute what they should; not that a GPU's memory model or speed agree with that.
+Arguments are checked against the signatures.
+"""
+
+import ctypes
+import hashlib
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from dyrnn.kernels.cuda_sources import source
+from tests import strict
+
+HEADER = Path(__file__).with_name("emulator.h").read_text(encoding="utf-8")
+COMPILER = shutil.which("g++")
+
+
+class Emulator:
+    """As few processors as make blocks wait for each other; memory to be cut short."""
+
+    index = 0
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.reset()
+
+    def reset(self, processors=3, resident=100, shared_memory=1 << 16, xp=np):
+        self.xp = xp
+        self.processors = processors
+        self.resident = resident
+        self.shared_memory = shared_memory
+        self.plans = {}
+        self.launches = []
+
+    def function(self, module, name, dtype, **constants):
+        return name, source(module, dtype, **constants)
+
+    def _library(self, text):
+        names = re.findall(r"^KERNEL void (\w+)\(", text, re.MULTILINE)
+        text = "\n".join([HEADER, text, *(f"EXPORT({name})" for name in names)])
+        path = self.folder / (hashlib.sha256(text.encode()).hexdigest()[:20] + ".so")
+        if not path.exists():
+            code, made = path.with_suffix(".cpp"), path.with_suffix(".made")
+            code.write_text(text, encoding="utf-8")
+            command = [COMPILER, "-std=c++17", "-O0", "-shared", "-fPIC", "-w"]
+            subprocess.run([*command, str(code), "-o", str(made)], check=True)
+            made.rename(path)
+        return ctypes.CDLL(str(path))
+
+    def launch(self, function, blocks, threads, args, shared=0, together=False):
+        name, text = function
+        library = self._library(text)
+        kinds = getattr(library, "kinds_" + name)
+        kinds.restype = ctypes.c_char_p
+        kinds = kinds()
+        assert len(kinds) == len(args), (name, kinds, len(args))
+        values = [_passed(*pair) for pair in zip(kinds, args, strict=True)]
+        pointers = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
+        self.launches.append(name)
+        getattr(library, "launch_" + name)(blocks, threads, shared, together, pointers)
+
+    def resident_blocks(self, function, threads, shared):
+        assert threads <= 1024 and shared <= self.shared_memory
+        return self.resident
+
+    @staticmethod
+    def address(array):
+        return _host(array).ctypes.data
+
+
+def _host(array):
+    return array._array if isinstance(array, strict.ndarray) else array
+
+
+def _passed(kind, value):
+    """Return an array that holds an argument as the kernel takes it."""
+    if kind < 128:
+        value = np.asarray(value)
+        assert value.size == 1 and _letter(value) == chr(kind), (chr(kind), value)
+        return value
+    if value is None:
+        return np.zeros(1, np.uint64)
+    value = _host(value)
+    assert isinstance(value, np.ndarray), type(value)
+    letter = chr(kind - 128)
+    assert letter in ("*", _letter(value)), (letter, value.dtype)
+    return np.array([value.ctypes.data], np.uint64)
+
+
+def _letter(value):
+    return "q" if value.dtype == np.int64 else value.dtype.char

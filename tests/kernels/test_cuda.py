@@ -1,0 +1,266 @@
+"""The CUDA kernels, run on the host, agree with the plain definitions."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import dyrnn
+import dyrnn.functions as F
+import dyrnn.links as L
+from dyrnn import kernels, optimizers
+from dyrnn.kernels import cuda, plain
+from dyrnn.optimizer_hooks import GradientClipping
+from tests import strict
+from tests.kernels import emulator
+
+pytestmark = pytest.mark.skipif(
+    emulator.COMPILER is None, reason="needs g++ to run the kernels on the host"
+)
+DTYPES = [np.float32, np.float64, np.float16]
+TOLERANCES = {"float64": 1e-12, "float32": 2e-6, "float16": 4e-3}
+# Sequences, units and steps: fewer and more than a tile, a warp, a block deals with.
+SHAPES = [(1, 1, 1), (3, 6, 10), (2, 9, 37)]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    return emulator.Emulator(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture
+def machine(compiled, monkeypatch):
+    compiled.reset()
+    monkeypatch.setattr(cuda, "machine", lambda: compiled)
+    return compiled
+
+
+@pytest.fixture
+def device(machine, monkeypatch):
+    """The stand-in for a GPU, its arrays taking the CUDA kernels as CuPy's would."""
+    monkeypatch.setattr(kernels, "_PLAIN", kernels._table(plain, cuda))
+    machine.reset(xp=strict.xp)
+    return strict.DEVICE
+
+
+def same(actual, expected):
+    for ours, meant in zip(actual, expected, strict=True):
+        assert (ours is None) == (meant is None)
+        if ours is not None:
+            assert ours.shape == meant.shape and ours.dtype == meant.dtype
+            tolerance = TOLERANCES.get(str(meant.dtype), 0)
+            ours, meant = ours.astype(float), meant.astype(float)
+            scale = max(1.0, float(abs(meant).max(initial=0)))
+            np.testing.assert_allclose(ours, meant, rtol=0, atol=tolerance * scale)
+
+
+def compare(name, *args):
+    """Call a kernel and its definition on copies; compare results and what is left."""
+    ours, meant = copy.deepcopy(args), copy.deepcopy(args)
+    got = getattr(cuda, name)(*ours)
+    expected = getattr(plain, name)(*meant)
+    if not isinstance(expected, tuple):
+        got, expected = (got,), (expected,)
+    same(got, expected)
+    arrays = [i for i, a in enumerate(args) if isinstance(a, np.ndarray)]
+    same([ours[i] for i in arrays], [meant[i] for i in arrays])
+    return expected, meant
+
+
+def draw(rng, dtype, *shapes):
+    return [rng.normal(size=shape).astype(dtype) for shape in shapes]
+
+
+def masks(rng, T, B):
+    return [None, np.arange(T)[:, None] < rng.integers(0, T + 1, B)]
+
+
+def layouts(machine):
+    """Ways to run a window: one kernel, its memory cut short, step by step."""
+    for resident, shared_memory in ((100, 1 << 16), (100, 6 << 10), (0, 1 << 16)):
+        machine.reset(resident=resident, shared_memory=shared_memory)
+        yield "lstm_window" if resident else "lstm_step"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_lstm_windows_agree_with_plain_definition(rng, machine, shape, dtype):
+    T, B, H = shape
+    for mask in masks(rng, T, B):
+        z, h0, c0, W = draw(rng, dtype, (T, B, 4 * H), (B, H), (B, H), (4 * H, H))
+        W *= dtype(H**-0.5)
+        gh, gc = draw(rng, dtype, (T, B, H), (B, H))
+        for kernel in layouts(machine):
+            (_, c), (gates, *_) = compare("lstm_forward", z, h0, c0, W, mask)
+            assert set(machine.launches) == {kernel}
+            for g in ((gh, gc), (gh, None), (None, gc)):
+                compare("lstm_backward", *g, gates, c, W, mask)
+            assert set(machine.launches) == {kernel, kernel + "_backward"}
+
+
+def test_a_window_whose_matrix_does_not_fit_runs_step_by_step(machine):
+    for B, H, dtype in ((4, 1409, np.float32), (4, 705, np.float64)):
+        assert cuda._plan("lstm_window", np.dtype(dtype), B, H) is None
+    machine.reset(processors=132, shared_memory=227 << 10)
+    sizes = [(20, 200), (20, 650), (20, 1400), (64, 512), (128, 1024)]
+    for B, H in sizes:
+        for name in ("lstm_window", "lstm_window_backward"):
+            plan = cuda._plan(name, np.dtype(np.float32), B, H)
+            units, groups, staged = plan.layout
+            assert plan.blocks <= 132 and plan.blocks * units >= H
+            assert plan.threads == 32 * units * groups <= 1024 and staged >= 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gru_and_rnn_windows_agree_with_plain_definitions(rng, machine, shape, dtype):
+    T, B, H = shape
+    for mask in masks(rng, T, B):
+        z, h0, W, b = draw(rng, dtype, (T, B, 3 * H), (B, H), (3 * H, H), H)
+        (gh,) = draw(rng, dtype, (T, B, H))
+        W *= dtype(H**-0.5)
+        for bias, after in ((b, True), (None, True), (None, False)):
+            (h, inner), (gates, *_) = compare(
+                "gru_forward", z, h0, W, bias, after, mask
+            )
+            compare("gru_backward", gh, gates, inner, h, W, after, mask)
+        z, W = draw(rng, dtype, (T, B, H), (H, H))
+        W *= dtype(H**-0.5)
+        for activation in ("tanh", "relu"):
+            (h,), _ = compare("rnn_forward", z, h0, W, activation, mask)
+            compare("rnn_backward", gh, h, W, activation, mask)
+    assert {name.partition("_")[0] for name in machine.launches} == {"gru", "rnn"}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_single_steps_agree_with_plain_definitions(rng, machine, dtype):
+    B, H = 7, 50
+    a, x, c, gc, gh = draw(rng, dtype, (B, 4 * H), (B, 4 * H), (B, H), (B, H), (B, H))
+    compare("lstm_gates", a, c)
+    (_, tanh_c, _), (gates, *_) = compare("lstm_gates", a, c, x)
+    for g in ((gc, gh), (None, gh), (gc, None)):
+        compare("lstm_gates_backward", gates, c, tanh_c, *g)
+    z, a, h = draw(rng, dtype, (B, 3 * H), (B, 3 * H), (B, H))
+    _, (gates, *_) = compare("gru_gates", z, h, a)
+    compare("gru_gates_backward", gh, gates, h, a)
+    assert len(machine.launches) == 7
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("ids", [np.int32, np.int64, np.int16])
+def test_softmax_cross_entropy_agrees_with_plain_definition(rng, machine, dtype, ids):
+    for N, V, spread in ((1, 1, 1), (5, 40, 1), (3, 1100, 30)):
+        logits = (rng.normal(size=(N, V)) * spread).astype(dtype)
+        t = rng.integers(0, V, N).astype(ids)
+        t[-1] = -1
+        ours, meant = cuda, plain
+        for out in (None, "same"):
+            found, expected = (
+                k.softmax_cross_entropy(x, t, -1, None if out is None else x)
+                for k, x in ((ours, logits.copy()), (meant, logits.copy()))
+            )
+            counted = t >= 0  # a row that does not count has no gradient whatever e is
+            e = [k[1][counted].astype(float) for k in (found, expected)]
+            bound = TOLERANCES[np.dtype(dtype).name] * max(1, abs(e[1]).max(initial=0))
+            np.testing.assert_allclose(*e, rtol=0, atol=bound)
+            same(found[::2], expected[::2])
+    logits[1, 3] = np.nan
+    loss, _, _ = cuda.softmax_cross_entropy(logits, np.array([0, 1, 2]))
+    assert np.isnan(loss[1]) and np.isfinite(loss[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_are_added_by_id(rng, machine, dtype):
+    for N, D in ((1, 1), (60, 40), (0, 3)):
+        ids = rng.integers(0, 9, N).astype(np.int32)
+        compare(
+            "add_rows_by_id", *draw(rng, dtype, (9, D)), ids, *draw(rng, dtype, (N, D))
+        )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_dropout_mask_and_what_follows_are_those_of_the_cpu(machine, dtype):
+    ours, theirs = (np.random.Generator(np.random.Philox(7)) for _ in range(2))
+    for shape in ((3, 5), (1,), (2, 2), (0, 3), (4, 50, 3), (100,), (16,)):
+        mask = cuda.dropout_mask(ours, shape, 0.3, dtype)
+        expected = plain.dropout_mask(theirs, shape, 0.3, dtype)
+        np.testing.assert_array_equal(mask, expected)
+        assert mask.dtype == dtype
+        assert ours.integers(1 << 40) == theirs.integers(1 << 40)
+    assert ours.random() == theirs.random()
+    for carried in (1, 2, 3, 4):  # a counter beyond 64 bits
+        word = (1 << 64) - 1
+        counter = [word] * carried + [0] * (4 - carried)
+        for g in (ours, theirs):
+            state = g.bit_generator.state
+            state["state"]["counter"] = np.array(counter, np.uint64)
+            g.bit_generator.state = state
+        for kernel, g in ((cuda, ours), (plain, theirs)):
+            counter = kernel.dropout_mask(g, (90,), 0.5, np.float32)
+        np.testing.assert_array_equal(
+            counter, cuda.dropout_mask(_rewound(ours, state), (90,), 0.5, np.float32)
+        )
+        assert ours.random() == theirs.random()
+
+
+def _rewound(generator, state):
+    other = np.random.Generator(np.random.Philox(0))
+    other.bit_generator.state = state
+    return other
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("threshold", [0.5, 1e9])
+def test_clipping_agrees_with_plain_definition(rng, machine, dtype, threshold):
+    sizes = [(3, 5), (17_000,), (0,), *[(7,)] * 22]  # more than a block, than a table
+    arrays = draw(rng, dtype, *sizes)
+    for bad in (None, np.nan, np.inf):
+        if bad is not None:
+            arrays[1][7] = bad
+        ours, meant = copy.deepcopy(arrays), copy.deepcopy(arrays)
+        with np.errstate(invalid="ignore"):
+            flags = cuda.clip(ours, threshold), plain.clip(meant, threshold)
+        np.testing.assert_array_equal(*flags)
+        same(ours, meant)
+
+
+def train(optimizer, device):
+    """Return the parameters after three updates, and how often the last one waited."""
+    dyrnn.random.seed(1)
+    layers = L.EmbedID(30, 8), L.LSTM(8, 12), L.GRU(12, 8), L.Linear(8, 30)
+    net = dyrnn.Sequential(*layers).to_device(device)
+    optimizer.setup(net)
+    optimizer.add_hook(GradientClipping(0.5))
+    windows = np.random.default_rng(0).integers(0, 30, (3, 4, 5)).astype(np.int32)
+    for window in windows:
+        window = device.send(window)
+        with strict.synchronisations() as count:
+            y = F.dropout(net(window[:-1]), 0.2)
+            loss = F.softmax_cross_entropy(y, window[1:])
+            net.cleargrads()
+            loss.backward()
+            loss.unchain_backward()
+            optimizer.update()
+    return [dyrnn.to_cpu(param.array) for param in net.params()], count()
+
+
+CLASSES = [
+    c
+    for c in vars(optimizers).values()
+    if isinstance(c, type) and issubclass(c, optimizers.Optimizer) and "lr" in dir(c())
+] + [optimizers.AdaDelta]
+
+
+@pytest.mark.parametrize("optimizer_class", CLASSES)
+def test_training_on_these_kernels_gives_the_same_model(
+    optimizer_class, machine, device
+):
+    expected, _ = train(optimizer_class(), dyrnn.get_device("@numpy"))
+    actual, waits = train(optimizer_class(), device)
+    assert waits == 0
+    for ours, meant in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(ours, meant, rtol=1e-4, atol=1e-5)
+    used = {"lstm_window", "gru_step", "softmax_cross_entropy", "dropout_mask", "clip"}
+    assert used | {"lstm_window_backward", "add_rows"} <= set(machine.launches)
+    is_fused = "update" in machine.launches
+    assert is_fused == ("kernel" in vars(optimizer_class))

@@ -1,0 +1,75 @@
+"""The compiler of a GPU takes every kernel, for every type; no GPU is needed for that.
+
+The compiler is NVRTC from the package ``nvidia-cuda-nvrtc-cu12``, as CuPy uses it.
+"""
+
+import ctypes
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from dyrnn.kernels.cuda import _REGISTERS
+from dyrnn.kernels.cuda_sources import MODULES, TYPES, source
+
+ARCHITECTURE = b"sm_90"
+
+
+def library():
+    spec = importlib.util.find_spec("nvidia")
+    for folder in spec.submodule_search_locations if spec else ():
+        for path in sorted(Path(folder).glob("*/lib/libnvrtc.so.*")):
+            return ctypes.CDLL(str(path))
+    return None
+
+
+NVRTC = library()
+pytestmark = pytest.mark.skipif(
+    NVRTC is None, reason="needs the package nvidia-cuda-nvrtc-cu12"
+)
+
+
+def compiled(text):
+    """Return whether the text compiles, and what the compiler says."""
+    program = ctypes.c_void_p()
+    created = NVRTC.nvrtcCreateProgram(
+        ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None
+    )
+    assert created == 0
+    options = [
+        b"--gpu-architecture=" + ARCHITECTURE,
+        b"--std=c++17",
+        b"--ptxas-options=-v",
+    ]
+    result = NVRTC.nvrtcCompileProgram(
+        program, len(options), (ctypes.c_char_p * len(options))(*options)
+    )
+    size = ctypes.c_size_t()
+    NVRTC.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    NVRTC.nvrtcGetProgramLog(program, log)
+    NVRTC.nvrtcDestroyProgram(ctypes.byref(program))
+    return result == 0, log.value.decode()
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("module", MODULES)
+def test_every_kernel_compiles(module, dtype):
+    constants = {"K": 7} if module == "window" else {}
+    is_good, log = compiled(source(module, dtype, **constants))
+    assert is_good, log
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_largest_window_keeps_its_matrix_in_registers(dtype):
+    width = 8 if dtype == "float64" else 4
+    is_good, log = compiled(source("window", dtype, K=_REGISTERS // width))
+    assert is_good, log
+    spills = [line for line in log.splitlines() if "spill" in line]
+    assert len(spills) == 2  # one line for each kernel
+    assert all(" 0 bytes spill stores, 0 bytes spill loads" in line for line in spills)
+
+
+def test_an_error_in_a_kernel_is_found():
+    is_good, log = compiled(source("loss", "float32") + "\nDEVICE A f() { return y; }")
+    assert not is_good and 'identifier "y" is undefined' in log
