@@ -96,7 +96,7 @@ class Vocabulary:
             counts = Counter(spelled.tokenize(text))
             words = sorted(spelled.words, key=lambda word: (-counts[word], word))
             return cls(words, level)
-        counts: Counter = Counter()
+        counts = Counter()
         for tokens in cls([EOS], level)._by_line(text):
             counts.update(tokens)
         if size is not None and size < 2:
