@@ -21,6 +21,7 @@ from dyrnn.chainer import (
     _backend,
     backend,
     backends,
+    computational_graph,
     configuration,
     cuda,
     dataset,
@@ -65,9 +66,11 @@ from dyrnn.chainer.device_resident import DeviceResident
 from dyrnn.chainer.function import Function, FunctionAdapter
 from dyrnn.chainer.function_hook import FunctionHook, get_function_hooks
 from dyrnn.chainer.function_node import FunctionNode
+from dyrnn.chainer.function_set import FunctionSet
 from dyrnn.chainer.initializer import Initializer
 from dyrnn.chainer.link import Chain, ChainList, Link
 from dyrnn.chainer.link_hook import LinkHook, _get_link_hooks
+from dyrnn.chainer.optimizer import GradientMethod, Optimizer, UpdateRule
 from dyrnn.chainer.reporter import (
     DictSummary,
     Reporter,
@@ -78,11 +81,16 @@ from dyrnn.chainer.reporter import (
 )
 from dyrnn.chainer.sequential import Sequential
 from dyrnn.chainer.serializer import AbstractSerializer, Deserializer, Serializer
+from dyrnn.chainer.utils import walker_alias as _walker_alias
 from dyrnn.chainer.variable import Parameter, Variable, as_array, as_variable
 
 # The version whose names these are: scripts compare it.
 __version__ = "7.8.1"
+disable_experimental_feature_warning = False
 get_array_types = _backend.array_types
 get_cpu_array_types = _backend.cpu_array_types
+
+utils.WalkerAlias = _walker_alias.WalkerAlias
+utils.walker_alias = _walker_alias
 
 __getattr__ = functools.partial(folder_or_raise, __name__)

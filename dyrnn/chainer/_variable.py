@@ -175,22 +175,24 @@ class Variable(NoComparisons):
         The first gradient.
     requires_grad : bool
         Whether backpropagation shall compute a gradient.
+    volatile : bool or str, optional
+        Version 1: true or "on" means that nothing computed from it is recorded.
     """
 
     __array_priority__ = 200
     _has_chainerx_array = False
     _grad = None
+    _volatile = False
 
     def __init__(self, data=None, **kwargs):
-        name, grad, requires_grad, grad_valid, layout = argument.parse_kwargs(
+        name, grad, requires_grad, grad_valid, layout, volatile = argument.parse_kwargs(
             kwargs,
             ("name", None),
             ("grad", None),
             ("requires_grad", True),
             ("_grad_valid", True),
             ("layout", None),
-            volatile="volatile argument is not supported anymore. "
-            "Use chainer.using_config",
+            ("volatile", False),
         )
         assert isinstance(requires_grad, bool)
         if layout is not None:
@@ -202,6 +204,13 @@ class Variable(NoComparisons):
                 f"{first} or {kinds[-1]} are expected. Actual: {type(data)}"
             )
         self._init(data, name, grad, grad_valid, requires_grad)
+        if volatile in (True, "on"):
+            self._volatile = True
+
+    @property
+    def volatile(self):
+        """Whether nothing computed from it is recorded."""
+        return self._volatile
 
     def _init(
         self, data, name=None, grad=None, grad_valid=True, requires_grad=True, node=None

@@ -122,8 +122,11 @@ class FunctionNode:
                     )
         self._output_count = len(outputs)
         requires_grad = any([x.requires_grad for x in variables])
-        ys = tuple([Variable(y, requires_grad=requires_grad) for y in outputs])
-        if configuration.config.enable_backprop:
+        ys = tuple([_output(y, requires_grad) for y in outputs])
+        if any([x._volatile for x in variables]):
+            for y in ys:
+                y._volatile = True
+        elif configuration.config.enable_backprop:
             self._record(variables, ys, outputs)
         return ys
 
@@ -291,3 +294,10 @@ class FunctionNode:
             raise KeyError(f"Hook {name} does not exist")
         self.local_function_hooks[name].deleted(self)
         del self.local_function_hooks[name]
+
+
+def _output(array, requires_grad):
+    """Return a variable, without the checks that outputs have passed."""
+    variable = Variable.__new__(Variable)
+    variable._init(array, requires_grad=requires_grad)
+    return variable

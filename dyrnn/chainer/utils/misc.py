@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import shutil
+import sys
 import tempfile
 import warnings
 
@@ -10,9 +11,6 @@ import numpy as np
 
 from dyrnn.chainer import _backend
 from dyrnn.chainer.configuration import config
-
-# Set chainer.disable_experimental_feature_warning to silence experimental().
-warnings_off = {"experimental": False}
 
 
 def force_array(x, dtype=None):
@@ -76,8 +74,9 @@ def _format_array_props(arrays):
 
 
 def experimental(api_name):
-    """Warn that a name may change."""
-    if not warnings_off["experimental"]:
+    """Warn that a name may change, unless the package's flag switches it off."""
+    package = sys.modules[__name__.partition(".utils")[0]]
+    if not package.disable_experimental_feature_warning:
         warnings.warn(
             f"{api_name} is experimental. The interface can change in the future.",
             FutureWarning,
