@@ -34,6 +34,17 @@ def test_products_agree_with_plain_definition(rng, sizes, dtype):
         close(kernels.sum_rows(gy, factors), dense.sum(axis=0))
 
 
+def test_products_of_halves_are_those_of_floats_rounded(rng):
+    x, W = rng.normal(size=(30, 20)), rng.normal(size=(40, 20))
+    x, W = x.astype(np.float16), W.astype(np.float16)
+    expected = (x.astype(np.float32) @ W.T.astype(np.float32)).astype(np.float16)
+    out = np.empty((30, 40), np.float16)
+    assert kernels.matmul(x, W.T, out) is out
+    for y in (out, kernels.matmul(x, W.T), kernels.linear(x, W)):
+        assert y.dtype == np.float16
+        np.testing.assert_array_equal(y, expected)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (300, 1000)])
 @pytest.mark.parametrize("spread", [1, 100])
