@@ -3,5 +3,52 @@
 from functools import partial
 
 from dyrnn.chainer.aliases import folder_or_raise
+from dyrnn.chainer.training.extensions.evaluating import Evaluator
+from dyrnn.chainer.training.extensions.graphs import DumpGraph, unchain_variables
+from dyrnn.chainer.training.extensions.logs import LogReport, PrintReport
+from dyrnn.chainer.training.extensions.observing import (
+    FailOnNonNumber,
+    MicroAverage,
+    ParameterStatistics,
+    observe_lr,
+    observe_value,
+)
+from dyrnn.chainer.training.extensions.plots import PlotReport, VariableStatisticsPlot
+from dyrnn.chainer.training.extensions.progress import ProgressBar
+from dyrnn.chainer.training.extensions.shifts import (
+    ExponentialShift,
+    InverseShift,
+    LinearShift,
+    MultistepShift,
+    PolynomialShift,
+    StepShift,
+    WarmupShift,
+)
+from dyrnn.chainer.training.extensions.snapshots import snapshot, snapshot_object
+
+__all__ = [
+    "DumpGraph",
+    "Evaluator",
+    "ExponentialShift",
+    "FailOnNonNumber",
+    "InverseShift",
+    "LinearShift",
+    "LogReport",
+    "MicroAverage",
+    "MultistepShift",
+    "ParameterStatistics",
+    "PlotReport",
+    "PolynomialShift",
+    "PrintReport",
+    "ProgressBar",
+    "StepShift",
+    "VariableStatisticsPlot",
+    "WarmupShift",
+    "observe_lr",
+    "observe_value",
+    "snapshot",
+    "snapshot_object",
+    "unchain_variables",
+]
 
 __getattr__ = partial(folder_or_raise, __name__)

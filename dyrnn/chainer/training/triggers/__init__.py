@@ -3,5 +3,28 @@
 from functools import partial
 
 from dyrnn.chainer.aliases import folder_or_raise
+from dyrnn.chainer.training.triggers.counting import (
+    IntervalTrigger,
+    ManualScheduleTrigger,
+    OnceTrigger,
+    TimeTrigger,
+)
+from dyrnn.chainer.training.triggers.watching import (
+    BestValueTrigger,
+    EarlyStoppingTrigger,
+    MaxValueTrigger,
+    MinValueTrigger,
+)
+
+__all__ = [
+    "BestValueTrigger",
+    "EarlyStoppingTrigger",
+    "IntervalTrigger",
+    "ManualScheduleTrigger",
+    "MaxValueTrigger",
+    "MinValueTrigger",
+    "OnceTrigger",
+    "TimeTrigger",
+]
 
 __getattr__ = partial(folder_or_raise, __name__)

@@ -1,0 +1,115 @@
+"""Extensions that look at, or cut, the graph behind reported variables."""
+
+import os
+import subprocess
+
+from dyrnn.chainer import computational_graph
+from dyrnn.chainer._variable import Variable
+from dyrnn.chainer.configuration import config
+from dyrnn.chainer.training.bases import Extension
+
+
+def is_return_code_zero(args):
+    """Return whether a program is there and succeeds."""
+    try:
+        subprocess.run(args, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def is_graphviz_available():
+    """Return whether there is a ``dot`` to draw graphs."""
+    return is_return_code_zero(["dot", "-V"])
+
+
+_var_style = {"shape": "octagon", "fillcolor": "#E0E0E0", "style": "filled"}
+_func_style = {"shape": "record", "fillcolor": "#6495ED", "style": "filled"}
+
+
+class DumpGraph(Extension):
+    """Writes the graph of a reported variable in DOT language, once.
+
+    Parameters
+    ----------
+    root_name : str
+        The reported variable.
+    filename : str
+        Where, in the trainer's folder; ``dot``, if there is one, draws a ``.png``, too.
+    variable_style, function_style : dict, optional
+        Attributes of the nodes in DOT.
+    """
+
+    default_name = "dump_graph"
+
+    def __init__(
+        self,
+        root_name,
+        filename=None,
+        variable_style=None,
+        function_style=None,
+        *,
+        out_name="cg.dot",
+    ):
+        self._root_name = root_name
+        self._filename = out_name if filename is None else filename
+        self._variable_style = _var_style if variable_style is None else variable_style
+        self._function_style = _func_style if function_style is None else function_style
+        self._original_flag = None
+        self._flag_called = False
+
+    def initialize(self, trainer):
+        if not self._flag_called:
+            self._original_flag = config.keep_graph_on_report
+            config.keep_graph_on_report = True
+
+    def trigger(self, trainer):
+        """Fire once."""
+        is_first = not self._flag_called
+        self._flag_called = True
+        return is_first
+
+    def __call__(self, trainer):
+        try:
+            variable = trainer.observation[self._root_name]
+            if not isinstance(variable, Variable):
+                raise TypeError("root value is not a Variable")
+            graph = computational_graph.build_computational_graph(
+                [variable],
+                variable_style=self._variable_style,
+                function_style=self._function_style,
+            )
+            path = os.path.join(trainer.out, self._filename)
+            with open(path, "w") as file:
+                file.write(graph.dump())
+            if is_graphviz_available():
+                image = os.path.splitext(path)[0] + ".png"
+                subprocess.check_call(["dot", "-Tpng", path, "-o", image])
+        finally:
+            config.keep_graph_on_report = self._original_flag
+
+    def serialize(self, serializer):
+        self._original_flag = serializer("_original_flag", self._original_flag)
+        self._flag_called = serializer("_flag_called", self._flag_called)
+
+
+class unchain_variables(Extension):
+    """Unchains reported variables once ``keep_graph_on_report`` has kept graphs."""
+
+    priority = 0
+
+    def __init__(self):
+        self._prev_flag = None
+
+    def initialize(self, trainer):
+        self._prev_flag = config.keep_graph_on_report
+
+    def trigger(self, trainer):
+        """Fire if graphs were kept since the last call."""
+        flag, self._prev_flag = self._prev_flag, config.keep_graph_on_report
+        return flag
+
+    def __call__(self, trainer):
+        for variable in trainer.observation.values():
+            if isinstance(variable, Variable):
+                variable.unchain_backward()

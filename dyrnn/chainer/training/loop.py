@@ -1,0 +1,182 @@
+"""The training loop."""
+
+import os
+import sys
+import time
+import traceback
+
+from dyrnn.chainer.reporter import Reporter
+from dyrnn.chainer.serializer import Serializer
+from dyrnn.chainer.training.bases import _REMOVED, PRIORITY_READER
+from dyrnn.chainer.training.triggers.counting import get_trigger
+from dyrnn.chainer.utils import argument
+
+_get_time = time.perf_counter
+
+
+class _ExtensionEntry:
+    def __init__(self, extension, priority, trigger, call_before_training):
+        self.extension = extension
+        self.trigger = trigger
+        self.priority = priority
+        self.call_before_training = call_before_training
+
+
+class Trainer:
+    """Updates until the stop trigger fires; calls extensions as theirs do.
+
+    Attributes
+    ----------
+    updater, stop_trigger, out
+        As given; ``out`` is the folder of results.
+    observation : dict
+        What was reported in this iteration.
+    reporter : Reporter
+    """
+
+    def __init__(self, updater, stop_trigger=None, out="result", extensions=None):
+        self.updater = updater
+        self.stop_trigger = get_trigger(stop_trigger)
+        self.observation = {}
+        self.out = out
+        self.reporter = Reporter()
+        for name, optimizer in updater.get_all_optimizers().items():
+            self.reporter.add_observer(name, optimizer.target)
+            links = optimizer.target.namedlinks(skipself=True)
+            self.reporter.add_observers(name, links)
+        self._done = False
+        self._extensions = {}
+        self._start_at = None
+        self._snapshot_elapsed_time = 0.0
+        self._final_elapsed_time = None
+        updater.connect_trainer(self)
+        for extension in extensions or ():
+            self.extend(extension)
+
+    @property
+    def is_before_training(self):
+        return self.updater.iteration == 0
+
+    @property
+    def elapsed_time(self):
+        """Seconds of training, those before a resumed snapshot included."""
+        if self._done:
+            return self._final_elapsed_time
+        if self._start_at is None:
+            raise RuntimeError("training has not been started yet")
+        return _get_time() - self._start_at + self._snapshot_elapsed_time
+
+    def extend(
+        self,
+        extension,
+        name=None,
+        trigger=None,
+        priority=None,
+        *,
+        call_before_training=False,
+        **kwargs,
+    ):
+        """Add an extension; a name that is taken gets a number."""
+        message = _REMOVED.format("initializer=")
+        argument.check_unexpected_kwargs(kwargs, invoke_before_training=message)
+        argument.assert_kwargs_empty(kwargs)
+        for attribute in ("name", "default_name", "__name__"):
+            name = getattr(extension, attribute, None) if name is None else name
+        if name is None:
+            raise TypeError("name is not given for the extension")
+        if name == "training":
+            raise ValueError('the name "training" is prohibited as an extension name')
+        if trigger is None:
+            trigger = getattr(extension, "trigger", (1, "iteration"))
+        if priority is None:
+            priority = getattr(extension, "priority", PRIORITY_READER)
+        unique, number = name, 0
+        while unique in self._extensions:
+            number += 1
+            unique = f"{name}_{number}"
+        extension.name = unique
+        self._extensions[unique] = _ExtensionEntry(
+            extension, priority, get_trigger(trigger), call_before_training
+        )
+
+    def get_extension(self, name):
+        """Return an extension by its name."""
+        if name not in self._extensions:
+            raise ValueError(f"extension {name} not found")
+        return self._extensions[name].extension
+
+    def run(self, show_loop_exception_msg=True):
+        """Train until the stop trigger fires; only once."""
+        if self._done:
+            raise RuntimeError("cannot run training loop multiple times")
+        os.makedirs(self.out, exist_ok=True)
+        entries = sorted(self._extensions.values(), key=lambda e: -e.priority)
+        self._start_at = _get_time()
+        for entry in entries:
+            initialize = getattr(entry.extension, "initialize", None)
+            if initialize and not getattr(entry.trigger, "finished", False):
+                initialize(self)
+        if self.is_before_training:
+            self._observe([e for e in entries if e.call_before_training])
+        try:
+            while not self.stop_trigger(self):
+                self.observation = {}
+                with self.reporter.scope(self.observation):
+                    self.updater.update()
+                    for entry in entries:
+                        if entry.trigger(self):
+                            entry.extension(self)
+        except Exception as error:
+            self._on_error(error, entries, show_loop_exception_msg)
+            raise
+        finally:
+            for entry in entries:
+                finalize = getattr(entry.extension, "finalize", None)
+                if finalize:
+                    finalize()
+            self.updater.finalize()
+        self._final_elapsed_time = self.elapsed_time
+        self._done = True
+
+    def _observe(self, entries):
+        self.observation = {}
+        with self.reporter.scope(self.observation):
+            for entry in entries:
+                entry.extension(self)
+
+    def _on_error(self, error, entries, shows_message):
+        if shows_message:
+            sys.stderr.write(f"Exception in main training loop: {error}\n")
+            sys.stderr.write("Traceback (most recent call last):\n")
+            traceback.print_tb(error.__traceback__)
+            sys.stderr.write(
+                "Will finalize trainer extensions and updater before reraising the "
+                "exception.\n"
+            )
+        for entry in entries:
+            handler = getattr(entry.extension, "on_error", None)
+            if not handler:
+                continue
+            try:
+                handler(self, error, error.__traceback__)
+            except Exception as another:
+                sys.stderr.write(f"Exception in error handler: {another}\n")
+                sys.stderr.write("Traceback (most recent call last):\n")
+                traceback.print_tb(another.__traceback__)
+
+    def serialize(self, serializer):
+        self.updater.serialize(serializer["updater"])
+        if hasattr(self.stop_trigger, "serialize"):
+            self.stop_trigger.serialize(serializer["stop_trigger"])
+        extensions = serializer["extensions"]
+        triggers = serializer["extension_triggers"]
+        for name, entry in self._extensions.items():
+            if hasattr(entry.extension, "serialize"):
+                entry.extension.serialize(extensions[name])
+            if hasattr(entry.trigger, "serialize"):
+                entry.trigger.serialize(triggers[name])
+        if isinstance(serializer, Serializer):
+            serializer("_snapshot_elapsed_time", self.elapsed_time)
+        else:
+            elapsed = serializer("_snapshot_elapsed_time", 0.0)
+            self._snapshot_elapsed_time = elapsed

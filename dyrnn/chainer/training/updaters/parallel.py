@@ -1,0 +1,88 @@
+"""One batch on several devices, from one process."""
+
+import copy
+
+from dyrnn.chainer import backend
+from dyrnn.chainer.configuration import force_backprop_mode
+from dyrnn.chainer.dataset.converting import _call_converter, concat_examples
+from dyrnn.chainer.training.updaters.standard import StandardUpdater, call_with
+
+
+class ParallelUpdater(StandardUpdater):
+    """Deals the examples of each batch out to copies of the model.
+
+    Parameters
+    ----------
+    models : dict of Link, optional
+        ``"main"`` is the optimizer's target. By default copies are made.
+    devices : dict
+        Where each model is; needs a ``"main"``.
+    """
+
+    def __init__(
+        self,
+        iterator,
+        optimizer,
+        converter=concat_examples,
+        models=None,
+        devices=None,
+        loss_func=None,
+        loss_scale=None,
+        auto_new_epoch=True,
+    ):
+        super().__init__(
+            iterator,
+            optimizer,
+            converter,
+            loss_func=loss_func,
+            loss_scale=loss_scale,
+            auto_new_epoch=auto_new_epoch,
+        )
+        if models is None:
+            if devices is None:
+                raise ValueError("either models or devices must be specified")
+            if "main" not in devices:
+                raise KeyError("'devices' must contain a 'main' key.")
+            models = {"main": optimizer.target}
+            for name in devices:
+                if name != "main":
+                    models[name] = copy.deepcopy(optimizer.target)
+                    models[name].to_device(devices[name])
+            optimizer.target.to_device(devices["main"])
+        self._devices = devices
+        self._models = models
+
+    def _others(self):
+        main = self.get_optimizer("main").target
+        return {k: model for k, model in self._models.items() if model is not main}
+
+    def connect_trainer(self, trainer):
+        for name, model in self._others().items():
+            trainer.reporter.add_observer(name, model)
+
+    def update_core(self):
+        optimizer = self.get_optimizer("main")
+        iterator = self.get_iterator("main")
+        batch = iterator.next()
+        losses = []
+        for i, (key, model) in enumerate(self._models.items()):
+            device = None if self._devices is None else self._devices[key]
+            device = None if device is None else backend.get_device(device)
+            part = batch[i :: len(self._models)]
+            arrays = _call_converter(self.converter, part, device)
+            with (
+                force_backprop_mode(),
+                backend.using_device(device or model.device),
+            ):
+                losses.append(call_with(self.loss_func or model, arrays))
+        for model in self._models.values():
+            model.cleargrads()
+        for loss in losses:
+            loss.backward(loss_scale=self.loss_scale)
+        for model in self._others().values():
+            optimizer.target.addgrads(model)
+        optimizer.update()
+        for model in self._others().values():
+            model.copyparams(optimizer.target)
+        if self.auto_new_epoch and iterator.is_new_epoch:
+            optimizer.new_epoch(auto=True)
