@@ -89,7 +89,16 @@ def interrupt_twice(folder, signum, rng, pause):
 
 def search(count, seed=0):
     """Return iterations of ``count`` signals, seconds after second ones, problems."""
-    rng = random.Random(seed)
+    # A shell's background jobs ignore SIGINT, and so would the processes they start.
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in SIGNALS}
+    try:
+        return _search(count, random.Random(seed))
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _search(count, rng):
     reached, seconds, problems = [], [], []
     with tempfile.TemporaryDirectory() as place:
         wanted = finish(os.path.join(place, "whole"), *ARGUMENTS)
@@ -100,6 +109,8 @@ def search(count, seed=0):
             signum = list(SIGNALS)[len(reached) % 2]
             outcome = interrupt(folder, signum, rng)
             if outcome is None:
+                if number > 10 * count:
+                    raise RuntimeError(f"{number} signals came after the end")
                 continue
             reached.append(outcome[0])
             problems += outcome[1]
