@@ -61,8 +61,8 @@ def check_choice(name, key, value, choices):
         raise ValueError(f"{name}: {key}={value!r} is unknown; use one of {choices}")
 
 
-def check_ids(name, what, ids, size, ignored=None):
-    """Raise unless ``ids`` is an integer array within ``0 <= id < size``."""
+def check_ids(name, what, ids, size, ignored=None, x=None):
+    """Raise unless ``ids``, where x is, are integers within ``0 <= id < size``."""
     ids = array_of(ids)
     if not backend.is_array(ids) or ids.dtype.kind not in "iu":
         kind = getattr(ids, "dtype", type(ids).__name__)
@@ -70,6 +70,8 @@ def check_ids(name, what, ids, size, ignored=None):
             f"{name}: {what}s must be an array of integers, not {kind}. Convert them, "
             "e.g. ids.astype(np.int32)."
         )
+    if x is not None:
+        backend.get_array_module(array_of(x), ids)
     if type(ids) is not np.ndarray or ids.size == 0:
         return
     if ids.min() >= 0 and ids.max() < size:

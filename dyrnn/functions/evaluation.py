@@ -38,7 +38,7 @@ def accuracy(y, t, ignore_label=None):
             f"accuracy: y has shape {y.shape}, but t {t.shape}; t must have the shape "
             "of y without its last axis."
         )
-    check_ids("accuracy", "label", t, y.shape[-1], ignore_label)
+    check_ids("accuracy", "label", t, y.shape[-1], ignore_label, y)
     xp = get_array_module(y)
     is_right = y.argmax(axis=-1) == t
     if ignore_label is None:
@@ -58,7 +58,7 @@ def binary_accuracy(y, t):
     """
     y, t = array_of(y), array_of(t)
     check_same_shape("binary_accuracy", y=y, t=t)
-    check_ids("binary_accuracy", "label", t, 2, -1)
+    check_ids("binary_accuracy", "label", t, 2, -1, y)
     xp = get_array_module(y)
     counts = t != -1
     is_right = ((y >= 0) == (t == 1)) & counts
@@ -107,7 +107,7 @@ def _counts(name, y, t, label_num, ignore_label):
             "y without its last axis."
         )
     size = y.shape[-1] if label_num is None else label_num
-    check_ids(name, "label", t, size, ignore_label)
+    check_ids(name, "label", t, size, ignore_label, y)
     xp = get_array_module(y)
     counts = (t != ignore_label)[..., None]
     classes = xp.arange(size)

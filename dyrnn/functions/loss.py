@@ -138,7 +138,7 @@ def softmax_cross_entropy(
     x = _classes_last(name, x, t)
     check_floats(name, x=x, class_weight=class_weight)
     check_batch(name, x, -2)
-    check_ids(name, "label", t, x.shape[-1], ignore_label)
+    check_ids(name, "label", t, x.shape[-1], ignore_label, x)
     if class_weight is not None:
         class_weight = array_of(class_weight)
         if class_weight.shape != x.shape[-1:]:

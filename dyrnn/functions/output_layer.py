@@ -92,5 +92,5 @@ def linear_softmax_cross_entropy(x, W, b, t, normalize=True, ignore_label=-1):
         b = array_of(W)[:, 0] * 0
     check_floats(name, x=x, W=W, b=b)
     check_batch(name, x, -2)
-    check_ids(name, "label", t, W.shape[0], ignore_label)
+    check_ids(name, "label", t, W.shape[0], ignore_label, x)
     return LinearSoftmaxCrossEntropy(t, normalize, ignore_label).apply(x, W, b)

@@ -102,7 +102,7 @@ def hinge(x, t, norm="L1", reduce="mean"):
     check_choice("hinge", "reduce", reduce, ("mean", "no"))
     check_floats("hinge", x=x)
     t = array_of(t)
-    check_ids("hinge", "label", t, x.shape[1])
+    check_ids("hinge", "label", t, x.shape[1], x=x)
     x = as_variable(x)
     is_other = x.xp.arange(x.shape[1]) != t[:, None]
     y = relu(1.0 + where(is_other, x, -x))
@@ -185,7 +185,7 @@ def sigmoid_cross_entropy(x, t, normalize=True, reduce="mean"):
     check_same_shape(name, x=x, t=t)
     check_floats(name, x=x)
     t = array_of(t)
-    check_ids(name, "label", t, 2, -1)
+    check_ids(name, "label", t, 2, -1, x)
     x = as_variable(x)
     xp = x.xp
     counts = t != -1
@@ -220,7 +220,7 @@ def negative_log_likelihood(x, t, reduce="mean"):
             f"{name}: x has shape {x.shape}, but t {t.shape}; t must have the shape of "
             "x without its last axis."
         )
-    check_ids(name, "label", t, x.shape[-1])
+    check_ids(name, "label", t, x.shape[-1], x=x)
     x = as_variable(x).reshape((-1, x.shape[-1]))
     loss = -x[x.xp.arange(len(x)), t.reshape(-1)]
     return loss.mean() if reduce == "mean" else loss.reshape(t.shape)

@@ -119,6 +119,8 @@ class StandardUpdater:
     def update(self):
         """Do one iteration."""
         epoch, epoch_detail = self.epoch, self.epoch_detail
+        if self.device is not None:
+            self.device.use()
         start = time.perf_counter()
         try:
             self.update_core()
