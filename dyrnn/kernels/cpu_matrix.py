@@ -94,7 +94,7 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
         np.matmul(e[rows], ones, out=total[rows])
 
     _by_rows(run, e)
-    loss = np.where(counted, np.log(total) + shift - target, 0).astype(logits.dtype)
+    loss = np.where(counted, np.log(total) + (shift - target), 0).astype(logits.dtype)
     e[rows, label] -= total
     return loss, e, np.where(counted, 1 / total, 0).astype(logits.dtype)
 

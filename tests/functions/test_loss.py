@@ -1,0 +1,193 @@
+"""Losses and measures: what the table of functions cannot say."""
+
+import numpy as np
+import pytest
+
+import dyrnn.functions as F
+from dyrnn import backend, testing
+from dyrnn.core import Variable, grad
+
+CTC = F.connectionist_temporal_classification
+
+
+@pytest.fixture
+def window(rng):
+    return rng.normal(size=(4, 3, 5)), rng.integers(0, 5, (4, 3))
+
+
+def test_unnormalized_loss_of_a_window_is_the_sum_of_batch_means(window):
+    x, t = window
+    loss = F.softmax_cross_entropy(x, t, normalize=False)
+    steps = [F.softmax_cross_entropy(x[k], t[k]).array for k in range(4)]
+    testing.assert_allclose(loss, sum(steps), rtol=1e-14)
+
+
+def test_classes_may_be_on_axis_1(window):
+    x, t = window
+    apart = np.ascontiguousarray(x.transpose(0, 2, 1))
+    testing.assert_allclose(
+        F.softmax_cross_entropy(apart, t), F.softmax_cross_entropy(x, t), rtol=1e-14
+    )
+
+
+@pytest.mark.parametrize("reduce", ["mean", "no"])
+def test_class_weights_scale_the_gradient(window, device, reduce):
+    x, t = window
+    weight = device.send(np.array([0.0, 1, 2, 0.5, 3]))
+    t = np.where(t == 3, -1, t)
+
+    def loss(x):
+        labels = x.device.send(t)
+        scales = x.device.send(backend.to_cpu(weight))
+        return F.softmax_cross_entropy(x, labels, True, scales, -1, reduce)
+
+    testing.check_jacobian(loss, [x])
+    testing.check_double_backward(loss, [x])
+    found, expected = Variable(device.send(x)), Variable(x)
+    for v in (found, expected):
+        F.sum(loss(v)).backward()
+    testing.assert_allclose(found.grad, expected.grad, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_logits_keep_their_precision(dtype):
+    x = np.array([[1000, 0, -1000], [-1000, -1001, -999]], dtype)
+    loss = F.softmax_cross_entropy(x, np.array([1, 0]), reduce="no")
+    expected = [1000, 1 + np.log(1 + np.exp(-1) + np.exp(-2))]
+    testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert loss.dtype == dtype
+
+
+def test_impossible_class_may_cost_infinity():
+    x = np.array([[0, -np.inf], [0, -np.inf]])
+    loss = F.softmax_cross_entropy(x, np.array([0, 1]), reduce="no").array
+    assert loss.tolist() == [0, np.inf]
+
+
+def test_loss_does_not_wait_for_a_device(window, synchronisations):
+    send = backend.get_device("@strict").send
+    x, t = Variable(send(window[0])), send(window[1])
+    with synchronisations() as count:
+        for loss in (
+            F.softmax_cross_entropy(x, t),
+            F.sigmoid_cross_entropy(x[:, :, 0], t * 0),
+            F.accuracy(x, t, ignore_label=0),
+        ):
+            if loss.requires_grad:
+                loss.backward()
+        F.classification_summary(x, t)
+    assert count() == 0
+
+
+def test_binary_labels_out_of_range_on_a_device_give_nan():
+    send = backend.get_device("@strict").send
+    loss = F.sigmoid_cross_entropy(
+        send(np.zeros(3)), send(np.array([0, 2, -1])), reduce="no"
+    )
+    assert np.isnan(backend.to_cpu(loss.array)).tolist() == [False, True, False]
+
+
+def test_binary_loss_by_batch_size():
+    x, t = np.zeros((2, 3)), np.array([[0, 1, -1], [-1, -1, -1]])
+    testing.assert_allclose(F.sigmoid_cross_entropy(x, t, False), np.log(2))
+    testing.assert_allclose(F.sigmoid_cross_entropy(x, t), np.log(2))
+    assert float(F.sigmoid_cross_entropy(x, t * 0 - 1).array) == 0
+
+
+# CTC
+
+
+def test_ctc_of_padded_sequences_is_that_of_each_alone(rng, device):
+    x = rng.normal(size=(6, 3, 4))
+    t = np.array([[1, 1, 3], [2, 9, 9], [9, 9, 9]])
+    input_length, label_length = np.array([6, 3, 2]), np.array([3, 1, 0])
+    v = Variable(device.send(x))
+    losses = CTC(
+        v,
+        device.send(t),
+        0,
+        device.send(input_length),
+        device.send(label_length),
+        reduce="no",
+    )
+    F.sum(losses).backward()
+    for k in range(3):
+        alone = Variable(x[: input_length[k], k : k + 1])
+        loss = CTC(alone, t[k : k + 1, : label_length[k]], 0)
+        loss.backward()
+        testing.assert_allclose(losses[k], loss, rtol=1e-12)
+        gx = backend.to_cpu(v.grad)[:, k]
+        testing.assert_allclose(gx[: input_length[k]], alone.grad[:, 0], rtol=1e-9)
+        assert not gx[input_length[k] :].any()
+
+
+def test_ctc_takes_a_list_of_steps(rng):
+    x, t = rng.normal(size=(4, 2, 3)), np.array([[1, 2], [2, 2]])
+    testing.assert_allclose(CTC(list(x), t, 0), CTC(x, t, 0), rtol=1e-14)
+
+
+def test_ctc_of_too_few_steps_is_infinite_and_has_no_gradient(rng):
+    x = Variable(rng.normal(size=(2, 1, 3)))
+    loss = CTC(x, np.array([[1, 1]]), 0)  # a blank is needed between equal labels
+    assert float(loss.array) == np.inf
+    loss.backward()
+    assert not x.grad.any()
+
+
+def test_ctc_of_a_long_sequence_does_not_underflow(rng):
+    x = Variable(rng.normal(size=(500, 2, 5)).astype(np.float32))
+    loss = CTC(x, rng.integers(1, 5, (2, 40)), 0)
+    loss.backward()
+    assert 100 < float(loss.array) < 2000
+    testing.assert_allclose(x.grad.sum(axis=2), np.zeros((500, 2)), atol=1e-3)
+
+
+# Conditional random fields
+
+
+@pytest.fixture
+def chain(rng):
+    x, lengths = rng.normal(size=(4, 3, 2)), np.array([2, 4, 3])
+    return rng.normal(size=(2, 2)), x, rng.integers(0, 2, (4, 3)), lengths
+
+
+def test_crf_with_lengths_is_that_of_each_alone(chain, device):
+    cost, x, y, lengths = chain
+    inputs = [Variable(device.send(a)) for a in (cost, x)]
+    losses = F.crf1d(*inputs, device.send(y), device.send(lengths), reduce="no")
+    gradients = grad(F.sum(losses), inputs)
+    given = [Variable(cost), Variable(x)]
+    alone = [
+        F.crf1d(given[0], [given[1][t, k : k + 1] for t in range(n)], y[:n, k : k + 1])
+        for k, n in enumerate(lengths)
+    ]
+    testing.assert_allclose(losses, [float(loss.array) for loss in alone], rtol=1e-12)
+    for a, b in zip(gradients, grad(sum(alone), given), strict=True):
+        testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13)
+
+
+def test_crf_of_falling_batches_is_that_of_lengths(chain):
+    cost, x, y, lengths = chain
+    order = np.argsort(-lengths)
+    counts = [(lengths > t).sum() for t in range(4)]
+    xs = [x[t, order[:n]] for t, n in enumerate(counts)]
+    ys = [y[t, order[:n]] for t, n in enumerate(counts)]
+    testing.assert_allclose(F.crf1d(cost, xs, ys), F.crf1d(cost, x, y, lengths))
+    score, path = F.argmax_crf1d(cost, xs)
+    expected_score, expected = F.argmax_crf1d(cost, x, lengths)
+    testing.assert_allclose(score, expected_score.array[order])
+    for t, n in enumerate(counts):
+        assert path[t].tolist() == expected[t][order[:n]].tolist()
+        assert not expected[t][order[n:]].any()
+
+
+# Measures
+
+
+def test_weighted_r2_score_of_columns():
+    true = np.array([[1.0, 5], [2, 5], [9, 5]])
+    pred = true + np.array([[0.5, 1], [0.5, 0], [100, 0]])
+    weight = np.array([1.0, 1, 0])
+    score = F.r2_score(pred, true, weight, "raw_values").array
+    assert score.tolist() == [0, 0]  # as bad as the mean; and a constant column
+    assert float(F.r2_score(true, true).array) == 0.5
