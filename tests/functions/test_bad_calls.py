@@ -165,7 +165,9 @@ RNN = [
 ALL = CONNECTION + NOISE + NORMALIZATION + LOSS + SEQUENCE_LOSS + EVALUATION + RNN
 
 
-@pytest.mark.parametrize(("call", "error", "message"), ALL, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(
+    ("call", "error", "message"), ALL, ids=[message[:40] for _, _, message in ALL]
+)
 def test_wrong_call_is_explained(call, error, message):
     with pytest.raises(error, match=message) as caught:
         call()
