@@ -16,7 +16,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     number = command_line.number
     add = parser.add_argument
-    add("--model", "-m", required=True, help="model.npz of a training run")
+    add("--model", "-m", default="result/model.npz", help="what training saved")
     add("--prime", "-p", default="the", help="words to continue")
     add("--length", "-n", type=number(int, 0), default=50, help="words to add")
     add("--temperature", type=number(float, 0), default=1.0, help="0: likeliest words")
