@@ -23,8 +23,8 @@ class LogReport(Extension):
         The interval.
     postprocess : callable, optional
         May change the dictionary of means before it is logged.
-    filename : str or None
-        Name in the trainer's folder, a format of the means; None writes no file.
+    filename : str
+        Name in the trainer's folder, a format of the means; ``"log"`` by default.
     """
 
     def __init__(
