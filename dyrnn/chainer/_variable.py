@@ -553,6 +553,8 @@ class Variable(NoComparisons):
             if loss_scale is not None:
                 self.grad *= loss_scale
         node, gradient = self.node, self.grad_var
+        if gradient is None:
+            return
         self.grad_var = None
         with configuration.using_config("enable_backprop", enable_double_backprop):
             _backprop._backprop_to_all([(node, gradient)], retain_grad, loss_scale)

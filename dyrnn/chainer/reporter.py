@@ -131,6 +131,8 @@ class Summary:
 
 
 def _is_number(value):
+    if isinstance(value, str):
+        return False
     return np.isscalar(value) or getattr(value, "ndim", -1) == 0
 
 
