@@ -7,6 +7,8 @@ import harness
 
 args, config = harness.arguments(__doc__)
 
+import numpy as np
+
 import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
@@ -40,6 +42,7 @@ class LanguageModel(dyrnn.Chain):
 
 def main():
     corpus = load_corpus(args.data)
+    dyrnn.config.dtype = np.dtype(args.dtype)
     model = LanguageModel(
         harness.VOCABULARY, config["hidden"], config["dropout"], config["init"]
     )

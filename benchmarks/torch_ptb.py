@@ -55,7 +55,7 @@ def main():
     by_steps = args.mode == "step"
     model = LanguageModel(
         harness.VOCABULARY, config["hidden"], config["dropout"], by_steps
-    ).to(device)
+    ).to(device, getattr(torch, args.dtype))
     for parameter in model.parameters():
         nn.init.uniform_(parameter, -config["init"], config["init"])
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)

@@ -5,44 +5,12 @@ import pytest
 
 import dyrnn.functions as F
 from dyrnn import backend, testing
-from dyrnn.core import Variable, grad
+from tests.functions.running import in_type, is_float, run
 from tests.functions.table import CASES
 
 DIFFERENTIABLE = [case for case in CASES if case.has_gradient]
 each = pytest.mark.parametrize("case", CASES, ids=str)
 each_differentiable = pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
-
-
-def sequence(outputs):
-    return [outputs] if isinstance(outputs, Variable) else list(outputs)
-
-
-def is_float(x):
-    return x.dtype.kind == "f"
-
-
-def run(case, inputs):
-    """Return the outputs, and the gradients of the inputs for fixed weights."""
-    xs = [Variable(x, requires_grad=is_float(x)) for x in inputs]
-    ys = sequence(case.function(*xs))
-    if not case.has_gradient:
-        return [y.array for y in ys], []
-    rng = np.random.default_rng(5)
-    gys = [
-        y.device.send(rng.uniform(-1, 1, y.shape).astype(y.dtype))
-        for y in ys
-        if y.requires_grad
-    ]
-    for gy in gys:
-        if isinstance(gy, np.ndarray):
-            gy.flags.writeable = False
-    wanted = [x for x in xs if x.requires_grad]
-    gxs = grad([y for y in ys if y.requires_grad], wanted, gys)
-    return [y.array for y in ys], [None if g is None else g.array for g in gxs]
-
-
-def in_type(inputs, dtype):
-    return [x.astype(dtype) if is_float(x) else x for x in inputs]
 
 
 def test_every_public_function_has_a_row():

@@ -3,8 +3,8 @@
 import pytest
 
 from tests import strict
+from tests.functions.running import run
 from tests.functions.table import CASES
-from tests.functions.test_functions import run
 
 # The size of what a mask picks is known to the device only.
 WAITING = {"get_item-mask", "get_item-mask_of_all"}

@@ -8,11 +8,15 @@ import pytest
 import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
-from dyrnn import kernels, optimizers
+from dyrnn import backend, kernels, optimizers
 from dyrnn.kernels import cuda, plain
 from dyrnn.optimizer_hooks import GradientClipping
 from tests import strict
+from tests.functions.running import in_type, run
+from tests.functions.table import CASES
 from tests.kernels import emulator
+from tests.links.table import LINKS
+from tests.links.table import run as run_link
 
 pytestmark = pytest.mark.skipif(
     emulator.COMPILER is None, reason="needs g++ to run the kernels on the host"
@@ -264,3 +268,34 @@ def test_training_on_these_kernels_gives_the_same_model(
     assert used | {"lstm_window_backward", "add_rows"} <= set(machine.launches)
     is_fused = "update" in machine.launches
     assert is_fused == ("kernel" in vars(optimizer_class))
+
+
+def error(found, expected):
+    """Return the largest difference beside the largest number, of all arrays."""
+    worst = 0.0
+    for ours, meant in zip(found, expected, strict=True):
+        assert (ours is None) == (meant is None)
+        if meant is not None and meant.size and meant.dtype.kind == "f":
+            scale = max(1.0, float(abs(meant).max()))
+            worst = max(worst, float(abs(dyrnn.to_cpu(ours) - meant).max()) / scale)
+    return worst
+
+
+def test_every_link_agrees_with_the_cpu(machine, device):
+    for name in LINKS:
+        found, expected = run_link(name, device), run_link(name, backend.CPU)
+        assert error(found, expected) <= 1e-5, name
+    kernels_used = {"lstm_window", "lstm_step", "gru_step_backward", "rnn_step"}
+    assert kernels_used <= set(machine.launches)
+
+
+def test_every_function_agrees_with_the_cpu(machine, device):
+    for case in CASES:
+        inputs = in_type(case.inputs, np.float32)
+        results = []
+        for place in (device, backend.CPU):
+            dyrnn.random.seed(0)
+            outputs, gradients = run(case, [place.send(x) for x in inputs])
+            results.append([*outputs, *gradients])
+        assert error(*results) <= 1e-5, str(case)
+    assert len(set(machine.launches)) > 10

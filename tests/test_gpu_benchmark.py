@@ -1,0 +1,49 @@
+"""The benchmark on a GPU says so where there is none, and outlives what fails."""
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dyrnn import backend
+
+SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "gpu.py"
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    spec = importlib.util.spec_from_file_location("gpu_benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(backend.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so_and_fails():
+    command = [sys.executable, str(SCRIPT)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "There is no GPU to measure" in done.stderr
+
+
+def test_a_section_that_fails_or_takes_too_long_is_a_row(gpu, monkeypatch):
+    args = argparse.Namespace(device="bad", data=None)
+    for name, seconds, what in (
+        ("hardware", 60, "hardware: "),
+        ("agreement", 60, "agreement: ValueError"),
+        ("tests", 1, "tests: no time was left"),
+    ):
+        ((text, figure, _),) = gpu.run_section(name, args, seconds)
+        assert text.startswith(what) and figure == "failed", text
+    with pytest.raises(RuntimeError, match="took longer than 1 s"):
+        gpu.python(["-c", "import time; time.sleep(60)"], 1)
+
+
+def test_every_function_and_link_is_compared(gpu):
+    args = argparse.Namespace(device="-1", data=None)  # the CPU with itself
+    functions, links = gpu.run_section("agreement", args, 100)
+    assert functions[0].split()[1] == "functions," and links[0].split()[1] == "links,"
+    assert functions[1] == links[1] == "0.0e+00"
