@@ -32,7 +32,7 @@ def test_a_language_model_runs_and_learns(tmp_path, name):
     text = run(f"{FOLDER}{name}.py", "--test", cwd=tmp_path)
     row = r"^\d +\S+ +(\S+) " if name.startswith("comments") else r"perplexity (\S+)$"
     perplexities = list(map(float, re.findall(row, text, re.MULTILINE)))
-    assert perplexities[-1] < 900  # of 2,100 words
+    assert perplexities[-1] < 1300  # of 2,100 words; other Pythons, other texts
 
 
 def test_joint_probability_prefers_sentences_to_shuffled_words(tmp_path):
