@@ -392,8 +392,10 @@ class Optimizer:
 
     def zero_grads(self):
         """Fill all gradients with zeros; ``target.cleargrads()`` does it today."""
-        for param in self.target.params():
-            param.zerograd()
+        self.target.cleargrads()
+        for param in self.target.params(include_uninit=False):
+            with backend.using_device(param.device):
+                param.grad = param.device.xp.zeros_like(param.array)
 
     zero_grad = zero_grads
 

@@ -125,8 +125,8 @@ def split_dataset(dataset, split_at, order=None):
 
 
 def _random_order(dataset, seed):
-    random = np.random  # old RandomState: the same splits as ever
-    return random.RandomState(seed).permutation(len(dataset))
+    # NumPy's old generator: the same splits as ever.
+    return np.random.RandomState(seed).permutation(len(dataset))
 
 
 def split_dataset_random(dataset, first_size, seed=None):

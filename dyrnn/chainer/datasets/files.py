@@ -50,6 +50,7 @@ class TextDataset(DatasetMixin):
             lines = [fp.readline() for fp in self._fps]
             if not all(lines):
                 if any(lines):
+                    self.close()
                     raise ValueError("number of lines in files does not match")
                 break
             if filter_func is None or filter_func(*lines):

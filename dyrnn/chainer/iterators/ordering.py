@@ -19,8 +19,7 @@ class ShuffleOrderSampler(OrderSampler):
 
     def __init__(self, random_state=None):
         if random_state is None:
-            random = np.random
-            random_state = random.random.__self__  # the one behind np.random.seed
+            random_state = np.random.random.__self__  # behind np.random.seed
         self._random = random_state
 
     def __call__(self, current_order, current_position):

@@ -153,12 +153,12 @@ class MultiprocessIterator(OrderedIterator):
                 )
             self._prefetcher = _Prefetcher(self, self._state)
         batch, state, error = self._prefetcher.get(self.dataset_timeout)
-        self._previous_epoch_detail = self.epoch_detail
-        self._state = state
         if batch is None:
             self._stop()  # the thread has ended; a later call asks again
         if error is not None:
             raise error
+        self._previous_epoch_detail = self.epoch_detail
+        self._state = state
         if batch is None:
             raise StopIteration
         return batch

@@ -25,8 +25,9 @@ class SerialIterator(OrderedIterator):
         self.reset()
 
     def __next__(self):
+        state, indices = self._following(self._state)
         self._previous_epoch_detail = self.epoch_detail
-        self._state, indices = self._following(self._state)
+        self._state = state
         if indices is None:
             raise StopIteration
         return [self.dataset[index] for index in indices]

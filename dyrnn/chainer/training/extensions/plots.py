@@ -144,12 +144,11 @@ class Reservoir:
 
     def add(self, x, idx=None):
         """Add a value, by default under its number."""
-        random = np.random
         place = None
         if self.counter < self.size:
             place = self.counter
-        elif random.random() < self.size / (self.counter + 1):
-            place = random.randint(self.size)
+        elif np.random.random() < self.size / (self.counter + 1):
+            place = np.random.randint(self.size)
         if place is not None:
             self.data[place] = x
             self.idxs[place] = idx or self.counter
