@@ -127,7 +127,7 @@ class Optimizer:
                 state = self._states[param] = {"t": 0, **self.init_state(param)}
             state["t"] += 1
             todo.append((param, state))
-        if "kernel" in vars(type(self)) and todo and todo[0][0].xp is not np:
+        if vars(type(self)).get("kernel") and todo and todo[0][0].xp is not np:
             todo = self._update_together(todo)
         for param, state in todo:
             self.update_param(param, state)

@@ -7,9 +7,11 @@ softmax is one pass, and its gradient is none: it stays a matrix and a scale per
 
 import numpy as np
 
+from dyrnn.kernels import machine
 from dyrnn.kernels.machine import parallel
 
 _BLOCK = 1 << 17  # elements of a block that stays in the cache over a few passes
+_FEW = 32  # rows: one time step of a batch
 _SAFE = (
     30  # logits up to here need no shift: V * exp(30) is far from the largest float32
 )
@@ -31,9 +33,24 @@ def matmul(a, b, out=None):
 
 def linear(x, W, b=None):
     """Multiply, then add the bias to rows in the cache."""
+    if len(x) <= _FEW and len(W) >= 2048 and machine.has_small_products:
+        return _linear_of_few(x, W, b)
     y = matmul(x, W.T)
     if b is not None:
         _by_rows(lambda rows: np.add(y[rows], b, out=y[rows]), y)
+    return y
+
+
+def _linear_of_few(x, W, b):
+    """Multiply W by few columns, which AVX-512 kernels do at twice the speed."""
+    y = np.empty((len(x), len(W)), W.dtype)
+
+    def run(part):
+        for first in range(part.start, part.stop, 512):
+            block = slice(first, min(first + 512, part.stop))
+            np.add((W[block] @ x.T).T, 0 if b is None else b[block], out=y[:, block])
+
+    parallel(run, len(W), 512)
     return y
 
 

@@ -5,8 +5,9 @@ rest is compiled by NVRTC at first use, one module for each kind of kernel and d
 and kept on disk by CuPy. Kernels that are not here are those of
 :mod:`dyrnn.kernels.plain`. Nothing waits for the device.
 
-An LSTM's window runs as one kernel if its recurrent matrix fits into the registers of
-all multiprocessors together, step by step otherwise: a product and a fused step.
+The window of an LSTM or a GRU runs as one kernel if the recurrent matrix fits into the
+registers of all multiprocessors together, step by step otherwise: a product and a fused
+step.
 """
 
 from functools import lru_cache
@@ -193,24 +194,25 @@ def gru_gates_backward(gy, gates, h, a):
 
 
 class _Plan:
-    """How an LSTM's window is laid out on a device, as one kernel."""
+    """How a layer's window is laid out on a device, as one kernel."""
 
-    def __init__(self, name, dtype, B, H):
+    def __init__(self, name, gates, dtype, B, H):
         gpu, width = machine(), _wide(dtype).itemsize
-        backward = name == "lstm_window_backward"
+        is_backward = name == "window_backward"
         K = -(-H // 32)
         self.blocks = 0
         if K * width > _REGISTERS:
             return
-        self.function = gpu.function("window", name, dtype, K=K)
-        row = 32 * K * width * (4 if backward else 1)
+        self.function = gpu.function("window", name, dtype, K=K, GATES=gates)
+        row = 32 * K * width * (gates if is_backward else 1)
         fewest = -(-H // gpu.processors)
         for units in range(1, 17):
-            if units < fewest or (backward and units % 4):
+            if units < fewest or (is_backward and units % 4):
                 continue
+            warps = units // 4 * gates if is_backward else units
             for groups in range(min(16 // units, -(-B // 4)), 0, -1):
-                threads = 32 * units * groups
-                scratch = threads // 2 * width if backward else 0
+                threads = 32 * warps * groups
+                scratch = threads // 2 * width if is_backward else 0
                 staged = min(B, (gpu.shared_memory - scratch) // row)
                 shared = staged * row + scratch
                 blocks = -(-H // units)
@@ -229,12 +231,12 @@ class _Plan:
         gpu.launch(self.function, *layout, args, self.shared, together=True)
 
 
-def _plan(name, dtype, B, H):
-    """Return the plan for a window, or None if it does not fit on the device."""
+def _plan(*window):
+    """Return the plan for (name, gates, dtype, B, H), or None if it does not fit."""
     gpu = machine()
-    key = name, dtype, B, H, gpu.index
+    key = *window, gpu.index
     if key not in gpu.plans:
-        gpu.plans[key] = _Plan(name, dtype, B, H)
+        gpu.plans[key] = _Plan(*window)
     plan = gpu.plans[key]
     return plan if plan.blocks else None
 
@@ -257,9 +259,9 @@ def lstm_forward(z, h0, c0, W, mask=None):
     T, B, H = len(z), *h0.shape
     h, c = _states(xp, T, h0), _states(xp, T, c0)
     W, mask = _dense(W, mask)
-    plan = _plan("lstm_window", z.dtype, B, H)
+    plan = _plan("window", 4, z.dtype, B, H)
     if plan is not None:
-        plan.launch(T, B, H, W, mask, z, h, c)
+        plan.launch(T, B, H, W, None, mask, z, h, c)
         return h, c
     a = xp.empty_like(z[0])
     for t in range(T):
@@ -278,11 +280,11 @@ def lstm_backward(gh, gc_last, gates, c, W, mask=None):
     T, B, H = len(gates), *c[0].shape
     gz = xp.empty_like(gates)
     gc = xp.zeros_like(c[0]) if gc_last is None else gc_last.copy()
-    plan = _plan("lstm_window_backward", gates.dtype, B, H)
+    plan = _plan("window_backward", 4, gates.dtype, B, H)
     if plan is not None:
         wide = gc.astype(_wide(gc.dtype), copy=False)
         rest = xp.zeros_like(wide)
-        plan.launch(T, B, H, W, mask, gates, c, gh, gz, wide, rest)
+        plan.launch(T, B, H, W, mask, gates, c, None, gh, gz, None, wide, rest)
         gh0 = xp.matmul(gz[0], W)
         if mask is not None:
             gh0 += rest
@@ -298,12 +300,17 @@ def lstm_backward(gh, gc_last, gates, c, W, mask=None):
 
 
 def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
-    """A product and a kernel for each step, if the reset comes after the product."""
+    """One kernel, or two for each step, if the reset comes after the product."""
     if not (reset_after and _works_on(z)):
         return plain.gru_forward(z, h0, W, b, reset_after, mask)
     xp = machine().xp
     W, b, mask = _dense(W, b, mask)
-    h, inner, a = _states(xp, len(z), h0), _states(xp, len(z), h0)[1:], None
+    T, B, H = len(z), *h0.shape
+    h, inner, a = _states(xp, T, h0), xp.empty((T, B, H), z.dtype), None
+    plan = _plan("window", 3, z.dtype, B, H)
+    if plan is not None:
+        plan.launch(T, B, H, W, b, mask, z, h, inner)
+        return h, inner
     for t in range(len(z)):
         a = xp.matmul(h[t], W.T, out=a)
         step = z[t], a, b, h[t], _at(mask, t), inner[t], h[t + 1]
@@ -312,12 +319,20 @@ def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
 
 
 def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
-    """A product and a kernel for each step, if the reset comes after the product."""
+    """One kernel, or two for each step, if the reset comes after the product."""
     if not reset_after or str(gates.dtype) not in TYPES:
         return plain.gru_backward(gh, gates, inner, h, W, reset_after, mask)
     xp = machine().xp
     gh, gates, inner, h, W, mask = _dense(gh, gates, inner, h, W, mask)
+    T, B, H = len(gates), *h[0].shape
     gz, gr, rest = xp.empty_like(gates), xp.empty_like(gates), xp.zeros_like(h[0])
+    plan = _plan("window_backward", 3, gates.dtype, B, H)
+    if plan is not None:
+        rest = rest.astype(_wide(rest.dtype), copy=False)
+        plan.launch(T, B, H, W, mask, gates, inner, h, gh, gz, gr, None, rest)
+        gh0 = xp.matmul(gr[0], W)
+        gh0 += rest
+        return gz, gr, gh0
     later = None
     for t in reversed(range(len(gates))):
         step = gates[t], inner[t], h.shape[2], h[t], gh[t], later, rest

@@ -1,4 +1,4 @@
-"""CUDA text of recurrent layers: single steps, and a whole window of an LSTM.
+"""CUDA text of recurrent layers: single steps, and whole windows.
 
 See :mod:`dyrnn.kernels.cuda_sources` for what these texts take for granted.
 """
@@ -111,11 +111,12 @@ KERNEL void rnn_step_backward(int B, int H, int is_relu, const T* h, const T* gh
 }
 """
 
-# A whole window of an LSTM layer in one launch. All blocks are on the device at once;
-# after each step they wait for each other. A warp keeps a share of the recurrent matrix
-# in registers, four numbers for each of the K columns of a lane: forward the four gates
-# of one unit, backward one gate of four units. It multiplies them by four sequences at
-# a time, whose rows the block has copied to shared memory, padded with zeros to 32 K.
+# A whole window of a layer in one launch: of an LSTM with GATES 4, of a GRU whose reset
+# comes after the product with 3. All blocks are on the device at once; after each step
+# they wait for each other. A warp keeps a share of the recurrent matrix in registers,
+# for each of the K columns of a lane: forward the gates of one unit, backward one gate
+# of four units. It multiplies them by four sequences at a time, whose rows the block
+# has copied to shared memory, padded with zeros to 32 K.
 WINDOW = r"""
 #define TILE 4
 #define WIDTH (32 * K)
@@ -136,7 +137,8 @@ DEVICE A scattered_sum(A (&v)[16], int lane) {
 }
 
 // v[4 j + q] = w[q] . row b + j, this lane's share of it.
-DEVICE void multiply(const A (&w)[4][K], const A* rows, int stride, int b, int count,
+template <int N>
+DEVICE void multiply(const A (&w)[N][K], const A* rows, int stride, int b, int count,
                      int lane, A (&v)[16]) {
     #pragma unroll
     for (int i = 0; i < 16; i++) v[i] = 0;
@@ -150,7 +152,7 @@ DEVICE void multiply(const A (&w)[4][K], const A* rows, int stride, int b, int c
         for (int j = 0; j < TILE; j++) {
             A x = row[j][32 * k];
             #pragma unroll
-            for (int q = 0; q < 4; q++) v[4 * j + q] += w[q][k] * x;
+            for (int q = 0; q < N; q++) v[4 * j + q] += w[q][k] * x;
         }
     }
 }
@@ -167,15 +169,17 @@ DEVICE void wait_for_grid(unsigned* arrived, unsigned round) {
 }
 
 // Block: ``units`` units times ``groups`` warps each, which take turns with sequences.
-KERNEL void lstm_window(int steps, int B, int H, int units, int groups, int staged,
-                        const T* W, const bool* mask, T* z, T* h, T* c,
-                        unsigned* arrived) {
+// ``c`` is the state of an LSTM, (steps + 1, B, H), and what the reset gate of a GRU is
+// multiplied by, (steps, B, H); ``b`` is part of that, and may be null.
+KERNEL void window(int steps, int B, int H, int units, int groups, int staged,
+                   const T* W, const T* b, const bool* mask, T* z, T* h, T* c,
+                   unsigned* arrived) {
     SHARED(A, rows);
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     int unit = blockIdx.x * units + warp % units, group = warp / units;
-    A w[4][K];
+    A w[GATES][K];
     #pragma unroll
-    for (int q = 0; q < 4; q++)
+    for (int q = 0; q < GATES; q++)
         #pragma unroll
         for (int k = 0; k < K; k++) {
             int column = lane + 32 * k;
@@ -193,47 +197,61 @@ KERNEL void lstm_window(int steps, int B, int H, int units, int groups, int stag
                 rows[i] = column < H ? load_fresh(p) : (A)0;
             }
             __syncthreads();
-            for (int b = TILE * group; b < count; b += TILE * groups) {
+            for (int s = TILE * group; s < count; s += TILE * groups) {
                 A v[16];
-                multiply(w, rows, WIDTH, b, count, lane, v);
+                multiply(w, rows, WIDTH, s, count, lane, v);
                 int j = lane / 8, q = lane / 2 % 4;
-                bool is_on = unit < H && b + j < count;
-                int64 n = (int64)t * B + first + b + j, at = (n * 4 + q) * H + unit;
-                A x = scattered_sum(v, lane) + (is_on ? load(z + at) : (A)0);
-                A y = q == 2 ? tanh(x) : sigmoid(x);
+                bool is_on = unit < H && s + j < count;
+                int64 n = (int64)t * B + first + s + j;
+                int64 at = (n * GATES + q) * H + unit;
+                int64 now = n * H + unit, next = now + (int64)B * H;
+                A sum = scattered_sum(v, lane);
+                A input = is_on && q < GATES ? load(z + at) : (A)0;
+                bool is_kept = is_on && mask && !mask[n];
+                A h_before = is_on ? rows[(s + j) * WIDTH + unit] : (A)0, h_next;
+#if GATES == 4
+                A y = q == 2 ? tanh(sum + input) : sigmoid(sum + input);
                 A i = __shfl_sync(ALL_LANES, y, 8 * j);
                 A f = __shfl_sync(ALL_LANES, y, 8 * j + 2);
                 A g = __shfl_sync(ALL_LANES, y, 8 * j + 4);
                 A o = __shfl_sync(ALL_LANES, y, 8 * j + 6);
-                if (is_on && lane % 2 == 0) store(z + at, y);
                 if (is_on && lane % 8 == 0) {
-                    int64 now = n * H + unit, next = now + (int64)B * H;
                     A before = load(c + now), c_next = f * before + i * g;
-                    A h_next = o * tanh(c_next);
-                    if (mask && !mask[n]) {
-                        c_next = before;
-                        h_next = rows[(b + j) * WIDTH + unit];
-                    }
-                    store(c + next, c_next);
-                    store(h + next, h_next);
+                    h_next = o * tanh(c_next);
+                    store(c + next, is_kept ? before : c_next);
                 }
+#else
+                A y = sigmoid(sum + input);
+                A product = sum + (is_on && b ? load(b + unit) : (A)0);
+                A r = __shfl_sync(ALL_LANES, y, 8 * j);
+                A u = __shfl_sync(ALL_LANES, y, 8 * j + 2);
+                if (q == 2) y = tanh(input + r * product);
+                if (is_on && lane % 8 == 4) store(c + now, product);
+                h_next = __shfl_sync(ALL_LANES, y, 8 * j + 4);
+                h_next = (1 - u) * h_next + u * h_before;
+#endif
+                if (is_on && lane % 2 == 0 && q < GATES) store(z + at, y);
+                if (is_on && lane % 8 == 0)
+                    store(h + next, is_kept ? h_before : h_next);
             }
         }
         if (t + 1 < steps) wait_for_grid(arrived, t + 1);
     }
 }
 
-// Block: ``units`` units, four warps for each four of them, one per gate, times groups.
-// gc and rest, (B, H), are carried from step to step by the thread that owns a place.
-KERNEL void lstm_window_backward(int steps, int B, int H, int units, int groups,
-                                 int staged, const T* W, const bool* mask,
-                                 const T* gates, const T* c, const T* gh, T* gz, A* gc,
-                                 A* rest, unsigned* arrived) {
+// Block: ``units`` units, a warp for each gate of each four of them, times ``groups``.
+// ``rest`` and, for an LSTM, gc, (B, H), are carried from step to step by the thread
+// that owns a place; a GRU has them as gradients of the product, ga, and past it.
+KERNEL void window_backward(int steps, int B, int H, int units, int groups, int staged,
+                            const T* W, const bool* mask, const T* gates, const T* c,
+                            const T* h, const T* gh, T* gz, T* ga, A* gc, A* rest,
+                            unsigned* arrived) {
     SHARED(A, rows);
-    A* parts = rows + staged * 4 * WIDTH;  // a gate's share of 16 sums, for each warp
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    int quad = warp % units / 4, gate = warp % 4, group = warp / units;
-    int unit0 = blockIdx.x * units + 4 * quad;
+    A* parts = rows + staged * GATES * WIDTH;  // 16 sums of each warp
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = units / 4 * GATES;
+    int gate = warp % GATES, group = warp / warps;
+    int unit0 = blockIdx.x * units + warp % warps / GATES * 4;
+    const T* into = GATES == 4 ? gz : ga;
     A w[4][K];
     #pragma unroll
     for (int k = 0; k < K; k++)
@@ -249,30 +267,34 @@ KERNEL void lstm_window_backward(int steps, int B, int H, int units, int groups,
         for (int first = 0; first < B; first += staged) {
             int count = B - first < staged ? B - first : staged;
             __syncthreads();
-            for (int i = threadIdx.x; has_later && i < count * 4 * WIDTH;
+            for (int i = threadIdx.x; has_later && i < count * GATES * WIDTH;
                  i += blockDim.x) {
                 int column = i % WIDTH;
-                int64 n = ((int64)(t + 1) * B + first) * 4 + i / WIDTH;
-                rows[i] = column < H ? load_fresh(gz + n * H + column) : (A)0;
+                int64 n = ((int64)(t + 1) * B + first) * GATES + i / WIDTH;
+                rows[i] = column < H ? load_fresh(into + n * H + column) : (A)0;
             }
             __syncthreads();
             for (int start = 0; start < count; start += TILE * groups) {
-                int b = start + TILE * group;
-                if (has_later && b < count) {
+                int s = start + TILE * group;
+                if (has_later && s < count) {
                     A v[16];
-                    multiply(w, rows + gate * WIDTH, 4 * WIDTH, b, count, lane, v);
+                    const A* mine = rows + gate * WIDTH;
+                    multiply(w, mine, GATES * WIDTH, s, count, lane, v);
                     A sum = scattered_sum(v, lane);
                     if (lane % 2 == 0) parts[warp * 16 + lane / 2] = sum;
                 }
                 __syncthreads();
                 int j = lane / 4, unit = unit0 + lane % 4;
-                if (gate == 0 && lane < 16 && b + j < count && unit < H) {
-                    int64 n = (int64)t * B + first + b + j, now = n * H + unit;
-                    int64 at = n * 4 * H + unit, owned = (n - (int64)t * B) * H + unit;
+                if (gate == 0 && lane < 16 && s + j < count && unit < H) {
+                    int64 n = (int64)t * B + first + s + j, now = n * H + unit;
+                    int64 at = n * GATES * H + unit;
+                    int64 owned = (int64)(first + s + j) * H + unit;
                     A dh = (gh ? load(gh + now) : (A)0) + rest[owned];
                     if (has_later)
-                        for (int q = 0; q < 4; q++) dh += parts[(warp + q) * 16 + lane];
+                        for (int q = 0; q < GATES; q++)
+                            dh += parts[(warp + q) * 16 + lane];
                     bool is_on = !mask || mask[n];
+#if GATES == 4
                     A i = load(gates + at), f = load(gates + at + H);
                     A g = load(gates + at + 2 * H), o = load(gates + at + 3 * H);
                     A y = tanh(load(c + now + (int64)B * H)), dc = gc[owned];
@@ -284,6 +306,20 @@ KERNEL void lstm_window_backward(int steps, int B, int H, int units, int groups,
                     store(gz + at + 3 * H, is_on ? dh * y * o * (1 - o) : (A)0);
                     gc[owned] = is_on ? all * f : dc;
                     rest[owned] = is_on ? (A)0 : dh;
+#else
+                    A r = load(gates + at), u = load(gates + at + H);
+                    A y = load(gates + at + 2 * H);
+                    A dy = is_on ? dh * (1 - u) * (1 - y * y) : (A)0;
+                    A dr = dy * load(c + now) * r * (1 - r);
+                    A du = is_on ? dh * (load(h + now) - y) * u * (1 - u) : (A)0;
+                    store(gz + at, dr);
+                    store(gz + at + H, du);
+                    store(gz + at + 2 * H, dy);
+                    store(ga + at, dr);
+                    store(ga + at + H, du);
+                    store(ga + at + 2 * H, dy * r);
+                    rest[owned] = is_on ? dh * u : dh;
+#endif
                 }
                 __syncthreads();
             }

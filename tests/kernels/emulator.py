@@ -8,6 +8,7 @@ Arguments are checked against the signatures.
 
 import ctypes
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -47,7 +48,8 @@ class Emulator:
         text = "\n".join([HEADER, text, *(f"EXPORT({name})" for name in names)])
         path = self.folder / (hashlib.sha256(text.encode()).hexdigest()[:20] + ".so")
         if not path.exists():
-            code, made = path.with_suffix(".cpp"), path.with_suffix(".made")
+            made = path.with_suffix(f".{os.getpid()}")
+            code = made.with_suffix(made.suffix + ".cpp")
             code.write_text(text, encoding="utf-8")
             command = [COMPILER, "-std=c++17", "-O0", "-shared", "-fPIC", "-w"]
             subprocess.run([*command, str(code), "-o", str(made)], check=True)

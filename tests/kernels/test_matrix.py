@@ -108,3 +108,15 @@ def test_fused_output_layer_agrees_with_plain_definition(
     for ours, meant in zip(gradients, expected, strict=True):
         assert ours.dtype == dtype
         close(ours, meant)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_linear_of_few_rows_agrees_with_linear(rng, dtype):
+    x = rng.standard_normal((7, 30)).astype(dtype)
+    W, b = (rng.standard_normal(s).astype(dtype) for s in ((2500, 30), 2500))
+    expected = x.astype(np.float64) @ W.T + b
+    tolerance = 1e-4 if dtype == np.float32 else 1e-12
+    for bias, shift in ((b, 0), (None, b)):
+        y = cpu_matrix._linear_of_few(x, W, bias)
+        assert y.dtype == dtype
+        np.testing.assert_allclose(y, expected - shift, atol=tolerance)

@@ -55,15 +55,16 @@ def compiled(text):
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("module", MODULES)
 def test_every_kernel_compiles(module, dtype):
-    constants = {"K": 7} if module == "window" else {}
-    is_good, log = compiled(source(module, dtype, **constants))
-    assert is_good, log
+    constants = [{"K": 7, "GATES": n} for n in (3, 4)] if module == "window" else [{}]
+    for each in constants:
+        is_good, log = compiled(source(module, dtype, **each))
+        assert is_good, log
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 def test_the_largest_window_keeps_its_matrix_in_registers(dtype):
     width = 8 if dtype == "float64" else 4
-    is_good, log = compiled(source("window", dtype, K=_REGISTERS // width))
+    is_good, log = compiled(source("window", dtype, K=_REGISTERS // width, GATES=4))
     assert is_good, log
     spills = [line for line in log.splitlines() if "spill" in line]
     assert len(spills) == 2  # one line for each kernel
