@@ -1,0 +1,436 @@
+"""Functions of single elements: a formula, and one for the gradient, for each.
+
+A row of the tables is (name, formula of ``xp`` and ``x``, rule of the functions ``F``,
+``gy`` and ``x``, or ``y`` in the second table).
+"""
+
+import math
+
+from dyrnn.chainer.functions.nodes import Formula, OfOutput, functions
+from dyrnn.chainer.utils import type_check
+from dyrnn.chainer.variable import Variable, as_variable
+
+LN2, LN10 = math.log(2), math.log(10)
+SELU = 1.0507009873554805, 1.6732632423543772
+
+_OF_INPUT = [
+    ("Log", lambda xp, x: xp.log(x), lambda F, gy, x: gy / x),
+    ("Log2", lambda xp, x: xp.log2(x), lambda F, gy, x: gy / x * (1 / LN2)),
+    ("Log10", lambda xp, x: xp.log10(x), lambda F, gy, x: gy / x * (1 / LN10)),
+    ("Log1p", lambda xp, x: xp.log1p(x), lambda F, gy, x: gy / (x + 1)),
+    ("Sin", lambda xp, x: xp.sin(x), lambda F, gy, x: gy * F.cos(x)),
+    ("Cos", lambda xp, x: xp.cos(x), lambda F, gy, x: gy * -F.sin(x)),
+    ("Tan", lambda xp, x: xp.tan(x), lambda F, gy, x: gy / F.square(F.cos(x))),
+    (
+        "Arcsin",
+        lambda xp, x: xp.arcsin(x),
+        lambda F, gy, x: gy / F.sqrt(1 - F.square(x)),
+    ),
+    (
+        "Arccos",
+        lambda xp, x: xp.arccos(x),
+        lambda F, gy, x: -gy / F.sqrt(1 - F.square(x)),
+    ),
+    ("Arctan", lambda xp, x: xp.arctan(x), lambda F, gy, x: gy / (1 + F.square(x))),
+    ("Arctanh", lambda xp, x: xp.arctanh(x), lambda F, gy, x: gy / (1 - F.square(x))),
+    ("Sinh", lambda xp, x: xp.sinh(x), lambda F, gy, x: gy * F.cosh(x)),
+    ("Cosh", lambda xp, x: xp.cosh(x), lambda F, gy, x: gy * F.sinh(x)),
+    ("Square", lambda xp, x: xp.square(x), lambda F, gy, x: gy * 2.0 * x),
+    ("Floor", lambda xp, x: xp.floor(x), lambda F, gy, x: None),
+    ("Ceil", lambda xp, x: xp.ceil(x), lambda F, gy, x: None),
+    ("Fix", lambda xp, x: xp.fix(x), lambda F, gy, x: None),
+    ("Sign", lambda xp, x: xp.sign(x), lambda F, gy, x: None),
+]
+_OF_OUTPUT = [
+    ("Exp", lambda xp, x: xp.exp(x), lambda F, gy, y: y * gy),
+    ("Expm1", lambda xp, x: xp.expm1(x), lambda F, gy, y: (y + 1) * gy),
+    ("Sqrt", lambda xp, x: xp.sqrt(x), lambda F, gy, y: gy / (y * 2.0)),
+    ("Rsqrt", lambda xp, x: 1 / xp.sqrt(x), lambda F, gy, y: gy * -0.5 * y**3),
+    ("Tanh", lambda xp, x: xp.tanh(x), lambda F, gy, y: gy * (1 - y * y)),
+    (
+        "Sigmoid",
+        lambda xp, x: (
+            xp.tanh(x * x.dtype.type(0.5)) * x.dtype.type(0.5) + x.dtype.type(0.5)
+        ),
+        lambda F, gy, y: gy * y * (1 - y),
+    ),
+    (
+        "ReLU",
+        lambda xp, x: xp.maximum(x, 0),
+        lambda F, gy, y: gy * (y.array > 0).astype(y.dtype),
+    ),
+]
+
+
+def _make_node(name, compute, rule, base):
+    return type(
+        name,
+        (base,),
+        {
+            "__doc__": f"{name}, elementwise.",
+            "__module__": __name__,
+            "is_elementwise": True,
+            "label": name if name == "ReLU" else name.lower(),
+            "compute": lambda self, xp, x: compute(xp, x),
+            "rule": lambda self, gy, x: rule(functions(), gy, x),
+        },
+    )
+
+
+_NODES = {row[0]: _make_node(*row, Formula) for row in _OF_INPUT}
+_NODES |= {row[0]: _make_node(*row, OfOutput) for row in _OF_OUTPUT}
+globals().update(_NODES)
+for _name in ("Tanh", "Sigmoid"):
+    _NODES[_name].label = _name
+
+
+def _unary(name):
+    node = _NODES[name]
+
+    def function(x):
+        return node().apply((x,))[0]
+
+    function.__name__ = function.__qualname__ = name.lower()
+    function.__doc__ = f"{name}, elementwise."
+    return function
+
+
+log, log2, log10, log1p = map(_unary, "Log Log2 Log10 Log1p".split())
+sin, cos, tan = map(_unary, "Sin Cos Tan".split())
+arcsin, arccos, arctan, arctanh = map(_unary, "Arcsin Arccos Arctan Arctanh".split())
+sinh, cosh, square, sqrt, rsqrt = map(_unary, "Sinh Cosh Square Sqrt Rsqrt".split())
+floor, ceil, fix, sign = map(_unary, "Floor Ceil Fix Sign".split())
+exp, expm1 = map(_unary, "Exp Expm1".split())
+tanh, sigmoid, relu = map(_unary, "Tanh Sigmoid ReLU".split())
+
+
+class _Parametric(Formula):
+    """A formula with numbers."""
+
+    is_elementwise = True
+    defaults: dict = {}
+
+    def __init__(self, *values):
+        for name, value in zip(self.defaults, values, strict=False):
+            setattr(self, name, value)
+
+
+class Clip(Formula):
+    """Values cut off at both ends."""
+
+    def __init__(self, x_min, x_max):
+        if x_min is not None and x_max is not None and x_min > x_max:
+            raise ValueError("x_min must be less than or equal to x_max.")
+        self.x_min = x_min
+        self.x_max = x_max
+
+    def compute(self, xp, x):
+        return xp.clip(x, self.x_min, self.x_max)
+
+    def rule(self, gy, x):
+        a = x.array
+        inside = True
+        if self.x_min is not None:
+            inside = inside & (self.x_min <= a)
+        if self.x_max is not None:
+            inside = inside & (a <= self.x_max)
+        return gy * inside.astype(a.dtype)
+
+
+def clip(x, x_min, x_max):
+    """Cut values off at both ends."""
+    return Clip(x_min, x_max).apply((x,))[0]
+
+
+class ClippedReLU(Formula):
+    """``min(max(x, 0), z)``."""
+
+    def __init__(self, z):
+        if not isinstance(z, float):
+            raise TypeError("z must be float value")
+        if z <= 0:
+            raise ValueError("z must be positive")
+        self.cap = z
+
+    def compute(self, xp, x):
+        return xp.clip(x, 0, x.dtype.type(self.cap))
+
+    def rule(self, gy, x):
+        inside = (x.array > 0) & (x.array < self.cap)
+        return gy * inside.astype(x.dtype)
+
+
+def clipped_relu(x, z=20.0):
+    """``min(max(x, 0), z)``."""
+    return ClippedReLU(z).apply((x,))[0]
+
+
+def relu6(x):
+    """``min(max(x, 0), 6)``."""
+    return clipped_relu(x, 6.0)
+
+
+class ELU(Formula):
+    """Exponential linear unit."""
+
+    def __init__(self, alpha=1.0):
+        self.alpha = float(alpha)
+
+    def compute(self, xp, x):
+        low = x.dtype.type(self.alpha) * xp.expm1(xp.minimum(x, 0))
+        return xp.where(x >= 0, x, low)
+
+    def rule(self, gy, x):
+        F = functions()
+        low = self.alpha * F.exp(F.minimum(x, x.xp.zeros_like(x.array)))
+        return gy * F.where(x.array >= 0, x.xp.ones_like(x.array), low)
+
+
+def elu(x, alpha=1.0):
+    """Exponential linear unit."""
+    return ELU(alpha).apply((x,))[0]
+
+
+def selu(x, alpha=SELU[1], scale=SELU[0]):
+    """Scaled exponential linear unit."""
+    return scale * elu(x, alpha=alpha)
+
+
+class LeakyReLU(Formula):
+    """Rectifier with a slope below zero."""
+
+    def __init__(self, slope=0.2):
+        self.slope = slope
+
+    def compute(self, xp, x):
+        return xp.where(x >= 0, x, x * x.dtype.type(self.slope))
+
+    def rule(self, gy, x):
+        one = x.dtype.type(1)
+        return gy * x.xp.where(x.array >= 0, one, x.dtype.type(self.slope))
+
+
+def leaky_relu(x, slope=0.2):
+    """Rectifier with a slope below zero."""
+    return LeakyReLU(slope).apply((x,))[0]
+
+
+class HardSigmoid(Formula):
+    """``clip(0.2 x + 0.5, 0, 1)``."""
+
+    def compute(self, xp, x):
+        return xp.clip(x * x.dtype.type(0.2) + x.dtype.type(0.5), 0, 1)
+
+    def rule(self, gy, x):
+        inside = (x.array > -2.5) & (x.array < 2.5)
+        return gy * 0.2 * inside.astype(x.dtype)
+
+
+def hard_sigmoid(x):
+    """``clip(0.2 x + 0.5, 0, 1)``."""
+    return HardSigmoid().apply((x,))[0]
+
+
+class Softplus(Formula):
+    """``log(1 + exp(beta x)) / beta``."""
+
+    def __init__(self, beta=1.0):
+        self.beta = float(beta)
+
+    def compute(self, xp, x):
+        z = x * x.dtype.type(self.beta)
+        y = xp.maximum(z, 0) + xp.log1p(xp.exp(-xp.fabs(z)))
+        return y * x.dtype.type(1 / self.beta)
+
+    def rule(self, gy, x):
+        return gy * functions().sigmoid(self.beta * x)
+
+
+def softplus(x, beta=1.0):
+    """``log(1 + exp(beta x)) / beta``."""
+    return Softplus(beta).apply((x,))[0]
+
+
+def swish(x, beta):
+    """``x * sigmoid(beta x)``, beta an array of the last axes' shape."""
+    F = functions()
+    x, beta = as_variable(x), as_variable(beta)
+    if beta.shape != x.shape:
+        axes = (1,) + beta.shape + (1,) * (x.ndim - beta.ndim - 1)
+        beta = F.broadcast_to(F.reshape(beta, axes), x.shape)
+    return x * F.sigmoid(beta * x)
+
+
+class PReLU(Formula):
+    """Rectifier with a learned slope below zero."""
+
+    names = ("x", "W")
+
+    def check_type_forward(self, in_types):
+        super().check_type_forward(in_types)
+        x, w = in_types
+        type_check.expect(
+            x.ndim >= w.ndim + 1,
+            x.shape[1 : 1 + type_check.eval(w.ndim)] == w.shape,
+        )
+
+    @staticmethod
+    def _wide(w, x):
+        return w.reshape((1,) + w.shape + (1,) * (x.ndim - w.ndim - 1))
+
+    def compute(self, xp, x, w):
+        return xp.where(x >= 0, x, x * self._wide(w, x))
+
+    def rule(self, gy, x, w):
+        F = functions()
+        positive = x.array >= 0
+        slope = F.broadcast_to(self._wide(w, x), x.shape)
+        gx = F.where(positive, gy, gy * slope)
+        gw = F.where(positive, x.xp.zeros_like(x.array), gy * x)
+        axes = (0, *range(1 + w.ndim, x.ndim))
+        return gx, F.sum(gw, axis=axes)
+
+    def backward(self, indexes, gys):
+        return self.rule(gys[0], *self.get_retained_inputs())
+
+
+def prelu(x, W):
+    """Rectifier with a learned slope below zero."""
+    return PReLU().apply((x, W))[0]
+
+
+class _Extreme(Formula):
+    names = ("x1", "x2")
+    is_elementwise = True
+
+    def check_type_forward(self, in_types):
+        super().check_type_forward(in_types)
+        type_check.expect_broadcast_shapes(in_types[0].shape, in_types[1].shape)
+
+    def rule(self, gy, a, b):
+        first = self.is_first(a.array, b.array)
+        dtype = gy.dtype
+        return gy * first.astype(dtype), gy * (~first).astype(dtype)
+
+
+class Maximum(_Extreme):
+    """The larger one."""
+
+    def compute(self, xp, a, b):
+        return xp.maximum(a, b)
+
+    @staticmethod
+    def is_first(a, b):
+        return a >= b
+
+
+class Minimum(_Extreme):
+    """The smaller one."""
+
+    def compute(self, xp, a, b):
+        return xp.minimum(a, b)
+
+    @staticmethod
+    def is_first(a, b):
+        return a <= b
+
+
+def maximum(x1, x2):
+    """The larger one."""
+    return Maximum().apply((x1, x2))[0]
+
+
+def minimum(x1, x2):
+    """The smaller one."""
+    return Minimum().apply((x1, x2))[0]
+
+
+class Arctan2(Formula):
+    """The angle of a point."""
+
+    names = ("x1", "x2")
+
+    def compute(self, xp, a, b):
+        return xp.arctan2(a, b)
+
+    def rule(self, gy, a, b):
+        square = functions().square
+        norm = square(a) + square(b)
+        return gy * b / norm, gy * -a / norm
+
+
+def arctan2(x1, x2):
+    """The angle of a point."""
+    return Arctan2().apply((x1, x2))[0]
+
+
+class Fmod(Formula):
+    """The remainder, with the sign of ``x``."""
+
+    names = ("x", "divisor")
+    label = "fmod"
+
+    def compute(self, xp, x, divisor):
+        return xp.fmod(x, divisor)
+
+    def rule(self, gy, x, divisor):
+        return gy, -functions().fix(x / divisor) * gy
+
+
+def fmod(x, divisor):
+    """The remainder, with the sign of ``x``."""
+    return Fmod().apply((x, divisor))[0]
+
+
+class LinearInterpolate(Formula):
+    """``p x + (1 - p) y``."""
+
+    names = ("p", "x", "y")
+    is_elementwise = True
+
+    def check_type_forward(self, in_types):
+        super().check_type_forward(in_types)
+        p, x, y = in_types
+        type_check.expect(p.shape == x.shape, p.shape == y.shape)
+
+    def compute(self, xp, p, x, y):
+        return p * x + (p.dtype.type(1) - p) * y
+
+    def rule(self, gy, p, x, y):
+        return gy * (x - y), gy * p, gy * (1 - p)
+
+
+def linear_interpolate(p, x, y):
+    """``p x + (1 - p) y``."""
+    return LinearInterpolate().apply((p, x, y))[0]
+
+
+def identity(*inputs):
+    """Return the inputs."""
+    ys = tuple([x + 0 if isinstance(x, Variable) else as_variable(x) for x in inputs])
+    return ys[0] if len(ys) == 1 else ys
+
+
+def _stretched(y, x, axis):
+    """Stretch ``y`` over the other axes of ``x``, from ``axis`` on."""
+    x, y = as_variable(x), as_variable(y)
+    shape = x.shape
+    if axis != -1 or y.ndim:
+        n_before = x.ndim - y.ndim if axis == -1 else axis
+        if x.shape[n_before : n_before + y.ndim] != y.shape:
+            raise AssertionError(
+                f"y has shape {y.shape}, x has {x.shape[n_before:]} from axis {axis}"
+            )
+        wide = (1,) * n_before + y.shape + (1,) * (x.ndim - n_before - y.ndim)
+        y = functions().reshape(y, wide)
+    return functions().broadcast_to(y, shape)
+
+
+def bias(x, y, axis=1):
+    """``x + y``, ``y`` stretched over the other axes of ``x``."""
+    return x + _stretched(y, x, axis)
+
+
+def scale(x, y, axis=1):
+    """``x * y``, ``y`` stretched over the other axes of ``x``."""
+    return x * _stretched(y, x, axis)

@@ -1,0 +1,302 @@
+"""Products of matrices and tensors, and rows picked by ids."""
+
+import numpy as np
+
+from dyrnn import functions as engine
+from dyrnn.chainer import _backend, configuration
+from dyrnn.chainer.bridging import bridge
+from dyrnn.chainer.function_node import FunctionNode
+from dyrnn.chainer.functions.joining import add_at
+from dyrnn.chainer.functions.nodes import functions
+from dyrnn.chainer.utils import type_check
+from dyrnn.chainer.utils.misc import force_array
+from dyrnn.chainer.variable import as_variable
+
+
+class LinearFunction(FunctionNode):
+    """``x W^T + b``."""
+
+    def check_type_forward(self, in_types):
+        n = type_check.eval(in_types.size())
+        type_check.expect(n >= 2, n <= 3) if isinstance(n, type_check.Expr) else None
+        x, w = in_types[:2]
+        type_check._argname((x, w), ("x", "W"))
+        type_check.expect(
+            x.dtype.kind == "f",
+            w.dtype.kind == "f",
+            x.ndim == 2,
+            w.ndim == 2,
+            x.shape[1] == w.shape[1],
+        )
+        if n == 3:
+            type_check._argname((in_types[2],), ("b",))
+            type_check.expect(
+                in_types[2].dtype == x.dtype,
+                in_types[2].ndim == 1,
+                in_types[2].shape[0] == w.shape[0],
+            )
+
+    def forward(self, inputs):
+        self.retain_inputs((0, 1))
+        x, w = inputs[:2]
+        y = x.dot(w.T).astype(x.dtype, copy=False)
+        if len(inputs) == 3:
+            y += inputs[2]
+        return (y,)
+
+    def backward(self, indexes, gys):
+        x, w = self.get_retained_inputs()
+        (gy,) = gys
+        F = functions()
+        rules = (
+            lambda: F.cast(F.matmul(gy, w), x.dtype),
+            lambda: F.cast(F.matmul(gy, x, transa=True), w.dtype),
+            lambda: F.sum(gy, axis=0),
+        )
+        return tuple([rules[i]() for i in indexes])
+
+
+def linear(x, W, b=None, n_batch_axes=1):
+    """``x W^T + b`` over the axes from ``n_batch_axes`` on."""
+    if n_batch_axes <= 0:
+        raise ValueError("n_batch_axes should be greater than 0.")
+    F = functions()
+    if n_batch_axes > 1:
+        batch_shape = x.shape[:n_batch_axes]
+        x = F.reshape(x, (int(np.prod(batch_shape)), -1))
+    elif x.ndim > 2:
+        x = F.reshape(x, (x.shape[0], -1))
+    args = (x, W) if b is None else (x, W, b)
+    (y,) = LinearFunction().apply(args)
+    return F.reshape(y, (*batch_shape, -1)) if n_batch_axes > 1 else y
+
+
+class MatMul(FunctionNode):
+    """Matrix product."""
+
+    def __init__(self, transa=False, transb=False):
+        self.transa = transa
+        self.transb = transb
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ("a", "b"))
+        a, b = in_types
+        type_check.expect(a.dtype.kind == "f", b.dtype.kind == "f")
+        a_ndim, b_ndim = type_check.eval(a.ndim), type_check.eval(b.ndim)
+        if b_ndim == 0 or a_ndim == 0:
+            type_check.expect(a.ndim > 0, b.ndim > 0)
+        a_axis = -1 if a_ndim == 1 or not self.transa else -2
+        b_axis = -1 if b_ndim == 1 or self.transb else -2
+        type_check.expect(a.shape[a_axis] == b.shape[b_axis])
+        if a_ndim > 2 and b_ndim > 2:
+            type_check.expect_broadcast_shapes(a.shape[:-2], b.shape[:-2])
+
+    def forward(self, inputs):
+        self.retain_inputs((0, 1))
+        a, b = inputs
+        if self.transa and a.ndim > 1:
+            a = a.swapaxes(-1, -2)
+        if self.transb and b.ndim > 1:
+            b = b.swapaxes(-1, -2)
+        xp = _backend.get_array_module(a, b)
+        dtype = xp.promote_types(a.dtype, b.dtype)
+        return (force_array(xp.matmul(a, b), dtype),)
+
+    def backward(self, indexes, gys):
+        a, b = self.get_retained_inputs()
+        (gy,) = gys
+        F = functions()
+        transa, transb = self.transa, self.transb
+        wide_a = F.reshape(a, (1, a.size)) if a.ndim == 1 else a
+        wide_b = F.reshape(b, (b.size, 1)) if b.ndim == 1 else b
+        transa, transb = transa and a.ndim > 1, transb and b.ndim > 1
+        if a.ndim == 1 or b.ndim == 1:
+            shape = list(np.broadcast_shapes(wide_a.shape[:-2], wide_b.shape[:-2]))
+            shape.append(wide_a.shape[-1 if transa else -2])
+            shape.append(wide_b.shape[-2 if transb else -1])
+            gy = F.reshape(gy, tuple(shape))
+        found = []
+        for i in indexes:
+            if i == 0:
+                gx = (
+                    _matmul(wide_b, gy, transb, True)
+                    if transa
+                    else _matmul(gy, wide_b, False, not transb)
+                )
+                x, wide = a, wide_a
+            else:
+                gx = (
+                    _matmul(gy, wide_a, True, transa)
+                    if transb
+                    else _matmul(wide_a, gy, not transa, False)
+                )
+                x, wide = b, wide_b
+            gx = F.reshape(F.sum_to(gx, wide.shape), x.shape)
+            found.append(F.cast(gx, x.dtype))
+        return tuple(found)
+
+
+def _matmul(a, b, transa, transb):
+    return MatMul(transa, transb).apply((a, b))[0]
+
+
+def matmul(a, b, transa=False, transb=False):
+    """Matrix product, of transposed ones if so wished."""
+    return _matmul(a, b, transa, transb)
+
+
+def batch_matmul(a, b, transa=False, transb=False):
+    """Matrix products, one for each of a batch."""
+    F = functions()
+    a = F.reshape(a, (*a.shape, 1)) if a.ndim == 2 else as_variable(a)
+    b = F.reshape(b, (*b.shape, 1)) if b.ndim == 2 else as_variable(b)
+    return _matmul(a, b, transa, transb)
+
+
+class EmbedIDFunction(FunctionNode):
+    """Rows of ``W`` picked by ids."""
+
+    def __init__(self, ignore_label=None):
+        self.ignore_label = ignore_label
+
+    def check_type_forward(self, in_types):
+        type_check.expect(in_types.size() == 2)
+        x, w = in_types
+        type_check.expect(x.dtype.kind == "i", x.ndim >= 1)
+        type_check.expect(w.dtype.kind == "f", w.ndim == 2)
+
+    def forward(self, inputs):
+        self.retain_inputs((0,))
+        x, w = inputs
+        xp = _backend.get_array_module(x, w)
+        if configuration.is_debug():
+            is_valid = (x >= 0) & (x < len(w))
+            if self.ignore_label is not None:
+                is_valid |= x == self.ignore_label
+            if not is_valid.all():
+                raise ValueError(
+                    "Each not ignored `x` value need to satisfy `0 <= x < len(W)`"
+                )
+        if self.ignore_label is None:
+            return (w[x],)
+        ignored = x == self.ignore_label
+        y = w[xp.where(ignored, 0, x)]
+        return (xp.where(ignored[..., None], w.dtype.type(0), y),)
+
+    def backward(self, indexes, gys):
+        inputs = self.get_retained_inputs()
+        node = EmbedIDGrad(self.inputs[1].shape, self.ignore_label)
+        gw = node.apply(inputs + gys)[0]
+        return tuple([gw if i == 1 else None for i in indexes])
+
+
+class EmbedIDGrad(FunctionNode):
+    """Gradients added to the rows picked by ids."""
+
+    def __init__(self, w_shape, ignore_label=None):
+        self.w_shape = w_shape
+        self.ignore_label = ignore_label
+
+    def forward(self, inputs):
+        self.retain_inputs((0,))
+        x, gy = inputs
+        gw = _backend.get_array_module(gy).zeros(self.w_shape, dtype=gy.dtype)
+        if self.ignore_label is not None:
+            kept = x != self.ignore_label
+            x, gy = x[kept], gy[kept]
+        add_at(gw, x.ravel(), gy.reshape(-1, self.w_shape[1]))
+        return (gw,)
+
+    def backward(self, indexes, gys):
+        (x,) = self.get_retained_inputs()
+        ggy = EmbedIDFunction(self.ignore_label).apply((x, gys[0]))[0]
+        return tuple([ggy if i == 1 else None for i in indexes])
+
+
+def embed_id(x, W, ignore_label=None):
+    """Rows of ``W`` picked by ids; zeros for ``ignore_label``."""
+    return EmbedIDFunction(ignore_label=ignore_label).apply((x, W))[0]
+
+
+def _check_bilinear(in_types):
+    n = type_check.eval(in_types.size())
+    type_check.expect(
+        in_types.size() == (n if n in (3, 6) else 3),
+    )
+    e1, e2, w = in_types[:3]
+    type_check._argname((e1, e2, w), ("e1", "e2", "W"))
+    type_check.expect(
+        e1.dtype.kind == "f",
+        e1.dtype == e2.dtype,
+        e1.ndim >= 2,
+        e2.ndim >= 2,
+        e1.shape[0] == e2.shape[0],
+        e1.dtype == w.dtype,
+        w.ndim == 3,
+    )
+    if n == 6:
+        v1, v2, b = in_types[3:]
+        type_check._argname((v1, v2, b), ("V1", "V2", "b"))
+        type_check.expect(
+            v1.ndim == 2,
+            v1.shape[1] == w.shape[2],
+            v2.ndim == 2,
+            v2.shape[1] == w.shape[2],
+            b.ndim == 1,
+            b.shape[0] == w.shape[2],
+        )
+
+
+def bilinear(e1, e2, W, V1=None, V2=None, b=None):
+    """``e1 W e2``, and linear terms if ``V1``, ``V2`` and ``b`` are given."""
+    extra = [v is not None for v in (V1, V2, b)]
+    if any(extra) and not all(extra):
+        raise ValueError(
+            "All coefficients and bias for bilinear() must be None, if at least one of "
+            "them is None."
+        )
+    F = functions()
+    e1, e2 = (F.reshape(e, (len(e), -1)) if e.ndim > 2 else e for e in (e1, e2))
+    args = (e1, e2, W, V1, V2, b) if all(extra) else (e1, e2, W)
+    return bridge(engine.bilinear, *args, name="bilinear", check=_check_bilinear)
+
+
+def tensordot(a, b, axes=2):
+    """Sum of products over axes of both."""
+    a, b = as_variable(a), as_variable(b)
+    if isinstance(axes, int):
+        axes = tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
+    elif not (isinstance(axes, (tuple, list)) and len(axes) == 2):
+        raise TypeError("axes should be int or a pair of sequences of int.")
+    axes = tuple((x,) if isinstance(x, int) else tuple(x) for x in axes)
+    if len(axes[0]) != len(axes[1]):
+        raise TypeError("The lengths of the axes of both operands differ.")
+    left, right = (
+        tuple(i % v.ndim for i in ax) for v, ax in zip((a, b), axes, strict=True)
+    )
+    F = functions()
+    a_rest = [i for i in range(a.ndim) if i not in left]
+    b_rest = [i for i in range(b.ndim) if i not in right]
+    n = int(np.prod([a.shape[i] for i in left], dtype=int))
+    flat_a = F.reshape(F.transpose(a, (*a_rest, *left)), (-1, n)) if a.size else a
+    flat_b = F.reshape(F.transpose(b, (*right, *b_rest)), (n, -1))
+    shape = tuple([a.shape[i] for i in a_rest] + [b.shape[i] for i in b_rest])
+    return F.reshape(F.matmul(flat_a, flat_b), shape)
+
+
+def einsum(*operands):
+    """Einstein's summation: a text and operands, or operands and their axes."""
+    if isinstance(operands[0], str):
+        text, *arrays = operands
+    else:
+        pairs = list(zip(operands[::2], operands[1::2], strict=False))
+        arrays = [pair[0] for pair in pairs]
+        text = ",".join(_letters(axes) for _, axes in pairs)
+        if len(operands) % 2:
+            text += "->" + _letters(operands[-1])
+    text = text.replace(" ", "")
+    return bridge(lambda *xs: engine.einsum(text, *xs), *arrays, name="EinSum")
+
+
+def _letters(axes):
+    return "".join("..." if a is Ellipsis else chr(ord("a") + a) for a in axes)

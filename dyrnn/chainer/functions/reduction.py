@@ -1,0 +1,330 @@
+"""Many elements to few: extremes, logarithms of sums, products, norms; softmax."""
+
+import numpy as np
+
+from dyrnn.chainer import _backend
+from dyrnn.chainer.function_node import FunctionNode
+from dyrnn.chainer.functions.nodes import functions
+from dyrnn.chainer.functions.shaping import expect_axis
+from dyrnn.chainer.utils import type_check
+from dyrnn.chainer.variable import as_variable
+
+
+def checked_axis(axis):
+    """Return an axis as None or a tuple."""
+    if axis is None:
+        return None
+    if isinstance(axis, int):
+        return (axis,)
+    if isinstance(axis, tuple) and all(isinstance(a, int) for a in axis):
+        if len(set(axis)) != len(axis):
+            raise ValueError(f"duplicate value in axis: ({', '.join(map(str, axis))})")
+        return axis
+    raise TypeError("None, int or tuple of int are required")
+
+
+class _Reduction(FunctionNode):
+    keepdims = False
+
+    def __init__(self, axis=None, keepdims=False):
+        self.axis = checked_axis(axis)
+        self.keepdims = keepdims
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ("x",))
+        type_check.expect(in_types[0].dtype.kind == "f")
+        for axis in self.axis or ():
+            if axis >= 0:
+                type_check.expect(axis < in_types[0].ndim)
+            else:
+                type_check.expect(-axis - 1 < in_types[0].ndim)
+
+    def wide(self, y, shape):
+        """Return a result stretched to the input's shape."""
+        kept = [1] * len(shape)
+        if self.axis is not None:
+            kept = list(shape)
+            for axis in self.axis:
+                kept[axis] = 1
+        F = functions()
+        return F.broadcast_to(F.reshape(y, tuple(kept)), shape)
+
+
+class SelectorBase(_Reduction):
+    """An extreme over axes; all elements that are it share the gradient."""
+
+    method = ""
+
+    def forward(self, inputs):
+        self.retain_inputs((0,))
+        self.retain_outputs((0,))
+        (x,) = inputs
+        xp = _backend.get_array_module(x)
+        y = getattr(x, self.method)(axis=self.axis, keepdims=self.keepdims)
+        return (xp.asarray(y),)
+
+    def backward(self, indexes, gys):
+        x, y = self.get_retained_inputs()[0], self.get_retained_outputs()[0]
+        is_it = x.array == self.wide(y, x.shape).array
+        return (self.wide(gys[0], x.shape) * is_it.astype(x.dtype),)
+
+
+class Max(SelectorBase):
+    """The largest."""
+
+    method = "max"
+
+
+class Min(SelectorBase):
+    """The smallest."""
+
+    method = "min"
+
+
+def max(x, axis=None, keepdims=False):
+    """Return the largest elements."""
+    return Max(axis, keepdims).apply((x,))[0]
+
+
+def min(x, axis=None, keepdims=False):
+    """Return the smallest elements."""
+    return Min(axis, keepdims).apply((x,))[0]
+
+
+class IndexSelectorBase(FunctionNode):
+    """Where an extreme is."""
+
+    method = ""
+
+    def __init__(self, axis=None):
+        if axis is not None and not isinstance(axis, int):
+            raise TypeError("None or int are required")
+        self.axis = axis
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ("x",))
+        type_check.expect(in_types[0].dtype.kind == "f")
+        if self.axis is not None:
+            expect_axis(in_types[0].ndim, self.axis)
+
+    def forward(self, inputs):
+        (x,) = inputs
+        y = getattr(x, self.method)(self.axis)
+        return (_backend.get_array_module(x).asarray(y).astype(np.int32),)
+
+    def backward(self, indexes, gys):
+        return (None,)
+
+
+class ArgMax(IndexSelectorBase):
+    """Where the largest is."""
+
+    method = "argmax"
+
+
+class ArgMin(IndexSelectorBase):
+    """Where the smallest is."""
+
+    method = "argmin"
+
+
+def argmax(x, axis=None):
+    """Return where the largest element is."""
+    return ArgMax(axis).apply((x,))[0]
+
+
+def argmin(x, axis=None):
+    """Return where the smallest element is."""
+    return ArgMin(axis).apply((x,))[0]
+
+
+class LogSumExp(_Reduction):
+    """Logarithm of the sum of exponentials."""
+
+    def __init__(self, axis=None):
+        super().__init__(axis)
+
+    def forward(self, inputs):
+        self.retain_inputs((0,))
+        self.retain_outputs((0,))
+        (x,) = inputs
+        xp = _backend.get_array_module(x)
+        top = x.max(axis=self.axis, keepdims=True)
+        y = xp.log(xp.exp(x - top).sum(axis=self.axis))
+        return (xp.asarray(y + top.reshape(y.shape)).astype(x.dtype),)
+
+    def backward(self, indexes, gys):
+        x, y = self.get_retained_inputs()[0], self.get_retained_outputs()[0]
+        weights = functions().exp(x - self.wide(y, x.shape))
+        return (self.wide(gys[0], x.shape) * weights,)
+
+
+def logsumexp(x, axis=None):
+    """Return the logarithm of the sum of exponentials."""
+    return LogSumExp(axis).apply((x,))[0]
+
+
+class Softmax(FunctionNode):
+    """Exponentials divided by their sum."""
+
+    def __init__(self, axis=1):
+        self.axis = axis
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ("x",))
+        type_check.expect(
+            in_types[0].dtype.kind == "f",
+            -in_types[0].ndim <= self.axis,
+            self.axis < in_types[0].ndim,
+        )
+
+    def forward(self, inputs):
+        self.retain_outputs((0,))
+        return (array_softmax(inputs[0], self.axis),)
+
+    def backward(self, indexes, gys):
+        (y,) = self.get_retained_outputs()
+        F = functions()
+        gx = y * gys[0]
+        total = F.sum(gx, axis=self.axis, keepdims=True)
+        return (gx - y * F.broadcast_to(total, gx.shape),)
+
+
+def array_softmax(x, axis=1):
+    """Softmax of an array."""
+    xp = _backend.get_array_module(x)
+    if not x.size:
+        return x.copy()
+    y = xp.exp(x - x.max(axis=axis, keepdims=True))
+    return y / y.sum(axis=axis, keepdims=True)
+
+
+def array_log_softmax(x, axis=1):
+    """Logarithm of the softmax of an array."""
+    xp = _backend.get_array_module(x)
+    if not x.size:
+        return x.copy()
+    x = x - x.max(axis=axis, keepdims=True)
+    return x - xp.log(xp.exp(x).sum(axis=axis, keepdims=True))
+
+
+class LogSoftmax(Softmax):
+    """Logarithm of the softmax."""
+
+    def forward(self, inputs):
+        self.retain_outputs((0,))
+        return (array_log_softmax(inputs[0], self.axis),)
+
+    def backward(self, indexes, gys):
+        (y,) = self.get_retained_outputs()
+        F = functions()
+        total = F.sum(gys[0], axis=self.axis, keepdims=True)
+        return (gys[0] - F.exp(y) * F.broadcast_to(total, y.shape),)
+
+
+def softmax(x, axis=1):
+    """Exponentials divided by their sum."""
+    return Softmax(axis).apply((x,))[0]
+
+
+def log_softmax(x, axis=1):
+    """Logarithm of the softmax."""
+    return LogSoftmax(axis).apply((x,))[0]
+
+
+def average(x, axis=None, weights=None, keepdims=False):
+    """Weighted mean over axes."""
+    F = functions()
+    x = as_variable(x)
+    if weights is not None:
+        weights = as_variable(weights)
+    axes = checked_axis(axis)
+    if axes is not None and x.ndim:
+        axes = tuple([a + x.ndim if a < 0 else a for a in axes])
+        for a in axes:
+            if not 0 <= a < x.ndim:
+                raise ValueError(f"axis {a} is out of range for {x.ndim} axes")
+        if len(set(axes)) != len(axes):
+            raise ValueError(f"duplicate value in axis: {axes}")
+    if weights is None:
+        sizes = x.shape if axes is None else [x.shape[a] for a in axes]
+        divisor = 1
+        for n in sizes:
+            divisor *= n
+        return F.sum(x, axes, keepdims) / divisor
+    if axes is not None and len(axes) == 1 and weights.ndim == 1:
+        wide = [1] * x.ndim
+        wide[axes[0]] = weights.size
+        weights = F.reshape(weights, tuple(wide))
+    elif axes is not None and weights.shape != x.shape:
+        raise ValueError("tuple axis is not supported when weights is given")
+    weights = F.broadcast_to(weights, x.shape)
+    total, divisor = F.sum(x * weights, axes, keepdims), F.sum(weights, axes, keepdims)
+    return total / divisor
+
+
+mean = average
+
+
+def maxout(x, pool_size, axis=1):
+    """Maximum over groups of ``pool_size`` along an axis."""
+    if pool_size <= 0:
+        raise ValueError("pool_size must be a positive integer.")
+    size = x.shape[axis]
+    if size % pool_size:
+        raise ValueError(
+            f"The size of axis {axis} ({size}) is not divisible by pool_size "
+            f"({pool_size})"
+        )
+    shape = (*x.shape[:axis], size // pool_size, pool_size, *x.shape[axis + 1 :])
+    return max(functions().reshape(x, shape), axis=axis + 1)
+
+
+def crelu(x, axis=1):
+    """Rectified ``x`` and rectified ``-x``, side by side."""
+    F = functions()
+    return F.concat((F.relu(x), F.relu(-as_variable(x))), axis=axis)
+
+
+def normalize(x, eps=1e-5, axis=1):
+    """Divide by the Euclidean norm over axes."""
+    F = functions()
+    norm = F.sqrt(F.sum(F.square(x), axis=axis, keepdims=True)) + eps
+    return x / F.broadcast_to(norm, x.shape)
+
+
+def batch_l2_norm_squared(x):
+    """Squared norm of each row."""
+    F = functions()
+    x = F.reshape(x, (len(x), -1)) if x.ndim != 2 else x
+    return F.sum(F.square(x), axis=1)
+
+
+def cumsum(x, axis=None):
+    """Sums of all elements up to each."""
+    return Cumsum(axis).apply((x,))[0]
+
+
+class Cumsum(FunctionNode):
+    """Sums of all elements up to each."""
+
+    def __init__(self, axis=None):
+        if axis is not None and not isinstance(axis, int):
+            raise TypeError("axis must be int or None")
+        self.axis = axis
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ("x",))
+        type_check.expect(in_types[0].dtype.kind == "f")
+        if self.axis is not None:
+            expect_axis(in_types[0].ndim, self.axis)
+
+    def forward(self, inputs):
+        xp = _backend.get_array_module(*inputs)
+        return (xp.cumsum(inputs[0], self.axis),)
+
+    def backward(self, indexes, gys):
+        F = functions()
+        axis = 0 if self.axis is None else self.axis
+        gx = F.flip(cumsum(F.flip(gys[0], axis), axis), axis)
+        return (F.reshape(gx, self.inputs[0].shape),)
