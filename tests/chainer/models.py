@@ -56,9 +56,9 @@ def make_trainer(out, stop=(4, "epoch"), text=None):
     """Return a trainer with most extensions, and its model."""
     model = Model()
     train, test = datasets.split_dataset_random(examples(), 14, seed=0)
-    iterator = iterators.SerialIterator(
-        train, 4, order_sampler=iterators.ShuffleOrderSampler(np.random.RandomState(3))
-    )
+    # An order that follows from the one before, so that a snapshot decides it.
+    shift = lambda order, position: np.roll(order, 3)
+    iterator = iterators.SerialIterator(train, 4, order_sampler=shift)
     optimizer = optimizers.Adam(0.05).setup(model)
     optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(1.0))
     updater = training.StandardUpdater(iterator, optimizer)

@@ -139,6 +139,7 @@ class QueueWriter(Writer):
         while (item := q.get()) is not None:
             task, *arguments = item
             task(*arguments)
+            self._post_save()
             q.task_done()
         q.task_done()
 
