@@ -45,8 +45,7 @@ class Gpu:
         key = module, name, str(dtype), *constants.items()
         if key not in self._kernels:
             text = source(module, dtype, **constants)
-            options = ("--std=c++17",)
-            self._kernels[key] = self.xp.RawKernel(text, name, options)
+            self._kernels[key] = self.xp.RawKernel(text, name)
         return self._kernels[key]
 
     def launch(self, function, blocks, threads, args, shared=0, together=False):

@@ -38,7 +38,7 @@ def compiled(text):
     assert created == 0
     options = [
         b"--gpu-architecture=" + ARCHITECTURE,
-        b"--std=c++17",
+        b"--std=c++14",  # the oldest default of CuPy
         b"--ptxas-options=-v",
     ]
     result = NVRTC.nvrtcCompileProgram(
