@@ -1,0 +1,567 @@
+"""Links that remember, and stacks of layers over sequences."""
+
+import numpy as np
+
+from dyrnn.chainer import initializers
+from dyrnn.chainer.functions import elementwise, joining, noise, recurrent
+from dyrnn.chainer.link import Chain, ChainList, Link
+from dyrnn.chainer.links.connection_links import Linear
+from dyrnn.chainer.utils import argument
+from dyrnn.chainer.utils.array import size_of_shape
+from dyrnn.chainer.variable import Parameter, Variable
+
+
+class _Stateful:
+    """Moves the state with the link."""
+
+    state_names: tuple = ()
+
+    def device_resident_accept(self, visitor):
+        super().device_resident_accept(visitor)
+        for name in self.state_names:
+            if getattr(self, name) is not None:
+                visitor.visit_variable(getattr(self, name))
+
+    def set_state(self, *states):
+        """Set the state, on the link's device."""
+        for name, state in zip(self.state_names, states, strict=True):
+            assert isinstance(state, Variable)
+            state.to_device(self.device)
+            setattr(self, name, state)
+
+    def reset_state(self):
+        """Forget."""
+        for name in self.state_names:
+            setattr(self, name, None)
+
+
+class LSTMBase(Chain):
+    """The weights of an LSTM: rows a, i, f, o of each unit side by side."""
+
+    def __init__(
+        self,
+        in_size,
+        out_size=None,
+        lateral_init=None,
+        upward_init=None,
+        bias_init=None,
+        forget_bias_init=None,
+    ):
+        super().__init__()
+        if out_size is None:
+            in_size, out_size = None, in_size
+        self.state_size = out_size
+        self.lateral_init = lateral_init
+        self.upward_init = upward_init
+        self.bias_init = 0 if bias_init is None else bias_init
+        self.forget_bias_init = 1 if forget_bias_init is None else forget_bias_init
+        with self.init_scope():
+            self.upward = Linear(in_size, 4 * out_size, initialW=0)
+            self.lateral = Linear(out_size, 4 * out_size, initialW=0, nobias=True)
+            if in_size is not None:
+                self._initialize_params()
+
+    def _initialize_params(self):
+        get = initializers._get_initializer
+        lateral, upward = get(self.lateral_init), get(self.upward_init)
+        n = self.state_size
+        for start in range(0, 4 * n, n):
+            lateral(self.lateral.W.array[start : start + n])
+            upward(self.upward.W.array[start : start + n])
+        a, i, f, o = recurrent._extract_gates(self.upward.b.array.reshape(1, 4 * n, 1))
+        for gate in (a, i, o):
+            get(self.bias_init)(gate)
+        get(self.forget_bias_init)(f)
+
+    def _find_size(self, x):
+        if self.upward.W.array is None:
+            self.upward._initialize_params(size_of_shape(x.shape[1:]))
+            self._initialize_params()
+
+
+class StatelessLSTM(LSTMBase):
+    """One LSTM step: ``c, h = link(c, h, x)``."""
+
+    def forward(self, c, h, x):
+        """Return the new ``c`` and ``h``; None: zeros."""
+        self._find_size(x)
+        gates = self.upward(x)
+        if h is not None:
+            gates += self.lateral(h)
+        if c is None:
+            c = Variable(self.xp.zeros((x.shape[0], self.state_size), dtype=x.dtype))
+        return recurrent.lstm(c, gates)
+
+
+class LSTM(_Stateful, LSTMBase):
+    """An LSTM layer that remembers; batches may shrink over time."""
+
+    state_names = ("c", "h")
+
+    def __init__(
+        self,
+        in_size,
+        out_size=None,
+        lateral_init=None,
+        upward_init=None,
+        bias_init=None,
+        forget_bias_init=None,
+    ):
+        super().__init__(
+            in_size, out_size, lateral_init, upward_init, bias_init, forget_bias_init
+        )
+        self.reset_state()
+
+    def set_state(self, c, h):
+        """Set the cells and the outputs."""
+        super().set_state(c, h)
+
+    def forward(self, x):
+        """Return the outputs of the next step."""
+        self._find_size(x)
+        batch = x.shape[0]
+        gates = self.upward(x)
+        rest = None
+        if self.h is not None:
+            size = self.h.shape[0]
+            if batch == 0:
+                rest = self.h
+            elif size < batch:
+                raise TypeError(
+                    "The batch size of x must be equal to or less than the size of "
+                    "the previous state h."
+                )
+            elif size > batch:
+                used, rest = joining.split_axis(self.h, [batch], axis=0)
+                gates += self.lateral(used)
+            else:
+                gates += self.lateral(self.h)
+        if self.c is None:
+            zeros = self.xp.zeros((batch, self.state_size), dtype=x.dtype)
+            self.c = Variable(zeros)
+        self.c, y = recurrent.lstm(self.c, gates)
+        if rest is None:
+            self.h = y
+        elif len(y.array) == 0:
+            self.h = rest
+        else:
+            self.h = joining.concat([y, rest], axis=0)
+        return y
+
+
+class StatefulZoneoutLSTM(_Stateful, LSTMBase):
+    """An LSTM layer of which some cells and outputs stay, at random."""
+
+    state_names = ("c", "h")
+
+    def __init__(self, in_size, out_size, c_ratio=0.5, h_ratio=0.5, **kwargs):
+        super().__init__(in_size, out_size, **kwargs)
+        self.c_ratio = c_ratio
+        self.h_ratio = h_ratio
+        self.reset_state()
+
+    def forward(self, x):
+        """Return the outputs of the next step."""
+        self._find_size(x)
+        gates = self.upward(x)
+        if self.h is not None:
+            gates += self.lateral(self.h)
+        if self.c is None:
+            shape = (x.shape[0], self.state_size)
+            self.c = Variable(self.xp.zeros(shape, dtype=x.dtype))
+        c, y = recurrent.lstm(self.c, gates)
+        self.c = noise.zoneout(self.c, c, self.c_ratio)
+        h = self.h
+        if h is None:
+            h = Variable(self.xp.zeros_like(y.array))
+        self.h = noise.zoneout(h, y, self.h_ratio)
+        return self.h
+
+
+class StatefulPeepholeLSTM(_Stateful, Chain):
+    """An LSTM layer whose gates see the cells."""
+
+    state_names = ("c", "h")
+
+    def __init__(self, in_size, out_size):
+        super().__init__()
+        self.state_size = out_size
+        with self.init_scope():
+            self.upward = Linear(in_size, 4 * out_size)
+            self.lateral = Linear(out_size, 4 * out_size, nobias=True)
+            self.peep_i = Linear(out_size, out_size, nobias=True)
+            self.peep_f = Linear(out_size, out_size, nobias=True)
+            self.peep_o = Linear(out_size, out_size, nobias=True)
+        self.reset_state()
+
+    def forward(self, x):
+        """Return the outputs of the next step."""
+        gates = self.upward(x)
+        if self.h is not None:
+            gates += self.lateral(self.h)
+        if self.c is None:
+            shape = (x.shape[0], self.state_size)
+            self.c = Variable(self.xp.zeros(shape, dtype=self.upward.W.dtype))
+        shape = (len(gates), self.state_size, 4, *gates.shape[2:])
+        a, i, f, o = joining.separate(gates.reshape(shape), 2)
+        sigmoid, tanh = elementwise.sigmoid, elementwise.tanh
+        i = sigmoid(i + self.peep_i(self.c))
+        f = sigmoid(f + self.peep_f(self.c))
+        self.c = tanh(a) * i + f * self.c
+        self.h = sigmoid(o + self.peep_o(self.c)) * tanh(self.c)
+        return self.h
+
+
+class ChildSumTreeLSTM(Chain):
+    """A tree LSTM that adds its children up."""
+
+    def __init__(self, in_size, out_size):
+        super().__init__()
+        self.in_size = in_size
+        self.state_size = out_size
+        with self.init_scope():
+            self.W_x = Linear(in_size, 4 * out_size)
+            self.W_h_aio = Linear(out_size, 3 * out_size, nobias=True)
+            self.W_h_f = Linear(out_size, out_size, nobias=True)
+
+    def forward(self, *cshsx):
+        """Return ``c, h`` from the children's cells, then outputs, then the input."""
+        *states, x = cshsx
+        n = len(states) // 2
+        cs, hs = states[:n], states[n:]
+        sigmoid, tanh = elementwise.sigmoid, elementwise.tanh
+        a, i, o, f = joining.split_axis(self.W_x(x), 4, 1)
+        h_sum = sum(h for h in hs if h is not None)
+        if any(h is not None for h in hs):
+            ah, ih, oh = joining.split_axis(self.W_h_aio(h_sum), 3, 1)
+            a, i, o = a + ah, i + ih, o + oh
+        c = tanh(a) * sigmoid(i)
+        for c_child, h_child in zip(cs, hs, strict=True):
+            if c_child is not None:
+                gate = f if h_child is None else f + self.W_h_f(h_child)
+                c = c + sigmoid(gate) * c_child
+        return c, sigmoid(o) * tanh(c)
+
+
+class NaryTreeLSTM(Chain):
+    """A tree LSTM with weights of its own for each child."""
+
+    def __init__(self, in_size, out_size, n_ary=2):
+        super().__init__()
+        self.in_size = in_size
+        self.state_size = out_size
+        self.n_ary = n_ary
+        with self.init_scope():
+            self.W_x = Linear(in_size, (3 + n_ary) * out_size)
+            for k in range(1, n_ary + 1):
+                lateral = Linear(out_size, (3 + n_ary) * out_size, nobias=True)
+                setattr(self, f"W_h{k}", lateral)
+
+    def forward(self, *cshsx):
+        """Return ``c, h`` from the children's cells, then outputs, then the input."""
+        *states, x = cshsx
+        assert len(states) == 2 * self.n_ary
+        cs, hs = list(states[: self.n_ary]), states[self.n_ary :]
+        gates = self.W_x(x)
+        for k, h in enumerate(hs, 1):
+            if h is not None:
+                gates = gates + getattr(self, f"W_h{k}")(h)
+        zeros = self.xp.zeros((len(x), self.state_size), dtype=x.dtype)
+        cs = [zeros if c is None else c for c in cs]
+        return recurrent.tree_lstm(*cs, gates)
+
+
+class GRUBase(Chain):
+    """The weights of a gated recurrent unit."""
+
+    def __init__(self, in_size, out_size, init=None, inner_init=None, bias_init=None):
+        super().__init__()
+        with self.init_scope():
+            for name in ("r", "z", ""):
+                suffix = f"_{name}" if name else ""
+                outer = Linear(in_size, out_size, False, init, bias_init)
+                inner = Linear(out_size, out_size, False, inner_init, bias_init)
+                setattr(self, f"W{suffix}", outer)
+                setattr(self, f"U{suffix}", inner)
+
+
+class StatelessGRU(GRUBase):
+    """One step of a gated recurrent unit: ``h = link(h, x)``."""
+
+    def forward(self, h, x):
+        """Return the new ``h``."""
+        sigmoid = elementwise.sigmoid
+        r = sigmoid(self.W_r(x) + self.U_r(h))
+        z = sigmoid(self.W_z(x) + self.U_z(h))
+        new = elementwise.tanh(self.W(x) + self.U(r * h))
+        return elementwise.linear_interpolate(z, new, h)
+
+
+class StatefulGRU(_Stateful, GRUBase):
+    """A gated recurrent layer that remembers."""
+
+    state_names = ("h",)
+
+    def __init__(self, in_size, out_size, init=None, inner_init=None, bias_init=0):
+        super().__init__(in_size, out_size, init, inner_init, bias_init)
+        self.state_size = out_size
+        self.reset_state()
+
+    def set_state(self, h):
+        """Set the outputs."""
+        super().set_state(h)
+
+    def forward(self, x):
+        """Return the outputs of the next step."""
+        z, new = self.W_z(x), self.W(x)
+        h = self.h
+        if h is not None:
+            r = elementwise.sigmoid(self.W_r(x) + self.U_r(h))
+            z, new = z + self.U_z(h), new + self.U(r * h)
+        z, new = elementwise.sigmoid(z), elementwise.tanh(new)
+        self.h = z * new if h is None else elementwise.linear_interpolate(z, new, h)
+        return self.h
+
+
+class GRU(StatefulGRU):
+    """A gated recurrent layer that remembers."""
+
+    def forward(self, *args):
+        """Return the outputs of the next step."""
+        if len(args) != 1:
+            text = (
+                "Invalid argument. The length of GRU.forward must be 1. "
+                f"But {len(args)} is given. "
+            )
+            if len(args) == 2:
+                text += (
+                    "In Chainer v2, chainer.links.GRU is changed from stateless to "
+                    "stateful. Use chainer.links.StatelessGRU instead."
+                )
+            raise ValueError(text)
+        return super().forward(args[0])
+
+
+class StatelessMGU(Chain):
+    """One step of a minimal gated unit: ``h = link(h, x)``."""
+
+    def __init__(self, n_inputs, n_units):
+        super().__init__()
+        with self.init_scope():
+            self.W_f = Linear(n_inputs + n_units, n_units)
+            self.W_h = Linear(n_inputs + n_units, n_units)
+
+    def _step(self, h, x):
+        f = elementwise.sigmoid(self.W_f(joining.concat([h, x])))
+        new = elementwise.tanh(self.W_h(joining.concat([f * h, x])))
+        return elementwise.linear_interpolate(f, new, h)
+
+    def forward(self, h, x):
+        """Return the new ``h``."""
+        return self._step(h, x)
+
+
+class StatefulMGU(_Stateful, StatelessMGU):
+    """A minimal gated layer that remembers."""
+
+    state_names = ("h",)
+
+    def __init__(self, in_size, out_size):
+        super().__init__(in_size, out_size)
+        self.state_size = out_size
+        self.reset_state()
+
+    def forward(self, x):
+        """Return the outputs of the next step."""
+        if self.h is None:
+            shape = (x.shape[0], self.state_size)
+            self.h = Variable(self.xp.zeros(shape, dtype=x.dtype))
+        self.h = self._step(self.h, x)
+        return self.h
+
+
+def argsort_list_descent(lst):
+    """Return the order of sequences, longest first."""
+    return np.argsort([-len(x) for x in lst], kind="stable").astype(np.int32)
+
+
+def permutate_list(lst, indices, inv):
+    """Put a list in another order, or back."""
+    new = [None] * len(lst)
+    for i, k in enumerate(indices):
+        if inv:
+            new[k] = lst[i]
+        else:
+            new[i] = lst[k]
+    return new
+
+
+class NStepRNNBase(ChainList):
+    """Stacked layers over lists of sequences of any lengths."""
+
+    n_weights = 0
+    n_states = 1
+    use_bi_direction = False
+    function: str
+
+    def __init__(
+        self,
+        n_layers,
+        in_size,
+        out_size,
+        dropout,
+        *,
+        initialW=None,
+        initial_bias=None,
+        **kwargs,
+    ):
+        if kwargs:
+            argument.check_unexpected_kwargs(
+                kwargs,
+                use_cudnn="use_cudnn argument is not supported anymore. "
+                "Use chainer.using_config",
+                use_bi_direction="use_bi_direction is not supported anymore",
+                activation="activation is not supported anymore",
+            )
+            argument.assert_kwargs_empty(kwargs)
+        directions = 2 if self.use_bi_direction else 1
+        weight = initializers._get_initializer(initialW)
+        bias = initializers._get_initializer(
+            0 if initial_bias is None else initial_bias
+        )
+        layers = []
+        for k in range(n_layers * directions):
+            size = in_size if k < directions else out_size * directions
+            layer = Link()
+            with layer.init_scope():
+                for j in range(self.n_weights):
+                    width = size if j < self.n_weights // 2 else out_size
+                    w = Parameter(weight, (out_size, width))
+                    setattr(layer, f"w{j}", w)
+                    setattr(layer, f"b{j}", Parameter(bias, out_size))
+            layers.append(layer)
+        super().__init__(*layers)
+        self.n_layers = n_layers
+        self.dropout = dropout
+        self.out_size = out_size
+        self.direction = directions
+
+    @property
+    def ws(self):
+        """The weights of each layer and direction."""
+        return [[layer[j] for j in self._names("w")] for layer in map(vars, self)]
+
+    @property
+    def bs(self):
+        """The biases of each layer and direction."""
+        return [[layer[j] for j in self._names("b")] for layer in map(vars, self)]
+
+    def _names(self, letter):
+        return [f"{letter}{j}" for j in range(self.n_weights)]
+
+    @property
+    def n_cells(self):
+        """The number of states carried over time."""
+        return self.n_states
+
+    def init_hx(self, xs):
+        """Return zeros in the states' shape."""
+        shape = (self.n_layers * self.direction, len(xs), self.out_size)
+        return Variable(self.xp.zeros(shape, dtype=xs[0].dtype))
+
+    def rnn(self, *args):
+        """Call the function over batches per time step."""
+        return getattr(recurrent, self.function)(*args)
+
+    def forward(self, hx, xs, **kwargs):
+        """Return the states after the sequences, and the outputs."""
+        (hy,), ys = self._call([hx], xs, **kwargs)
+        return hy, ys
+
+    def _call(self, hs, xs, **kwargs):
+        if kwargs:
+            argument.check_unexpected_kwargs(
+                kwargs,
+                train="train argument is not supported anymore. "
+                "Use chainer.using_config",
+            )
+            argument.assert_kwargs_empty(kwargs)
+        assert isinstance(xs, (list, tuple))
+        order = argsort_list_descent(xs)
+        xs = permutate_list(xs, order, inv=False)
+        states = [
+            self.init_hx(xs) if h is None else joining.permutate(h, order, axis=1)
+            for h in hs
+        ]
+        steps = joining.transpose_sequence(xs)
+        args = (self.n_layers, self.dropout, *states, self.ws, self.bs, steps)
+        *states, ys = self.rnn(*args)
+        states = [joining.permutate(h, order, axis=1, inv=True) for h in states]
+        ys = joining.transpose_sequence(ys)
+        return states, permutate_list(ys, order, inv=True)
+
+
+class _NStepLSTMBase(NStepRNNBase):
+    n_weights = 8
+    n_states = 2
+
+    def forward(self, hx, cx, xs, **kwargs):
+        """Return the states after the sequences, and the outputs."""
+        (hy, cy), ys = self._call([hx, cx], xs, **kwargs)
+        return hy, cy, ys
+
+
+class NStepLSTM(_NStepLSTMBase):
+    """Stacked LSTM layers."""
+
+    function = "n_step_lstm"
+
+
+class NStepBiLSTM(_NStepLSTMBase):
+    """Stacked LSTM layers in both directions."""
+
+    function = "n_step_bilstm"
+    use_bi_direction = True
+
+
+class NStepGRU(NStepRNNBase):
+    """Stacked GRU layers."""
+
+    n_weights = 6
+    function = "n_step_gru"
+
+
+class NStepBiGRU(NStepGRU):
+    """Stacked GRU layers in both directions."""
+
+    function = "n_step_bigru"
+    use_bi_direction = True
+
+
+class NStepRNNTanh(NStepRNNBase):
+    """Stacked plain layers with tanh."""
+
+    n_weights = 2
+    activation = "tanh"
+
+    def rnn(self, *args):
+        name = "n_step_birnn" if self.use_bi_direction else "n_step_rnn"
+        return getattr(recurrent, name)(*args, activation=self.activation)
+
+
+class NStepRNNReLU(NStepRNNTanh):
+    """Stacked plain layers with ReLU."""
+
+    activation = "relu"
+
+
+class NStepBiRNNTanh(NStepRNNTanh):
+    """Stacked plain layers with tanh, in both directions."""
+
+    use_bi_direction = True
+
+
+class NStepBiRNNReLU(NStepRNNReLU):
+    """Stacked plain layers with ReLU, in both directions."""
+
+    use_bi_direction = True
