@@ -368,12 +368,10 @@ def test_a_snapshot_is_made_of_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [writers.ThreadWriter, writers.ThreadQueueWriter, writers.ProcessWriter]
-    + [writers.ProcessQueueWriter, writers.SimpleWriter],
+    "kind", "Simple Thread ThreadQueue Process ProcessQueue".split()
 )
 def test_writers_write(kind, tmp_path):
-    writer = kind()
+    writer = getattr(writers, f"{kind}Writer")()
     saved = []
     writer._add_cleanup_hook(lambda: saved.append(1))
     for i in range(3):
@@ -383,7 +381,7 @@ def test_writers_write(kind, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["file0", "file1", "file2"]
     with np.load(tmp_path / "file2") as npz:
         assert npz["x"].tolist() == [0, 1]
-    assert saved == ([] if "Process" in kind.__name__ else [1, 1, 1])
+    assert saved == ([] if "Process" in kind else [1, 1, 1])
 
 
 def test_writer_bases_ask_for_methods():
