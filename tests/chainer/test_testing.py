@@ -91,13 +91,13 @@ def make_case(function):
             self.check_double_backward_options = {"rtol": 1e-2, "atol": 1e-2}
 
         def generate_inputs(self):
-            return (np.random.uniform(-1, 1, self.shape),)
+            return (np.asarray(np.random.uniform(-1, 1, self.shape)),)
 
         def forward(self, inputs, device):
             return (function(inputs[0]),)
 
         def forward_expected(self, inputs):
-            return (np.exp(inputs[0]),)
+            return (np.asarray(np.exp(inputs[0])),)
 
     Case.__module__ = __name__
     sys.modules[__name__].Case = Case

@@ -107,6 +107,26 @@ from dyrnn.chainer.functions.products import (
     matmul,
     tensordot,
 )
+from dyrnn.chainer.functions.rarer import (
+    bernoulli_nll,
+    classification_summary,
+    contrastive,
+    cross_covariance,
+    cumprod,
+    decov,
+    depth2space,
+    diagonal,
+    f1_score,
+    gaussian_kl_divergence,
+    gaussian_nll,
+    precision,
+    prod,
+    recall,
+    rrelu,
+    simplified_dropconnect,
+    space2depth,
+    triplet,
+)
 from dyrnn.chainer.functions.recurrent import (
     lstm,
     n_step_bigru,

@@ -1,6 +1,7 @@
 """Arithmetic of variables: operators, with numbers and arrays cast to their type."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +13,11 @@ from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import Variable
 
 
-def _text(value):
+def _text(value: Any) -> str:
     """Return a constant as it stands in a label."""
     value = _backend.raw(value)
     if np.isscalar(value):
-        return f"({value})" if value < 0 else str(value)
+        return "(" + str(value) + ")" if value < 0 else str(value)
     if isinstance(value, _backend.array_types()):
         return "constant array"
     raise ValueError(
@@ -31,11 +32,11 @@ def _preprocess_const(x, value):
     return x.dtype.type(value)
 
 
-def _preprocess_rhs(x, value):
+def _preprocess_rhs(x, value: Any):
     """Return the other operand, an array in the variable's type."""
     if isinstance(value, Variable):
         return value
-    if not (np.isscalar(value) or isinstance(value, _backend.array_types())):
+    if not isinstance(value, (np.generic, *_backend.array_types())):
         raise TypeError(
             "Value must be a scalar, `numpy.ndarray`, `cupy.ndarray` or a `Variable`."
             f"\nActual: {type(value)}"

@@ -28,11 +28,12 @@ def crf1d(cost, xs, ys, reduce="mean"):
 def argmax_crf1d(cost, xs):
     """Return the best score and the best path of each sequence."""
     score, path = engine.argmax_crf1d(_backend.raw(cost), [_backend.raw(x) for x in xs])
-    return _as_own(score), [_backend.raw(getattr(p, "array", p)) for p in path]
+    paths = [np.asarray(_backend.raw(p)).astype(np.int32) for p in _arrays(path)]
+    return Variable(*_arrays([score])), paths
 
 
-def _as_own(score):
-    return Variable(np.asarray(getattr(score, "array", score)))
+def _arrays(values):
+    return [getattr(value, "array", value) for value in values]
 
 
 def connectionist_temporal_classification(
