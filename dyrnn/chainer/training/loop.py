@@ -110,7 +110,9 @@ class Trainer:
         if self._done:
             raise RuntimeError("cannot run training loop multiple times")
         os.makedirs(self.out, exist_ok=True)
-        entries = sorted(self._extensions.values(), key=lambda e: -e.priority)
+        entries = sorted(
+            self._extensions.values(), key=lambda e: e.priority, reverse=True
+        )
         self._start_at = _get_time()
         for entry in entries:
             initialize = getattr(entry.extension, "initialize", None)

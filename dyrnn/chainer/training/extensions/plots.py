@@ -1,5 +1,6 @@
 """Figures of reported values and of parameters, with matplotlib if it is there."""
 
+import importlib.util
 import json
 import os
 import warnings
@@ -16,6 +17,7 @@ from dyrnn.chainer.training.bases import Extension
 from dyrnn.chainer.training.triggers.counting import get_trigger
 
 _COLOR = "#1f77b4"
+_available = importlib.util.find_spec("matplotlib") is not None
 
 
 def _pyplot():
