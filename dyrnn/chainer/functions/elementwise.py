@@ -119,8 +119,8 @@ class Clip(Formula):
     """Values cut off at both ends."""
 
     def __init__(self, x_min, x_max):
-        if x_min is not None and x_max is not None and x_min > x_max:
-            raise ValueError("x_min must be less than or equal to x_max.")
+        if x_min is not None and x_max is not None and not x_min < x_max:
+            raise ValueError("x_min must be less than x_max.")
         self.x_min = x_min
         self.x_max = x_max
 

@@ -239,19 +239,13 @@ def average(x, axis=None, weights=None, keepdims=False):
     if weights is not None:
         weights = as_variable(weights)
     axes = checked_axis(axis)
-    if axes is not None and x.ndim:
-        axes = tuple([a + x.ndim if a < 0 else a for a in axes])
-        for a in axes:
-            if not 0 <= a < x.ndim:
-                raise ValueError(f"axis {a} is out of range for {x.ndim} axes")
-        if len(set(axes)) != len(axes):
-            raise ValueError(f"duplicate value in axis: {axes}")
     if weights is None:
+        total = F.sum(x, axes, keepdims)
         sizes = x.shape if axes is None else [x.shape[a] for a in axes]
         divisor = 1
         for n in sizes:
             divisor *= n
-        return F.sum(x, axes, keepdims) / divisor
+        return total / divisor
     if axes is not None and len(axes) == 1 and weights.ndim == 1:
         wide = [1] * x.ndim
         wide[axes[0]] = weights.size
