@@ -5,7 +5,7 @@ drawing more of one never changes another, and a resumed run goes on with the ve
 numbers. A stream is a NumPy ``Generator`` over Philox (Salmon et al., "Parallel Random
 Numbers: As Easy as 1, 2, 3", SC 2011), keyed by the seed and the stream's name. The
 global ``numpy.random`` is never touched. Numbers are drawn on the CPU and sent to the
-device, so a run draws the same ones everywhere.
+device, or by the same generator on the device, so a run draws the same ones everywhere.
 """
 
 import operator

@@ -1,7 +1,7 @@
 """Functions that add randomness while training and none in evaluation.
 
-Every draw comes from a named stream of :mod:`dyrnn.random`, on the CPU, so a run draws
-the same numbers on every device and goes on with them after a resume.
+Every draw comes from a named stream of :mod:`dyrnn.random`, so a run draws the same
+numbers on every device and goes on with them after a resume.
 """
 
 import numpy as np

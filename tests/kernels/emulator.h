@@ -1,10 +1,12 @@
 // Runs CUDA kernels on the host: a fiber for each thread, switched where they wait.
-// Blocks run one after the other, or all together where they wait for each other.
+// Blocks run one after the other, or all together where they wait for each other; then
+// warps sleep at random, so that missing barriers can show as differences.
 #define EMULATED
 #include <cmath>
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <random>
 #include <ucontext.h>
 #include <utility>
 #include <vector>
@@ -69,14 +71,23 @@ static void run(unsigned first, unsigned last, unsigned threads, int shared) {
             makecontext(&fiber.context, enter, 0);
         }
     }
-    for (bool is_busy = true; is_busy;) {
+    // Of the warps, a random half sleeps for a while, then another one.
+    std::mt19937 random(1);
+    const unsigned per_block = (threads + 31) / 32;
+    std::vector<char> is_asleep((last - first) * per_block);
+    bool is_busy = true;
+    for (unsigned round = 0; is_busy; round++) {
+        if (round % 16 == 0)
+            for (char& flag : is_asleep) flag = last - first > 1 && random() % 2;
         is_busy = false;
-        for (Fiber& fiber : fibers)
-            if (!fiber.is_done) {
-                is_busy = true;
-                current = &fiber;
-                swapcontext(&scheduler, &fiber.context);
-            }
+        for (Fiber& fiber : fibers) {
+            if (fiber.is_done) continue;
+            is_busy = true;
+            if (is_asleep[(fiber.block.x - first) * per_block + fiber.thread.x / 32])
+                continue;
+            current = &fiber;
+            swapcontext(&scheduler, &fiber.context);
+        }
     }
 }
 
