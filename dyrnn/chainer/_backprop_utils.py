@@ -116,7 +116,7 @@ class GradTable:
 def backprop_step(func, target_input_indexes, grad_outputs, grad_inputs, is_debug):
     """Run one function's ``backward`` and append to the lists in ``grad_inputs``."""
     nodes = [func.inputs[i] for i in target_input_indexes]
-    if not getattr(type(func).backward_accumulate, "is_default", False):
+    if getattr(func.backward_accumulate, "is_default", False) is not True:
         lists = [grad_inputs[node] for node in nodes]
         held = tuple([grads.pop() if grads else None for grads in lists])
         gxs = _run(

@@ -61,6 +61,8 @@ def numerical_grad(
         ys = tuple([None if y is None else y.astype(np.float64) for y in f()])
         x[index] = before
         assert len(ys) == len(weights)
+        for y, gy in zip(ys, weights, strict=True):
+            assert gy is None or np.ndim(gy) == 0 or y.shape == np.shape(gy)
         return ys
 
     grads = []

@@ -199,7 +199,7 @@ class Variable(NoComparisons):
             raise ValueError("dyrnn.chainer has no memory layouts; leave layout None")
         kinds = _backend.array_types()
         if data is not None and not isinstance(data, kinds):
-            first = ", ".join(map(str, kinds[:-1])) or "None"
+            first = ", ".join(map(str, kinds[:-1]))
             raise TypeError(
                 f"{first} or {kinds[-1]} are expected. Actual: {type(data)}"
             )

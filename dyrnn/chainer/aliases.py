@@ -71,6 +71,7 @@ optimizers: ada_delta ada_grad adam corrected_momentum_sgd momentum_sgd msvag
 optimizer_hooks: gradient_clipping gradient_hard_clipping gradient_lars gradient_noise
     lasso weight_decay
 initializers: constant normal orthogonal sampling uniform
+utils: precision error
 function_hooks: cuda_profile cupy_memory_profile debug_print timer
 link_hooks: spectral_normalization timer weight_standardization
 """
@@ -178,7 +179,7 @@ class AliasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.import_module(name)
 
     def _view(self, fullname, rest, folder, leaf):
-        if rest in _FILES and folder in ("training",):
+        if rest in _FILES and (folder == "training" or not folder):
             real = self._real(f"{ROOT}.{rest}")  # a package of ours, too
             if real is not None:
                 return real

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -53,26 +54,13 @@ def _write(config, names, file):
 class GlobalConfig:
     """Settings for all threads; a plain object, scripts add their own."""
 
-    def __init__(self):
-        self.debug = _flag("CHAINER_DEBUG", "0")
-        self.cudnn_deterministic = False
-        self.warn_nondeterministic = False
-        self.enable_backprop = True
-        self.keep_graph_on_report = _flag("CHAINER_KEEP_GRAPH_ON_REPORT", "0")
-        self.train = True
-        self.type_check = _flag("CHAINER_TYPE_CHECK", "1")
-        self.use_cudnn = environment("CHAINER_USE_CUDNN", "auto")
-        self.use_cudnn_tensor_core = "auto"
-        self.autotune = False
-        self.schedule_func = None
-        self.use_static_graph = True
-        self.use_ideep = environment("CHAINER_USE_IDEEP", "never")
-        self.lazy_grad_sum = _flag("CHAINER_LAZY_GRAD_SUM", "0")
-        self.cudnn_fast_batch_normalization = False
-        self.dtype = _dtype(environment("CHAINER_DTYPE", "float32"))
-        self.in_recomputing = False
-        self._will_recompute = False
-        self.compute_mode = None
+    debug: Any = None
+    enable_backprop: Any = None
+    train: Any = None
+    type_check: Any = None
+    dtype: Any = None
+    keep_graph_on_report: Any = None
+    lazy_grad_sum: Any = None
 
     def show(self, file=None):
         """Print all settings, sorted by name."""
@@ -102,7 +90,33 @@ class LocalConfig:
         _write(self, names, file or sys.stdout)
 
 
+def _from_environment():
+    """Return the settings that a new process has."""
+    return {
+        "debug": _flag("CHAINER_DEBUG", "0"),
+        "cudnn_deterministic": False,
+        "warn_nondeterministic": False,
+        "enable_backprop": True,
+        "keep_graph_on_report": _flag("CHAINER_KEEP_GRAPH_ON_REPORT", "0"),
+        "train": True,
+        "type_check": _flag("CHAINER_TYPE_CHECK", "1"),
+        "use_cudnn": environment("CHAINER_USE_CUDNN", "auto"),
+        "use_cudnn_tensor_core": "auto",
+        "autotune": False,
+        "schedule_func": None,
+        "use_static_graph": True,
+        "use_ideep": environment("CHAINER_USE_IDEEP", "never"),
+        "lazy_grad_sum": _flag("CHAINER_LAZY_GRAD_SUM", "0"),
+        "cudnn_fast_batch_normalization": False,
+        "dtype": _dtype(environment("CHAINER_DTYPE", "float32")),
+        "in_recomputing": False,
+        "_will_recompute": False,
+        "compute_mode": None,
+    }
+
+
 global_config = GlobalConfig()
+vars(global_config).update(_from_environment())
 config = LocalConfig(global_config)
 
 

@@ -1,7 +1,9 @@
 """Chainer's names ``chainer.utils``."""
 
 import collections.abc as collections_abc
+from functools import partial
 
+from dyrnn.chainer.aliases import folder_or_raise
 from dyrnn.chainer.utils import argument, array, cache, conv, meta, misc, type_check
 from dyrnn.chainer.utils.array import size_of_shape, sum_to
 from dyrnn.chainer.utils.conv import get_conv_outsize, get_deconv_outsize
@@ -43,3 +45,5 @@ __all__ = [
     "tempdir",
     "type_check",
 ]
+
+__getattr__ = partial(folder_or_raise, __name__)

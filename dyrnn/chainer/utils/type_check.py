@@ -333,21 +333,26 @@ class LightTypeInfoTuple(tuple):
 
 def get_types(data, name, accept_none, *, shapes=None):
     """Return the types of arrays as expressions ``name[0]``, ..."""
+    assert isinstance(data, tuple)
     info = TypeInfoTuple(
-        Variable(
-            TypeInfo((), None)
-            if x is None and accept_none
-            else TypeInfo(x.shape if shapes is None else shapes[i], x.dtype),
-            f"{name}[{i}]",
-        )
+        _get_type(name, i, x, accept_none, None if shapes is None else shapes[i])
         for i, x in enumerate(data)
     )
     info.name = name
     return info
 
 
+def _get_type(name, index, array, accept_none, shape):
+    if accept_none and array is None:
+        return Variable(TypeInfo((), None), f"{name}[{index}]")
+    assert isinstance(array, _backend.array_types())
+    shape = array.shape if shape is None else shape
+    return Variable(TypeInfo(shape, array.dtype), f"{name}[{index}]")
+
+
 def get_light_types(data, *, shapes=None):
     """Return the types of arrays for the light mode."""
+    assert isinstance(data, tuple)
     if shapes is not None:
         data = [TypeInfo(s, x.dtype) for x, s in zip(data, shapes, strict=True)]
     return LightTypeInfoTuple(data)

@@ -137,8 +137,7 @@ class QueueWriter(Writer):
     def consume(self, q):
         """Write what comes through the queue, until None comes."""
         while (item := q.get()) is not None:
-            task, *arguments = item
-            task(*arguments)
+            item[0](item[1], item[2], item[3])
             self._post_save()
             q.task_done()
         q.task_done()
