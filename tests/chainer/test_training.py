@@ -371,6 +371,13 @@ def test_parallel_updater_equals_one_device(tmp_path):
         training.ParallelUpdater(iterator, optimizer, devices={"a": -1})
 
 
+def test_a_process_for_each_gpu_is_not_available():
+    kind = training.updaters.MultiprocessParallelUpdater
+    assert not kind.available()
+    with pytest.raises(RuntimeError, match="it needs NCCL of CuPy 7. Use"):
+        kind([], optimizers.SGD(), devices=[0])
+
+
 def test_updater_base_asks_for_methods():
     updater = training.Updater()
     assert updater.connect_trainer(None) is None

@@ -280,8 +280,8 @@ class _Concat(TabularDataset):
                 if indices is None:
                     own = None
                 elif isinstance(indices, slice):
-                    step = rows.step
-                    own = _as_slice(range(own[0], own[-1] + step, step))
+                    stop = min(max(rows.stop - offset, -1), size)
+                    own = _as_slice(range(own[0], stop, rows.step))
                 parts.append(dataset.get_examples(own, key_indices))
             offset += size
         if len(parts) == 1 and len(places) == len(rows):

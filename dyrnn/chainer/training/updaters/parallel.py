@@ -86,3 +86,18 @@ class ParallelUpdater(StandardUpdater):
             model.copyparams(optimizer.target)
         if self.auto_new_epoch and iterator.is_new_epoch:
             optimizer.new_epoch(auto=True)
+
+
+class MultiprocessParallelUpdater(StandardUpdater):
+    """A process for each GPU in Chainer; here it only says that there is none."""
+
+    def __init__(self, *args, **kwargs):
+        raise RuntimeError(
+            "MultiprocessParallelUpdater is not available: it needs NCCL of CuPy 7. Use "
+            "ParallelUpdater, or StandardUpdater on one device."
+        )
+
+    @staticmethod
+    def available():
+        """Return False."""
+        return False
