@@ -93,8 +93,8 @@ class MultiprocessParallelUpdater(StandardUpdater):
 
     def __init__(self, *args, **kwargs):
         raise RuntimeError(
-            "MultiprocessParallelUpdater is not available: it needs NCCL of CuPy 7. Use "
-            "ParallelUpdater, or StandardUpdater on one device."
+            "MultiprocessParallelUpdater is not available: it needs NCCL of CuPy 7. "
+            "Use ParallelUpdater, or StandardUpdater on one device."
         )
 
     @staticmethod
