@@ -6,6 +6,7 @@ through ``functions()``, since products need sums and sums need broadcasts.
 """
 
 from dyrnn.chainer import _backend, _operations
+from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.misc import force_array
@@ -79,3 +80,11 @@ class OfOutput(Formula):
     def backward(self, indexes, gys):
         (y,) = self.get_retained_outputs()
         return (self.rule(gys[0], y),)
+
+
+def check_inputs(label, check, *inputs):
+    """Check the inputs of a function that is made of others, under its own name."""
+    if config.type_check:
+        rules = {"label": label, "check_type_forward": staticmethod(check)}
+        node = type(label, (FunctionNode,), rules)()
+        node._check_data_type_forward(tuple([_backend.raw(x) for x in inputs]))

@@ -10,7 +10,7 @@ from dyrnn.chainer.configuration import (
     no_backprop_mode,
 )
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import functions
+from dyrnn.chainer.functions.nodes import check_inputs, functions
 from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.variable import Variable, as_variable
 
@@ -67,8 +67,8 @@ class Zoneout(FunctionNode):
     """Elements of the new state, at random those of the old one."""
 
     def __init__(self, zoneout_ratio):
-        if not 0.0 <= zoneout_ratio < 1.0:
-            raise ValueError("zoneout_ratio must be in the range [0, 1)")
+        if not 0.0 <= zoneout_ratio <= 1.0:
+            raise ValueError("zoneout_ratio must be in the range [0, 1]")
         self.zoneout_ratio = zoneout_ratio
         self.flag_h = None
 
@@ -116,8 +116,6 @@ def gaussian(mean, ln_var, **kwargs):
 
 def gumbel_softmax(log_pi, tau=0.1, axis=1):
     """Draw from categorical distributions, softly and differentiably."""
-    if log_pi.ndim < 1:
-        raise ValueError(f"log_pi.ndim is {log_pi.ndim}; it must be at least 1")
     log_pi = as_variable(log_pi)
     noise = log_pi.xp.random.gumbel(size=log_pi.shape).astype(log_pi.dtype)
     return functions().softmax((log_pi + noise) / tau, axis=axis)
@@ -225,12 +223,37 @@ def _scaled(x, gamma, beta, mean, var, eps, axis):
     return (x - wide(mean)) * wide(F.rsqrt(var + eps)) * wide(gamma) + wide(beta)
 
 
+def _check_rows(in_types):
+    x, gamma, beta = in_types
+    type_check.expect(
+        x.dtype.kind == "f",
+        gamma.dtype.kind == "f",
+        beta.dtype.kind == "f",
+        x.ndim == 2,
+        gamma.ndim == 1,
+        beta.ndim == 1,
+        gamma.shape[0] == beta.shape[0],
+        x.shape[1] == gamma.shape[0],
+    )
+
+
+def _check_words(in_types):
+    type_check._argname(in_types, ("x", "t", "W"))
+    x, t, w = in_types
+    type_check.expect(
+        x.dtype.kind == "f",
+        x.ndim == 2,
+        t.dtype == np.int32,
+        t.ndim == 1,
+        x.shape[0] == t.shape[0],
+        w.dtype == x.dtype,
+        w.ndim == 2,
+    )
+
+
 def layer_normalization(x, gamma, beta, eps=1e-5):
     """Normalize each row."""
-    if x.ndim != 2:
-        raise ValueError(
-            f"Input dimension is {x.ndim}, must be 2-dimensional (batch x size)."
-        )
+    check_inputs("LayerNormalization", _check_rows, x, gamma, beta)
     F = functions()
     x = as_variable(x)
 
@@ -250,6 +273,7 @@ def negative_sampling(x, t, W, sampler, sample_size, reduce="sum", **kwargs):
             f"only 'sum' and 'no' are valid for 'reduce', but '{reduce}' is given"
         )
     (return_samples,) = argument.parse_kwargs(kwargs, ("return_samples", False))
+    check_inputs("NegativeSamplingFunction", _check_words, x, t, W)
     F = functions()
     x, t = as_variable(x), _backend.raw(t)
     xp = x.xp

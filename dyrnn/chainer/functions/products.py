@@ -1,5 +1,7 @@
 """Products of matrices and tensors, and rows picked by ids."""
 
+import functools
+
 import numpy as np
 
 from dyrnn import functions as engine
@@ -7,7 +9,7 @@ from dyrnn.chainer import _backend, configuration
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.functions.joining import add_at
-from dyrnn.chainer.functions.nodes import functions
+from dyrnn.chainer.functions.nodes import check_inputs, functions
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import as_variable
@@ -220,9 +222,6 @@ def embed_id(x, W, ignore_label=None):
 
 def _check_bilinear(in_types):
     n = type_check.eval(in_types.size())
-    type_check.expect(
-        in_types.size() == (n if n in (3, 6) else 3),
-    )
     e1, e2, w = in_types[:3]
     type_check._argname((e1, e2, w), ("e1", "e2", "W"))
     type_check.expect(
@@ -233,6 +232,8 @@ def _check_bilinear(in_types):
         e1.shape[0] == e2.shape[0],
         e1.dtype == w.dtype,
         w.ndim == 3,
+        type_check.prod(e1.shape[1:]) == w.shape[0],
+        type_check.prod(e2.shape[1:]) == w.shape[1],
     )
     if n == 6:
         v1, v2, b = in_types[3:]
@@ -267,13 +268,17 @@ def tensordot(a, b, axes=2):
     if isinstance(axes, int):
         axes = tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
     elif not (isinstance(axes, (tuple, list)) and len(axes) == 2):
-        raise TypeError("axes should be int or a pair of sequences of int.")
+        raise ValueError(
+            "axes must be a pair of sequence of integers when it is a list or tuple."
+        )
     axes = tuple((x,) if isinstance(x, int) else tuple(x) for x in axes)
     if len(axes[0]) != len(axes[1]):
-        raise TypeError("The lengths of the axes of both operands differ.")
+        raise ValueError("shape mismatch: axes differ in number")
     left, right = (
         tuple(i % v.ndim for i in ax) for v, ax in zip((a, b), axes, strict=True)
     )
+    if [a.shape[i] for i in left] != [b.shape[i] for i in right]:
+        raise ValueError("shape mismatch: summed axes differ in length")
     F = functions()
     a_rest = [i for i in range(a.ndim) if i not in left]
     b_rest = [i for i in range(b.ndim) if i not in right]
@@ -295,7 +300,24 @@ def einsum(*operands):
         if len(operands) % 2:
             text += "->" + _letters(operands[-1])
     text = text.replace(" ", "")
+    check_inputs("EinSum", functools.partial(_check_letters, text), *arrays)
     return bridge(lambda *xs: engine.einsum(text, *xs), *arrays, name="EinSum")
+
+
+def _check_letters(text, in_types):
+    """Expect one size for each letter."""
+    terms = text.partition("->")[0].split(",")
+    type_check._argname(in_types, tuple([f"x{i}" for i in range(len(terms))]))
+    seen: dict = {}
+    for term, in_type in zip(terms, in_types, strict=True):
+        if "..." in term:
+            continue
+        type_check.expect(in_type.ndim == len(term))
+        for d, letter in enumerate(term):
+            if letter in seen:
+                other, axis = seen[letter]
+                type_check.expect(other.shape[axis] == in_type.shape[d])
+            seen.setdefault(letter, (in_type, d))
 
 
 def _letters(axes):

@@ -4,7 +4,7 @@ import numpy as np
 
 from dyrnn.chainer import _backend
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import functions
+from dyrnn.chainer.functions.nodes import check_inputs, functions
 from dyrnn.chainer.functions.shaping import expect_axis
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import as_variable
@@ -266,9 +266,10 @@ def maxout(x, pool_size, axis=1):
         raise ValueError("pool_size must be a positive integer.")
     size = x.shape[axis]
     if size % pool_size:
-        raise ValueError(
-            f"The size of axis {axis} ({size}) is not divisible by pool_size "
-            f"({pool_size})"
+        raise type_check.InvalidType(
+            f"x.shape[axis] % pool_size == 0: {size} % {pool_size}",
+            f"{size} % {pool_size} == {size % pool_size}",
+            "axis dimension must be divided by pool_size",
         )
     shape = (*x.shape[:axis], size // pool_size, pool_size, *x.shape[axis + 1 :])
     return max(functions().reshape(x, shape), axis=axis + 1)
@@ -287,8 +288,14 @@ def normalize(x, eps=1e-5, axis=1):
     return x / F.broadcast_to(norm, x.shape)
 
 
+def _check_batch(in_types):
+    type_check._argname(in_types, ("x",))
+    type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim >= 2)
+
+
 def batch_l2_norm_squared(x):
     """Squared norm of each row."""
+    check_inputs("BatchL2NormSquared", _check_batch, x)
     F = functions()
     x = F.reshape(x, (len(x), -1)) if x.ndim != 2 else x
     return F.sum(F.square(x), axis=1)
