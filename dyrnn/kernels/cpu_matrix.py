@@ -22,7 +22,7 @@ def matmul(a, b, out=None):
     (M, K), N = a.shape, b.shape[1]
     if out is None:
         out = np.empty((M, N), np.result_type(a, b))
-    if M * K * N < 1_000_000:
+    if M * K * N < 5_000_000:
         np.matmul(a, b, out=out)
     elif M >= N:
         parallel(lambda part: np.matmul(a[part], b, out=out[part]), M, 16)
