@@ -1,11 +1,15 @@
 """Fixtures for every test: array modules, seeded random numbers, quiet surroundings."""
 
 import os
+import signal
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core per worker; before NumPy is imported
     for library in ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM"):
         os.environ.setdefault(f"{library}_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# A job in the background ignores Ctrl-C, and the programs that tests start would, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hypothesis
 import numpy as np

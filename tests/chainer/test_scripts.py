@@ -49,11 +49,11 @@ def run(name, data, folder, *args):
     ("name", "args", "share"),
     [
         ("ptb.py", (), 0.8),
-        ("mnist.py", (), 0.9),
+        ("mnist.py", (), 0.97),
         ("seq2seq.py", (), 0.8),
         ("word2vec.py", (), 0.8),
         ("word2vec.py", ("--out-type", "hsm"), 0.8),
-        ("parallel.py", (), 0.9),
+        ("parallel.py", (), 0.97),
     ],
 )
 def test_trainer_scripts(name, args, share, data, tmp_path):
