@@ -18,6 +18,9 @@ KINDS = [
         *args, n_processes=1, **kwargs
     ),
 ]
+# Chainer's worker processes are forked, since its scripts' datasets may be of any kind.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
 kinds = pytest.mark.parametrize("make", KINDS, ids=["serial", "threads", "processes"])
 
 
