@@ -67,6 +67,7 @@ from dyrnn.chainer.function import Function, FunctionAdapter
 from dyrnn.chainer.function_hook import FunctionHook, get_function_hooks
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.function_set import FunctionSet
+from dyrnn.chainer.functions import basic_math
 from dyrnn.chainer.initializer import Initializer
 from dyrnn.chainer.link import Chain, ChainList, Link
 from dyrnn.chainer.link_hook import LinkHook, _get_link_hooks
