@@ -82,6 +82,7 @@ from dyrnn.chainer.reporter import (
 )
 from dyrnn.chainer.sequential import Sequential
 from dyrnn.chainer.serializer import AbstractSerializer, Deserializer, Serializer
+from dyrnn.chainer.utils import sparse as _sparse
 from dyrnn.chainer.utils import walker_alias as _walker_alias
 from dyrnn.chainer.variable import Parameter, Variable, as_array, as_variable
 
@@ -91,7 +92,10 @@ disable_experimental_feature_warning = False
 get_array_types = _backend.array_types
 get_cpu_array_types = _backend.cpu_array_types
 
+# These utils need variables and devices, which need the other ones.
+utils.CooMatrix = _sparse.CooMatrix
+utils.get_order = _sparse.get_order
+utils.to_coo = _sparse.to_coo
 utils.WalkerAlias = _walker_alias.WalkerAlias
-utils.walker_alias = _walker_alias
 
 __getattr__ = functools.partial(folder_or_raise, __name__)

@@ -20,6 +20,8 @@ from dyrnn.chainer.variable import Parameter
 
 # Sequential registers itself: it is a ChainList, one file further up.
 _sequential: list[type] = []
+# Not a check whether something can be called: a mixin of a link may have it, too.
+_CALL = "__call__"
 
 
 def _is_shape(value):
@@ -117,8 +119,7 @@ class Link(DeviceResident):
             for hook in hooks:
                 hook.forward_preprocess(before)
         # A mixin further on may define __call__; else it is forward.
-        base = super()
-        forward = base.__call__ if callable(base) else self.forward
+        forward = getattr(super(), _CALL, None) or self.forward
         out = forward(*args, **kwargs)
         if hooks:
             after = _ForwardPostprocessCallbackArgs(self, "forward", args, kwargs, out)

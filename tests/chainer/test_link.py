@@ -184,3 +184,14 @@ def test_devices_follow_their_specifiers():
     with pytest.warns(DeprecationWarning, match="Please use to_device.'@numpy'."):
         Scale().to_cpu()
     assert Scale().to_device("@numpy").device == cpu
+
+
+def test_a_mixin_may_bring_its_own_call():
+    class Doubling:
+        def __call__(self, x):
+            return 2 * x
+
+    class Doubled(chainer.Link, Doubling):
+        pass
+
+    assert Doubled()(3) == 6

@@ -4,7 +4,16 @@ import collections.abc as collections_abc
 from functools import partial
 
 from dyrnn.chainer.aliases import folder_or_raise
-from dyrnn.chainer.utils import argument, array, cache, conv, meta, misc, type_check
+from dyrnn.chainer.utils import (
+    argument,
+    array,
+    cache,
+    conv,
+    conv_nd,
+    meta,
+    misc,
+    type_check,
+)
 from dyrnn.chainer.utils.array import size_of_shape, sum_to
 from dyrnn.chainer.utils.conv import get_conv_outsize, get_deconv_outsize
 from dyrnn.chainer.utils.meta import enable_final, final
@@ -30,6 +39,7 @@ __all__ = [
     "cache",
     "collections_abc",
     "conv",
+    "conv_nd",
     "enable_final",
     "experimental",
     "final",
