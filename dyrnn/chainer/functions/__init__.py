@@ -55,6 +55,7 @@ from dyrnn.chainer.functions.elementwise import (
     tan,
     tanh,
 )
+from dyrnn.chainer.functions.forgetting import forget
 from dyrnn.chainer.functions.joining import (
     concat,
     dstack,
@@ -87,16 +88,12 @@ from dyrnn.chainer.functions.losses import (
     squared_difference,
     squared_error,
 )
-from dyrnn.chainer.functions.noise import (
+from dyrnn.chainer.functions.normalizing import (
     batch_normalization,
-    dropout,
     fixed_batch_normalization,
-    forget,
-    gaussian,
-    gumbel_softmax,
+    group_normalization,
     layer_normalization,
-    negative_sampling,
-    zoneout,
+    normalize,
 )
 from dyrnn.chainer.functions.products import (
     batch_matmul,
@@ -122,8 +119,6 @@ from dyrnn.chainer.functions.rarer import (
     precision,
     prod,
     recall,
-    rrelu,
-    simplified_dropconnect,
     space2depth,
     triplet,
 )
@@ -151,7 +146,6 @@ from dyrnn.chainer.functions.reduction import (
     maxout,
     mean,
     min,
-    normalize,
     softmax,
 )
 from dyrnn.chainer.functions.sequence_losses import (
@@ -180,6 +174,15 @@ from dyrnn.chainer.functions.shaping import (
     tile,
     transpose,
 )
+from dyrnn.chainer.functions.stochastic import (
+    dropout,
+    gaussian,
+    gumbel_softmax,
+    rrelu,
+    simplified_dropconnect,
+    zoneout,
+)
+from dyrnn.chainer.functions.word_losses import negative_sampling
 
 _operations.use_functions(sys.modules[__name__])
 install_variable_arithmetics()

@@ -5,12 +5,11 @@ import numpy as np
 from dyrnn import functions as engine
 from dyrnn.chainer import _backend
 from dyrnn.chainer.bridging import bridge
-from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.functions.losses import check_reduce
 from dyrnn.chainer.functions.nodes import functions, is_float
 from dyrnn.chainer.functions.reduction import checked_axis
-from dyrnn.chainer.utils import argument, type_check
+from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import Variable, as_variable
 
 
@@ -176,46 +175,6 @@ def cumprod(x, axis=None):
 
 def _check_float(in_types):
     is_float(in_types, "x")
-
-
-def rrelu(x, lower=1.0 / 8, upper=1.0 / 3, **kwargs):
-    """Rectifier with random slopes below zero; their mean outside of training."""
-    r, return_r = argument.parse_kwargs(kwargs, ("r", None), ("return_r", False))
-    if not 0.0 <= lower < 1.0:
-        raise ValueError("lower must be in the range [0, 1)")
-    if not 0.0 <= upper < 1.0:
-        raise ValueError("upper must be in the range [0, 1)")
-    if not lower < upper:
-        raise ValueError("lower must be less than upper")
-    x = as_variable(x)
-    if r is None:
-        if config.train:
-            r = x.xp.random.uniform(lower, upper, x.shape)
-        else:
-            r = x.xp.full(x.shape, (lower + upper) / 2)
-        r = x.xp.where(x.array >= 0, 1, r).astype(x.dtype)
-    y = x * r
-    return (y, r) if return_r else y
-
-
-def simplified_dropconnect(x, W, b=None, ratio=0.5, train=True, mask=None, **kwargs):
-    """Linear map of which weights are dropped at random."""
-    (use_batchwise_mask,) = argument.parse_kwargs(kwargs, ("use_batchwise_mask", True))
-    if not 0.0 <= ratio < 1.0:
-        raise ValueError("dropout_ratio must be in the range [0, 1)")
-    F = functions()
-    x, W = as_variable(x), as_variable(W)
-    if x.ndim > 2:
-        x = F.reshape(x, (len(x), -1))
-    if not train:
-        ratio = 0.0
-    if mask is None:
-        shape = (len(x), *W.shape) if use_batchwise_mask else W.shape
-        mask = x.xp.random.rand(*shape) >= ratio
-    scale = x.dtype.type(1.0 / (1 - ratio))
-    weights = F.broadcast_to(W, mask.shape) * (mask.astype(x.dtype) * scale)
-    y = F.reshape(F.matmul(weights, F.expand_dims(x, 2)), (len(x), -1))
-    return y if b is None else y + F.broadcast_to(b, y.shape)
 
 
 def contrastive(x0, x1, y, margin=1, reduce="mean"):

@@ -281,13 +281,6 @@ def crelu(x, axis=1):
     return F.concat((F.relu(x), F.relu(-as_variable(x))), axis=axis)
 
 
-def normalize(x, eps=1e-5, axis=1):
-    """Divide by the Euclidean norm over axes."""
-    F = functions()
-    norm = F.sqrt(F.sum(F.square(x), axis=axis, keepdims=True)) + eps
-    return x / F.broadcast_to(norm, x.shape)
-
-
 def _check_batch(in_types):
     type_check._argname(in_types, ("x",))
     type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim >= 2)

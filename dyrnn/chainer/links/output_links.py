@@ -6,12 +6,13 @@ import numpy as np
 
 from dyrnn.chainer import initializers, reporter
 from dyrnn.chainer.configuration import config, get_dtype
-from dyrnn.chainer.functions import joining, losses, noise, sequence_losses
+from dyrnn.chainer.functions import joining, losses, normalizing, sequence_losses
 from dyrnn.chainer.functions.basic_math import mul
 from dyrnn.chainer.functions.elementwise import softplus
 from dyrnn.chainer.functions.products import embed_id, matmul
 from dyrnn.chainer.functions.shaping import expand_dims
 from dyrnn.chainer.functions.shaping import sum as sum_over
+from dyrnn.chainer.functions.word_losses import negative_sampling
 from dyrnn.chainer.link import Chain, Link
 from dyrnn.chainer.links.recurrent_links import argsort_list_descent, permutate_list
 from dyrnn.chainer.utils.array import size_of_shape
@@ -93,7 +94,7 @@ class NegativeSampling(Link):
     def forward(self, x, t, reduce="sum", **kwargs):
         """Return the loss."""
         sample = self.sampler.sample
-        return noise.negative_sampling(
+        return negative_sampling(
             x, t, self.W, sample, self.sample_size, reduce=reduce, **kwargs
         )
 
@@ -219,7 +220,7 @@ class LayerNormalization(Link):
         """Normalize."""
         if self.gamma.array is None:
             self._initialize_params(size_of_shape(x.shape[1:]))
-        return noise.layer_normalization(x, self.gamma, self.beta, self.eps)
+        return normalizing.layer_normalization(x, self.gamma, self.beta, self.eps)
 
 
 class BatchNormalization(Link):
@@ -298,14 +299,14 @@ class BatchNormalization(Link):
         gamma = self.xp.ones_like(like) if self.gamma is None else self.gamma
         beta = self.xp.zeros_like(like) if self.beta is None else self.beta
         if not config.train:
-            return noise.fixed_batch_normalization(
+            return normalizing.fixed_batch_normalization(
                 x, gamma, beta, self.avg_mean, self.avg_var, self.eps, self.axis
             )
         decay = self.decay
         if finetune:
             self.N += 1
             decay = 1.0 - 1.0 / self.N
-        return noise.batch_normalization(
+        return normalizing.batch_normalization(
             as_variable(x),
             gamma,
             beta,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dyrnn.chainer import initializers
-from dyrnn.chainer.functions import elementwise, joining, noise, recurrent
+from dyrnn.chainer.functions import elementwise, joining, recurrent, stochastic
 from dyrnn.chainer.link import Chain, ChainList, Link
 from dyrnn.chainer.links.connection_links import Linear
 from dyrnn.chainer.utils import argument
@@ -170,11 +170,11 @@ class StatefulZoneoutLSTM(_Stateful, LSTMBase):
             shape = (x.shape[0], self.state_size)
             self.c = Variable(self.xp.zeros(shape, dtype=x.dtype))
         c, y = recurrent.lstm(self.c, gates)
-        self.c = noise.zoneout(self.c, c, self.c_ratio)
+        self.c = stochastic.zoneout(self.c, c, self.c_ratio)
         h = self.h
         if h is None:
             h = Variable(self.xp.zeros_like(y.array))
-        self.h = noise.zoneout(h, y, self.h_ratio)
+        self.h = stochastic.zoneout(h, y, self.h_ratio)
         return self.h
 
 
