@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
+MATMUL_PRECISIONS = "float32", "tf32", "bfloat16"
+
 
 class Configuration(threading.local):
     """Settings as attributes: defaults in the class, changes per thread."""
@@ -23,11 +25,19 @@ class Configuration(threading.local):
     debug = os.environ.get("DYRNN_DEBUG", "0") not in ("", "0")
     # Type of new parameters.
     dtype = np.dtype(np.float32)
+    # What a GPU may round the factors of float32 products to, for speed; sums are kept
+    # in float32. "bfloat16" lets windows keep recurrent matrices in it, too.
+    matmul_precision = "float32"
 
     def __setattr__(self, name, value):
         if name not in _NAMES:
             raise AttributeError(
                 f"config has no setting {name!r}; there are {', '.join(_NAMES)}"
+            )
+        if name == "matmul_precision" and value not in MATMUL_PRECISIONS:
+            raise ValueError(
+                f"config.matmul_precision is one of {', '.join(MATMUL_PRECISIONS)}, "
+                f"not {value!r}"
             )
         super().__setattr__(name, np.dtype(value) if name == "dtype" else value)
 

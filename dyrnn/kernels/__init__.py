@@ -4,7 +4,7 @@ A kernel takes and returns arrays, knows nothing of graphs, and is called from t
 functions whose names it has. The functions below are the contracts: shapes, what is
 kept, what may be overwritten. Each passes the call on to the fastest definition there
 is for the arrays: :mod:`dyrnn.kernels.plain` has one of every kernel, the ``cpu_*``
-files for NumPy arrays of float32 and float64, :mod:`dyrnn.kernels.cuda` for CuPy's.
+files for NumPy arrays of float32 and float64, the ``cuda_*`` files for CuPy's.
 
 Everywhere: one floating dtype per call; T time steps, B sequences, I inputs, H hidden
 units, N rows, V columns; an argument is only read, and a result is the caller's, unless
@@ -69,7 +69,9 @@ _CPU = _table(plain, cpu_matrix, cpu_rnn, cpu_update)
 
 @lru_cache(maxsize=1)
 def _cuda():
-    return _table(plain, importlib.import_module("dyrnn.kernels.cuda"))
+    names = "cuda_matrix", "cuda_random", "cuda_rnn", "cuda_update"
+    files = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return _table(plain, *files)
 
 
 def _kernel(name, array):

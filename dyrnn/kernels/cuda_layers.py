@@ -115,11 +115,35 @@ KERNEL void rnn_step_backward(int B, int H, int is_relu, const T* h, const T* gh
 # comes after the product with 3. All blocks are on the device at once; after each step
 # they wait for each other. A warp keeps a share of the recurrent matrix in registers,
 # for each of the K columns of a lane: forward the gates of one unit, backward one gate
-# of four units. It multiplies them by four sequences at a time, whose rows the block
-# has copied to shared memory, padded with zeros to 32 K.
+# of four units; if PACKED, as bfloat16, two to a register. It multiplies them by four
+# sequences at a time, whose rows the block has copied to shared memory, padded with
+# zeros to 32 K.
 WINDOW = r"""
 #define TILE 4
 #define WIDTH (32 * K)
+
+// ``zero`` comes from memory, anew for each tile: or else the compiler would widen all
+// numbers once, and keep them.
+#if PACKED
+struct Row { unsigned pairs[(K + 1) / 2]; };
+DEVICE unsigned to_bfloat16(A x) {  // the nearest, or of two of them the even one
+    if (x != x) return 0x7fc0;
+    unsigned bits = __float_as_uint(x);
+    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+DEVICE void set(Row& row, int k, A x) {
+    if (k % 2) row.pairs[k / 2] |= to_bfloat16(x) << 16;
+    else row.pairs[k / 2] = to_bfloat16(x);
+}
+DEVICE A get(const Row& row, int k, unsigned zero) {
+    int bytes = k % 2 ? 0x7610 : 0x5410;
+    return __uint_as_float(__byte_perm(zero, row.pairs[k / 2], bytes));
+}
+#else
+struct Row { A values[K]; };
+DEVICE void set(Row& row, int k, A x) { row.values[k] = x; }
+DEVICE A get(const Row& row, int k, unsigned) { return row.values[k]; }
+#endif
 
 // Add 16 numbers up over the lanes of a warp; lane l gets the sum number l / 2.
 DEVICE A scattered_sum(A (&v)[16], int lane) {
@@ -138,8 +162,9 @@ DEVICE A scattered_sum(A (&v)[16], int lane) {
 
 // v[4 j + q] = w[q] . row b + j, this lane's share of it.
 template <int N>
-DEVICE void multiply(const A (&w)[N][K], const A* rows, int stride, int b, int count,
-                     int lane, A (&v)[16]) {
+DEVICE void multiply(const Row (&w)[N], const A* rows, int stride, int b, int count,
+                     int lane, const volatile unsigned* nought, A (&v)[16]) {
+    unsigned zero = *nought;
     #pragma unroll
     for (int i = 0; i < 16; i++) v[i] = 0;
     const A* row[TILE];
@@ -148,11 +173,14 @@ DEVICE void multiply(const A (&w)[N][K], const A* rows, int stride, int b, int c
         row[j] = rows + (b + j < count ? b + j : count - 1) * stride + lane;
     #pragma unroll
     for (int k = 0; k < K; k++) {
+        A x[TILE];
         #pragma unroll
-        for (int j = 0; j < TILE; j++) {
-            A x = row[j][32 * k];
+        for (int j = 0; j < TILE; j++) x[j] = row[j][32 * k];
+        #pragma unroll
+        for (int q = 0; q < N; q++) {
+            A weight = get(w[q], k, zero);
             #pragma unroll
-            for (int q = 0; q < N; q++) v[4 * j + q] += w[q][k] * x;
+            for (int j = 0; j < TILE; j++) v[4 * j + q] += weight * x[j];
         }
     }
 }
@@ -171,20 +199,23 @@ DEVICE void wait_for_grid(unsigned* arrived, unsigned round) {
 // Block: ``units`` units times ``groups`` warps each, which take turns with sequences.
 // ``c`` is the state of an LSTM, (steps + 1, B, H), and what the reset gate of a GRU is
 // multiplied by, (steps, B, H); ``b`` is part of that, and may be null.
-KERNEL void window(int steps, int B, int H, int units, int groups, int staged,
-                   const T* W, const T* b, const bool* mask, T* z, T* h, T* c,
-                   unsigned* arrived) {
+KERNEL BOUND(THREADS) void
+window(int steps, int B, int H, int units, int groups, int staged, const T* W,
+       const T* b, const bool* mask, T* z, T* h, T* c, unsigned* arrived) {
     SHARED(A, rows);
+    volatile unsigned* nought = (volatile unsigned*)(rows + staged * WIDTH);
+    *nought = 0;
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     int unit = blockIdx.x * units + warp % units, group = warp / units;
-    A w[GATES][K];
+    Row w[GATES];
     #pragma unroll
     for (int q = 0; q < GATES; q++)
         #pragma unroll
         for (int k = 0; k < K; k++) {
             int column = lane + 32 * k;
             bool is_in = unit < H && column < H;
-            w[q][k] = is_in ? load(W + ((int64)q * H + unit) * H + column) : (A)0;
+            const T* p = W + ((int64)q * H + unit) * H + column;
+            set(w[q], k, is_in ? load(p) : (A)0);
         }
     for (int t = 0; t < steps; t++) {
         for (int first = 0; first < B; first += staged) {
@@ -199,7 +230,7 @@ KERNEL void window(int steps, int B, int H, int units, int groups, int staged,
             __syncthreads();
             for (int s = TILE * group; s < count; s += TILE * groups) {
                 A v[16];
-                multiply(w, rows, WIDTH, s, count, lane, v);
+                multiply(w, rows, WIDTH, s, count, lane, nought, v);
                 int j = lane / 8, q = lane / 2 % 4;
                 bool is_on = unit < H && s + j < count;
                 int64 n = (int64)t * B + first + s + j;
@@ -242,17 +273,19 @@ KERNEL void window(int steps, int B, int H, int units, int groups, int staged,
 // Block: ``units`` units, a warp for each gate of each four of them, times ``groups``.
 // ``rest`` and, for an LSTM, gc, (B, H), are carried from step to step by the thread
 // that owns a place; a GRU has them as gradients of the product, ga, and past it.
-KERNEL void window_backward(int steps, int B, int H, int units, int groups, int staged,
-                            const T* W, const bool* mask, const T* gates, const T* c,
-                            const T* h, const T* gh, T* gz, T* ga, A* gc, A* rest,
-                            unsigned* arrived) {
+KERNEL BOUND(THREADS) void
+window_backward(int steps, int B, int H, int units, int groups, int staged, const T* W,
+                const bool* mask, const T* gates, const T* c, const T* h, const T* gh,
+                T* gz, T* ga, A* gc, A* rest, unsigned* arrived) {
     SHARED(A, rows);
     A* parts = rows + staged * GATES * WIDTH;  // 16 sums of each warp
+    volatile unsigned* nought = (volatile unsigned*)(parts + blockDim.x / 2);
+    *nought = 0;
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = units / 4 * GATES;
     int gate = warp % GATES, group = warp / warps;
     int unit0 = blockIdx.x * units + warp % warps / GATES * 4;
     const T* into = GATES == 4 ? gz : ga;
-    A w[4][K];
+    Row w[4];
     #pragma unroll
     for (int k = 0; k < K; k++)
         #pragma unroll
@@ -260,7 +293,7 @@ KERNEL void window_backward(int steps, int B, int H, int units, int groups, int 
             int column = lane + 32 * k;
             bool is_in = unit0 + q < H && column < H;
             const T* p = W + ((int64)gate * H + column) * H + unit0 + q;
-            w[q][k] = is_in ? load(p) : (A)0;
+            set(w[q], k, is_in ? load(p) : (A)0);
         }
     for (int t = steps - 1; t >= 0; t--) {
         bool has_later = t + 1 < steps;
@@ -279,7 +312,7 @@ KERNEL void window_backward(int steps, int B, int H, int units, int groups, int 
                 if (has_later && s < count) {
                     A v[16];
                     const A* mine = rows + gate * WIDTH;
-                    multiply(w, mine, GATES * WIDTH, s, count, lane, v);
+                    multiply(w, mine, GATES * WIDTH, s, count, lane, nought, v);
                     A sum = scattered_sum(v, lane);
                     if (lane % 2 == 0) parts[warp * 16 + lane / 2] = sum;
                 }

@@ -1,4 +1,4 @@
-"""The CUDA kernels, as text; :mod:`dyrnn.kernels.cuda` compiles and calls them.
+"""The CUDA kernels, as text; the other ``cuda_*`` files compile and call them.
 
 They need no header. ``T`` is the type in memory and ``A`` the type to compute in, which
 differ for half precision; ``load`` and ``store`` go between them. Whatever differs
@@ -17,6 +17,7 @@ MACROS = r"""
     extern __shared__ double shared_memory[]; \
     type* name = reinterpret_cast<type*>(shared_memory)
 #define PAUSE()
+#define BOUND(threads) __launch_bounds__(threads, 1)
 #endif
 #define ALL_LANES 0xffffffffu
 typedef long long int64;

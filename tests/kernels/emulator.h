@@ -96,6 +96,7 @@ static void run(unsigned first, unsigned last, unsigned threads, int shared) {
 #define SHARED(type, name) \
     type* name = reinterpret_cast<type*>(current->home->shared.data())
 #define PAUSE() pause()
+#define BOUND(threads)
 
 static void __syncthreads() { wait(current->home->barrier, blockDim.x); }
 static void __threadfence() {}
@@ -103,6 +104,23 @@ static unsigned atomicAdd(unsigned* p, unsigned x) { *p += x; return *p - x; }
 template <typename X> X __ldcg(const X* p) { return *p; }
 static unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
     return (unsigned __int128)a * b >> 64;
+}
+static unsigned __float_as_uint(float x) {
+    unsigned u;
+    memcpy(&u, &x, sizeof u);
+    return u;
+}
+static float __uint_as_float(unsigned u) {
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+static unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
+    unsigned long long bytes = (unsigned long long)high << 32 | low;
+    unsigned result = 0;
+    for (int i = 0; i < 4; i++)
+        result |= (unsigned)(bytes >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i;
+    return result;
 }
 template <typename X> X __shfl_sync(unsigned, X x, int lane) {
     Warp& warp = current->home->warps[threadIdx.x / 32];

@@ -1,8 +1,9 @@
 """A machine that runs the text of the CUDA kernels on the host, compiled by g++.
 
-It stands where :class:`dyrnn.kernels.cuda.Gpu` does, with NumPy, or the strict stand-in
-for CuPy, as its array module. What it shows is that the text, and the code that calls
-it, compute what they should; not that a GPU's memory model or speed agree with that.
+It stands where :class:`dyrnn.kernels.cuda_device.Gpu` does, with NumPy, or the strict
+stand-in for CuPy, as its array module. What it shows is that the text, and the code
+that calls it, compute what they should; not that a GPU's memory model or speed agree
+with that.
 Arguments are checked against the signatures.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dyrnn.config import config
 from dyrnn.kernels.cuda_sources import source
 from tests import strict
 
@@ -44,7 +46,9 @@ class Emulator:
         return name, source(module, dtype, **constants)
 
     def _library(self, text):
-        names = re.findall(r"^KERNEL void (\w+)\(", text, re.MULTILINE)
+        names = re.findall(
+            r"^KERNEL (?:BOUND\(\w+\) )?void\s+(\w+)\(", text, re.MULTILINE
+        )
         text = "\n".join([HEADER, text, *(f"EXPORT({name})" for name in names)])
         path = self.folder / (hashlib.sha256(text.encode()).hexdigest()[:20] + ".so")
         if not path.exists():
@@ -72,9 +76,43 @@ class Emulator:
         assert threads <= 1024 and shared <= self.shared_memory
         return self.resident
 
+    def multiply(self, shape, a, b, c, keep):
+        """Do what cuBLAS does, from the addresses and strides that it is given."""
+        m, n, k = shape
+        precision = config.matmul_precision
+
+        def matrix(array, rows, columns, stride):
+            array = _host(array)
+            strides = array.itemsize, stride * array.itemsize
+            return np.lib.stride_tricks.as_strided(array, (rows, columns), strides)
+
+        def factor(array, is_transposed, stride, rows, columns):
+            if is_transposed:
+                x = matrix(array, columns, rows, stride).T
+            else:
+                x = matrix(array, rows, columns, stride)
+            assert stride >= (columns if is_transposed else rows)
+            if x.dtype == np.float16:
+                return x.astype(np.float32)
+            if x.dtype == np.float32 and precision == "bfloat16":
+                return to_bfloat16(x)
+            return x
+
+        result = matrix(c[0], m, n, c[1])
+        product = factor(*a, m, k) @ factor(*b, k, n)
+        result[...] = product if keep == 0 else product + keep * result
+        self.launches.append("product")
+
     @staticmethod
     def address(array):
         return _host(array).ctypes.data
+
+
+def to_bfloat16(x):
+    """Round float32 to the nearest bfloat16, ties to even."""
+    bits = np.ascontiguousarray(x).view(np.uint32)
+    bits = (bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
+    return bits.view(np.float32)
 
 
 def _host(array):

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import types
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import backend, kernels, optimizers
-from dyrnn.kernels import cuda, plain
+from dyrnn.kernels import cuda_device, cuda_rnn, plain
 from dyrnn.optimizer_hooks import GradientClipping
 from tests import strict
 from tests.functions.running import in_type, run
@@ -22,6 +23,7 @@ from tests.links.table import run as run_link
 pytestmark = pytest.mark.skipif(
     emulator.COMPILER is None, reason="needs g++ to run the kernels on the host"
 )
+cuda = types.SimpleNamespace(**kernels._cuda())
 DTYPES = [np.float32, np.float64, np.float16]
 TOLERANCES = {"float64": 1e-12, "float32": 2e-6, "float16": 4e-3}
 # Steps, sequences and units: one, and more than a tile, a warp, a block deals with.
@@ -45,14 +47,14 @@ def compiled(tmp_path_factory):
 @pytest.fixture
 def machine(compiled, monkeypatch):
     compiled.reset()
-    monkeypatch.setattr(cuda, "machine", lambda: compiled)
+    monkeypatch.setattr(cuda_device, "machine", lambda: compiled)
     return compiled
 
 
 @pytest.fixture
 def device(machine, monkeypatch):
     """The stand-in for a GPU, its arrays taking the CUDA kernels as CuPy's would."""
-    monkeypatch.setattr(kernels, "_PLAIN", kernels._table(plain, cuda))
+    monkeypatch.setattr(kernels, "_PLAIN", kernels._cuda())
     machine.reset(xp=strict.xp)
     return strict.DEVICE
 
@@ -91,7 +93,7 @@ def masks(rng, T, B):
 
 def layouts(machine, dtype):
     """Ways to run a window: one kernel, whose memory is too short, or step by step."""
-    short = (4 if dtype == np.float64 else 2) << 10
+    short = ((4 if dtype == np.float64 else 2) << 10) + 8
     for resident, shared_memory in ((100, short), (0, 1 << 16)):
         machine.reset(resident=resident, shared_memory=shared_memory)
         yield resident > 0
@@ -107,25 +109,30 @@ def test_lstm_windows_agree_with_plain_definition(rng, machine, shape, dtype):
         for is_whole in layouts(machine, dtype):
             kernel = "window" if is_whole else "lstm_step"
             (_, c), (gates, *_) = compare("lstm_forward", z, h0, c0, W, mask)
-            assert set(machine.launches) == {kernel}
+            assert set(machine.launches) - {"product"} == {kernel}
             for g in ((gh, gc), (gh, None) if mask is None else (None, gc)):
                 compare("lstm_backward", *g, gates, c, W, mask)
-            assert set(machine.launches) == {kernel, kernel + "_backward"}
+            launches = set(machine.launches) - {"product"}
+            assert launches == {kernel, kernel + "_backward"}
 
 
 def test_a_window_whose_matrix_does_not_fit_runs_step_by_step(machine):
-    for B, H, dtype in ((4, 1409, np.float32), (4, 705, np.float64)):
-        assert cuda._plan("window", 4, np.dtype(dtype), B, H) is None
-    machine.reset(processors=132, shared_memory=227 << 10)
-    sizes = [(20, 200), (20, 650), (20, 1400), (64, 512), (128, 1024)]
-    for B, H in sizes:
-        for name in ("window", "window_backward"):
-            for gates in (3, 4):
-                plan = cuda._plan(name, gates, np.dtype(np.float32), B, H)
-                units, groups, staged = plan.layout
-                assert plan.blocks <= 132 and plan.blocks * units >= H
-                warps = units if name == "window" else units // 4 * gates
-                assert plan.threads == 32 * warps * groups <= 1024 and staged >= 1
+    machine.reset(processors=132, resident=132, shared_memory=227 << 10)
+    fit = [(20, 200), (20, 650), (20, 1056), (64, 512), (128, 1024)]
+    packed = [*fit, (20, 1500), (64, 1500)]
+    for precision, sizes in (("float32", fit), ("tf32", fit), ("bfloat16", packed)):
+        with dyrnn.using_config("matmul_precision", precision):
+            for B, H in sizes:
+                for name in ("window", "window_backward"):
+                    for gates in (3, 4):
+                        plan = cuda_rnn._plan(name, gates, np.dtype(np.float32), B, H)
+                        units, groups, staged = plan.layout
+                        assert plan.blocks <= 132 and plan.blocks * units >= H
+                        warps = units if name == "window" else units // 4 * gates
+                        threads = 32 * warps * groups
+                        assert plan.threads == threads <= 512 and staged >= 1
+    for H, dtype in ((1057, np.float32), (769, np.float64)):
+        assert cuda_rnn._plan("window", 4, np.dtype(dtype), 20, H) is None
 
 
 @pytest.mark.parametrize(("shape", "dtype"), WINDOWS)
@@ -142,7 +149,8 @@ def test_gru_and_rnn_windows_agree_with_plain_definitions(rng, machine, shape, d
                 )
                 compare("gru_backward", gh, gates, inner, h, W, True, mask)
             kernel = "window" if is_whole else "gru_step"
-            assert set(machine.launches) == {kernel, kernel + "_backward"}
+            launches = set(machine.launches) - {"product"}
+            assert launches == {kernel, kernel + "_backward"}
         (h, inner), (gates, *_) = compare("gru_forward", z, h0, W, None, False, mask)
         compare("gru_backward", gh, gates, inner, h, W, False, mask)
         machine.reset()
@@ -151,7 +159,77 @@ def test_gru_and_rnn_windows_agree_with_plain_definitions(rng, machine, shape, d
         for activation in ("tanh", "relu"):
             (h,), _ = compare("rnn_forward", z, h0, W, activation, mask)
             compare("rnn_backward", gh, h, W, activation, mask)
-        assert set(machine.launches) == {"rnn_step", "rnn_step_backward"}
+        launches = {"rnn_step", "rnn_step_backward", "product"}
+        assert set(machine.launches) == launches
+
+
+def test_bfloat16_rounds_the_recurrent_matrix_only(rng, machine):
+    T, B, H = 3, 9, 37
+    z, h0, c0, W = draw(rng, np.float32, (T, B, 4 * H), (B, H), (B, H), (4 * H, H))
+    W *= np.float32(H**-0.5)
+    gh, gc = draw(rng, np.float32, (T, B, H), (B, H))
+    rounded = emulator.to_bfloat16(W)
+    assert 0 < abs(W - rounded).max() <= 2**-8 * abs(W).max()
+    with dyrnn.using_config("matmul_precision", "bfloat16"):
+        gates = z.copy()
+        found = _, c = cuda.lstm_forward(gates, h0, c0, W)
+        back = cuda.lstm_backward(gh, gc, gates, c, W)
+    meant = z.copy()
+    expected = plain.lstm_forward(meant, h0, c0, rounded)
+    same([*found, gates], [*expected, meant])
+    gz, _, gc0 = plain.lstm_backward(gh, gc, meant, expected[1], rounded)
+    same([back[0], back[2]], [gz, gc0])
+    z, W, b = draw(rng, np.float32, (T, B, 3 * H), (3 * H, H), H)
+    W *= np.float32(H**-0.5)
+    with dyrnn.using_config("matmul_precision", "bfloat16"):
+        found = cuda.gru_forward(z.copy(), h0, W, b, True)
+    same(found, plain.gru_forward(z.copy(), h0, emulator.to_bfloat16(W), b, True))
+    assert {"window", "window_backward"} <= set(machine.launches)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_products_of_any_layout_agree_with_numpy(rng, machine, dtype):
+    a, b = draw(rng, dtype, (7, 5), (5, 3))
+    layouts = {
+        "rows": lambda x: x,
+        "columns": np.asfortranarray,
+        "part": lambda x: np.pad(x, ((1, 2), (3, 1)))[1:-2, 3:-1],
+        "part of columns": lambda x: np.pad(x.T, 2)[2:-2, 2:-2].T,
+        "every other": lambda x: np.repeat(np.repeat(x, 2, 0), 2, 1)[::2, ::2],
+    }
+    bound = TOLERANCES[np.dtype(dtype).name] * 10
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    for left in layouts.values():
+        for right in layouts.values():
+            product = cuda.matmul(left(a), right(b))
+            assert product.dtype == dtype
+            np.testing.assert_allclose(product, expected, rtol=0, atol=bound)
+    assert machine.launches == ["product"] * 25
+    for one, other in ((a[:1], b), (a, b[:, :1]), (a[:, :1], b[:1]), (a[:0], b)):
+        product = one.astype(np.float64) @ other.astype(np.float64)
+        np.testing.assert_allclose(cuda.matmul(one, other), product, atol=bound)
+    into = np.full((7, 3), np.nan, dtype)
+    assert cuda.matmul(a, b, into) is into
+    np.testing.assert_allclose(into, expected, rtol=0, atol=bound)
+    x, W, bias, scale = draw(rng, dtype, (6, 4), (3, 4), 3, 6)
+    compare("linear", x, W, bias)
+    compare("linear", x, W)
+    (gy,) = draw(rng, dtype, (6, 3))
+    for factors in (None, scale):
+        compare("product_input", gy, W, factors)
+        compare("product_weight", gy, x, factors)
+
+
+def test_products_are_rounded_as_the_setting_says(rng, machine):
+    a, b = draw(rng, np.float32, (7, 50), (50, 3))
+    exact = cuda.matmul(a, b)
+    with dyrnn.using_config("matmul_precision", "bfloat16"):
+        product = cuda.matmul(a, b)
+    assert 1e-4 < abs(product - exact).max() < 0.2
+    with pytest.raises(
+        ValueError, match="is one of float32, tf32, bfloat16, not 'fp8'"
+    ):
+        dyrnn.config.matmul_precision = "fp8"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
