@@ -33,6 +33,7 @@ _MACHINE = ("numpy", "blas", "machine", "processor")
 _HINTS = {
     "seed": "Call dyrnn.random.seed with that number",
     "threads": "Set OPENBLAS_NUM_THREADS to that number",
+    "matmul_precision": "Set dyrnn.config.matmul_precision to that",
 }
 
 
@@ -178,6 +179,8 @@ class Snapshot(Extension):
         here = environment()
         machine = {key: here[key] for key in _MACHINE}
         identity = {"seed": here["seed"], "threads": here["threads"], **self.identity}
+        if here["matmul_precision"] != "float32":
+            identity["matmul_precision"] = here["matmul_precision"]
         saved_identity, saved_machine = s("identity", identity), s("machine", machine)
         if not s.loading:
             return

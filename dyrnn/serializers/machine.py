@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from dyrnn import kernels, random
+from dyrnn.config import config
 from dyrnn.version import __version__
 
 _THREAD_COUNTERS = [  # of the BLAS libraries that NumPy is built with
@@ -72,4 +73,5 @@ def environment():
         "processor": _processor(),
         "processors": os.cpu_count(),
         "seed": random.get_seed(),
+        "matmul_precision": config.matmul_precision,
     }

@@ -4,6 +4,7 @@ import os
 import pytest
 
 from dyrnn import kernels, random
+from dyrnn.config import config
 from dyrnn.errors import SnapshotError
 from dyrnn.extensions import snapshot, snapshot_object
 from dyrnn.serializers import list_snapshots, load_npz, read_manifest
@@ -262,16 +263,22 @@ def test_leftovers_of_killed_runs_are_removed(tmp_path):
     assert not leftover.exists()
 
 
-@pytest.mark.parametrize("name", ["seed", "threads", "world_size"])
+CHANGES = ["seed", "threads", "world_size", "matmul_precision"]
+
+
+@pytest.mark.parametrize("name", CHANGES)
 def test_change_of_the_run_is_refused_or_a_warning_by_name(tmp_path, monkeypatch, name):
     make(tmp_path, stop=2, identity={"world_size": 2}).run()
     if name == "seed":
         random.seed(1)
     if name == "threads":
         monkeypatch.setattr("dyrnn.kernels.threads", kernels.threads + 1)
+    if name == "matmul_precision":
+        monkeypatch.setattr(config, "matmul_precision", "tf32")
     here = {"world_size": 3 if name == "world_size" else 2}
     other = make(tmp_path, autoload=True, identity=here)
-    message = f"{name} is [0-9]+ in the file and [0-9]+ here.*--allow-change {name}"
+    values = "(None|[0-9]+) in the file and ([0-9]+|'tf32') here"
+    message = f"{name} is {values}.*--allow-change {name}"
     with pytest.raises(SnapshotError, match=message):
         other.run()
     other = make(tmp_path, autoload=True, identity=here, allow_changes=name)
