@@ -198,6 +198,42 @@ def agreement(args):
                 row(f"{kind}: {name} differs", f"{error:.1e}", f"<= {TOLERANCE}")
 
 
+def windows(args):
+    """Compare windows of the sizes of the language models, and rounded products."""
+    import numpy as np
+
+    from dyrnn import backend, using_config
+    from dyrnn.links import GRU, LSTM
+
+    device = backend.get_device(int(args.device))
+    device.use()
+    rng = np.random.default_rng(0)
+    bounds = {"float32": TOLERANCE, "tf32": 5e-3, "bfloat16": 5e-2}
+
+    def outcome(link, place, x, gy):
+        net = link(x.shape[2], gy.shape[2]).to_device(place)
+        for param in net.params():
+            scale = param.shape[-1] ** -0.5
+            values = np.random.default_rng(1).uniform(-scale, scale, param.shape)
+            param.array[...] = place.send(values.astype(np.float32))
+        y = net(place.send(x))
+        y.grad = place.send(gy)
+        y.backward()
+        return [y.array, *(param.grad for param in net.params())]
+
+    for units in (200, 650, 1056, 1500):
+        shape = 35, 20, units
+        x, gy = (rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(2))
+        for link in (LSTM, GRU):
+            expected = [backend.to_cpu(a) for a in outcome(link, backend.CPU, x, gy)]
+            for precision, bound in bounds.items():
+                with using_config("matmul_precision", precision):
+                    found = outcome(link, device, x, gy)
+                error = relative_error(found, expected)
+                what = f"{link.__name__}, {units} units, {precision}, GPU/CPU"
+                row(what, f"{error:.1e}", f"<= {bound}")
+
+
 def rate(program, size, mode, dtype, args, **environment):
     """Return words per second of a program, or None and a row that says why."""
     steps = {"window": 40, "step": 15}[mode]
@@ -230,7 +266,8 @@ def speed(mode):
             if mode == "step":
                 continue
             others = {
-                "dyrnn, TF32": ("ptb.py", "float32", {"CUPY_TF32": "1"}),
+                "dyrnn, TF32": ("ptb.py", "tf32", {}),
+                "dyrnn, bfloat16 products": ("ptb.py", "bfloat16", {}),
                 "dyrnn, float16": ("ptb.py", "float16", {}),
                 "PyTorch, TF32 in cuDNN": ("torch_ptb.py", "float32", {}),
                 "PyTorch, bfloat16": ("torch_ptb.py", "bfloat16", {}),
@@ -387,6 +424,7 @@ def perplexity(args):
 SECTIONS = {
     "hardware": hardware,
     "agreement": agreement,
+    "windows": windows,
     "window": speed("window"),
     "step": speed("step"),
     "counts": counts,
@@ -397,7 +435,8 @@ SECTIONS = {
 }
 PLAN = [  # the seconds that each may take
     ("hardware", 20),
-    ("agreement", 50),
+    ("agreement", 45),
+    ("windows", 25),
     ("window", 200),
     ("step", 70),
     ("counts", 30),

@@ -42,7 +42,10 @@ class LanguageModel(dyrnn.Chain):
 
 def main():
     corpus = load_corpus(args.data)
-    dyrnn.config.dtype = np.dtype(args.dtype)
+    if args.dtype in ("tf32", "bfloat16"):
+        dyrnn.config.matmul_precision = args.dtype
+    else:
+        dyrnn.config.dtype = np.dtype(args.dtype)
     model = LanguageModel(
         harness.VOCABULARY, config["hidden"], config["dropout"], config["init"]
     )

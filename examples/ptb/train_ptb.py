@@ -31,6 +31,8 @@ CONFIGS = {  # flat: epochs before the learning rate starts to be multiplied by 
 }
 # fmt: on
 DTYPES = ("float16", "float32", "float64")
+PRECISIONS = ("float32", "tf32", "bfloat16")
+PRECISION = "what a GPU may round the factors of products to"
 DTYPE_HELP = "of weights and activations; float16 halves memory, see README.md"
 MODE_HELP = "call the model once per window, or, much slower, once per time step"
 VALIDATION = "validation/main/loss"
@@ -173,6 +175,7 @@ def parse_arguments():
     add("--cell", choices=CELLS, default="fused", help="kind of LSTM layer")
     add("--mode", choices=("window", "step"), default="window", help=MODE_HELP)
     add("--dtype", choices=DTYPES, default="float32", help=DTYPE_HELP)
+    add("--matmul-precision", choices=PRECISIONS, default="float32", help=PRECISION)
     add("--progress", choices=("table", "tensorflow"), default="table", help="format")
     add("--model", "-m", default="model.npz", help="name of the final model's file")
     command_line.add_common_options(parser)
@@ -190,6 +193,7 @@ def main():
     args = parse_arguments()
     dyrnn.random.seed(args.seed)
     dyrnn.config.dtype = args.dtype
+    dyrnn.config.matmul_precision = args.matmul_precision
     device = dyrnn.get_device(args.device)
     device.use()
     corpus = load_corpus(args.data)
