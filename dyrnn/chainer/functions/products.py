@@ -19,8 +19,9 @@ class LinearFunction(FunctionNode):
     """``x W^T + b``."""
 
     def check_type_forward(self, in_types):
-        n = type_check.eval(in_types.size())
-        type_check.expect(n >= 2, n <= 3) if isinstance(n, type_check.Expr) else None
+        n_in = in_types.size()
+        type_check.expect(n_in >= 2, n_in <= 3)
+        n = type_check.eval(n_in)
         x, w = in_types[:2]
         type_check._argname((x, w), ("x", "W"))
         type_check.expect(
@@ -51,9 +52,49 @@ class LinearFunction(FunctionNode):
         (gy,) = gys
         F = functions()
         rules = (
-            lambda: F.cast(F.matmul(gy, w), x.dtype),
-            lambda: F.cast(F.matmul(gy, x, transa=True), w.dtype),
+            lambda: F.cast(LinearGradData().apply((w, gy))[0], x.dtype),
+            lambda: LinearGradWeight(w.dtype).apply((x, gy))[0],
             lambda: F.sum(gy, axis=0),
+        )
+        return tuple([rules[i]() for i in indexes])
+
+
+class LinearGradData(FunctionNode):
+    """``gy W``, the gradient of a linear function's input."""
+
+    def forward(self, inputs):
+        self.retain_inputs((0, 1))
+        w, gy = inputs
+        return (gy.dot(w).astype(gy.dtype, copy=False),)
+
+    def backward(self, indexes, gys):
+        w, gy = self.get_retained_inputs()
+        (ggx,) = gys
+        rules = (
+            lambda: LinearGradWeight(w.dtype).apply((ggx, gy))[0],
+            lambda: functions().cast(linear(ggx, w), gy.dtype),
+        )
+        return tuple([rules[i]() for i in indexes])
+
+
+class LinearGradWeight(FunctionNode):
+    """``gy^T x``, the gradient of a linear function's weights."""
+
+    def __init__(self, w_dtype):
+        self._w_dtype = w_dtype
+
+    def forward(self, inputs):
+        self.retain_inputs((0, 1))
+        x, gy = inputs
+        return (gy.T.dot(x).astype(self._w_dtype, copy=False),)
+
+    def backward(self, indexes, gys):
+        x, gy = self.get_retained_inputs()
+        (ggw,) = gys
+        cast = functions().cast
+        rules = (
+            lambda: cast(LinearGradData().apply((ggw, gy))[0], x.dtype),
+            lambda: cast(linear(x, ggw), gy.dtype),
         )
         return tuple([rules[i]() for i in indexes])
 

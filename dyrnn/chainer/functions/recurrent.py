@@ -1,7 +1,9 @@
 """Steps of recurrent cells, and stacks of layers over sequences.
 
 Gate inputs of ``lstm`` and ``slstm`` are interleaved: each unit has a, i, f, o side by
-side; those of ``tree_lstm`` are in blocks.
+side; those of ``tree_lstm`` are in blocks. Each formula stands here once: ``ops`` is a
+few functions on arrays, or the package of functions on variables, and then the formula
+can be differentiated.
 """
 
 from dyrnn.chainer import _backend
@@ -13,23 +15,133 @@ from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.variable import Variable
 
 
-def _extract_gates(x):
-    """Return views of the gates a, i, f, o of interleaved rows."""
-    r = x.reshape((len(x), x.shape[1] // 4, 4, *x.shape[2:]))
-    return [r[:, :, i] for i in range(4)]
-
-
-def _interleaved(xp, gates, shape):
-    return xp.stack(gates, 2).reshape(shape)
-
-
 def _sigmoid(x):
     half = x.dtype.type(0.5)
     return _backend.get_array_module(x).tanh(x * half) * half + half
 
 
-class LSTM(FunctionNode):
+class _OnArrays:
+    """What the formulas need, on arrays."""
+
+    sigmoid = staticmethod(_sigmoid)
+
+    def __init__(self, xp):
+        self.tanh = xp.tanh
+        self.stack = xp.stack
+        self.concat = xp.concatenate
+        self.split_axis = xp.split
+
+    @staticmethod
+    def reshape(x, shape):
+        return x.reshape(shape)
+
+    @staticmethod
+    def separate(x, axis):
+        before = (slice(None),) * axis
+        return [x[(*before, i)] for i in range(x.shape[axis])]
+
+
+def _gates(ops, x):
+    """Return the gates a, i, f, o of interleaved rows."""
+    shape = (len(x), x.shape[1] // 4, 4, *x.shape[2:])
+    return ops.separate(ops.reshape(x, shape), 2)
+
+
+def _extract_gates(x):
+    """Return views of the gates of an array."""
+    return _gates(_OnArrays(_backend.get_array_module(x)), x)
+
+
+class _Step(FunctionNode):
+    """A step of a cell: the new ``c`` and ``h``."""
+
+    def formula(self, ops, *inputs):
+        raise NotImplementedError
+
+    def forward(self, inputs):
+        self.retain_inputs(tuple(range(len(inputs))))
+        self.retain_outputs((0,))
+        return self.formula(_OnArrays(_backend.get_array_module(*inputs)), *inputs)
+
+    def backward(self, indexes, gys):
+        inputs, outputs = self.get_retained_inputs(), self.get_retained_outputs()
+        found = self.gradients()(*inputs, *outputs, *gys)
+        return tuple([found[i] for i in indexes])
+
+
+class _Gradients(FunctionNode):
+    """The gradients of a step from its inputs, ``c``, ``gc`` and ``gh``."""
+
+    def __call__(self, *inputs):
+        *inputs, c, gc, gh = inputs
+        rows = len(inputs[1])
+        gc = _zeros(c, len(c)) if gc is None else gc
+        gh = _zeros(c, rows) if gh is None else gh
+        return type(self)().apply((*inputs, c, gc, gh))
+
+    def formula(self, ops, *inputs):
+        raise NotImplementedError
+
+    def forward(self, inputs):
+        self.retain_inputs(tuple(range(len(inputs))))
+        ops = _OnArrays(_backend.get_array_module(*inputs))
+        found = zip(self.formula(ops, *inputs), inputs, strict=False)
+        return tuple([g.astype(x.dtype, copy=False) for g, x in found])
+
+    def backward(self, indexes, gys):
+        return _through_functions(self, indexes, gys)
+
+
+def _zeros(c, rows):
+    """Return the gradient of rows of ``c`` that nothing depends on."""
+    xp = _backend.get_array_module(c)
+    zeros = xp.zeros((rows, *c.shape[1:]), c.dtype)
+    return Variable(zeros, requires_grad=False)
+
+
+def _through_functions(node, indexes, gys):
+    """Return the gradients of a node's formula, composed of functions once more."""
+    given = node.get_retained_inputs()
+    # Without the ways from one input to another; their history stays behind them.
+    if config.enable_backprop:
+        inputs = [x + 0 for x in given]
+    else:
+        inputs = [Variable(x.array) for x in given]
+    with force_backprop_mode():
+        outputs = node.formula(functions(), *inputs)
+    pairs = [(y, gy) for y, gy in zip(outputs, gys, strict=True) if gy is not None]
+    found = grad(
+        [y for y, _ in pairs],
+        [inputs[i] for i in indexes],
+        [gy for _, gy in pairs],
+        enable_double_backprop=bool(config.enable_backprop),
+    )
+    return tuple(found)
+
+
+class LSTMGrad(_Gradients):
+    """The gradients of an LSTM step."""
+
+    def formula(self, ops, c_prev, x, c, gc, gh):
+        batch = len(x)
+        a, i, f, o = _gates(ops, x)
+        a, i, f, o = ops.tanh(a), ops.sigmoid(i), ops.sigmoid(f), ops.sigmoid(o)
+        co = ops.tanh(c[:batch])
+        gc_all = gh * o * (1 - co * co) + gc[:batch]
+        gates = (
+            gc_all * i * (1 - a * a),
+            gc_all * a * i * (1 - i),
+            gc_all * c_prev[:batch] * f * (1 - f),
+            gh * co * o * (1 - o),
+        )
+        gx = ops.reshape(ops.stack(gates, 2), x.shape)
+        return ops.concat([gc_all * f, gc[batch:]], axis=0), gx
+
+
+class LSTM(_Step):
     """One step with forget gates."""
+
+    gradients = LSTMGrad
 
     def check_type_forward(self, in_types):
         type_check._argname(in_types, ("c", "x"))
@@ -46,99 +158,12 @@ class LSTM(FunctionNode):
         for i in range(2, type_check.eval(c.ndim)):
             type_check.expect(x.shape[i] == c.shape[i])
 
-    def forward(self, inputs):
-        self.retain_inputs((0, 1))
-        self.retain_outputs((0,))
-        c_prev, x = inputs
-        xp = _backend.get_array_module(x)
-        a, i, f, o = _extract_gates(x)
+    def formula(self, ops, c_prev, x):
         batch = len(x)
-        c = xp.tanh(a) * _sigmoid(i) + _sigmoid(f) * c_prev[:batch]
-        h = _sigmoid(o) * xp.tanh(c)
-        return xp.concatenate([c, c_prev[batch:]], axis=0), h
-
-    def backward(self, indexes, gys):
-        c_prev, x = self.get_retained_inputs()
-        (c,) = self.get_retained_outputs()
-        inputs = (c_prev, x, c, *gys)
-        found = LSTMGrad().apply(_filled(inputs, c_prev, x))
-        return tuple([found[i] for i in indexes])
-
-
-def _filled(inputs, c_prev, x):
-    """Return zeros in the places of gradients that are not there."""
-    c_prev, x, c, gc, gh = inputs
-    if gc is None:
-        gc = Variable(c_prev.xp.zeros_like(c_prev.array), requires_grad=False)
-    if gh is None:
-        shape = (len(x), *c_prev.shape[1:])
-        gh = Variable(x.xp.zeros(shape, x.dtype), requires_grad=False)
-    return c_prev, x, c, gc, gh
-
-
-class LSTMGrad(FunctionNode):
-    """The gradients of an LSTM step; its own are made of functions."""
-
-    def forward(self, inputs):
-        self.retain_inputs((0, 1, 2, 3, 4))
-        c_prev, x, c, gc, gh = inputs
-        xp = _backend.get_array_module(x)
-        batch = len(x)
-        a, i, f, o = _extract_gates(x)
-        a, i, f, o = xp.tanh(a), _sigmoid(i), _sigmoid(f), _sigmoid(o)
-        co = xp.tanh(c[:batch])
-        gc_all = gh * o * (1 - co * co) + gc[:batch]
-        gates = (
-            gc_all * i * (1 - a * a),
-            gc_all * a * i * (1 - i),
-            gc_all * c_prev[:batch] * f * (1 - f),
-            gh * co * o * (1 - o),
-        )
-        gx = _interleaved(xp, gates, x.shape).astype(x.dtype, copy=False)
-        gc_prev = xp.concatenate([gc_all * f, gc[batch:]], axis=0)
-        return gc_prev.astype(c_prev.dtype, copy=False), gx
-
-    def backward(self, indexes, ggs):
-        F = functions()
-        inputs = c_prev, x, c, gc, gh = _alone(self.get_retained_inputs())
-        batch = len(x)
-        # The same formulas, on variables.
-        with force_backprop_mode():
-            shape = (batch, x.shape[1] // 4, 4, *x.shape[2:])
-            a, i, f, o = F.separate(F.reshape(x, shape), 2)
-            a, i, f, o = F.tanh(a), F.sigmoid(i), F.sigmoid(f), F.sigmoid(o)
-            co = F.tanh(c[:batch])
-            gc_all = gh * o * (1 - co * co) + gc[:batch]
-            gates = (
-                gc_all * i * (1 - a * a),
-                gc_all * a * i * (1 - i),
-                gc_all * c_prev[:batch] * f * (1 - f),
-                gh * co * o * (1 - o),
-            )
-            gx = F.reshape(F.stack(gates, 2), x.shape)
-            gc_prev = F.concat([gc_all * f, gc[batch:]], axis=0)
-        return _differentiated((gc_prev, gx), inputs, ggs, indexes)
-
-
-def _alone(inputs):
-    """Return the inputs without the ways from one to another.
-
-    Their history, if it is wanted, stays behind them.
-    """
-    if config.enable_backprop:
-        return tuple([x + 0 for x in inputs])
-    return tuple([Variable(x.array) for x in inputs])
-
-
-def _differentiated(outputs, inputs, gys, indexes):
-    pairs = [(y, gy) for y, gy in zip(outputs, gys, strict=True) if gy is not None]
-    found = grad(
-        [y for y, _ in pairs],
-        [inputs[i] for i in indexes],
-        [gy for _, gy in pairs],
-        enable_double_backprop=bool(config.enable_backprop),
-    )
-    return tuple(found)
+        a, i, f, o = _gates(ops, x)
+        c = ops.tanh(a) * ops.sigmoid(i) + ops.sigmoid(f) * c_prev[:batch]
+        h = ops.sigmoid(o) * ops.tanh(c)
+        return ops.concat([c, c_prev[batch:]], axis=0), h
 
 
 def lstm(c_prev, x):
@@ -146,13 +171,33 @@ def lstm(c_prev, x):
     return LSTM().apply((c_prev, x))
 
 
-def slstm(c_prev1, c_prev2, x1, x2):
-    """One step that merges two cells; return the new ``c`` and ``h``."""
-    return SLSTM().apply((c_prev1, c_prev2, x1, x2))
+class SLSTMGrad(_Gradients):
+    """The gradients of a step that merges two cells."""
+
+    def formula(self, ops, c_prev1, c_prev2, x1, x2, c, gc, gh):
+        *gates1, o1 = _gates(ops, x1)
+        *gates2, o2 = _gates(ops, x2)
+        o, co = ops.sigmoid(o1 + o2), ops.tanh(c)
+        gc_all = gh * o * (1 - co * co) + gc
+        go = gh * co * o * (1 - o)
+        found = []
+        for c_prev, x, (a, i, f) in ((c_prev1, x1, gates1), (c_prev2, x2, gates2)):
+            a, i, f = ops.tanh(a), ops.sigmoid(i), ops.sigmoid(f)
+            gates = (
+                gc_all * i * (1 - a * a),
+                gc_all * a * i * (1 - i),
+                gc_all * c_prev * f * (1 - f),
+                go,
+            )
+            found.append((gc_all * f, ops.reshape(ops.stack(gates, 2), x.shape)))
+        (gc_prev1, gx1), (gc_prev2, gx2) = found
+        return gc_prev1, gc_prev2, gx1, gx2
 
 
-class SLSTM(FunctionNode):
+class SLSTM(_Step):
     """One step that merges two cells."""
+
+    gradients = SLSTMGrad
 
     def check_type_forward(self, in_types):
         type_check._argname(in_types, ("c_prev1", "c_prev2", "x1", "x2"))
@@ -175,32 +220,20 @@ class SLSTM(FunctionNode):
         for i in range(2, type_check.eval(c1.ndim)):
             type_check.expect(x1.shape[i] == c1.shape[i], x2.shape[i] == c2.shape[i])
 
-    def forward(self, inputs):
-        self.retain_inputs((0, 1, 2, 3))
-        c1, c2, x1, x2 = inputs
-        xp = _backend.get_array_module(x1)
-        (a1, i1, f1, o1), (a2, i2, f2, o2) = _extract_gates(x1), _extract_gates(x2)
-        c = xp.tanh(a1) * _sigmoid(i1) + xp.tanh(a2) * _sigmoid(i2)
-        c = c + _sigmoid(f1) * c1 + _sigmoid(f2) * c2
-        return c, _sigmoid(o1 + o2) * xp.tanh(c)
-
-    def backward(self, indexes, gys):
-        F = functions()
-        inputs = _alone(self.get_retained_inputs())
-        with force_backprop_mode():
-            c1, c2, x1, x2 = inputs
-            gates = []
-            for x in (x1, x2):
-                shape = (len(x), x.shape[1] // 4, 4, *x.shape[2:])
-                gates += F.separate(F.reshape(x, shape), 2)
-            a1, i1, f1, o1, a2, i2, f2, o2 = gates
-            c = F.tanh(a1) * F.sigmoid(i1) + F.tanh(a2) * F.sigmoid(i2)
-            c = c + F.sigmoid(f1) * c1 + F.sigmoid(f2) * c2
-            h = F.sigmoid(o1 + o2) * F.tanh(c)
-        return _differentiated((c, h), inputs, gys, indexes)
+    def formula(self, ops, c_prev1, c_prev2, x1, x2):
+        a1, i1, f1, o1 = _gates(ops, x1)
+        a2, i2, f2, o2 = _gates(ops, x2)
+        c = ops.tanh(a1) * ops.sigmoid(i1) + ops.tanh(a2) * ops.sigmoid(i2)
+        c = c + ops.sigmoid(f1) * c_prev1 + ops.sigmoid(f2) * c_prev2
+        return c, ops.sigmoid(o1 + o2) * ops.tanh(c)
 
 
-class TreeLSTM(SLSTM):
+def slstm(c_prev1, c_prev2, x1, x2):
+    """One step that merges two cells; return the new ``c`` and ``h``."""
+    return SLSTM().apply((c_prev1, c_prev2, x1, x2))
+
+
+class TreeLSTM(_Step):
     """One step of a tree LSTM."""
 
     def check_type_forward(self, in_types):
@@ -216,28 +249,19 @@ class TreeLSTM(SLSTM):
                 x.shape[0] == c.shape[0],
                 x.shape[1] == (3 + len(cs)) * c.shape[1],
             )
+            for i in range(2, type_check.eval(c.ndim)):
+                type_check.expect(x.shape[i] == c.shape[i])
 
-    def forward(self, inputs):
-        self.retain_inputs(tuple(range(len(inputs))))
+    def formula(self, ops, *inputs):
         *cs, x = inputs
-        xp = _backend.get_array_module(x)
-        a, i, o, *fs = xp.split(x, 3 + len(cs), axis=1)
-        c = xp.tanh(a) * _sigmoid(i)
+        a, i, o, *fs = ops.split_axis(x, 3 + len(cs), axis=1)
+        c = ops.tanh(a) * ops.sigmoid(i)
         for f, c_prev in zip(fs, cs, strict=True):
-            c = c + _sigmoid(f) * c_prev
-        return c, _sigmoid(o) * xp.tanh(c)
+            c = c + ops.sigmoid(f) * c_prev
+        return c, ops.sigmoid(o) * ops.tanh(c)
 
     def backward(self, indexes, gys):
-        F = functions()
-        inputs = _alone(self.get_retained_inputs())
-        with force_backprop_mode():
-            *cs, x = inputs
-            a, i, o, *fs = F.split_axis(x, 3 + len(cs), axis=1)
-            c = F.tanh(a) * F.sigmoid(i)
-            for f, c_prev in zip(fs, cs, strict=True):
-                c = c + F.sigmoid(f) * c_prev
-            h = F.sigmoid(o) * F.tanh(c)
-        return _differentiated((c, h), inputs, gys, indexes)
+        return _through_functions(self, indexes, gys)
 
 
 def tree_lstm(*inputs):
@@ -348,39 +372,73 @@ def _stack_of_layers(step, n_layers, dropout, hx, cx, ws, bs, xs, directions):
     return F.stack(hy), cells, tuple(xs)
 
 
-def _n_step_lstm(directions):
-    def n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, **kwargs):
-        _check_arguments(kwargs, xs, ws)
-        args = (n_layers, dropout_ratio, hx, cx, ws, bs, xs, directions)
-        return _stack_of_layers(_lstm_step, *args)
-
-    return n_step
-
-
-def _n_step_gru(directions):
-    def n_step(n_layers, dropout_ratio, hx, ws, bs, xs, **kwargs):
-        _check_arguments(kwargs, xs, ws)
-        args = (n_layers, dropout_ratio, hx, None, ws, bs, xs, directions)
-        hy, _, ys = _stack_of_layers(_gru_step, *args)
-        return hy, ys
-
-    return n_step
+def n_step_lstm_base(
+    n_layers, dropout_ratio, hx, cx, ws, bs, xs, use_bi_direction, **kwargs
+):
+    """Layers of LSTMs over sequences, in one direction or both."""
+    _check_arguments(kwargs, xs, ws)
+    args = (n_layers, dropout_ratio, hx, cx, ws, bs, xs, 1 + bool(use_bi_direction))
+    return _stack_of_layers(_lstm_step, *args)
 
 
-def _n_step_rnn(directions):
-    def n_step(n_layers, dropout_ratio, hx, ws, bs, xs, activation="tanh", **kwargs):
-        if activation not in ("tanh", "relu"):
-            raise ValueError(
-                f'Invalid activation: "{activation}". Please select from [tanh,relu]'
-            )
-        _check_arguments(kwargs, xs, ws)
-        args = (n_layers, dropout_ratio, hx, None, ws, bs, xs, directions)
-        hy, _, ys = _stack_of_layers(_rnn_step(activation), *args)
-        return hy, ys
-
-    return n_step
+def n_step_gru_base(
+    n_layers, dropout_ratio, hx, ws, bs, xs, use_bi_direction, **kwargs
+):
+    """Layers of GRUs over sequences, in one direction or both."""
+    _check_arguments(kwargs, xs, ws)
+    args = (n_layers, dropout_ratio, hx, None, ws, bs, xs, 1 + bool(use_bi_direction))
+    hy, _, ys = _stack_of_layers(_gru_step, *args)
+    return hy, ys
 
 
-n_step_lstm, n_step_bilstm = _n_step_lstm(1), _n_step_lstm(2)
-n_step_gru, n_step_bigru = _n_step_gru(1), _n_step_gru(2)
-n_step_rnn, n_step_birnn = _n_step_rnn(1), _n_step_rnn(2)
+def n_step_rnn_base(
+    n_layers, dropout_ratio, hx, ws, bs, xs, activation, use_bi_direction, **kwargs
+):
+    """Layers of simple cells over sequences, in one direction or both."""
+    if activation not in ("tanh", "relu"):
+        raise ValueError(
+            f'Invalid activation: "{activation}". Please select from [tanh,relu]'
+        )
+    _check_arguments(kwargs, xs, ws)
+    args = (n_layers, dropout_ratio, hx, None, ws, bs, xs, 1 + bool(use_bi_direction))
+    hy, _, ys = _stack_of_layers(_rnn_step(activation), *args)
+    return hy, ys
+
+
+def n_step_lstm(n_layers, dropout_ratio, hx, cx, ws, bs, xs, **kwargs):
+    """Layers of LSTMs over sequences; return the last ``h`` and ``c``, and all ``h``.
+
+    ``xs`` has the rows of each time step, longest sequences first.
+    """
+    args = (n_layers, dropout_ratio, hx, cx, ws, bs, xs)
+    return n_step_lstm_base(*args, False, **kwargs)
+
+
+def n_step_bilstm(n_layers, dropout_ratio, hx, cx, ws, bs, xs, **kwargs):
+    """Layers of LSTMs over sequences and their reverses."""
+    args = (n_layers, dropout_ratio, hx, cx, ws, bs, xs)
+    return n_step_lstm_base(*args, True, **kwargs)
+
+
+def n_step_gru(n_layers, dropout_ratio, hx, ws, bs, xs, **kwargs):
+    """Layers of GRUs over sequences; return the last ``h``, and all."""
+    args = (n_layers, dropout_ratio, hx, ws, bs, xs)
+    return n_step_gru_base(*args, False, **kwargs)
+
+
+def n_step_bigru(n_layers, dropout_ratio, hx, ws, bs, xs, **kwargs):
+    """Layers of GRUs over sequences and their reverses."""
+    args = (n_layers, dropout_ratio, hx, ws, bs, xs)
+    return n_step_gru_base(*args, True, **kwargs)
+
+
+def n_step_rnn(n_layers, dropout_ratio, hx, ws, bs, xs, activation="tanh", **kwargs):
+    """Layers of simple cells over sequences; return the last ``h``, and all."""
+    args = (n_layers, dropout_ratio, hx, ws, bs, xs, activation)
+    return n_step_rnn_base(*args, False, **kwargs)
+
+
+def n_step_birnn(n_layers, dropout_ratio, hx, ws, bs, xs, activation="tanh", **kwargs):
+    """Layers of simple cells over sequences and their reverses."""
+    args = (n_layers, dropout_ratio, hx, ws, bs, xs, activation)
+    return n_step_rnn_base(*args, True, **kwargs)

@@ -1,0 +1,175 @@
+"""Steps of cells, noise, normalization: the nodes behind the functions."""
+
+import numpy as np
+import pytest
+
+import dyrnn.chainer as chainer
+import dyrnn.chainer.functions as F
+from dyrnn.chainer.functions import normalizing, products, recurrent, stochastic
+from dyrnn.chainer.gradient_check import check_backward, check_double_backward
+
+
+def draw(*shapes):
+    rng = np.random.default_rng(4)
+    return [rng.uniform(-1, 1, shape) for shape in shapes]
+
+
+STEPS = {
+    "lstm": (F.lstm, recurrent.LSTMGrad, [(3, 2), (2, 8)], [(3, 2), (2, 2)]),
+    "slstm": (F.slstm, recurrent.SLSTMGrad, [(2, 3)] * 2 + [(2, 12)] * 2, [(2, 3)] * 2),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_gradients_of_a_step_can_be_called_and_differentiated(name):
+    step, gradients, shapes, out_shapes = STEPS[name]
+    inputs, gys = draw(*shapes), draw(*out_shapes)
+    xs = [chainer.Variable(x) for x in inputs]
+    c, h = step(*xs)
+    found = gradients()(*inputs, c.array, *gys)
+    chainer.backward([c, h], [chainer.Variable(gy) for gy in gys])
+    for x, gx in zip(xs, found, strict=True):
+        np.testing.assert_allclose(gx.array, x.grad)
+    check_backward(gradients(), [*inputs, c.array, *gys], draw(*shapes), atol=1e-5)
+
+
+def test_a_step_takes_a_missing_gradient_for_zero():
+    (step, gradients, shapes, _), gh = STEPS["lstm"], np.ones((2, 2))
+    inputs = draw(*shapes)
+    c = step(*inputs)[0].array
+    given = gradients()(*inputs, c, None, gh)
+    expected = gradients()(*inputs, c, np.zeros_like(c), gh)
+    for one, other in zip(given, expected, strict=True):
+        np.testing.assert_array_equal(one.array, other.array)
+
+
+def test_layers_over_sequences_have_one_function_for_both_directions():
+    h, x = draw((1, 2, 3), (2, 3))
+    w, b = draw((3, 3), (3, 3)), draw(3, 3)
+    hy, (y,) = F.n_step_rnn(1, 0.0, h, [w], [b], [x], "relu")
+    same = recurrent.n_step_rnn_base(1, 0.0, h, [w], [b], [x], "relu", False)
+    np.testing.assert_array_equal(hy.array, same[0].array)
+    np.testing.assert_array_equal(y.array, same[1][0].array)
+
+
+NOISE = {
+    "dropout": (lambda: stochastic.Dropout(0.5), [(4, 5)]),
+    "zoneout": (lambda: stochastic.Zoneout(0.5), [(4, 5)] * 2),
+    "gaussian": (lambda: stochastic.Gaussian(), [(4, 5)] * 2),
+    "rrelu": (lambda: stochastic.RReLU(), [(4, 5)]),
+    "dropconnect": (lambda: stochastic.SimplifiedDropconnect(0.5), [(4, 5), (3, 5)]),
+    "one mask": (
+        lambda: stochastic.SimplifiedDropconnect(0.5, use_batchwise_mask=False),
+        [(4, 5), (3, 5), 3],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_noise_stays_in_its_node_and_has_gradients(name):
+    make, shapes = NOISE[name]
+    node, inputs = make(), draw(*shapes)
+    y = node.apply(inputs)[0].array
+    np.testing.assert_array_equal(node.apply(inputs)[0].array, y)
+    gy = draw(y.shape)
+
+    def again(*xs):
+        return node.apply(xs)[0]
+
+    check_backward(again, inputs, gy, atol=1e-5)
+    if name not in ("dropout", "zoneout", "rrelu"):  # those are linear
+        check_double_backward(again, inputs, gy, draw(*shapes), atol=1e-4)
+
+
+def test_the_paths_of_noise_lead_to_classes():
+    assert F.noise.dropout.Dropout is stochastic.Dropout
+    assert F.noise.gaussian.Gaussian is stochastic.Gaussian
+    assert F.gumbel_softmax(np.array(1, "f")).array == 1
+
+
+def test_rrelu_returns_its_slopes():
+    x = np.array([-2.0, 3.0])
+    y, r = F.rrelu(x, l=0.1, u=0.2, return_r=True)
+    assert (r >= 0.1).all() and (r <= 0.2).all()
+    np.testing.assert_array_equal(y.array, [-2 * r[0], 3])
+    with chainer.using_config("train", False):
+        np.testing.assert_allclose(F.rrelu(x, 0.1, 0.2).array, [-0.3, 3])
+
+
+def test_gradients_of_linear_are_nodes():
+    x, w, gy = draw((4, 3), (2, 3), (4, 2))
+    (gw,) = products.LinearGradWeight(np.dtype("f")).apply((x, gy))
+    assert gw.dtype == np.float32
+    np.testing.assert_allclose(gw.array, gy.T @ x, rtol=1e-6)
+    (gx,) = products.LinearGradData().apply((w, gy))
+    np.testing.assert_allclose(gx.array, gy @ w)
+
+
+@pytest.mark.parametrize("axis", [None, 0, (0, 2)])
+def test_batch_normalization_has_second_gradients(axis):
+    columns = (3,) if axis == (0, 2) else (3, 2)
+    inputs = draw((4, 3, 2), columns, columns)
+    (gy,) = draw((4, 3, 2))
+
+    def normalized(*xs):
+        return F.batch_normalization(*xs, axis=axis, eps=0.1)
+
+    check_backward(normalized, inputs, gy, atol=1e-4)
+    shapes = [x.shape for x in inputs]
+    check_double_backward(normalized, inputs, gy, draw(*shapes), atol=1e-4)
+
+
+def test_batch_normalization_refuses_and_warns():
+    x, gamma = np.ones((1, 3), "f"), np.ones(3, "f")
+    with pytest.warns(UserWarning, match="no more than one sample"):
+        F.batch_normalization(x, gamma, gamma)
+    with pytest.warns(UserWarning, match="single dimensions along all axes"):
+        F.batch_normalization(x[..., None], x, x, axis=2)
+    with pytest.raises(RuntimeError, match="ascending"):
+        F.batch_normalization(x, gamma, gamma, axis=(1, 0))
+    with pytest.raises(RuntimeError, match="axis must be int, tuple of int or None"):
+        F.batch_normalization(x, gamma, gamma, axis="0")
+    with pytest.raises(chainer.utils.type_check.InvalidType):
+        F.fixed_batch_normalization(x, gamma, gamma, gamma[:2], gamma)
+
+
+def test_groups_of_channels_are_normalized():
+    x, gamma, beta = draw((2, 4, 3), 4, 4)
+    y = F.group_normalization(x, 2, gamma, beta, eps=0).array
+    rows = x.reshape(2, 2, 6)
+    rows = (rows - rows.mean(2, keepdims=True)) / rows.std(2, keepdims=True)
+    expected = rows.reshape(x.shape) * gamma[:, None] + beta[:, None]
+    np.testing.assert_allclose(y, expected)
+    with pytest.raises(ValueError, match="4 channels are not divisible by groups=3"):
+        F.group_normalization(x, 3, gamma, beta)
+    with pytest.raises(TypeError, match="groups must be an int"):
+        F.group_normalization(x, 2.0, gamma, beta)
+
+
+def test_a_row_of_length_zero_has_a_gradient():
+    x = chainer.Variable(np.array([[0.0, 0.0], [3.0, 4.0]]))
+    y = F.normalize(x, eps=0.5)
+    y.grad = np.ones_like(x.array)
+    y.backward()
+    np.testing.assert_allclose(x.grad[0], [2, 2])
+    assert isinstance(y.creator, normalizing.NormalizeL2)
+    assert np.isfinite(x.grad).all()
+
+
+def test_forget_tells_which_result_is_no_variable():
+    v = chainer.Variable(np.zeros(1))
+    for n, name in ((1, "1st"), (12, "12th"), (22, "22nd")):
+        with pytest.raises(RuntimeError, match=f"^{name} element.*int"):
+            F.forget(lambda n=n: (v,) * (n - 1) + (1,))
+
+
+def test_forget_says_when_it_computes_again():
+    seen = []
+
+    def square(x):
+        seen.append(chainer.config.in_recomputing)
+        return x * x
+
+    x = chainer.Variable(np.array(3.0))
+    F.forget(square, x).backward()
+    assert seen == [False, True] and x.grad == 6
