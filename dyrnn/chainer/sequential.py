@@ -68,11 +68,6 @@ class Sequential(ChainList):
     def __contains__(self, item):
         return item in self._layers
 
-    def _set_children(self):
-        """Follow the layers: the children are those of them that are links."""
-        self._children = [layer for layer in self._layers if isinstance(layer, Link)]
-        self._number()
-
     def __setitem__(self, i, layer):
         if i >= len(self):
             raise ValueError(f"{i} should be less than {len(self)}")
@@ -81,23 +76,41 @@ class Sequential(ChainList):
                 "All elements of a Sequential class should be callable. But given "
                 f"{layer} is not callable."
             )
-        self._layers[i] = layer
-        self._set_children()
+        i = range(len(self))[i]
+        if self._layers[i] is not layer:
+            del self[i]
+            self.insert(i, layer)
 
     def __delitem__(self, i):
-        del self._layers[i]
-        self._set_children()
+        layer = self._layers.pop(i)
+        if isinstance(layer, Link):
+            same = [child is layer for child in self._children]
+            del self._children[same.index(True)]
+            self._number()
 
     def insert(self, i, layer):
-        if not -len(self) <= i <= len(self):
+        n = len(self)
+        if not -n <= i <= n:
             raise IndexError(f"Index out of range: {i}")
         if not callable(layer):
             raise ValueError(
                 "All elements of the argument should be callable. But given "
                 f"{layer} is not callable."
             )
+        i = i + n if i < 0 else i
+        if isinstance(layer, Link):
+            self._children.insert(self._child_index(i), layer)
+            self._number()
         self._layers.insert(i, layer)
-        self._set_children()
+
+    def _child_index(self, i):
+        """Return where a link that becomes layer ``i`` goes among the children.
+
+        Not always in the order of the layers: a link goes behind the first one. The
+        numbers are the keys of saved files, which have to be Chainer's.
+        """
+        links = [j for j in range(i) if isinstance(self._layers[j], Link)]
+        return links[0] + 1 if links else min(i, 1)
 
     def append(self, layer):
         """Add a layer at the end."""
@@ -144,7 +157,7 @@ class Sequential(ChainList):
 
     def clear(self):
         """Take all layers out."""
-        del self[:]
+        self._layers, self._children = [], []
 
     def index(self, layer, start=None, end=None):
         """Return a layer's position."""

@@ -195,3 +195,17 @@ def test_a_mixin_may_bring_its_own_call():
         pass
 
     assert Doubled()(3) == 6
+
+
+def test_links_of_a_sequential_have_the_numbers_of_chainer():
+    first, second, third, fourth = (Scale(i) for i in range(4))
+    model = chainer.Sequential(first, abs, second, third)
+    assert list(model.children()) == [first, third, second]
+    assert [link.name for link in (first, third, second)] == ["0", "1", "2"]
+    model[-1] = fourth
+    assert list(model) == [first, abs, second, fourth]
+    assert list(model.children()) == [first, fourth, second]
+    del model[0]
+    assert [link.name for link in (fourth, second)] == ["0", "1"]
+    model.clear()
+    assert not list(model.params()) and not len(model)
