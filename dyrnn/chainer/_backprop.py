@@ -3,7 +3,7 @@
 import heapq
 import warnings
 
-from dyrnn.chainer import _backprop_utils, configuration
+from dyrnn.chainer import _backend, _backprop_utils, configuration
 from dyrnn.chainer.backend import get_device_from_array, using_device
 from dyrnn.chainer.function_hook import hooks_of
 from dyrnn.chainer.utils import argument
@@ -33,7 +33,7 @@ class RankQueue:
 def run_step(func, indexes, out_grad, in_grad, is_debug):
     """One function's step with its hooks around it."""
     in_data = tuple([x.data for x in func.inputs])
-    out_data = tuple([None if g is None else g.raw_array for g in out_grad])
+    out_data = tuple([_backend.raw(g) for g in out_grad])
     hooks = hooks_of(func)
     with using_device(get_device_from_array(*in_data, *out_data)):
         for hook in hooks:

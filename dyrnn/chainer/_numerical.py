@@ -44,8 +44,7 @@ def numerical_grad(
         if x.dtype.kind != "f":
             raise RuntimeError("The dtype of input arrays must be kind of float")
     weights = [
-        gy if gy is None or np.isscalar(gy) else gy.astype(np.float64)
-        for gy in grad_outputs
+        gy if gy is None or np.isscalar(gy) else _float64(gy) for gy in grad_outputs
     ]
     arrays = [a for a in [*inputs, *weights] if a is not None and not np.isscalar(a)]
     if not _backend.is_arrays_compatible(arrays):
@@ -58,7 +57,7 @@ def numerical_grad(
     def evaluate(x, index, value):
         before = x[index].copy()
         x[index] = value
-        ys = tuple([None if y is None else y.astype(np.float64) for y in f()])
+        ys = tuple([None if y is None else _float64(y) for y in f()])
         x[index] = before
         assert len(ys) == len(weights)
         for y, gy in zip(ys, weights, strict=True):
@@ -85,6 +84,11 @@ def numerical_grad(
                     grad[index] += (change * gy).sum() / (divisor * eps)
             grads.append(grad.astype(x.dtype, copy=False))
     return grads
+
+
+def _float64(y):
+    """Return a copy of an array or a number as a float64 array."""
+    return _backend.get_array_module(y).array(y, dtype=np.float64)
 
 
 def _check_smooth(yss, where, atol, rtol):

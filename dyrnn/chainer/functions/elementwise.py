@@ -6,9 +6,10 @@ A row of the tables is (name, formula of ``xp`` and ``x``, rule of the functions
 
 import math
 
+from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.functions.nodes import Formula, OfOutput, functions
 from dyrnn.chainer.utils import type_check
-from dyrnn.chainer.variable import Variable, as_variable
+from dyrnn.chainer.variable import as_variable
 
 LN2, LN10 = math.log(2), math.log(10)
 SELU = 1.0507009873554805, 1.6732632423543772
@@ -405,9 +406,19 @@ def linear_interpolate(p, x, y):
     return LinearInterpolate().apply((p, x, y))[0]
 
 
+class Identity(FunctionNode):
+    """The inputs as they are."""
+
+    def forward(self, inputs):
+        return inputs
+
+    def backward(self, indexes, gys):
+        return gys
+
+
 def identity(*inputs):
     """Return the inputs."""
-    ys = tuple([x + 0 if isinstance(x, Variable) else as_variable(x) for x in inputs])
+    ys = Identity().apply(inputs)
     return ys[0] if len(ys) == 1 else ys
 
 
