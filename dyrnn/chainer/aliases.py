@@ -31,8 +31,9 @@ functions.array: as_strided broadcast cast concat copy depth2space diagonal dsta
 functions.connection: bilinear convolution_2d embed_id linear
 functions.evaluation: accuracy binary_accuracy classification_summary r2_score
 functions.loss: absolute_error black_out contrastive crf1d cross_covariance ctc decov
-    hinge huber_loss mean_absolute_error mean_squared_error negative_sampling
-    sigmoid_cross_entropy softmax_cross_entropy squared_error triplet vae
+    discriminative_loss hinge huber_loss mean_absolute_error mean_squared_error
+    negative_sampling sigmoid_cross_entropy softmax_cross_entropy squared_error triplet
+    vae
 functions.math: arctanh average basic_math batch_l2_norm_squared bias ceil clip cumprod
     cumsum det digamma einsum erf erfc erfcinv erfcx erfinv exponential exponential_m1
     fft fix floor fmod hyperbolic identity inv lgamma linear_interpolate log_ndtr
@@ -61,7 +62,7 @@ training.triggers: early_stopping_trigger interval_trigger manual_schedule_trigg
 training.updaters: multiprocess_parallel_updater parallel_updater standard_updater
 dataset: convert dataset_mixin download iterator tabular
 datasets: _mnist_helper cifar concatenated_dataset dict_dataset fashion_mnist
-    image_dataset kuzushiji_mnist mnist pickle_dataset ptb sub_dataset svhn text_dataset
+    image_dataset kuzushiji_mnist mnist ptb sub_dataset svhn text_dataset
     transform_dataset tuple_dataset
 iterators: _statemachine multiprocess_iterator multithread_iterator order_samplers
     serial_iterator

@@ -9,6 +9,8 @@ import os
 import sys
 from urllib import request
 
+import numpy as np
+
 from dyrnn.chainer.configuration import environment
 from dyrnn.chainer.utils import tempdir
 
@@ -49,7 +51,8 @@ def cached_download(url):
         part = os.path.join(temporary, "dl")
         sys.stderr.write(f"Downloading from {url}...\n")
         sys.stderr.flush()
-        request.urlretrieve(url, part)
+        # Through six, as Chainer, where a script has replaced that function.
+        sys.modules.get("six.moves.urllib.request", request).urlretrieve(url, part)
         os.replace(part, path)
     return path
 
@@ -68,3 +71,9 @@ def cache_or_load_file(path, creator, loader):
         if not os.path.exists(path):
             os.replace(part, path)
     return content
+
+
+def load_npz(path):
+    """Return the arrays of a file of :func:`numpy.savez`, a dictionary."""
+    with np.load(path) as npz:
+        return dict(npz)
