@@ -120,6 +120,8 @@ class Clip(Formula):
     """Values cut off at both ends."""
 
     def __init__(self, x_min, x_max):
+        if x_min is None and x_max is None:
+            raise ValueError("must set either max or min")
         if x_min is not None and x_max is not None and not x_min < x_max:
             raise ValueError("x_min must be less than x_max.")
         self.x_min = x_min

@@ -1,10 +1,15 @@
 """Many elements to few: extremes, logarithms of sums, products, norms; softmax."""
 
+import math
+from functools import partial
+
 import numpy as np
 
+from dyrnn import functions as engine
 from dyrnn.chainer import _backend
+from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import check_inputs, functions
+from dyrnn.chainer.functions.nodes import check_inputs, functions, is_float
 from dyrnn.chainer.functions.shaping import expect_axis
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import as_variable
@@ -299,19 +304,26 @@ def cumsum(x, axis=None):
     return Cumsum(axis).apply((x,))[0]
 
 
+def _check_cumulative(axis, in_types):
+    is_float(in_types, "x")
+    if axis is not None:
+        expect_axis(in_types[0].ndim, axis)
+
+
+def _cumulative_axis(axis):
+    if axis is not None and not isinstance(axis, int):
+        raise TypeError("axis must be int or None")
+    return axis
+
+
 class Cumsum(FunctionNode):
     """Sums of all elements up to each."""
 
     def __init__(self, axis=None):
-        if axis is not None and not isinstance(axis, int):
-            raise TypeError("axis must be int or None")
-        self.axis = axis
+        self.axis = _cumulative_axis(axis)
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        type_check.expect(in_types[0].dtype.kind == "f")
-        if self.axis is not None:
-            expect_axis(in_types[0].ndim, self.axis)
+        _check_cumulative(self.axis, in_types)
 
     def forward(self, inputs):
         xp = _backend.get_array_module(*inputs)
@@ -322,3 +334,48 @@ class Cumsum(FunctionNode):
         axis = 0 if self.axis is None else self.axis
         gx = F.flip(cumsum(F.flip(gys[0], axis), axis), axis)
         return (F.reshape(gx, self.inputs[0].shape),)
+
+
+def cumprod(x, axis=None):
+    """Products of all elements up to each."""
+    check = partial(_check_cumulative, _cumulative_axis(axis))
+    return bridge(lambda a: engine.cumprod(a, axis), x, name="Cumprod", check=check)
+
+
+class Prod(_Reduction):
+    """Product over axes."""
+
+    def forward(self, inputs):
+        self.retain_inputs((0,))
+        (x,) = inputs
+        y = x.prod(axis=self.axis, keepdims=self.keepdims)
+        return (_backend.get_array_module(x).asarray(y),)
+
+    def backward(self, indexes, gys):
+        F = functions()
+        (x,) = self.get_retained_inputs()
+        axes = range(x.ndim) if self.axis is None else [a % x.ndim for a in self.axis]
+        order = (*axes, *[a for a in range(x.ndim) if a not in axes])
+        moved = F.transpose(x, order)
+        rest = moved.shape[len(axes) :]
+        n = math.prod(moved.shape[: len(axes)])
+        flat = F.reshape(moved, (n, *rest))
+        # The product of all others, without a division by what may be zero.
+        after = F.flip(_products_before(F.flip(flat, 0)), 0)
+        others = F.reshape(_products_before(flat) * after, moved.shape)
+        others = F.transpose(others, tuple(np.argsort(order).tolist()))
+        return (others * self.wide(gys[0], x.shape),)
+
+
+def _products_before(x):
+    """Return the products along the first axis of all before each."""
+    if not len(x):
+        return x
+    F = functions()
+    one = x.xp.ones((1, *x.shape[1:]), x.dtype)
+    return cumprod(F.concat([one, x[:-1]], axis=0), 0)
+
+
+def prod(x, axis=None, keepdims=False):
+    """Product over axes."""
+    return Prod(axis, keepdims).apply((x,))[0]
