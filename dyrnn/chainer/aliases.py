@@ -55,12 +55,13 @@ training: _updater extension trainer trigger updater util
 training.extensions: _snapshot computational_graph evaluator exponential_shift
     fail_on_nonnumber inverse_shift linear_shift log_report micro_average
     multistep_shift parameter_statistics plot_report polynomial_shift print_report
-    progress_bar snapshot_writers step_shift util value_observation
+    progress_bar snapshot_writers step_shift value_observation
     variable_statistics_plot variable_unchain warmup_shift
 training.triggers: early_stopping_trigger interval_trigger manual_schedule_trigger
     minmax_value_trigger once_trigger time_trigger
 training.updaters: multiprocess_parallel_updater parallel_updater standard_updater
 dataset: convert dataset_mixin download iterator tabular
+dataset.tabular: delegate_dataset tabular_dataset
 datasets: _mnist_helper cifar concatenated_dataset dict_dataset fashion_mnist
     image_dataset kuzushiji_mnist mnist ptb sub_dataset svhn text_dataset
     transform_dataset tuple_dataset
@@ -194,9 +195,10 @@ class AliasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return module
 
     def exec_module(self, module):
-        # importlib has written its spec over the module's own one.
+        # importlib has written its spec over the module's own one. A view that is
+        # loaded again has none: what it shows is as it was.
         own = module.__spec__.loader_state
-        if own is not None:
+        if isinstance(own, importlib.machinery.ModuleSpec):
             module.__spec__ = own
 
 

@@ -14,8 +14,8 @@ from dyrnn.chainer import iterators, serializers
 from dyrnn.chainer.configuration import config, using_config
 from dyrnn.chainer.serializers import DictionarySerializer, NpzDeserializer
 from dyrnn.chainer.training import extensions, triggers
-from dyrnn.chainer.training.extensions import plots, snapshots, writers
-from dyrnn.chainer.training.extensions.progress import Bar, IteratorProgressBar
+from dyrnn.chainer.training.extensions import plots, snapshots, util, writers
+from dyrnn.chainer.training.extensions.progress import IteratorProgressBar
 from tests.chainer.models import Model, examples, make_trainer
 from tests.chainer.test_training import Steps
 
@@ -176,8 +176,23 @@ def test_progress_bar_shows_how_far_training_is():
     bar = extensions.ProgressBar((8, "iteration"), 1, out=out)
     bar(trainer)
     assert "     total [#########################......" in out.getvalue()
+
+
+def test_scripts_make_progress_bars_of_their_own():
+    class Bar(util.ProgressBar):
+        def get_lines(self):
+            return ["one\n", "two\n"]
+
+    out = io.StringIO()
+    bar = Bar(out=out)
+    bar.update()
+    bar.close()
+    assert out.getvalue() == "\033[Jone\ntwo\n\033[2A\033[J"
+    bar.update_speed(0, 0.0)
+    iterations, epochs = bar.update_speed(10, 1.0)
+    assert iterations == pytest.approx(10 * epochs)
     with pytest.raises(NotImplementedError):
-        Bar().get_lines()
+        util.ProgressBar().get_lines()
 
 
 def evaluator(**options):

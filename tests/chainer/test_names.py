@@ -1,5 +1,6 @@
 """Chainer's module paths, its configuration, and scripts run unedited."""
 
+import importlib
 import io
 import subprocess
 import sys
@@ -69,6 +70,17 @@ def test_paths_are_views_that_pass_patches_on(monkeypatch):
     assert chainer.initializers.random_values.HeUniform is view.HeUniform
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         view.nothing  # noqa: B018
+
+
+def test_paths_can_be_loaded_again():
+    chainer.install()
+    for name in ("chainer.training.extensions.evaluator", "chainer.datasets.mnist"):
+        view = importlib.import_module(name)
+        assert importlib.reload(importlib.reload(view)) is view
+        assert view.__spec__.name == name
+    from chainer.training.extensions import evaluator
+
+    assert evaluator.Evaluator is chainer.training.extensions.Evaluator
 
 
 def test_configuration_is_local_to_the_thread():

@@ -26,6 +26,8 @@ from dyrnn.chainer.training.extensions.shifts import (
 )
 from dyrnn.chainer.training.extensions.snapshots import snapshot, snapshot_object
 
+dump_graph = DumpGraph
+
 __all__ = [
     "DumpGraph",
     "Evaluator",
@@ -44,6 +46,7 @@ __all__ = [
     "StepShift",
     "VariableStatisticsPlot",
     "WarmupShift",
+    "dump_graph",
     "observe_lr",
     "observe_value",
     "snapshot",
