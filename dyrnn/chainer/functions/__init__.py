@@ -56,6 +56,12 @@ from dyrnn.chainer.functions.elementwise import (
     tanh,
 )
 from dyrnn.chainer.functions.forgetting import forget
+from dyrnn.chainer.functions.images import (
+    depth2space,
+    im2col,
+    resize_images,
+    space2depth,
+)
 from dyrnn.chainer.functions.joining import (
     concat,
     dstack,
@@ -78,6 +84,7 @@ from dyrnn.chainer.functions.losses import (
     absolute_error,
     accuracy,
     binary_accuracy,
+    black_out,
     hinge,
     huber_loss,
     mean_absolute_error,
@@ -87,6 +94,16 @@ from dyrnn.chainer.functions.losses import (
     softmax_cross_entropy,
     squared_difference,
     squared_error,
+)
+from dyrnn.chainer.functions.metric_losses import (
+    bernoulli_nll,
+    contrastive,
+    cross_covariance,
+    decov,
+    discriminative_margin_based_clustering_loss,
+    gaussian_kl_divergence,
+    gaussian_nll,
+    triplet,
 )
 from dyrnn.chainer.functions.normalizing import (
     batch_normalization,
@@ -98,29 +115,16 @@ from dyrnn.chainer.functions.normalizing import (
 from dyrnn.chainer.functions.products import (
     batch_matmul,
     bilinear,
-    einsum,
     embed_id,
     linear,
     matmul,
-    tensordot,
 )
 from dyrnn.chainer.functions.rarer import (
-    bernoulli_nll,
     classification_summary,
-    contrastive,
-    cross_covariance,
-    cumprod,
-    decov,
-    depth2space,
     diagonal,
     f1_score,
-    gaussian_kl_divergence,
-    gaussian_nll,
     precision,
-    prod,
     recall,
-    space2depth,
-    triplet,
 )
 from dyrnn.chainer.functions.recurrent import (
     lstm,
@@ -139,6 +143,7 @@ from dyrnn.chainer.functions.reduction import (
     average,
     batch_l2_norm_squared,
     crelu,
+    cumprod,
     cumsum,
     log_softmax,
     logsumexp,
@@ -146,6 +151,7 @@ from dyrnn.chainer.functions.reduction import (
     maxout,
     mean,
     min,
+    prod,
     softmax,
 )
 from dyrnn.chainer.functions.sequence_losses import (
@@ -182,6 +188,8 @@ from dyrnn.chainer.functions.stochastic import (
     simplified_dropconnect,
     zoneout,
 )
+from dyrnn.chainer.functions.striding import as_strided
+from dyrnn.chainer.functions.summation import einsum, tensordot
 from dyrnn.chainer.functions.word_losses import negative_sampling
 
 _operations.use_functions(sys.modules[__name__])

@@ -531,7 +531,9 @@ class PadSequence(FunctionNode):
         xp = _backend.get_array_module(*inputs)
         length = max(map(len, inputs)) if self.length is None else self.length
         shape = (len(inputs), length, *inputs[0].shape[1:])
-        y = xp.full(shape, self.padding, inputs[0].dtype)
+        # As a cast does, so that -1 is the largest number of an unsigned type.
+        padding = xp.asarray(self.padding).astype(inputs[0].dtype)
+        y = xp.full(shape, padding, inputs[0].dtype)
         for row, x in zip(y, inputs, strict=True):
             row[: len(x)] = x
         return (y,)

@@ -417,6 +417,35 @@ def hinge(x, t, norm="L1", reduce="mean"):
     return Hinge(norm, reduce).apply((x, t))[0]
 
 
+def black_out(x, t, W, samples, reduce="mean"):
+    """Cross entropy of labels among samples, which are to be unlikely themselves.
+
+    Parameters
+    ----------
+    x : Variable, (B, I)
+    t : Variable or array, (B,), int
+        The right labels.
+    W : Variable, (V, I)
+    samples : Variable or array, (B, S), int
+        Wrong labels.
+    reduce : {"mean", "no"}
+
+    References
+    ----------
+    Ji, Vishwanathan, Satish, Anderson, Dubey, "BlackOut: Speeding up Recurrent Neural
+    Network Language Models With Very Large Vocabularies", 2016.
+    """
+    check_reduce(reduce)
+    F = functions()
+    xp = _backend.get_array_module(_backend.raw(x))
+    ids = xp.concatenate([_backend.raw(t)[:, None], _backend.raw(samples)], axis=1)
+    scores = F.matmul(F.embed_id(ids, W), F.expand_dims(x, 2))
+    log_p = F.log_softmax(F.reshape(scores, ids.shape))
+    others = F.log1p(-F.exp(log_p[:, 1:]))
+    loss = -(log_p[:, 0] + F.sum(others, axis=1))
+    return F.mean(loss) if reduce == "mean" else loss
+
+
 class Accuracy(FunctionNode):
     """The share of right answers."""
 

@@ -6,11 +6,10 @@ from dyrnn import functions as engine
 from dyrnn.chainer import _backend
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.losses import check_reduce
 from dyrnn.chainer.functions.nodes import functions, is_float
 from dyrnn.chainer.functions.reduction import checked_axis
 from dyrnn.chainer.utils import type_check
-from dyrnn.chainer.variable import Variable, as_variable
+from dyrnn.chainer.variable import Variable
 
 
 class Diagonal(FunctionNode):
@@ -54,55 +53,6 @@ class DiagonalGrad(FunctionNode):
 def diagonal(x, offset=0, axis1=0, axis2=1):
     """Return a diagonal of two axes, as the last axis."""
     return Diagonal(offset, axis1, axis2).apply((x,))[0]
-
-
-def _check_image(in_types):
-    type_check._argname(in_types, ("x",))
-    type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim == 4)
-
-
-class Depth2Space(FunctionNode):
-    """Channels turned into pixels."""
-
-    def __init__(self, r):
-        self.r = r
-
-    def check_type_forward(self, in_types):
-        _check_image(in_types)
-
-    def forward(self, inputs):
-        (x,) = inputs
-        n, c, h, w = x.shape
-        r = self.r
-        y = x.reshape(n, r, r, c // r**2, h, w).transpose(0, 3, 4, 1, 5, 2)
-        return (y.reshape(n, c // r**2, h * r, w * r),)
-
-    def backward(self, indexes, gys):
-        return (space2depth(gys[0], self.r),)
-
-
-class Space2Depth(Depth2Space):
-    """Pixels turned into channels."""
-
-    def forward(self, inputs):
-        (x,) = inputs
-        n, c, h, w = x.shape
-        r = self.r
-        y = x.reshape(n, c, h // r, r, w // r, r).transpose(0, 3, 5, 1, 2, 4)
-        return (y.reshape(n, r**2 * c, h // r, w // r),)
-
-    def backward(self, indexes, gys):
-        return (depth2space(gys[0], self.r),)
-
-
-def depth2space(X, r):
-    """Turn channels into pixels."""
-    return Depth2Space(r).apply((X,))[0]
-
-
-def space2depth(X, r):
-    """Turn pixels into channels."""
-    return Space2Depth(r).apply((X,))[0]
 
 
 class Prod(FunctionNode):
@@ -175,94 +125,6 @@ def cumprod(x, axis=None):
 
 def _check_float(in_types):
     is_float(in_types, "x")
-
-
-def contrastive(x0, x1, y, margin=1, reduce="mean"):
-    """Pull pairs of one kind together, push others apart."""
-    if margin <= 0:
-        raise ValueError("margin should be positive value.")
-    check_reduce(reduce)
-    F = functions()
-    x0, x1 = as_variable(x0), as_variable(x1)
-    t = _backend.raw(y).astype(x0.dtype)
-    square = F.sum(F.square(x0 - x1), axis=1)
-    gap = F.maximum(margin - F.sqrt(square), x0.xp.zeros_like(square.array))
-    loss = (square * t + F.square(gap) * (1 - t)) * 0.5
-    return F.sum(loss) / len(x0) if reduce == "mean" else loss
-
-
-def triplet(anchor, positive, negative, margin=0.2, reduce="mean"):
-    """Keep positives nearer than negatives."""
-    if margin <= 0:
-        raise ValueError("margin should be positive value.")
-    check_reduce(reduce)
-    F = functions()
-    anchor = as_variable(anchor)
-    near = F.sum(F.square(anchor - positive), axis=1)
-    far = F.sum(F.square(anchor - negative), axis=1)
-    loss = F.relu(near - far + margin)
-    return F.sum(loss) / len(anchor) if reduce == "mean" else loss
-
-
-_SUMS = ("sum", "mean", "no")
-
-
-def _reduced(loss, reduce):
-    if reduce not in _SUMS:
-        raise ValueError(
-            "only 'sum', 'mean' and 'no' are valid for 'reduce', but "
-            f"'{reduce}' is given"
-        )
-    F = functions()
-    return {"sum": F.sum, "mean": F.mean, "no": lambda v: v}[reduce](loss)
-
-
-def gaussian_kl_divergence(mean, ln_var, reduce="sum"):
-    """Divergence of normal distributions from the standard one."""
-    F = functions()
-    mean, ln_var = as_variable(mean), as_variable(ln_var)
-    loss = (F.square(mean) + F.exp(ln_var) - ln_var - 1) * 0.5
-    return _reduced(loss, reduce)
-
-
-def bernoulli_nll(x, y, reduce="sum"):
-    """Negative log-likelihood of bits whose logits are ``y``."""
-    F = functions()
-    return _reduced(F.softplus(as_variable(y)) - as_variable(x) * y, reduce)
-
-
-def gaussian_nll(x, mean, ln_var, reduce="sum"):
-    """Negative log-likelihood of normal distributions."""
-    F = functions()
-    x, ln_var = as_variable(x), as_variable(ln_var)
-    square = F.square(x - mean) * F.exp(-ln_var)
-    return _reduced((ln_var + square + float(np.log(2 * np.pi))) * 0.5, reduce)
-
-
-def cross_covariance(y, z, reduce="half_squared_sum"):
-    """Covariance of the columns of two matrices."""
-    check_reduce(reduce, ("half_squared_sum", "no"))
-    F = functions()
-    y, z = as_variable(y), as_variable(z)
-    y = y - F.broadcast_to(F.mean(y, axis=0, keepdims=True), y.shape)
-    z = z - F.broadcast_to(F.mean(z, axis=0, keepdims=True), z.shape)
-    covariance = F.matmul(y, z, transa=True) / len(y)
-    if reduce == "no":
-        return covariance
-    return F.sum(F.square(covariance)) * 0.5
-
-
-def decov(h, reduce="half_squared_sum"):
-    """Covariances of the columns of a matrix."""
-    check_reduce(reduce, ("half_squared_sum", "no"))
-    F = functions()
-    h = as_variable(h)
-    h = h - F.broadcast_to(F.mean(h, axis=0, keepdims=True), h.shape)
-    covariance = F.matmul(h, h, transa=True) / len(h)
-    covariance = covariance * (1 - h.xp.eye(h.shape[1], dtype=h.dtype))
-    if reduce == "no":
-        return covariance
-    return F.sum(F.square(covariance)) * 0.5
 
 
 def _summary(y, t, label_num=None, beta=1.0, ignore_label=-1):

@@ -1,0 +1,154 @@
+"""Images (n, c, h, w): their patches, other sizes, and pixels in place of channels."""
+
+import numpy as np
+
+from dyrnn.chainer.function_node import FunctionNode
+from dyrnn.chainer.functions.nodes import check_inputs
+from dyrnn.chainer.utils import conv, type_check
+from dyrnn.chainer.variable import as_variable
+
+
+def _pair(x):
+    return x if hasattr(x, "__getitem__") else (x, x)
+
+
+def _check_image(in_types):
+    type_check._argname(in_types, ("x",))
+    type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim == 4)
+
+
+class Im2Col(FunctionNode):
+    """The patches that a filter sees, as channels."""
+
+    def __init__(self, ksize, stride, pad, cover_all, dilate):
+        self.sizes = ksize, stride, pad, cover_all, dilate
+
+    def check_type_forward(self, in_types):
+        _check_image(in_types)
+
+    def forward(self, inputs):
+        (x,) = inputs
+        ksize, stride, pad, cover_all, dilate = self.sizes
+        outs = [
+            conv.get_conv_outsize(n, k, s, p, cover_all, d)
+            for n, k, s, p, d in zip(
+                x.shape[2:], ksize, stride, pad, dilate, strict=True
+            )
+        ]
+        y = conv.columns(x, ksize, outs, stride, pad, dilate)
+        return (y.reshape(len(x), -1, *y.shape[4:]),)
+
+    def backward(self, indexes, gys):
+        return Im2ColGrad(self.inputs[0].shape, *self.sizes).apply(gys)
+
+
+class Im2ColGrad(FunctionNode):
+    """Images that are sums of patches."""
+
+    def __init__(self, in_shape, *sizes):
+        self.in_shape = in_shape
+        self.sizes = sizes
+
+    def forward(self, inputs):
+        (gy,) = inputs
+        ksize, stride, pad, _, dilate = self.sizes
+        n, c, *dims = self.in_shape
+        columns = gy.reshape(n, c, *ksize, *gy.shape[2:])
+        return (conv.from_columns(columns, dims, stride, pad, dilate),)
+
+    def backward(self, indexes, gys):
+        return Im2Col(*self.sizes).apply(gys)
+
+
+def im2col(x, ksize, stride=1, pad=0, cover_all=False, dilate=1):
+    """Return the patches that a filter sees, (n, c * kh * kw, out_h, out_w)."""
+    node = Im2Col(_pair(ksize), _pair(stride), _pair(pad), cover_all, _pair(dilate))
+    return node.apply((x,))[0]
+
+
+def _sources(xp, size, out, mode, align_corners):
+    """Return where the ``out`` pixels of an axis lie among its ``size`` pixels.
+
+    That is the one before, and the weight of the one after it.
+    """
+    if mode == "nearest":
+        places = xp.floor(xp.arange(out) * (size / out))
+    elif align_corners:
+        places = xp.linspace(0, size - 1, out)
+    else:
+        places = xp.maximum((xp.arange(out) + 0.5) * (size / out) - 0.5, 0)
+    before = xp.minimum(xp.floor(places), size - 1).astype(np.intp)
+    return before, places - before
+
+
+def _check_float32(in_types):
+    type_check._argname(in_types, ("x",))
+    type_check.expect(in_types[0].dtype == np.float32, in_types[0].ndim == 4)
+
+
+def resize_images(x, output_shape, *, mode="bilinear", align_corners=True):
+    """Give images another height and width, by interpolation of pixels.
+
+    With ``align_corners`` the corners stay what they are; without, all pixels, those at
+    the border too, are areas of one size, as in OpenCV.
+    """
+    if mode not in ("bilinear", "nearest"):
+        raise ValueError(f"mode must be 'bilinear' or 'nearest', not {mode!r}")
+    check_inputs("ResizeImages", _check_float32, x)
+    x = as_variable(x)
+    for axis, out in zip((2, 3), output_shape, strict=True):
+        size = x.shape[axis]
+        before, weight = _sources(x.xp, size, out, mode, align_corners)
+        head = (slice(None),) * axis
+        y = x[(*head, before)]
+        if mode == "bilinear":
+            after = x[(*head, x.xp.minimum(before + 1, size - 1))]
+            weight = weight.astype(x.dtype).reshape((-1,) + (1,) * (3 - axis))
+            weight = x.xp.broadcast_to(weight, y.shape)
+            y = y * (1 - weight) + after * weight
+        x = y
+    return x
+
+
+class Depth2Space(FunctionNode):
+    """Channels turned into pixels."""
+
+    def __init__(self, r):
+        self.r = r
+
+    def check_type_forward(self, in_types):
+        _check_image(in_types)
+
+    def forward(self, inputs):
+        (x,) = inputs
+        n, c, h, w = x.shape
+        r = self.r
+        y = x.reshape(n, r, r, c // r**2, h, w).transpose(0, 3, 4, 1, 5, 2)
+        return (y.reshape(n, c // r**2, h * r, w * r),)
+
+    def backward(self, indexes, gys):
+        return (space2depth(gys[0], self.r),)
+
+
+class Space2Depth(Depth2Space):
+    """Pixels turned into channels."""
+
+    def forward(self, inputs):
+        (x,) = inputs
+        n, c, h, w = x.shape
+        r = self.r
+        y = x.reshape(n, c, h // r, r, w // r, r).transpose(0, 3, 5, 1, 2, 4)
+        return (y.reshape(n, r**2 * c, h // r, w // r),)
+
+    def backward(self, indexes, gys):
+        return (depth2space(gys[0], self.r),)
+
+
+def depth2space(X, r):
+    """Turn channels into pixels."""
+    return Depth2Space(r).apply((X,))[0]
+
+
+def space2depth(X, r):
+    """Turn pixels into channels."""
+    return Space2Depth(r).apply((X,))[0]

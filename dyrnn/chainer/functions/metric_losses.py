@@ -1,0 +1,235 @@
+"""Losses of distances, of distributions and of covariances."""
+
+import numpy as np
+
+from dyrnn.chainer import _backend
+from dyrnn.chainer.functions.losses import check_reduce
+from dyrnn.chainer.functions.nodes import Formula, check_inputs, functions, is_float
+from dyrnn.chainer.utils import type_check
+from dyrnn.chainer.variable import as_variable
+
+
+def _check_margin(margin):
+    if margin <= 0:
+        raise ValueError("margin should be positive value.")
+
+
+def _expect_rows(x, *others):
+    """Expect matrices of one type and one shape, of a row at least."""
+    type_check.expect(x.dtype.kind == "f", x.ndim == 2, x.shape[0] > 0)
+    for other in others:
+        type_check.expect(other.dtype == x.dtype, other.shape == x.shape)
+
+
+class Contrastive(Formula):
+    """Pairs of one kind pulled together, others pushed apart."""
+
+    names = ("x0", "x1", "y")
+
+    def __init__(self, margin, reduce="mean"):
+        _check_margin(margin)
+        check_reduce(reduce)
+        self.margin = margin
+        self.reduce = reduce
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, self.names)
+        x0, x1, y = in_types
+        _expect_rows(x0, x1)
+        type_check.expect(y.dtype.kind == "i", y.ndim == 1, y.shape[0] == x0.shape[0])
+
+    def compute(self, xp, x0, x1, y):
+        square = ((x0 - x1) ** 2).sum(axis=1)
+        gap = xp.maximum(self.margin - xp.sqrt(square), 0)
+        loss = xp.where(y == 1, square, gap**2) / 2
+        return loss.sum() / len(x0) if self.reduce == "mean" else loss
+
+    def rule(self, gy, x0, x1, y):
+        F = functions()
+        xp, dtype = x0.xp, x0.dtype
+        # Pairs of no distance have no direction; its inverse has to be a float16.
+        floor = 5e-3 if dtype == np.float16 else 1e-7
+        d = x0 - x1
+        distance = F.sqrt(F.sum(F.square(d), axis=1, keepdims=True))
+        push = F.relu(self.margin - distance) / F.maximum(
+            distance, xp.full(distance.shape, floor, dtype)
+        )
+        alike = (y.array == 1)[:, None]
+        factor = F.where(alike, xp.ones(distance.shape, dtype), -push)
+        gy = gy / len(x0) if self.reduce == "mean" else F.expand_dims(gy, 1)
+        g = F.broadcast_to(F.broadcast_to(gy, factor.shape) * factor, d.shape) * d
+        return g, -g, None
+
+
+def contrastive(x0, x1, y, margin=1, reduce="mean"):
+    """Pull pairs of one kind together, push others apart."""
+    return Contrastive(margin, reduce).apply((x0, x1, y))[0]
+
+
+def _check_triplet(in_types):
+    type_check._argname(in_types, ("anchor", "positive", "negative"))
+    _expect_rows(*in_types)
+
+
+def triplet(anchor, positive, negative, margin=0.2, reduce="mean"):
+    """Keep positives nearer than negatives."""
+    _check_margin(margin)
+    check_reduce(reduce)
+    check_inputs("Triplet", _check_triplet, anchor, positive, negative)
+    F = functions()
+    anchor = as_variable(anchor)
+    near = F.sum(F.square(anchor - positive), axis=1)
+    far = F.sum(F.square(anchor - negative), axis=1)
+    loss = F.relu(near - far + margin)
+    return F.sum(loss) / len(anchor) if reduce == "mean" else loss
+
+
+def discriminative_margin_based_clustering_loss(
+    embeddings,
+    labels,
+    delta_v,
+    delta_d,
+    max_embedding_dim,
+    norm=1,
+    alpha=1.0,
+    beta=1.0,
+    gamma=0.001,
+):
+    """Losses of pixels' embeddings: near their cluster's mean, the means apart.
+
+    Parameters
+    ----------
+    embeddings : Variable, (B, ``max_embedding_dim``, height, width)
+    labels : array, (B, height, width), int
+        The cluster of each pixel, from 1 to ``max_embedding_dim``.
+    delta_v, delta_d : float
+        How far from its mean a pixel may be, and half of how far apart means shall be.
+    norm : {1, 2}
+        Which distance is meant.
+    alpha, beta, gamma : float
+        Factors of the three losses.
+
+    Returns
+    -------
+    tuple of Variable
+        Losses of the variance within clusters, of the distance between them, and of
+        the size of their means.
+
+    References
+    ----------
+    De Brabandere, Neven, Van Gool, "Semantic Instance Segmentation with a
+    Discriminative Loss Function", 2017.
+    """
+    n = max_embedding_dim
+    if n <= 0:
+        raise ValueError("Max number of embeddings has to be positive!")
+    if norm not in (1, 2):
+        raise ValueError(
+            f"For discriminative loss, norm can only be 1 or 2. Obtained: {norm}"
+        )
+    F = functions()
+    x = as_variable(embeddings)
+    xp, batch = x.xp, len(x)
+    if x.shape[1] != n:
+        raise AssertionError(f"{x.shape[1]} embeddings, max_embedding_dim is {n}")
+
+    def size(v, axis):
+        return F.sum(abs(v), axis) if norm == 1 else F.sqrt(F.sum(v**2, axis))
+
+    # Axes: cluster, image, embedding, height, width.
+    clusters = xp.arange(1, n + 1).reshape(-1, 1, 1, 1)
+    mask = (_backend.raw(labels) == clusters)[:, :, None].astype(x.dtype)
+    shape = (n, *x.shape)
+    x = F.broadcast_to(F.expand_dims(x, 0), shape)
+    mask = xp.broadcast_to(mask, shape)
+    area = mask[:, :, 0].sum((2, 3))
+    means = F.sum(x * mask, axis=(3, 4))
+    means = means / xp.broadcast_to(xp.maximum(area, 1)[:, :, None], means.shape)
+    centres = F.broadcast_to(F.reshape(means, (n, batch, n, 1, 1)), shape)
+    spread = F.sum(F.relu(size((centres - x) * mask, 2) - delta_v) ** 2, (1, 2, 3))
+    variance = F.sum(spread / xp.maximum(area.sum(1), 1)) / n
+    one, other = xp.triu_indices(n, 1)
+    gap = size(means[one] - means[other], 2)
+    distance = F.sum(F.relu(2 * delta_d - gap) ** 2) / max(len(one) * batch, 1)
+    regular = F.sum(size(means, (1, 2))) / (n * batch)
+    return alpha * variance, beta * distance, gamma * regular
+
+
+_SUMS = ("sum", "mean", "no")
+
+
+def _reduced(loss, reduce):
+    if reduce not in _SUMS:
+        raise ValueError(
+            "only 'sum', 'mean' and 'no' are valid for 'reduce', but "
+            f"'{reduce}' is given"
+        )
+    F = functions()
+    return {"sum": F.sum, "mean": F.mean, "no": lambda v: v}[reduce](loss)
+
+
+def gaussian_kl_divergence(mean, ln_var, reduce="sum"):
+    """Divergence of normal distributions from the standard one."""
+    F = functions()
+    mean, ln_var = as_variable(mean), as_variable(ln_var)
+    loss = (F.square(mean) + F.exp(ln_var) - ln_var - 1) * 0.5
+    return _reduced(loss, reduce)
+
+
+def bernoulli_nll(x, y, reduce="sum"):
+    """Negative log-likelihood of bits whose logits are ``y``."""
+    F = functions()
+    return _reduced(F.softplus(as_variable(y)) - as_variable(x) * y, reduce)
+
+
+def gaussian_nll(x, mean, ln_var, reduce="sum"):
+    """Negative log-likelihood of normal distributions."""
+    F = functions()
+    x, ln_var = as_variable(x), as_variable(ln_var)
+    square = F.square(x - mean) * F.exp(-ln_var)
+    return _reduced((ln_var + square + float(np.log(2 * np.pi))) * 0.5, reduce)
+
+
+def _check_columns(in_types):
+    type_check._argname(in_types, ("y", "z"))
+    y, z = in_types
+    type_check.expect(
+        y.dtype.kind == "f",
+        y.dtype == z.dtype,
+        y.ndim == 2,
+        z.ndim == 2,
+        y.shape[0] == z.shape[0],
+    )
+
+
+def cross_covariance(y, z, reduce="half_squared_sum"):
+    """Covariance of the columns of two matrices."""
+    check_reduce(reduce, ("half_squared_sum", "no"))
+    check_inputs("CrossCovariance", _check_columns, y, z)
+    F = functions()
+    y, z = as_variable(y), as_variable(z)
+    y = y - F.broadcast_to(F.mean(y, axis=0, keepdims=True), y.shape)
+    z = z - F.broadcast_to(F.mean(z, axis=0, keepdims=True), z.shape)
+    covariance = F.matmul(y, z, transa=True) / len(y)
+    if reduce == "no":
+        return covariance
+    return F.sum(F.square(covariance)) * 0.5
+
+
+def _check_hidden(in_types):
+    is_float(in_types, "h")
+    type_check.expect(in_types[0].ndim == 2)
+
+
+def decov(h, reduce="half_squared_sum"):
+    """Covariances of the columns of a matrix."""
+    check_reduce(reduce, ("half_squared_sum", "no"))
+    check_inputs("DeCov", _check_hidden, h)
+    F = functions()
+    h = as_variable(h)
+    h = h - F.broadcast_to(F.mean(h, axis=0, keepdims=True), h.shape)
+    covariance = F.matmul(h, h, transa=True) / len(h)
+    covariance = covariance * (1 - h.xp.eye(h.shape[1], dtype=h.dtype))
+    if reduce == "no":
+        return covariance
+    return F.sum(F.square(covariance)) * 0.5
