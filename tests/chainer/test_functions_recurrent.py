@@ -133,6 +133,31 @@ def test_batch_normalization_refuses_and_warns():
         F.fixed_batch_normalization(x, gamma, gamma, gamma[:2], gamma)
 
 
+NORMALIZED = {
+    "LayerNormalization": (F.layer_normalization, [(3, 4), 4, 4]),
+    "GroupNormalization": (
+        lambda x, *args: F.group_normalization(x, 2, *args),
+        [(2, 4, 3), 4, 4],
+    ),
+    "FixedBatchNormalization": (
+        lambda x, gamma, beta, mean, std: F.fixed_batch_normalization(
+            x, gamma, beta, mean, std * std, eps=0.5
+        ),
+        [(3, 4, 2), 4, 4, 4, 4],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NORMALIZED)
+def test_normalizations_are_nodes_with_second_gradients(name):
+    function, shapes = NORMALIZED[name]
+    inputs, gy = draw(*shapes), draw(shapes[0])
+    y = function(*[x.astype("e") for x in inputs])
+    assert y.dtype == np.float16 and y.creator.label == name
+    check_backward(function, inputs, gy, atol=1e-4)
+    check_double_backward(function, inputs, gy, draw(*shapes), atol=1e-3)
+
+
 def test_groups_of_channels_are_normalized():
     x, gamma, beta = draw((2, 4, 3), 4, 4)
     y = F.group_normalization(x, 2, gamma, beta, eps=0).array

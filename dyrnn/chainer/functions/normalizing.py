@@ -1,34 +1,80 @@
 """Elements brought to mean 0 and variance 1, or rows to length 1."""
 
 import itertools
+import math
 import operator
 import warnings
 
 from dyrnn.chainer import _backend
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import check_inputs, functions, is_float
+from dyrnn.chainer.functions.nodes import functions, is_float
 from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.utils.misc import force_array
-from dyrnn.chainer.variable import as_variable
 
 _TRAIN = "train argument is not supported anymore. Use chainer.using_config"
 _ZERO = "F.batch_normalization will always output a zero tensor for such batches."
 
 
-class BatchNormalization(FunctionNode):
-    """Elements normalized over ``axis``, then scaled and shifted.
+class _Normalization(FunctionNode):
+    """Elements brought to mean 0 and variance 1, then scaled and shifted.
 
-    Running averages are updated in place. The gradient needs no more than ``x``, its
-    mean and its deviation, where a composition would keep seven arrays of its size.
+    The gradient needs no more than ``x``, its means and its deviations, where a
+    composition of functions would keep seven arrays of its size.
     """
 
     mean = var = inv_std = None
 
+    def __init__(self, eps):
+        self.eps = eps
+
+    def layout(self, x_shape, gamma_shape):
+        """Return a shape to see ``x`` in, the axes to normalize, the columns' shape."""
+        raise NotImplementedError
+
+    def forward(self, inputs):
+        self.retain_inputs((0, 1))
+        x, gamma, beta = inputs
+        xp = _backend.get_array_module(x)
+        shape, axis, wide = self.layout(x.shape, gamma.shape)
+        dtype = xp.promote_types(x.dtype, gamma.dtype)
+        rows = x.reshape(shape)
+        self.mean = rows.mean(axis=axis, dtype=dtype, keepdims=True)
+        self.var = rows.var(axis=axis, dtype=dtype, keepdims=True)
+        self.inv_std = 1 / xp.sqrt(self.var + dtype.type(self.eps))
+        y = (rows - self.mean) * self.inv_std * gamma.reshape(wide) + beta.reshape(wide)
+        return (y.reshape(x.shape).astype(x.dtype, copy=False),)
+
+    def backward(self, indexes, gys):
+        F = functions()
+        x, gamma = given = self.get_retained_inputs()
+        shape, axis, wide = self.layout(x.shape, gamma.shape)
+        shapes = (shape, wide, shape)
+        arrays = zip((*given, *gys), shapes, strict=True)
+        rows, scale, gy = [F.cast(v.reshape(s), self.mean.dtype) for v, s in arrays]
+        mean, inv_std = self.mean, self.inv_std
+        if config.enable_backprop:  # they depend on x
+            mean = F.mean(rows, axis, keepdims=True)
+            var = F.mean(F.square(rows - mean), axis, keepdims=True)
+            inv_std = F.rsqrt(var + self.eps)
+        normal = (rows - mean) * inv_std
+        ggamma = F.sum_to(gy * normal, wide)
+        gbeta = F.sum_to(gy, wide)
+        g = gy * scale
+        common = F.sum(g, axis, keepdims=True)
+        common = common + normal * F.sum(g * normal, axis, keepdims=True)
+        gx = (g - common / (x.size // max(mean.size, 1))) * inv_std
+        found = zip((gx, ggamma, gbeta), (x, gamma, gamma), strict=True)
+        return tuple([F.cast(g.reshape(v.shape), v.dtype) for g, v in found])
+
+
+class BatchNormalization(_Normalization):
+    """Elements normalized over the batch; running averages are updated in place."""
+
     def __init__(self, eps=2e-5, mean=None, var=None, decay=0.9, axis=None):
+        super().__init__(eps)
         self.running_mean = mean
         self.running_var = var
-        self.eps = eps
         self.decay = decay
         self.axis = _ascending(axis)
 
@@ -36,30 +82,24 @@ class BatchNormalization(FunctionNode):
         type_check._argname(in_types, ("x", "gamma", "beta"))
         _check_columns(in_types, self.axis)
 
+    def layout(self, x_shape, gamma_shape):
+        axis = _axes(len(x_shape), len(gamma_shape), self.axis)
+        return x_shape, axis, _wide(x_shape, axis)
+
     def forward(self, inputs):
-        self.retain_inputs((0, 1))
-        x, gamma, beta = inputs
-        xp = _backend.get_array_module(x)
+        x, gamma, _ = inputs
         self.axis = _axes(x.ndim, gamma.ndim, self.axis)
         self._warn_of_single_elements(x.shape)
-        dtype = xp.promote_types(x.dtype, gamma.dtype)
-        self.mean = x.mean(axis=self.axis, dtype=dtype)
-        self.var = x.var(axis=self.axis, dtype=dtype)
-        self.inv_std = 1 / xp.sqrt(self.var + dtype.type(self.eps))
-        self._update_averages(x.size // max(gamma.size, 1))
+        outputs = super().forward(inputs)
+        self._update_averages(x.size // max(gamma.size, 1), gamma.shape)
+        return outputs
 
-        def wide(v):
-            return _wide(v, x, self.axis)
-
-        y = (x - wide(self.mean)) * wide(self.inv_std) * wide(gamma) + wide(beta)
-        return (y.astype(x.dtype, copy=False),)
-
-    def _update_averages(self, n):
+    def _update_averages(self, n, shape):
         if self.running_mean is not None:
             self.running_mean *= self.decay
-            self.running_mean += (1 - self.decay) * self.mean
+            self.running_mean += (1 - self.decay) * self.mean.reshape(shape)
         if self.running_var is not None:
-            unbiased = self.var * (n / max(n - 1.0, 1.0))
+            unbiased = self.var.reshape(shape) * (n / max(n - 1.0, 1.0))
             self.running_var *= self.decay
             self.running_var += (1 - self.decay) * unbiased
 
@@ -79,26 +119,6 @@ class BatchNormalization(FunctionNode):
             )
         warnings.warn(text, UserWarning, stacklevel=4)
 
-    def backward(self, indexes, gys):
-        F = functions()
-        given = (*self.get_retained_inputs(), *gys)
-        x, gamma, gy = [F.cast(v, self.mean.dtype) for v in given]
-        axis = self.axis
-        mean, inv_std = self.mean, self.inv_std
-        if config.enable_backprop:  # they depend on x
-            mean = F.mean(x, axis)
-            var = F.mean(F.square(x - _wide(mean, x, axis)), axis)
-            inv_std = F.rsqrt(var + self.eps)
-        normal = (x - _wide(mean, x, axis)) * _wide(inv_std, x, axis)
-        gbeta = F.sum(gy, axis=axis)
-        ggamma = F.sum(gy * normal, axis=axis)
-        shared = normal * _wide(ggamma, x, axis) + _wide(gbeta, x, axis)
-        shared = shared / (x.size // max(gamma.size, 1))
-        gx = (gy - shared) * _wide(gamma * inv_std, x, axis)
-        types = [given[i].dtype for i in (0, 1, 1)]
-        found = zip((gx, ggamma, gbeta), types, strict=True)
-        return tuple([F.cast(g, dtype) for g, dtype in found])
-
 
 def batch_normalization(x, gamma, beta, **kwargs):
     """Normalize over the batch; running averages are updated in place."""
@@ -115,24 +135,51 @@ def batch_normalization(x, gamma, beta, **kwargs):
     return node.apply((x, gamma, beta))[0]
 
 
+class FixedBatchNormalization(FunctionNode):
+    """Elements normalized by given means and variances."""
+
+    def __init__(self, eps=2e-5, axis=None):
+        self.eps = eps
+        self.axis = _ascending(axis)
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ("x", "gamma", "beta", "mean", "var"))
+        _check_columns(in_types, self.axis)
+
+    def forward(self, inputs):
+        self.retain_inputs((0, 1, 3, 4))
+        x, gamma = inputs[:2]
+        xp = _backend.get_array_module(x)
+        self.axis = _axes(x.ndim, gamma.ndim, self.axis)
+        wide = _wide(x.shape, self.axis)
+        gamma, beta, mean, var = [v.reshape(wide) for v in inputs[1:]]
+        y = (x - mean) / xp.sqrt(var + var.dtype.type(self.eps)) * gamma + beta
+        return (y.astype(x.dtype, copy=False),)
+
+    def backward(self, indexes, gys):
+        F = functions()
+        given = self.get_retained_inputs()
+        x, gamma, mean, var = given
+        dtype = _backend.get_array_module(x.array).promote_types(x.dtype, gamma.dtype)
+        wide = _wide(x.shape, self.axis)
+        x, gy = F.cast(x, dtype), F.cast(gys[0], dtype)
+        gamma, mean, var = [F.cast(v.reshape(wide), dtype) for v in (gamma, mean, var)]
+        inv_std = F.rsqrt(var + self.eps)
+        gbeta = F.sum_to(gy, wide)
+        ggamma = F.sum_to(gy * ((x - mean) * inv_std), wide)
+        slope = gamma * inv_std
+        gvar = slope * inv_std * ggamma * -0.5
+        found = (gy * slope, ggamma, gbeta, -slope * gbeta, gvar)
+        like = (given[0], given[1], given[1], given[2], given[3])
+        pairs = zip(found, like, strict=True)
+        gxs = [F.cast(g.reshape(v.shape), v.dtype) for g, v in pairs]
+        return tuple([gxs[i] for i in indexes])
+
+
 def fixed_batch_normalization(x, gamma, beta, mean, var, eps=2e-5, axis=None):
     """Normalize by given means and variances."""
-    axis = _ascending(axis)
-
-    def check(in_types):
-        type_check._argname(in_types, ("x", "gamma", "beta", "mean", "var"))
-        _check_columns(in_types, axis)
-
-    inputs = (x, gamma, beta, mean, var)
-    check_inputs("FixedBatchNormalization", check, *inputs)
-    F = functions()
-    x, gamma, beta, mean, var = [as_variable(v) for v in inputs]
-    axis = _axes(x.ndim, gamma.ndim, axis)
-
-    def wide(v):
-        return F.cast(F.broadcast_to(_wide(v, x, axis), x.shape), x.dtype)
-
-    return (x - wide(mean)) * wide(F.rsqrt(var + eps)) * wide(gamma) + wide(beta)
+    node = FixedBatchNormalization(eps, axis)
+    return node.apply((x, gamma, beta, mean, var))[0]
 
 
 def _ascending(axis):
@@ -154,9 +201,9 @@ def _axes(ndim, n_columns, axis):
     return (0, *range(n_columns + 1, ndim)) if axis is None else axis
 
 
-def _wide(v, x, axis):
-    """Return an array or variable with single elements along ``axis``."""
-    return v.reshape(tuple([1 if i in axis else n for i, n in enumerate(x.shape)]))
+def _wide(shape, axis):
+    """Return a shape with single elements along ``axis``."""
+    return tuple([1 if i in axis else n for i, n in enumerate(shape)])
 
 
 def _check_columns(in_types, axis):
@@ -174,47 +221,45 @@ def _check_columns(in_types, axis):
         type_check.expect(x.shape[column] == gamma.shape[i])
 
 
-def _check_rows(in_types):
-    type_check._argname(in_types, ("x", "gamma", "beta"))
-    x, gamma, beta = in_types
-    type_check.expect(
-        x.dtype.kind == "f",
-        gamma.dtype.kind == "f",
-        beta.dtype.kind == "f",
-        x.ndim == 2,
-        gamma.ndim == 1,
-        beta.ndim == 1,
-        gamma.shape[0] == beta.shape[0],
-        x.shape[1] == gamma.shape[0],
-    )
+class LayerNormalization(_Normalization):
+    """Rows normalized, their columns scaled and shifted."""
+
+    def __init__(self, eps=1e-5):
+        super().__init__(eps)
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ("x", "gamma", "beta"))
+        x, gamma, beta = in_types
+        type_check.expect(
+            x.dtype.kind == "f",
+            gamma.dtype.kind == "f",
+            beta.dtype.kind == "f",
+            x.ndim == 2,
+            gamma.ndim == 1,
+            beta.ndim == 1,
+            gamma.shape[0] == beta.shape[0],
+            x.shape[1] == gamma.shape[0],
+        )
+
+    def layout(self, x_shape, gamma_shape):
+        return x_shape, (1,), (1, x_shape[1])
 
 
 def layer_normalization(x, gamma, beta, eps=1e-5):
     """Normalize each row."""
-    check_inputs("LayerNormalization", _check_rows, x, gamma, beta)
-    F = functions()
-    normal = _normal_rows(as_variable(x), eps)
-    shape = normal.shape
-    return normal * F.broadcast_to(gamma, shape) + F.broadcast_to(beta, shape)
+    return LayerNormalization(eps).apply((x, gamma, beta))[0]
 
 
-def _normal_rows(x, eps):
-    F = functions()
+class GroupNormalization(_Normalization):
+    """Rows normalized within groups of channels, their channels scaled and shifted."""
 
-    def wide(v):
-        return F.broadcast_to(F.expand_dims(v, 1), x.shape)
+    def __init__(self, groups, eps=1e-5):
+        if not isinstance(groups, int):
+            raise TypeError(f"groups must be an int, but is {groups!r}")
+        super().__init__(eps)
+        self.groups = groups
 
-    centred = x - wide(F.average(x, axis=1))
-    std = F.sqrt(F.average(F.square(centred), axis=1) + eps)
-    return centred / wide(std)
-
-
-def group_normalization(x, groups, gamma, beta, eps=1e-5):
-    """Normalize each row within ``groups`` of its channels, then scale and shift."""
-    if not isinstance(groups, int):
-        raise TypeError(f"groups must be an int, but is {groups!r}")
-
-    def check(in_types):
+    def check_type_forward(self, in_types):
         type_check._argname(in_types, ("x", "gamma", "beta"))
         x, gamma, beta = in_types
         type_check.expect(
@@ -228,19 +273,20 @@ def group_normalization(x, groups, gamma, beta, eps=1e-5):
             x.shape[1] == gamma.shape[0],
         )
 
-    check_inputs("GroupNormalization", check, x, gamma, beta)
-    if x.shape[1] % groups:
-        raise ValueError(f"{x.shape[1]} channels are not divisible by groups={groups}")
-    F = functions()
-    x, gamma, beta = as_variable(x), as_variable(gamma), as_variable(beta)
-    rows = F.reshape(x, (len(x) * groups, -1))
-    normal = F.reshape(_normal_rows(rows, eps), x.shape)
-    others = (0, *range(2, x.ndim))
+    def layout(self, x_shape, gamma_shape):
+        n, channels = x_shape[:2]
+        if channels % self.groups:
+            raise ValueError(
+                f"{channels} channels are not divisible by groups={self.groups}"
+            )
+        columns = (self.groups, channels // self.groups)
+        rest = math.prod(x_shape[2:])
+        return (n, *columns, rest), (2, 3), (1, *columns, 1)
 
-    def wide(v):
-        return F.cast(F.broadcast_to(_wide(v, x, others), x.shape), x.dtype)
 
-    return normal * wide(gamma) + wide(beta)
+def group_normalization(x, groups, gamma, beta, eps=1e-5):
+    """Normalize each row within ``groups`` of its channels, then scale and shift."""
+    return GroupNormalization(groups, eps).apply((x, gamma, beta))[0]
 
 
 class NormalizeL2(FunctionNode):
