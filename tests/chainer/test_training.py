@@ -378,6 +378,25 @@ def test_a_process_for_each_gpu_is_not_available():
         kind([], optimizers.SGD(), devices=[0])
 
 
+def test_parameters_travel_as_one_array():
+    from dyrnn.chainer.training.updaters import parallel
+
+    class Away(Model):
+        xp = SimpleNamespace(zeros=np.zeros, concatenate=np.concatenate)
+
+    with pytest.raises(RuntimeError, match="gather_grads works only on a GPU"):
+        parallel.gather_grads(Model())
+    source, target = Away(), Away()
+    source.l.W.grad = np.full_like(source.l.W.array, 3)
+    flat = parallel.gather_params(source)
+    size = sum(param.size for param in source.params())
+    assert flat.shape == (size,) and flat.dtype == np.float32
+    parallel.scatter_params(target, flat)
+    parallel.scatter_grads(target, parallel.gather_grads(source))
+    assert (target.l.W.array == source.l.W.array).all()
+    assert (target.l.W.grad == 3).all() and not target.l.b.grad.any()
+
+
 def test_updater_base_asks_for_methods():
     updater = training.Updater()
     assert updater.connect_trainer(None) is None

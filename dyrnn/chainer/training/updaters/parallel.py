@@ -2,6 +2,8 @@
 
 import copy
 
+import numpy as np
+
 from dyrnn.chainer import backend
 from dyrnn.chainer.configuration import force_backprop_mode
 from dyrnn.chainer.dataset.converting import _call_converter, concat_examples
@@ -86,6 +88,51 @@ class ParallelUpdater(StandardUpdater):
             model.copyparams(optimizer.target)
         if self.auto_new_epoch and iterator.is_new_epoch:
             optimizer.new_epoch(auto=True)
+
+
+def _filled(link):
+    """Return the parameters that have elements, in the order of their names."""
+    return [param for _, param in sorted(link.namedparams()) if param.size]
+
+
+def _gather(link, what, function):
+    if link.xp is np:
+        raise RuntimeError(f"{function} works only on a GPU.")
+    arrays = []
+    for param in _filled(link):
+        array = getattr(param, what)
+        if array is None:
+            array = link.xp.zeros(param.shape, np.float32)
+        arrays.append(array.ravel().astype(np.float32))
+    return link.xp.concatenate(arrays)
+
+
+def _scatter(link, array, what):
+    start = 0
+    for param in _filled(link):
+        part = array[start : start + param.size].reshape(param.shape)
+        start += param.size
+        setattr(param, what, part.astype(param.dtype))
+
+
+def gather_grads(link):
+    """Return all gradients of a link on a GPU as one float32 array, 0 if missing."""
+    return _gather(link, "grad", "gather_grads")
+
+
+def gather_params(link):
+    """Return all parameters of a link on a GPU as one float32 array."""
+    return _gather(link, "array", "gather_params")
+
+
+def scatter_grads(link, array):
+    """Give a link the gradients that :func:`gather_grads` has returned."""
+    _scatter(link, array, "grad")
+
+
+def scatter_params(link, array):
+    """Give a link the parameters that :func:`gather_params` has returned."""
+    _scatter(link, array, "array")
 
 
 class MultiprocessParallelUpdater(StandardUpdater):
