@@ -167,6 +167,14 @@ def test_processes_may_be_copied_and_pickled():
         iterator.reset()
 
 
+def test_workers_may_be_replaced_after_each_task():
+    iterator = iterators.MultiprocessIterator(
+        list(range(100)), 1, False, False, n_processes=1, maxtasksperchild=1
+    )
+    with iterator:
+        assert list(iterator) == [[i] for i in range(100)]
+
+
 def test_base_classes_ask_for_methods():
     with pytest.raises(NotImplementedError):
         Iterator().next()

@@ -50,7 +50,10 @@ class _Prefetcher:
             self._put((batch, state, error))
 
     def _fetch(self, indices):
-        result = self._iterator._pool.map_async(_read, indices)
+        # The pool's own guess divides by the number of workers, which is 0 for a
+        # moment when all of them end by maxtasksperchild.
+        size = -(-len(indices) // (4 * self._iterator.n_processes))
+        result = self._iterator._pool.map_async(_read, indices, size)
         while not self._stopped.is_set():
             result.wait(_response_time)
             if result.ready():
