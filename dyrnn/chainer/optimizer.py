@@ -186,6 +186,10 @@ class UpdateRule:
         """Update a parameter that is on a GPU."""
         raise NotImplementedError
 
+    def update_core_chainerx(self, param):
+        """Say that ChainerX is not there; a rule may define it nevertheless."""
+        raise RuntimeError("ChainerX is not available.")
+
     def init_state(self, param):
         """Fill ``self.state`` for a parameter; called before its first update."""
 

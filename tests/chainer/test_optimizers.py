@@ -407,3 +407,5 @@ def test_base_classes_ask_for_methods():
     gradients(model, 0)
     with pytest.raises(NotImplementedError):
         UpdateRule().update(model.l.W)
+    with pytest.raises(RuntimeError, match="ChainerX is not available"):
+        UpdateRule().update_core_chainerx(model.l.W)
