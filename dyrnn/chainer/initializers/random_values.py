@@ -21,8 +21,6 @@ class _Random(Initializer):
         return xp.random if self.rng is None else self.rng
 
     def _fill(self, array, values):
-        if np.isscalar(values):  # of an array without axes
-            values = np.asarray(values)
         backend.copyto(array, values.astype(array.dtype, copy=False))
 
 
