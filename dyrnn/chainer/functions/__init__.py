@@ -38,7 +38,6 @@ from dyrnn.chainer.functions.elementwise import (
     log10,
     maximum,
     minimum,
-    prelu,
     relu,
     relu6,
     rsqrt,
@@ -51,7 +50,6 @@ from dyrnn.chainer.functions.elementwise import (
     softplus,
     sqrt,
     square,
-    swish,
     tan,
     tanh,
 )
@@ -126,6 +124,7 @@ from dyrnn.chainer.functions.rarer import (
     precision,
     recall,
 )
+from dyrnn.chainer.functions.rectifiers import crelu, prelu, swish
 from dyrnn.chainer.functions.recurrent import (
     lstm,
     n_step_bigru,
@@ -142,7 +141,6 @@ from dyrnn.chainer.functions.reduction import (
     argmin,
     average,
     batch_l2_norm_squared,
-    crelu,
     cumprod,
     cumsum,
     log_softmax,

@@ -254,54 +254,6 @@ def softplus(x, beta=1.0):
     return Softplus(beta).apply((x,))[0]
 
 
-def swish(x, beta):
-    """``x * sigmoid(beta x)``, beta an array of the last axes' shape."""
-    F = functions()
-    x, beta = as_variable(x), as_variable(beta)
-    if beta.shape != x.shape:
-        axes = (1,) + beta.shape + (1,) * (x.ndim - beta.ndim - 1)
-        beta = F.broadcast_to(F.reshape(beta, axes), x.shape)
-    return x * F.sigmoid(beta * x)
-
-
-class PReLU(Formula):
-    """Rectifier with a learned slope below zero."""
-
-    names = ("x", "W")
-
-    def check_type_forward(self, in_types):
-        super().check_type_forward(in_types)
-        x, w = in_types
-        type_check.expect(
-            x.ndim >= w.ndim + 1,
-            x.shape[1 : 1 + type_check.eval(w.ndim)] == w.shape,
-        )
-
-    @staticmethod
-    def _wide(w, x):
-        return w.reshape((1,) + w.shape + (1,) * (x.ndim - w.ndim - 1))
-
-    def compute(self, xp, x, w):
-        return xp.where(x >= 0, x, x * self._wide(w, x))
-
-    def rule(self, gy, x, w):
-        F = functions()
-        positive = x.array >= 0
-        slope = F.broadcast_to(self._wide(w, x), x.shape)
-        gx = F.where(positive, gy, gy * slope)
-        gw = F.where(positive, x.xp.zeros_like(x.array), gy * x)
-        axes = (0, *range(1 + w.ndim, x.ndim))
-        return gx, F.sum(gw, axis=axes)
-
-    def backward(self, indexes, gys):
-        return self.rule(gys[0], *self.get_retained_inputs())
-
-
-def prelu(x, W):
-    """Rectifier with a learned slope below zero."""
-    return PReLU().apply((x, W))[0]
-
-
 class _Extreme(Formula):
     names = ("x1", "x2")
     is_elementwise = True

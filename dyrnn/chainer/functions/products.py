@@ -1,6 +1,6 @@
-"""Products of matrices and tensors, and rows picked by ids."""
+"""Products of matrices, and rows picked by ids."""
 
-import functools
+import warnings
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from dyrnn.chainer import _backend, configuration
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.functions.joining import add_at
-from dyrnn.chainer.functions.nodes import check_inputs, functions
+from dyrnn.chainer.functions.nodes import functions
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import as_variable
@@ -189,7 +189,12 @@ def matmul(a, b, transa=False, transb=False):
 
 
 def batch_matmul(a, b, transa=False, transb=False):
-    """Matrix products, one for each of a batch."""
+    """Matrix products, one for each of a batch; ``matmul`` can do that, too."""
+    warnings.warn(
+        "batch_matmul is deprecated. Use matmul instead.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
     F = functions()
     a = F.reshape(a, (*a.shape, 1)) if a.ndim == 2 else as_variable(a)
     b = F.reshape(b, (*b.shape, 1)) if b.ndim == 2 else as_variable(b)
@@ -300,66 +305,6 @@ def bilinear(e1, e2, W, V1=None, V2=None, b=None):
     F = functions()
     e1, e2 = (F.reshape(e, (len(e), -1)) if e.ndim > 2 else e for e in (e1, e2))
     args = (e1, e2, W, V1, V2, b) if all(extra) else (e1, e2, W)
-    return bridge(engine.bilinear, *args, name="bilinear", check=_check_bilinear)
-
-
-def tensordot(a, b, axes=2):
-    """Sum of products over axes of both."""
-    a, b = as_variable(a), as_variable(b)
-    if isinstance(axes, int):
-        axes = tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
-    elif not (isinstance(axes, (tuple, list)) and len(axes) == 2):
-        raise ValueError(
-            "axes must be a pair of sequence of integers when it is a list or tuple."
-        )
-    axes = tuple((x,) if isinstance(x, int) else tuple(x) for x in axes)
-    if len(axes[0]) != len(axes[1]):
-        raise ValueError("shape mismatch: axes differ in number")
-    left, right = (
-        tuple(i % v.ndim for i in ax) for v, ax in zip((a, b), axes, strict=True)
+    return bridge(
+        engine.bilinear, *args, name="BilinearFunction", check=_check_bilinear
     )
-    if [a.shape[i] for i in left] != [b.shape[i] for i in right]:
-        raise ValueError("shape mismatch: summed axes differ in length")
-    F = functions()
-    a_rest = [i for i in range(a.ndim) if i not in left]
-    b_rest = [i for i in range(b.ndim) if i not in right]
-    n = int(np.prod([a.shape[i] for i in left], dtype=int))
-    flat_a = F.reshape(F.transpose(a, (*a_rest, *left)), (-1, n)) if a.size else a
-    flat_b = F.reshape(F.transpose(b, (*right, *b_rest)), (n, -1))
-    shape = tuple([a.shape[i] for i in a_rest] + [b.shape[i] for i in b_rest])
-    return F.reshape(F.matmul(flat_a, flat_b), shape)
-
-
-def einsum(*operands):
-    """Einstein's summation: a text and operands, or operands and their axes."""
-    if isinstance(operands[0], str):
-        text, *arrays = operands
-    else:
-        pairs = list(zip(operands[::2], operands[1::2], strict=False))
-        arrays = [pair[0] for pair in pairs]
-        text = ",".join(_letters(axes) for _, axes in pairs)
-        if len(operands) % 2:
-            text += "->" + _letters(operands[-1])
-    text = text.replace(" ", "")
-    check_inputs("EinSum", functools.partial(_check_letters, text), *arrays)
-    return bridge(lambda *xs: engine.einsum(text, *xs), *arrays, name="EinSum")
-
-
-def _check_letters(text, in_types):
-    """Expect one size for each letter."""
-    terms = text.partition("->")[0].split(",")
-    type_check._argname(in_types, tuple([f"x{i}" for i in range(len(terms))]))
-    seen: dict = {}
-    for term, in_type in zip(terms, in_types, strict=True):
-        if "..." in term:
-            continue
-        type_check.expect(in_type.ndim == len(term))
-        for d, letter in enumerate(term):
-            if letter in seen:
-                other, axis = seen[letter]
-                type_check.expect(other.shape[axis] == in_type.shape[d])
-            seen.setdefault(letter, (in_type, d))
-
-
-def _letters(axes):
-    return "".join("..." if a is Ellipsis else chr(ord("a") + a) for a in axes)

@@ -280,12 +280,6 @@ def maxout(x, pool_size, axis=1):
     return max(functions().reshape(x, shape), axis=axis + 1)
 
 
-def crelu(x, axis=1):
-    """Rectified ``x`` and rectified ``-x``, side by side."""
-    F = functions()
-    return F.concat((F.relu(x), F.relu(-as_variable(x))), axis=axis)
-
-
 def _check_batch(in_types):
     type_check._argname(in_types, ("x",))
     type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim >= 2)

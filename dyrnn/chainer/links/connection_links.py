@@ -4,6 +4,7 @@ import numpy as np
 
 from dyrnn.chainer import initializers
 from dyrnn.chainer.functions import elementwise, products, reduction
+from dyrnn.chainer.functions.rectifiers import prelu, swish
 from dyrnn.chainer.link import Chain, Link
 from dyrnn.chainer.utils.array import size_of_shape
 from dyrnn.chainer.variable import Parameter, as_array
@@ -234,7 +235,7 @@ class PReLU(Link):
 
     def forward(self, x):
         """Apply the rectifier."""
-        return elementwise.prelu(x, self.W)
+        return prelu(x, self.W)
 
 
 class Swish(Link):
@@ -252,7 +253,7 @@ class Swish(Link):
         """Apply the function."""
         if self.beta.array is None:
             self.beta.initialize(x.shape[1:])
-        return elementwise.swish(x, self.beta)
+        return swish(x, self.beta)
 
 
 class ParameterLink(Link):
