@@ -10,6 +10,25 @@ from dyrnn.chainer.functions.basic_math import (
     add,
     install_variable_arithmetics,
 )
+from dyrnn.chainer.functions.convolution import (
+    average_pooling_1d,
+    average_pooling_2d,
+    average_pooling_3d,
+    average_pooling_nd,
+    convolution_1d,
+    convolution_2d,
+    convolution_3d,
+    convolution_nd,
+    deconvolution_1d,
+    deconvolution_2d,
+    deconvolution_3d,
+    deconvolution_nd,
+    dilated_convolution_2d,
+    max_pooling_1d,
+    max_pooling_2d,
+    max_pooling_3d,
+    max_pooling_nd,
+)
 from dyrnn.chainer.functions.elementwise import (
     arccos,
     arcsin,
