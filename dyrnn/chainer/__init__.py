@@ -19,6 +19,8 @@ import functools
 
 from dyrnn.chainer import (
     _backend,
+    _runtime_info,
+    _version,
     backend,
     backends,
     computational_graph,
@@ -29,6 +31,7 @@ from dyrnn.chainer import (
     function_hooks,
     functions,
     gradient_check,
+    graph_optimizations,
     initializers,
     iterators,
     link_hooks,
@@ -38,17 +41,22 @@ from dyrnn.chainer import (
     serializers,
     testing,
     training,
+    types,
     utils,
+    warnings,
 )
 from dyrnn.chainer._backend import is_arrays_compatible
 from dyrnn.chainer._backprop import backward
 from dyrnn.chainer._grad import grad
+from dyrnn.chainer._runtime_info import print_runtime_info
+from dyrnn.chainer._version import __version__
 from dyrnn.chainer.aliases import folder_or_raise, install
 from dyrnn.chainer.backend import get_device, using_device
 from dyrnn.chainer.backends.cuda import (
     should_use_cudnn,
     should_use_cudnn_tensor_core,
 )
+from dyrnn.chainer.chainerx_stub import Fallback
 from dyrnn.chainer.configuration import (
     DebugMode,
     config,
@@ -68,6 +76,7 @@ from dyrnn.chainer.function_hook import FunctionHook, get_function_hooks
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.function_set import FunctionSet
 from dyrnn.chainer.functions import basic_math
+from dyrnn.chainer.graph_optimizations.markers import static_code, static_graph
 from dyrnn.chainer.initializer import Initializer
 from dyrnn.chainer.link import Chain, ChainList, Link
 from dyrnn.chainer.link_hook import LinkHook, _get_link_hooks
@@ -86,8 +95,6 @@ from dyrnn.chainer.utils import sparse as _sparse
 from dyrnn.chainer.utils import walker_alias as _walker_alias
 from dyrnn.chainer.variable import Parameter, Variable, as_array, as_variable
 
-# The version whose names these are: scripts compare it.
-__version__ = "7.8.1"
 disable_experimental_feature_warning = False
 get_array_types = _backend.array_types
 get_cpu_array_types = _backend.cpu_array_types

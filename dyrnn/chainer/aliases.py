@@ -74,6 +74,7 @@ optimizer_hooks: gradient_clipping gradient_hard_clipping gradient_lars gradient
     lasso weight_decay
 initializers: constant normal orthogonal sampling uniform
 utils: precision error
+graph_optimizations: static_graph static_graph_utilities
 function_hooks: cuda_profile cupy_memory_profile debug_print timer
 link_hooks: spectral_normalization timer weight_standardization
 """

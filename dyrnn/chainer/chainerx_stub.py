@@ -17,6 +17,17 @@ class Device:
         raise RuntimeError(_MESSAGE)
 
 
+class _FallbackType:
+    """Type of :data:`Fallback`."""
+
+    def __repr__(self):
+        return "Fallback"
+
+
+# What a node's forward_chainerx returns to be computed by forward instead.
+Fallback = _FallbackType()
+
+
 def is_available():
     """Return False."""
     return False

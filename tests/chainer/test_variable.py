@@ -162,6 +162,21 @@ def test_grad_checks_its_sequences():
         chainer.grad([x], [x], grad_inputs=[])
 
 
+def test_grad_takes_gradients_as_arrays():
+    x = variable(1, 2)
+    (gx,) = chainer.grad([product(x, x)], [x], [np.array([1.0, 10.0])])
+    np.testing.assert_array_equal(gx.array, [2, 40])
+
+
+def test_identity_hands_arrays_and_gradients_on():
+    x = variable(1, 2)
+    y, z = chainer.functions.identity(x, variable(3))
+    assert y.array is x.array and z.array[0] == 3
+    y.grad = np.array([5.0, 6.0])
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [5, 6])
+
+
 def test_backward_of_several_outputs_uses_their_gradients():
     x = variable(1, 2)
     ys = exp(x), product(x, x)
@@ -272,6 +287,11 @@ def test_zerograd_warns_and_fills():
     np.testing.assert_array_equal(v.grad, [0, 0])
     v.cleargrad()
     assert v.grad is None
+
+
+def test_a_variable_made_unchecked_is_like_any_other():
+    v = chainer.Variable._init_unchecked(np.ones(2), name="v", requires_grad=False)
+    assert repr(v) == "variable v([1., 1.])" and not v.node.requires_grad
 
 
 def test_a_parameter_waits_for_its_shape():

@@ -231,34 +231,33 @@ def clear_memo():
 
 def elementwise(in_params, out_params, operation, name, **kwargs):
     """Return a CuPy kernel for single elements."""
-    check_cuda_available()
-    return _kernel("ElementwiseKernel", in_params, out_params, operation, name)
-
-
-def reduce(in_params, out_params, map_expr, reduce_expr, post_map_expr, identity, name):
-    """Return a CuPy kernel for a reduction."""
-    check_cuda_available()
     return _kernel(
-        "ReductionKernel",
-        in_params,
-        out_params,
-        map_expr,
-        reduce_expr,
-        post_map_expr,
-        identity,
-        name,
+        "ElementwiseKernel", in_params, out_params, operation, name, **kwargs
     )
 
 
-def raw(code, name):
+def reduce(*params, **kwargs):
+    """Return a CuPy kernel for a reduction.
+
+    In order: ``in_params``, ``out_params``, ``map_expr``, ``reduce_expr``,
+    ``post_map_expr``, ``identity``, ``name``.
+    """
+    return _kernel("ReductionKernel", *params, **kwargs)
+
+
+def raw(code, name, *args, **kwargs):
     """Return a CuPy kernel from CUDA code."""
+    return _kernel("RawKernel", code, name, *args, **kwargs)
+
+
+def _kernel(kind, *args, **kwargs):
     check_cuda_available()
-    return _kernel("RawKernel", code, name)
+    return _cached_kernel(kind, *args, **kwargs)
 
 
 @functools.cache
-def _kernel(kind, *args):
-    return getattr(cupy, kind)(*args)
+def _cached_kernel(kind, *args, **kwargs):
+    return getattr(cupy, kind)(*args, **kwargs)
 
 
 def fuse(*args, **kwargs):

@@ -1,5 +1,7 @@
 """Intel's iDeep, which is no more: the names that say so."""
 
+import numpy as np
+
 from dyrnn.chainer import _backend
 
 
@@ -11,6 +13,8 @@ class Intel64Device(_backend.Device):
     """Device of iDeep; making one says that it is not there."""
 
     name = "@intel64"
+    xp = np
+    supported_array_types = (np.ndarray, mdarray)
     __hash__ = _backend.Device.__hash__
 
     def __init__(self):

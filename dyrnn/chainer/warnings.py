@@ -1,0 +1,5 @@
+"""Categories of warnings."""
+
+
+class PerformanceWarning(RuntimeWarning):
+    """The computation is right, but slow."""

@@ -1,0 +1,108 @@
+import io
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from dyrnn import chainer
+from dyrnn.chainer import _runtime_info, gradient_check, graph_optimizations
+from dyrnn.chainer.backends import cuda, intel64
+from tests.chainer.toys import exp, variable
+
+
+def test_runtime_information_names_all_packages():
+    out = io.StringIO()
+    chainer.print_runtime_info(out)
+    names = [line.partition(":")[0] for line in out.getvalue().splitlines()]
+    assert [n for n in names if not n.startswith(" ")] == (
+        "Platform Chainer ChainerX NumPy CuPy iDeep".split()
+    )
+    assert f"NumPy: {np.__version__}\n" in out.getvalue()
+
+
+def test_runtime_information_goes_to_the_screen(capsys):
+    chainer.print_runtime_info()
+    assert "Chainer: 7.8.1 (dyrnn " in capsys.readouterr().out
+
+
+def test_runtime_information_quotes_cupy(monkeypatch):
+    def show_config():
+        sys.stdout.write("CuPy Version : 13\nDevice 0 : H\n")
+
+    monkeypatch.setattr(cuda, "available", True)
+    cupy = types.SimpleNamespace(show_config=show_config)
+    monkeypatch.setattr(cuda, "cupy", cupy)
+    text = str(_runtime_info._get_runtime_info())
+    assert "CuPy: \n  CuPy Version : 13\n  Device 0 : H\niDeep:" in text
+
+
+@pytest.mark.parametrize("options", [None, {"verbosity_level": 1}])
+def test_a_static_graph_is_run_each_time(options):
+    calls = []
+
+    def forward(self, x):
+        calls.append(x)
+        return exp(x)
+
+    mark = chainer.static_graph
+    marked = mark(forward) if options is None else mark(**options)(forward)
+    for value in (0.0, 1.0):
+        assert marked(None, variable(value)).array == np.exp(value)
+    assert len(calls) == 2
+
+
+def test_static_code_is_run_as_it_is():
+    @chainer.static_code
+    def double(inputs):
+        return (2 * inputs[0],)
+
+    @chainer.static_code(func_name="triple")
+    def triple(inputs):
+        return (3 * inputs[0],)
+
+    assert double(inputs=[2]) == (4,) and triple(inputs=[2]) == (6,)
+    name = "static_forward_optimizations"
+    assert getattr(graph_optimizations.static_graph_utilities, name)(len) is len
+
+
+def test_types_and_warnings_are_there_for_annotations():
+    assert issubclass(chainer.warnings.PerformanceWarning, RuntimeWarning)
+    assert isinstance(np.ones(1), chainer.types.NdArray)
+    assert isinstance("@numpy", chainer.types.DeviceSpec)
+    assert repr(chainer.Fallback) == "Fallback"
+
+
+def test_numerical_gradients_of_plain_numbers():
+    x = np.array(2.0)
+    (gx,) = gradient_check.numerical_grad(lambda: (float(x) ** 2,), (x,), (1.0,))
+    np.testing.assert_allclose(gx, 4, rtol=1e-6)
+
+
+def test_new_settings_are_none():
+    fresh = chainer.configuration.GlobalConfig()
+    assert fresh.use_cudnn is None and fresh.compute_mode is None
+    out = io.StringIO()
+    fresh.dtype = "f"
+    fresh.show(out)
+    assert out.getvalue() == "dtype f\n"
+
+
+@pytest.mark.skipif(cuda.available, reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("make", "args"),
+    [
+        (cuda.elementwise, ("T x", "T y", "y = x", "copy")),
+        (cuda.reduce, ("T x", "T y", "x", "a + b", "y = a", "0", "add")),
+        (cuda.raw, ("code", "name", ("-O3",))),
+    ],
+)
+def test_kernels_need_a_gpu(make, args):
+    with pytest.raises(RuntimeError, match="CUDA environment is not correctly set up"):
+        make(*args)
+
+
+def test_ideep_is_a_device_of_numpy_that_is_not_there():
+    assert intel64.Intel64Device.xp is np
+    with pytest.raises(RuntimeError, match="iDeep is not available"):
+        chainer.get_device("@intel64")
