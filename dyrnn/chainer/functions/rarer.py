@@ -2,12 +2,8 @@
 
 import numpy as np
 
-from dyrnn import functions as engine
 from dyrnn.chainer import _backend
-from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import functions, is_float
-from dyrnn.chainer.functions.reduction import checked_axis
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import Variable
 
@@ -53,78 +49,6 @@ class DiagonalGrad(FunctionNode):
 def diagonal(x, offset=0, axis1=0, axis2=1):
     """Return a diagonal of two axes, as the last axis."""
     return Diagonal(offset, axis1, axis2).apply((x,))[0]
-
-
-class Prod(FunctionNode):
-    """Product over axes."""
-
-    keepdims = False
-
-    def __init__(self, axis=None, keepdims=False):
-        self.axis = checked_axis(axis)
-        self.keepdims = keepdims
-
-    def check_type_forward(self, in_types):
-        is_float(in_types, "x")
-        for axis in self.axis or ():
-            if axis >= 0:
-                type_check.expect(axis < in_types[0].ndim)
-            else:
-                type_check.expect(-axis - 1 < in_types[0].ndim)
-
-    def forward(self, inputs):
-        self.retain_inputs((0,))
-        (x,) = inputs
-        y = x.prod(axis=self.axis, keepdims=self.keepdims)
-        return (_backend.get_array_module(x).asarray(y),)
-
-    def backward(self, indexes, gys):
-        F = functions()
-        (x,) = self.get_retained_inputs()
-        kept = range(x.ndim) if self.axis is None else [a % x.ndim for a in self.axis]
-        kept = list(kept)
-        rest = [a for a in range(x.ndim) if a not in kept]
-        order = (*rest, *kept)
-        moved = F.transpose(x, order) if x.ndim else x
-        head = tuple([x.shape[a] for a in rest])
-        flat = F.reshape(moved, (*head, -1))
-        n = flat.shape[-1]
-        # The product of all others, without a division by what may be zero.
-        tall = F.broadcast_to(F.expand_dims(flat, -2), (*head, n, n))
-        eye = x.xp.broadcast_to(x.xp.eye(n, dtype=bool), tall.shape)
-        others = F.where(eye, x.xp.ones(tall.shape, x.dtype), tall)
-        gx = _products(others) * F.broadcast_to(
-            F.expand_dims(F.reshape(gys[0], head), -1), flat.shape
-        )
-        gx = F.reshape(gx, moved.shape)
-        return (F.transpose(gx, tuple(np.argsort(order))) if x.ndim else gx,)
-
-
-def _products(x):
-    """Return the products along the last axis, factor by factor."""
-    F = functions()
-    y = None
-    for part in F.separate(x, x.ndim - 1):
-        y = part if y is None else y * part
-    return y
-
-
-def prod(x, axis=None, keepdims=False):
-    """Return the product over axes."""
-    return Prod(axis, keepdims).apply((x,))[0]
-
-
-def cumprod(x, axis=None):
-    """Return the products of all elements up to each."""
-    if axis is not None and not isinstance(axis, int):
-        raise TypeError("axis must be int or None")
-    return bridge(
-        lambda a: engine.cumprod(a, axis), x, name="Cumprod", check=_check_float
-    )
-
-
-def _check_float(in_types):
-    is_float(in_types, "x")
 
 
 def _summary(y, t, label_num=None, beta=1.0, ignore_label=-1):
