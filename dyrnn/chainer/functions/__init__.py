@@ -97,6 +97,15 @@ from dyrnn.chainer.functions.joining import (
     vstack,
     where,
 )
+from dyrnn.chainer.functions.linear_algebra import (
+    batch_det,
+    batch_inv,
+    cholesky,
+    det,
+    fft,
+    ifft,
+    inv,
+)
 from dyrnn.chainer.functions.losses import (
     absolute_error,
     accuracy,
@@ -196,6 +205,21 @@ from dyrnn.chainer.functions.shaping import (
     swapaxes,
     tile,
     transpose,
+)
+from dyrnn.chainer.functions.sparse_products import sparse_matmul
+from dyrnn.chainer.functions.special import (
+    digamma,
+    erf,
+    erfc,
+    erfcinv,
+    erfcx,
+    erfinv,
+    lgamma,
+    log_ndtr,
+    ndtr,
+    ndtri,
+    polygamma,
+    zeta,
 )
 from dyrnn.chainer.functions.stochastic import (
     dropout,
