@@ -490,6 +490,10 @@ def repeat(x, repeats, axis=None):
     return Repeat(repeats, axis).apply((x,))[0]
 
 
+def _flip(array, axis):
+    return _backend.get_array_module(array).flip(array, axis)
+
+
 class Flip(FunctionNode):
     """One axis reversed."""
 
@@ -508,8 +512,7 @@ class Flip(FunctionNode):
             type_check.expect(ndim >= -self.axis)
 
     def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        return (xp.flip(inputs[0], self.axis),)
+        return (_flip(inputs[0], self.axis),)
 
     def backward(self, indexes, gys):
         return (flip(gys[0], self.axis),)
@@ -532,8 +535,7 @@ class FlipLR(FunctionNode):
         )
 
     def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        return (xp.flip(inputs[0], self.axis),)
+        return (_flip(inputs[0], self.axis),)
 
     def backward(self, indexes, gys):
         return type(self)().apply(gys)
