@@ -28,7 +28,8 @@ functions.array: as_strided broadcast cast concat copy depth2space diagonal dsta
     pad_sequence permutate repeat reshape resize_images rollaxis scatter_add select_item
     separate space2depth split_axis squeeze stack swapaxes tile transpose
     transpose_sequence vstack where
-functions.connection: bilinear convolution_2d embed_id linear
+functions.connection: bilinear convolution_2d convolution_nd deconvolution_2d
+    deconvolution_nd depthwise_convolution_2d dilated_convolution_2d embed_id linear
 functions.evaluation: accuracy binary_accuracy classification_summary r2_score
 functions.loss: absolute_error black_out contrastive crf1d cross_covariance ctc decov
     discriminative_loss hinge huber_loss mean_absolute_error mean_squared_error
@@ -42,11 +43,13 @@ functions.math: arctanh average basic_math batch_l2_norm_squared bias ceil clip 
 functions.noise: dropout gaussian gumbel_softmax simplified_dropconnect zoneout
 functions.normalization: batch_normalization group_normalization l2_normalization
     layer_normalization
-functions.pooling: average_pooling_2d max_pooling_2d pooling_2d max_pooling_nd
+functions.pooling: average_pooling_2d average_pooling_nd max_pooling_2d max_pooling_nd
+    pooling_2d
 functions.rnn: lstm n_step_gru n_step_lstm n_step_rnn slstm tree_lstm
 functions.util: forget
 links.activation: maxout prelu simplified_dropconnect swish
-links.connection: bias bilinear convolution_2d embed_id highway linear parameter scale
+links.connection: bias bilinear convolution_2d convolution_nd deconvolution_2d
+    deconvolution_nd dilated_convolution_2d embed_id highway linear parameter scale
 links.loss: black_out crf1d hierarchical_softmax negative_sampling
 links.model: classifier
 links.normalization: batch_normalization group_normalization layer_normalization

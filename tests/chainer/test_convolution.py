@@ -62,6 +62,61 @@ def test_deconvolution_is_the_transpose():
     assert F.deconvolution_2d(gy, W, stride=2, pad=1).shape == (2, 3, 5, 6)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("function", [F.convolution_nd, F.deconvolution_nd])
+def test_filters_are_differentiated_twice(function, groups):
+    x, W, b = draw(2, 4, 5, 4), draw(4, 4 // groups, 2, 3), draw(4)
+
+    def filtered(x, W, b):
+        y = function(x, W, b, (1, 2), 1, dilate=(2, 1), groups=groups)
+        return y * y
+
+    gy = draw(*filtered(x, W, b).shape)
+    gradient_check.check_double_backward(filtered, (x, W, b), gy, (x, W, b), atol=1e-4)
+
+
+@pytest.mark.parametrize("function", [F.convolution_2d, F.deconvolution_2d])
+def test_outputs_have_the_type_of_the_images(function):
+    x = chainer.Variable(draw(2, 4, 5, 5).astype(np.float16))
+    W = chainer.Variable(draw(4, 4, 3, 3).astype(np.float32))
+    y = function(x, W)
+    y.grad = np.ones_like(y.array)
+    y.backward()
+    assert [v.dtype for v in (y, x.grad, W.grad)] == ["f2", "f2", "f4"]
+
+
+def test_filters_that_do_not_fit_are_refused():
+    x, W = draw(1, 3, 4, 4), draw(2, 3, 2, 2)
+    with pytest.raises(TypeError, match="divisor of that of input channels"):
+        F.convolution_nd(x, W, groups=2)
+    with pytest.raises(RuntimeError, match="Height in the output should be positive"):
+        F.convolution_2d(x, draw(2, 3, 9, 2))
+    with pytest.raises(ValueError, match="Dilate should be positive, but 0"):
+        F.convolution_2d(x, W, dilate=0)
+    with pytest.raises(ValueError, match="should be 3. But the actual ndim was 2"):
+        F.deconvolution_3d(x, W)
+    with pytest.raises(ValueError, match="number of output channels must be divisible"):
+        L.Convolution1D(4, 3, 2, groups=2)
+    with pytest.raises(ValueError, match="does not match the size of `b`"):
+        L.Convolution2D.from_params(W, np.zeros(3))
+
+
+def test_links_of_filters_find_their_channels():
+    x = draw(2, 4, 6, 6).astype(np.float32)
+    link = L.Convolution2D(2, (3, 1), stride=2)
+    assert link(x).shape == (2, 2, 2, 3) and link.W.shape == (2, 4, 3, 1)
+    assert "ksize=(3, 1), stride=(2, 2)" in str(link)
+    again = L.Convolution2D.from_params(link.W, link.b, stride=2)
+    np.testing.assert_array_equal(again(x).array, link(x).array)
+    link = L.Deconvolution2D(None, 2, 3, groups=2)
+    assert link(x).shape == (2, 2, 8, 8) and link.W.shape == (4, 1, 3, 3)
+    line = L.ConvolutionND.from_params(draw(6, 2, 5).astype("f"), nobias=True, groups=2)
+    assert line(x[:, :, 0]).shape == (2, 6, 2) and line.b is None
+    assert L.DilatedConvolution2D(4, 2, 3, dilate=2)(x).shape == (2, 2, 2, 2)
+    shapes = F.depthwise_convolution_2d(x, draw(2, 4, 3, 3).astype("f")).shape
+    assert shapes == (2, 8, 4, 4)
+
+
 def test_pooling_takes_the_first_of_equal_numbers():
     x = chainer.Variable(np.zeros((1, 1, 4, 4), np.float32))
     y = F.max_pooling_2d(x, 2)

@@ -11,10 +11,6 @@ from dyrnn.chainer.functions.basic_math import (
     install_variable_arithmetics,
 )
 from dyrnn.chainer.functions.convolution import (
-    average_pooling_1d,
-    average_pooling_2d,
-    average_pooling_3d,
-    average_pooling_nd,
     convolution_1d,
     convolution_2d,
     convolution_3d,
@@ -23,11 +19,8 @@ from dyrnn.chainer.functions.convolution import (
     deconvolution_2d,
     deconvolution_3d,
     deconvolution_nd,
+    depthwise_convolution_2d,
     dilated_convolution_2d,
-    max_pooling_1d,
-    max_pooling_2d,
-    max_pooling_3d,
-    max_pooling_nd,
 )
 from dyrnn.chainer.functions.elementwise import (
     arccos,
@@ -231,6 +224,16 @@ from dyrnn.chainer.functions.stochastic import (
 )
 from dyrnn.chainer.functions.striding import as_strided
 from dyrnn.chainer.functions.summation import einsum, tensordot
+from dyrnn.chainer.functions.windows import (
+    average_pooling_1d,
+    average_pooling_2d,
+    average_pooling_3d,
+    average_pooling_nd,
+    max_pooling_1d,
+    max_pooling_2d,
+    max_pooling_3d,
+    max_pooling_nd,
+)
 from dyrnn.chainer.functions.word_losses import negative_sampling
 
 _operations.use_functions(sys.modules[__name__])

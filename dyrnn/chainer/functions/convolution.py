@@ -1,288 +1,429 @@
-"""Convolution and pooling over any number of axes, made of other functions.
+"""Convolution and its transpose, over any number of axes and in groups.
 
-Patches of the input are laid out as columns; a convolution is a product with them.
+With images x (N, C, *dims), outputs y (N, K, *outs) and weights W (K, C / groups,
+*ksize), three operations are linear in each of their two arguments: x and W make a y,
+y and W an x, x and y a W. The gradients of each are the other two, so all can be
+differentiated as often as one likes.
 """
 
-import numpy as np
+import dataclasses
+import math
 
-from dyrnn.chainer.functions.images import Im2Col, Im2ColGrad
-from dyrnn.chainer.functions.nodes import check_inputs, functions
+from dyrnn.chainer.function_node import FunctionNode
+from dyrnn.chainer.functions.nodes import functions
 from dyrnn.chainer.utils import argument, conv, type_check
 from dyrnn.chainer.utils.conv_nd import as_tuple
-from dyrnn.chainer.variable import as_variable
 
 _NO_DETERMINISTIC = (
     "deterministic argument is not supported anymore. Use "
-    "chainer.using_config('cudnn_deterministic', value) context where value is either "
-    "`True` or `False`."
+    "chainer.using_config('cudnn_deterministic', value) instead."
 )
 
 
-class Patches(Im2Col):
-    """What a filter sees at each place, as channels; for any number of axes."""
+@dataclasses.dataclass(frozen=True)
+class _Windows:
+    """Where the kernel lies in an image at each output."""
 
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        type_check.expect(
-            in_types[0].dtype.kind == "f", in_types[0].ndim == 2 + len(self.sizes[0])
-        )
+    ksize: tuple
+    dims: tuple
+    outs: tuple
+    stride: tuple
+    pad: tuple
+    dilate: tuple
+    groups: int
+
+    def _columns(self, x):
+        """Return (N, groups, inputs of an output, outputs)."""
+        col = conv.columns(x, self.ksize, self.outs, self.stride, self.pad, self.dilate)
+        size = x.shape[1] // self.groups * math.prod(self.ksize)
+        return col.reshape(len(x), self.groups, size, math.prod(self.outs))
+
+    def _rows(self, y):
+        """Return (N, groups, channels of a group, outputs)."""
+        size = y.shape[1] // self.groups
+        return y.reshape(len(y), self.groups, size, math.prod(self.outs))
+
+    def _matrices(self, W):
+        """Return (groups, channels of a group, inputs of an output)."""
+        return W.reshape(self.groups, len(W) // self.groups, math.prod(W.shape[1:]))
+
+    def outputs(self, x, W):
+        """Convolve."""
+        y = self._matrices(W) @ self._columns(x)
+        return y.reshape(len(x), len(W), *self.outs).astype(x.dtype, copy=False)
+
+    def images(self, y, W):
+        """Convolve, transposed."""
+        col = self._matrices(W).transpose(0, 2, 1) @ self._rows(y)
+        channels = W.shape[1] * self.groups
+        return conv.from_columns(
+            col.reshape(len(y), channels, *self.ksize, *self.outs),
+            self.dims,
+            self.stride,
+            self.pad,
+            self.dilate,
+        ).astype(y.dtype, copy=False)
+
+    def weights(self, x, y):
+        """Return the sum of all products of an output and its inputs."""
+        places = len(x) * math.prod(self.outs)
+        rows = self._rows(y).transpose(1, 2, 0, 3)
+        columns = self._columns(x).transpose(1, 0, 3, 2)
+        rows = rows.reshape(*rows.shape[:2], places)
+        columns = columns.reshape(self.groups, places, columns.shape[-1])
+        W = rows @ columns
+        return W.reshape(y.shape[1], x.shape[1] // self.groups, *self.ksize)
+
+
+class _Filter(FunctionNode):
+    """Images or outputs with weights, and a bias if one is given."""
+
+    def __init__(self, windows=None):
+        self.windows = windows
 
     def forward(self, inputs):
-        (x,) = inputs
-        ksize, stride, pad, cover_all, dilate = self.sizes
-        axes = zip(x.shape[2:], ksize, stride, pad, dilate, strict=True)
-        outs = [conv.get_conv_outsize(*axis[:4], cover_all, axis[4]) for axis in axes]
-        y = conv.columns(x, ksize, outs, stride, pad, dilate)
-        return (y.reshape(len(x), -1, *outs),)
+        self.retain_inputs((0, 1))
+        y = self.compute(*inputs[:2])
+        if len(inputs) == 3:
+            y += inputs[2].reshape(-1, *(1,) * len(self.windows.ksize))
+        return (y,)
 
-    def backward(self, indexes, gys):
-        return PatchesGrad(self.inputs[0].shape, *self.sizes).apply(gys)
-
-
-class PatchesGrad(Im2ColGrad):
-    """The sum of patches, each where it was."""
-
-    def backward(self, indexes, gys):
-        return Patches(*self.sizes).apply(gys)
-
-
-def _check(in_types):
-    x, w = in_types[:2]
-    type_check._argname((x, w), ("x", "W"))
-    type_check.expect(
-        x.dtype.kind == "f", w.dtype.kind == "f", x.ndim == w.ndim, x.ndim > 2
-    )
-    if type_check.eval(in_types.size()) == 3:
-        b = in_types[2]
-        type_check._argname((b,), ("b",))
-        type_check.expect(b.dtype == x.dtype, b.ndim == 1, b.shape[0] == w.shape[0])
+    def backward(self, indexes, grad_outputs):
+        x, W = self.get_retained_inputs()
+        (gy,) = grad_outputs
+        gradients = []
+        if 0 in indexes:
+            gradients += self.adjoint(self.windows).apply((gy, W))
+        if 1 in indexes:
+            node = _Weights(self.windows, W.dtype)
+            gradients += node.apply(self.image_and_output(x, gy))
+        if 2 in indexes:
+            gb = functions().sum(gy, axis=(0, *range(2, gy.ndim)))
+            gradients.append(functions().cast(gb, self.inputs[2].dtype))
+        return gradients
 
 
-def _convolve(x, W, stride, padding, cover_all, dilate):
-    """Multiply the filters (out, c, *k) by the patches of x (n, c, *dims)."""
-    ksize = W.shape[2:]
-    (patches,) = Patches(ksize, stride, padding, cover_all, dilate).apply((x,))
-    F = functions()
-    y = F.tensordot(F.reshape(W, (W.shape[0], -1)), patches, axes=((1,), (1,)))
-    return F.moveaxis(y, 0, 1)
+class _Convolve(_Filter):
+    def compute(self, x, W):
+        return self.windows.outputs(x, W)
+
+    def adjoint(self, windows):
+        return _Transpose(windows)
+
+    def image_and_output(self, x, gy):
+        return x, gy
+
+
+class _Transpose(_Filter):
+    def compute(self, y, W):
+        return self.windows.images(y, W)
+
+    def adjoint(self, windows):
+        return _Convolve(windows)
+
+    def image_and_output(self, y, gx):
+        return gx, y
+
+
+class _Weights(FunctionNode):
+    def __init__(self, windows, dtype):
+        self.windows = windows
+        self.dtype = dtype
+
+    def forward(self, inputs):
+        self.retain_inputs((0, 1))
+        return (self.windows.weights(*inputs).astype(self.dtype, copy=False),)
+
+    def backward(self, indexes, grad_outputs):
+        x, y = self.get_retained_inputs()
+        (gW,) = grad_outputs
+        gradients = []
+        if 0 in indexes:
+            gradients += _Transpose(self.windows).apply((y, gW))
+        if 1 in indexes:
+            gradients += _Convolve(self.windows).apply((x, gW))
+        return gradients
+
+
+def _check_floats(in_types, ndim):
+    """Expect images and weights of so many axes, and perhaps a bias."""
+    n_in = in_types.size()
+    type_check.expect(n_in >= 2, n_in <= 3)
+    type_check._argname(in_types, ("x", "W", "b")[: type_check.eval(n_in)])
+    for in_type in in_types[:2]:
+        type_check.expect(in_type.dtype.kind == "f", in_type.ndim == ndim + 2)
+    if type_check.eval(n_in) == 3:
+        type_check.expect(in_types[2].dtype.kind == "f", in_types[2].ndim == 1)
+
+
+def _check_groups(channels, groups, which):
+    if channels % groups != 0:
+        raise TypeError(
+            f"The number of groups must be a divisor of that of {which} channels"
+        )
+
+
+class ConvolutionND(_Convolve):
+    """Node of :func:`convolution_nd`."""
+
+    def __init__(self, ndim, stride=1, pad=0, cover_all=False, dilate=1, groups=1):
+        super().__init__()
+        self.ndim = ndim
+        self.stride = as_tuple(stride, ndim)
+        self.pad = as_tuple(pad, ndim)
+        self.cover_all = cover_all
+        self.dilate = as_tuple(dilate, ndim)
+        self.groups = groups
+
+    def check_type_forward(self, in_types):
+        _check_floats(in_types, self.ndim)
+        if type_check.eval(in_types.size()) == 3:
+            type_check.expect(in_types[2].shape[0] == in_types[1].shape[0])
+
+    def check_sizes(self, outs):
+        """Raise unless there are outputs."""
+        assert all(out > 0 for out in outs), "Output sizes should be positive."
+
+    def forward(self, inputs):
+        x, W = inputs[:2]
+        dims, ksize = x.shape[2:], W.shape[2:]
+        _check_groups(x.shape[1], self.groups, "input")
+        _check_groups(len(W), self.groups, "output")
+        if x.shape[1] != W.shape[1] * self.groups:
+            raise ValueError(
+                f"filters of shape {W.shape} in {self.groups} groups do not fit "
+                f"{x.shape[1]} channels: W needs {x.shape[1] // self.groups} of them "
+                "on its second axis"
+            )
+        axes = zip(dims, ksize, self.stride, self.pad, self.dilate, strict=True)
+        outs = tuple(
+            [
+                conv.get_conv_outsize(size, k, s, p, self.cover_all, d)
+                for size, k, s, p, d in axes
+            ]
+        )
+        self.check_sizes(outs)
+        self.windows = _Windows(
+            ksize, dims, outs, self.stride, self.pad, self.dilate, self.groups
+        )
+        return super().forward(inputs)
+
+
+def _check_sizes_2d(outs, verb):
+    for name, out in zip(("Height", "Width"), outs, strict=True):
+        if out <= 0:
+            raise RuntimeError(f"{name} in the output {verb} be positive.")
+
+
+def _check_dilate(dilate):
+    if min(as_tuple(dilate, 2)) < 1:
+        raise ValueError(f"Dilate should be positive, but {dilate} is supplied.")
+
+
+class Convolution2DFunction(ConvolutionND):
+    """Node of :func:`convolution_2d`."""
+
+    def __init__(self, stride=1, pad=0, cover_all=False, *, dilate=1, groups=1):
+        super().__init__(2, stride, pad, cover_all, dilate, groups)
+        _check_dilate(dilate)
+
+    def check_type_forward(self, in_types):
+        super().check_type_forward(in_types)
+        x, W = in_types[:2]
+        type_check.expect(x.shape[1] == W.shape[1] * self.groups)
+        if type_check.eval(in_types.size()) == 3:
+            type_check.expect(in_types[2].dtype == x.dtype)
+
+    def check_sizes(self, outs):
+        _check_sizes_2d(outs, "should")
+
+
+class DeconvolutionND(_Transpose):
+    """Node of :func:`deconvolution_nd`."""
+
+    def __init__(self, ndim, stride=1, pad=0, outsize=None, dilate=1, groups=1):
+        super().__init__()
+        self.ndim = ndim
+        self.stride = as_tuple(stride, ndim)
+        self.pad = as_tuple(pad, ndim)
+        self.outs = (None,) * ndim if outsize is None else tuple(outsize)
+        assert len(self.outs) == ndim
+        self.dilate = as_tuple(dilate, ndim)
+        self.groups = groups
+
+    def check_type_forward(self, in_types):
+        _check_floats(in_types, self.ndim)
+        x, W = in_types[:2]
+        type_check.expect(x.shape[1] == W.shape[0])
+        axes = zip(self.outs, self.stride, self.pad, self.dilate, strict=True)
+        for i, (out, s, p, d) in enumerate(axes, 2):
+            if out is not None:
+                least = conv.get_conv_outsize(out, W.shape[i], s, p, False, d)
+                most = conv.get_conv_outsize(out, W.shape[i], s, p, True, d)
+                type_check.expect(least <= x.shape[i], x.shape[i] <= most)
+
+    def check_sizes(self, dims):
+        """Raise unless the image has a size."""
+        assert all(size > 0 for size in dims), "Output sizes should be positive."
+
+    def forward(self, inputs):
+        x, W = inputs[:2]
+        outs, ksize = x.shape[2:], W.shape[2:]
+        _check_groups(x.shape[1], self.groups, "input")
+        axes = zip(
+            self.outs, outs, ksize, self.stride, self.pad, self.dilate, strict=True
+        )
+        self.outs = tuple(
+            [
+                conv.get_deconv_outsize(out, k, s, p, d=d) if size is None else size
+                for size, out, k, s, p, d in axes
+            ]
+        )
+        self.check_sizes(self.outs)
+        self.windows = _Windows(
+            ksize, self.outs, outs, self.stride, self.pad, self.dilate, self.groups
+        )
+        return super().forward(inputs)
+
+
+class Deconvolution2DFunction(DeconvolutionND):
+    """Node of :func:`deconvolution_2d`."""
+
+    def __init__(self, stride=1, pad=0, outsize=None, *, dilate=1, groups=1):
+        super().__init__(2, stride, pad, outsize, dilate, groups)
+        _check_dilate(dilate)
+
+    def check_type_forward(self, in_types):
+        super().check_type_forward(in_types)
+        if type_check.eval(in_types.size()) == 3:
+            type_check.expect(in_types[2].dtype == in_types[0].dtype)
+
+    def check_sizes(self, dims):
+        _check_sizes_2d(dims, "must")
+
+
+def _apply(node, x, W, b):
+    return node.apply((x, W) if b is None else (x, W, b))[0]
+
+
+def check_ndim(x, ndim):
+    """Raise unless images have so many axes."""
+    actual = len(x.shape[2:])
+    if actual != ndim:
+        raise ValueError(
+            "The number of dimensions under channel dimension of the input 'x' should "
+            f"be {ndim}. But the actual ndim was {actual}."
+        )
 
 
 def convolution_nd(x, W, b=None, stride=1, pad=0, cover_all=False, dilate=1, groups=1):
-    """Convolve x (n, c, *dims) with filters W (out, c / groups, *k); add b (out,).
+    """Sums of what a kernel sees at each place of images.
+
+    Parameters
+    ----------
+    x : Variable, (N, C, *dims), float
+    W : Variable, (K, C / groups, *ksize), float
+    b : Variable, (K,), optional
+    stride, pad, dilate : int or tuple of int
+        Steps of the kernel, zeros around the image, and steps inside the kernel, for
+        each axis.
+    cover_all : bool
+        Whether the last, incomplete step counts.
+    groups : int
+        Into how many parts both kinds of channels are cut; a part of the outputs sees
+        one part of the inputs.
 
     Returns
     -------
-    Variable (n, out, *places)
+    y : Variable, (N, K, *outs), same dtype as x
     """
-    F = functions()
-    x, W = as_variable(x), as_variable(W)
-    check_inputs("ConvolutionND", _check, *([x, W] if b is None else [x, W, b]))
-    n = W.ndim - 2
-    stride, pad, dilate = (as_tuple(size, n) for size in (stride, pad, dilate))
-    if x.shape[1] != W.shape[1] * groups or W.shape[0] % groups:
-        raise ValueError(
-            f"filters of shape {W.shape} in {groups} groups do not fit {x.shape[1]} "
-            f"channels: W needs {x.shape[1]} / {groups} of them on its second axis, "
-            "and a first axis that the groups divide"
-        )
-    sizes = stride, pad, cover_all, dilate
-    if groups == 1:
-        y = _convolve(x, W, *sizes)
-    else:
-        pairs = zip(F.split_axis(x, groups, 1), F.split_axis(W, groups, 0), strict=True)
-        y = F.concat([_convolve(part, w, *sizes) for part, w in pairs], 1)
-    if b is not None:
-        y += F.broadcast_to(F.reshape(b, (1, -1) + (1,) * n), y.shape)
-    return y
+    node = ConvolutionND(len(x.shape[2:]), stride, pad, cover_all, dilate, groups)
+    return _apply(node, x, W, b)
 
 
 def convolution_1d(x, W, b=None, stride=1, pad=0, cover_all=False, dilate=1, groups=1):
-    """:func:`convolution_nd` over one axis."""
-    _check_ndim(x, 1)
+    """:func:`convolution_nd` of one axis."""
+    check_ndim(x, 1)
     return convolution_nd(x, W, b, stride, pad, cover_all, dilate, groups)
 
 
 def convolution_2d(x, W, b=None, stride=1, pad=0, cover_all=False, **kwargs):
-    """:func:`convolution_nd` over two axes; ``dilate`` and ``groups`` by keyword."""
-    dilate, groups = argument.parse_kwargs(
-        kwargs, ("dilate", 1), ("groups", 1), deterministic=_NO_DETERMINISTIC
+    """:func:`convolution_nd` of two axes; ``dilate`` and ``groups`` by keyword."""
+    dilate, groups, _ = argument.parse_kwargs(
+        kwargs,
+        ("dilate", 1),
+        ("groups", 1),
+        ("cudnn_fast", False),
+        deterministic=_NO_DETERMINISTIC,
     )
-    _check_ndim(x, 2)
-    return convolution_nd(x, W, b, stride, pad, cover_all, dilate, groups)
+    node = Convolution2DFunction(stride, pad, cover_all, dilate=dilate, groups=groups)
+    return _apply(node, x, W, b)
 
 
 def convolution_3d(x, W, b=None, stride=1, pad=0, cover_all=False, dilate=1, groups=1):
-    """:func:`convolution_nd` over three axes."""
-    _check_ndim(x, 3)
+    """:func:`convolution_nd` of three axes."""
+    check_ndim(x, 3)
     return convolution_nd(x, W, b, stride, pad, cover_all, dilate, groups)
 
 
-def dilated_convolution_2d(x, W, b=None, stride=1, pad=0, dilate=1, cover_all=False):
-    """:func:`convolution_2d` with gaps between the elements of the filters."""
-    return convolution_2d(x, W, b, stride, pad, cover_all, dilate=dilate)
-
-
-def _transpose(x, W, outsize, stride, padding, dilate):
-    """Add the filters (in, out, *k), times each place of x, to an image."""
-    F = functions()
-    columns = F.tensordot(F.reshape(W, (W.shape[0], -1)), x, axes=((0,), (1,)))
-    shape = (x.shape[0], W.shape[1], *outsize)
-    sizes = W.shape[2:], stride, padding, False, dilate
-    return PatchesGrad(shape, *sizes).apply((F.moveaxis(columns, 0, 1),))[0]
-
-
-def _check_transposed(in_types):
-    x, w = in_types[:2]
-    type_check._argname((x, w), ("x", "W"))
-    type_check.expect(
-        x.dtype.kind == "f",
-        w.dtype.kind == "f",
-        x.ndim == w.ndim,
-        x.ndim > 2,
-        x.shape[1] == w.shape[0],
-    )
-
-
 def deconvolution_nd(x, W, b=None, stride=1, pad=0, outsize=None, dilate=1, groups=1):
-    """Transpose a convolution: filters W (channels, out / groups, *k), b (out,).
+    """Transpose of :func:`convolution_nd`: images whose outputs are ``x``.
 
     Parameters
     ----------
+    x : Variable, (N, C, *outs), float
+    W : Variable, (C, K / groups, *ksize), float
+    b : Variable, (K,), optional
+    stride, pad, dilate : int or tuple of int
     outsize : tuple of int, optional
-        Size of each axis of the result; several sizes have convolutions of one size.
+        Size of the images, where several are possible; the smallest by default.
+    groups : int
+
+    Returns
+    -------
+    y : Variable, (N, K, *dims), same dtype as x
     """
-    F = functions()
-    x, W = as_variable(x), as_variable(W)
-    check_inputs("DeconvolutionND", _check_transposed, x, W)
-    n = W.ndim - 2
-    stride, pad, dilate = (as_tuple(size, n) for size in (stride, pad, dilate))
-    if outsize is None:
-        axes = zip(x.shape[2:], W.shape[2:], stride, pad, dilate, strict=True)
-        outsize = [conv.get_deconv_outsize(*axis[:4], d=axis[4]) for axis in axes]
-    sizes = tuple(outsize), stride, pad, dilate
-    if groups == 1:
-        y = _transpose(x, W, *sizes)
-    else:
-        pairs = zip(F.split_axis(x, groups, 1), F.split_axis(W, groups, 0), strict=True)
-        y = F.concat([_transpose(part, w, *sizes) for part, w in pairs], 1)
-    if b is not None:
-        y += F.broadcast_to(F.reshape(b, (1, -1) + (1,) * n), y.shape)
-    return y
+    node = DeconvolutionND(len(x.shape[2:]), stride, pad, outsize, dilate, groups)
+    return _apply(node, x, W, b)
 
 
 def deconvolution_1d(x, W, b=None, stride=1, pad=0, outsize=None, dilate=1, groups=1):
-    """:func:`deconvolution_nd` over one axis."""
-    _check_ndim(x, 1)
+    """:func:`deconvolution_nd` of one axis."""
+    check_ndim(x, 1)
     return deconvolution_nd(x, W, b, stride, pad, outsize, dilate, groups)
 
 
 def deconvolution_2d(x, W, b=None, stride=1, pad=0, outsize=None, **kwargs):
-    """:func:`deconvolution_nd` over two axes; ``dilate`` and ``groups`` by keyword."""
+    """:func:`deconvolution_nd` of two axes; ``dilate`` and ``groups`` by keyword."""
     dilate, groups = argument.parse_kwargs(
         kwargs, ("dilate", 1), ("groups", 1), deterministic=_NO_DETERMINISTIC
     )
-    _check_ndim(x, 2)
-    return deconvolution_nd(x, W, b, stride, pad, outsize, dilate, groups)
+    node = Deconvolution2DFunction(stride, pad, outsize, dilate=dilate, groups=groups)
+    return _apply(node, x, W, b)
 
 
 def deconvolution_3d(x, W, b=None, stride=1, pad=0, outsize=None, dilate=1, groups=1):
-    """:func:`deconvolution_nd` over three axes."""
-    _check_ndim(x, 3)
+    """:func:`deconvolution_nd` of three axes."""
+    check_ndim(x, 3)
     return deconvolution_nd(x, W, b, stride, pad, outsize, dilate, groups)
 
 
-def _check_ndim(x, n):
-    if x.ndim != n + 2:
-        raise ValueError(
-            f"The number of dimensions under channel dimension of the input 'x' should "
-            f"be {n}, but the actual ndim was {x.ndim - 2}."
-        )
+def dilated_convolution_2d(x, W, b=None, stride=1, pad=0, dilate=1, cover_all=False):
+    """:func:`convolution_2d` with steps inside the kernel."""
+    return convolution_2d(x, W, b, stride, pad, cover_all, dilate=dilate)
 
 
-def _windows(x, ksize, stride, padding, cover_all, fill):
-    """Return the windows of x as (n * c * places, elements), and the result's shape."""
-    F = functions()
-    x = as_variable(x)
-    n = x.ndim - 2
-    ksize, padding = as_tuple(ksize, n), as_tuple(padding, n)
-    stride = ksize if stride is None else as_tuple(stride, n)
-    outs = [
-        conv.get_conv_outsize(size, k, s, p, cover_all)
-        for size, k, s, p in zip(x.shape[2:], ksize, stride, padding, strict=True)
-    ]
-    widths = [
-        (p, max(0, (out - 1) * s + k - size - p))
-        for size, k, s, p, out in zip(
-            x.shape[2:], ksize, stride, padding, outs, strict=True
-        )
-    ]
-    if any(map(any, widths)):
-        width = [(0, 0), (0, 0), *widths]
-        x = F.pad(x, width, "constant", constant_values=fill)
-    sizes = ksize, stride, (0,) * n, False, (1,) * n
-    (patches,) = Patches(*sizes).apply((x,))
-    shape = *x.shape[:2], *outs
-    patches = F.reshape(patches, (*x.shape[:2], -1, *patches.shape[2:]))
-    patches = patches[(..., *(slice(0, out) for out in outs))]
-    patches = F.moveaxis(patches, 2, -1)
-    return F.reshape(patches, (-1, patches.shape[-1])), shape
+def depthwise_convolution_2d(x, W, b=None, stride=1, pad=0):
+    """:func:`convolution_2d` of each channel by itself.
 
-
-def max_pooling_nd(x, ksize, stride=None, pad=0, cover_all=True, return_indices=False):
-    """Return the largest number of each window; the first one, if there are several.
-
-    With ``return_indices``, their places in the windows are returned, too.
+    Parameters
+    ----------
+    x : Variable, (N, C, height, width)
+    W : Variable, (multiplier, C, height, width)
+    b : Variable, (C * multiplier,), optional
+    stride, pad : int or pair of int
     """
-    F = functions()
-    windows, shape = _windows(x, ksize, stride, pad, cover_all, -np.inf)
-    largest = windows.array.argmax(axis=1)
-    y = F.reshape(F.select_item(windows, largest), shape)
-    return (y, largest.reshape(shape)) if return_indices else y
-
-
-def average_pooling_nd(x, ksize, stride=None, pad=0, pad_value=0):
-    """Return the mean of each window; ``pad_value`` None leaves the padding out."""
-    F = functions()
-    windows, shape = _windows(x, ksize, stride, pad, False, 0)
-    y = F.sum(windows, axis=1)
-    if pad_value is None:
-        ones = windows.xp.ones(x.shape, x.dtype)
-        inside, _ = _windows(ones, ksize, stride, pad, False, 0)
-        return F.reshape(y / inside.array.sum(axis=1), shape)
-    return F.reshape(y * (1.0 / windows.shape[1]), shape)
-
-
-def max_pooling_1d(x, ksize, stride=None, pad=0, cover_all=True, return_indices=False):
-    """:func:`max_pooling_nd` over one axis."""
-    _check_ndim(x, 1)
-    return max_pooling_nd(x, ksize, stride, pad, cover_all, return_indices)
-
-
-def max_pooling_2d(x, ksize, stride=None, pad=0, cover_all=True, return_indices=False):
-    """:func:`max_pooling_nd` over two axes."""
-    _check_ndim(x, 2)
-    return max_pooling_nd(x, ksize, stride, pad, cover_all, return_indices)
-
-
-def max_pooling_3d(x, ksize, stride=None, pad=0, cover_all=True, return_indices=False):
-    """:func:`max_pooling_nd` over three axes."""
-    _check_ndim(x, 3)
-    return max_pooling_nd(x, ksize, stride, pad, cover_all, return_indices)
-
-
-def average_pooling_1d(x, ksize, stride=None, pad=0, pad_value=0):
-    """:func:`average_pooling_nd` over one axis."""
-    _check_ndim(x, 1)
-    return average_pooling_nd(x, ksize, stride, pad, pad_value)
-
-
-def average_pooling_2d(x, ksize, stride=None, pad=0):
-    """:func:`average_pooling_nd` over two axes, zeros being around them."""
-    _check_ndim(x, 2)
-    return average_pooling_nd(x, ksize, stride, pad)
-
-
-def average_pooling_3d(x, ksize, stride=None, pad=0, pad_value=0):
-    """:func:`average_pooling_nd` over three axes."""
-    _check_ndim(x, 3)
-    return average_pooling_nd(x, ksize, stride, pad, pad_value)
+    multiplier, channels, *ksize = W.shape
+    W = functions().transpose(W, (1, 0, 2, 3))
+    W = functions().reshape(W, (channels * multiplier, 1, *ksize))
+    return convolution_2d(x, W, b, stride, pad, groups=channels)

@@ -8,11 +8,9 @@ normalization.
 from dyrnn.chainer import backend, functions
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.link_hook import LinkHook
+from dyrnn.chainer.links.convolution_links import Deconvolution2D, DeconvolutionND
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import Parameter
-
-# Their weights are (inputs, outputs, ...), those of others (outputs, inputs, ...).
-_TRANSPOSED = {"Deconvolution2D", "DeconvolutionND"}
 
 
 class _WeightHook(LinkHook):
@@ -106,8 +104,8 @@ class SpectralNormalization(_WeightHook):
         self.axis = 0
 
     def added(self, link):
-        if _TRANSPOSED & {cls.__name__ for cls in type(link).__mro__}:
-            self.axis = 1
+        if isinstance(link, (Deconvolution2D, DeconvolutionND)):
+            self.axis = 1  # their weights have the inputs first
         super().added(link)
 
     def deleted(self, link):

@@ -15,6 +15,17 @@ from dyrnn.chainer.links.connection_links import (
     Swish,
 )
 from dyrnn.chainer.links.connection_links import ParameterLink as Parameter
+from dyrnn.chainer.links.convolution_links import (
+    Convolution1D,
+    Convolution2D,
+    Convolution3D,
+    ConvolutionND,
+    Deconvolution1D,
+    Deconvolution2D,
+    Deconvolution3D,
+    DeconvolutionND,
+    DilatedConvolution2D,
+)
 from dyrnn.chainer.links.output_links import (
     BatchNormalization,
     BinaryHierarchicalSoftmax,

@@ -1,0 +1,346 @@
+"""Links that convolve, over one to any number of axes, and their transposes."""
+
+from dyrnn.chainer import functions, initializers
+from dyrnn.chainer.link import Link
+from dyrnn.chainer.utils import argument
+from dyrnn.chainer.utils.conv_nd import as_tuple
+from dyrnn.chainer.variable import Parameter, as_array
+
+_NO_DETERMINISTIC = (
+    "deterministic argument is not supported anymore. Use "
+    "chainer.using_config('cudnn_deterministic', value) instead."
+)
+
+
+class _Filter(Link):
+    """A weight with a kernel for each pair of channels of a group, and a bias.
+
+    Without ``ksize``, the first two arguments are the output's channels and the kernel;
+    those of the input are found at the first call.
+    """
+
+    def _set_up(
+        self, ndim, in_channels, out_channels, ksize, groups, nobias, initialW, bias
+    ):
+        if ksize is None:
+            out_channels, ksize, in_channels = in_channels, out_channels, None
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.ksize = ksize
+        self.groups = int(groups)
+        self._kernel = as_tuple(ksize, ndim)
+        with self.init_scope():
+            self.W = Parameter(initializers._get_initializer(initialW))
+            if in_channels is not None:
+                self._initialize_params(in_channels)
+            if nobias:
+                self.b = None
+            else:
+                bias = initializers._get_initializer(0 if bias is None else bias)
+                self.b = Parameter(bias, out_channels)
+
+    def _initialize_params(self, in_channels):
+        for which, channels in ("output", self.out_channels), ("input", in_channels):
+            if channels % self.groups != 0:
+                raise ValueError(
+                    f"the number of {which} channels must be divisible by the number "
+                    "of groups"
+                )
+        self.W.initialize((*self._channels(in_channels), *self._kernel))
+
+    def _channels(self, in_channels):
+        return self.out_channels, in_channels // self.groups
+
+    def forward(self, x):
+        """Convolve images (N, in_channels, *dims)."""
+        if self.W.array is None:
+            self._initialize_params(x.shape[1])
+        return self.apply(x)
+
+
+class _TransposedFilter(_Filter):
+    def _channels(self, in_channels):
+        return in_channels, self.out_channels // self.groups
+
+
+def _from_params(cls, W, b, groups, *arguments, **options):
+    """Make a convolution from its parameters' values."""
+    out_channels, in_channels = W.shape[0], W.shape[1] * groups
+    if b is not None and out_channels != b.size:
+        raise ValueError("`out_channels` does not match the size of `b`")
+    return cls(
+        *arguments[:-3],
+        in_channels,
+        out_channels,
+        W.shape[2:],
+        *arguments[-3:],
+        initialW=as_array(W),
+        initial_bias=as_array(b),
+        groups=groups,
+        **options,
+    )
+
+
+class ConvolutionND(_Filter):
+    """Convolution over ``ndim`` axes."""
+
+    def __init__(
+        self,
+        ndim,
+        in_channels,
+        out_channels,
+        ksize=None,
+        stride=1,
+        pad=0,
+        nobias=False,
+        initialW=None,
+        initial_bias=None,
+        cover_all=False,
+        dilate=1,
+        groups=1,
+    ):
+        super().__init__()
+        self.stride = stride
+        self.pad = pad
+        self.cover_all = cover_all
+        self.dilate = as_tuple(dilate, ndim)
+        self._set_up(
+            ndim,
+            in_channels,
+            out_channels,
+            ksize,
+            groups,
+            nobias,
+            initialW,
+            initial_bias,
+        )
+        self.ksize = self._kernel
+
+    @classmethod
+    def from_params(cls, W, b=None, stride=1, pad=0, nobias=False, **kwargs):
+        """Make a link from its parameters' values."""
+        cover_all, dilate, groups = argument.parse_kwargs(
+            kwargs, ("cover_all", False), ("dilate", 1), ("groups", 1)
+        )
+        ndim = () if cls is not ConvolutionND else (W.ndim - 2,)
+        return _from_params(
+            cls,
+            W,
+            b,
+            groups,
+            *ndim,
+            stride,
+            pad,
+            nobias,
+            cover_all=cover_all,
+            dilate=dilate,
+        )
+
+    def apply(self, x):
+        return functions.convolution_nd(
+            x,
+            self.W,
+            self.b,
+            self.stride,
+            self.pad,
+            self.cover_all,
+            self.dilate,
+            self.groups,
+        )
+
+
+class Convolution1D(ConvolutionND):
+    """Convolution over one axis."""
+
+    def __init__(self, in_channels, out_channels, ksize, *args, **kwargs):
+        super().__init__(1, in_channels, out_channels, ksize, *args, **kwargs)
+
+
+class Convolution3D(ConvolutionND):
+    """Convolution over three axes."""
+
+    def __init__(self, in_channels, out_channels, ksize, *args, **kwargs):
+        super().__init__(3, in_channels, out_channels, ksize, *args, **kwargs)
+
+
+class Convolution2D(_Filter):
+    """Convolution over two axes; ``dilate`` and ``groups`` by keyword."""
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        ksize=None,
+        stride=1,
+        pad=0,
+        nobias=False,
+        initialW=None,
+        initial_bias=None,
+        **kwargs,
+    ):
+        super().__init__()
+        dilate, groups = argument.parse_kwargs(
+            kwargs, ("dilate", 1), ("groups", 1), deterministic=_NO_DETERMINISTIC
+        )
+        self.stride = as_tuple(stride, 2)
+        self.pad = as_tuple(pad, 2)
+        self.dilate = as_tuple(dilate, 2)
+        self._set_up(
+            2, in_channels, out_channels, ksize, groups, nobias, initialW, initial_bias
+        )
+
+    @property
+    def printable_specs(self):
+        for name in ("in_channels", "out_channels", "ksize", "stride", "pad"):
+            yield name, getattr(self, name)
+        yield "nobias", self.b is None
+        yield "dilate", self.dilate
+        yield "groups", self.groups
+
+    @classmethod
+    def from_params(cls, W, b=None, stride=1, pad=0, nobias=False, **kwargs):
+        """Make a link from its parameters' values."""
+        dilate, groups = argument.parse_kwargs(kwargs, ("dilate", 1), ("groups", 1))
+        return _from_params(cls, W, b, groups, stride, pad, nobias, dilate=dilate)
+
+    def apply(self, x):
+        return functions.convolution_2d(
+            x,
+            self.W,
+            self.b,
+            self.stride,
+            self.pad,
+            dilate=self.dilate,
+            groups=self.groups,
+        )
+
+
+class DilatedConvolution2D(Convolution2D):
+    """Convolution over two axes with steps inside the kernel."""
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        ksize=None,
+        stride=1,
+        pad=0,
+        dilate=1,
+        nobias=False,
+        initialW=None,
+        initial_bias=None,
+    ):
+        super().__init__(
+            in_channels,
+            out_channels,
+            ksize,
+            stride,
+            pad,
+            nobias,
+            initialW,
+            initial_bias,
+            dilate=dilate,
+        )
+
+
+class DeconvolutionND(_TransposedFilter):
+    """Transpose of a convolution over ``ndim`` axes."""
+
+    def __init__(
+        self,
+        ndim,
+        in_channels,
+        out_channels,
+        ksize=None,
+        stride=1,
+        pad=0,
+        nobias=False,
+        outsize=None,
+        initialW=None,
+        initial_bias=None,
+        dilate=1,
+        groups=1,
+    ):
+        super().__init__()
+        self.stride = stride
+        self.pad = pad
+        self.outsize = outsize
+        self.dilate = as_tuple(dilate, ndim)
+        self._set_up(
+            ndim,
+            in_channels,
+            out_channels,
+            ksize,
+            groups,
+            nobias,
+            initialW,
+            initial_bias,
+        )
+        self.ksize = self._kernel
+
+    def apply(self, x):
+        return functions.deconvolution_nd(
+            x,
+            self.W,
+            self.b,
+            self.stride,
+            self.pad,
+            self.outsize,
+            self.dilate,
+            self.groups,
+        )
+
+
+class Deconvolution1D(DeconvolutionND):
+    """Transpose of a convolution over one axis."""
+
+    def __init__(self, in_channels, out_channels, ksize, *args, **kwargs):
+        super().__init__(1, in_channels, out_channels, ksize, *args, **kwargs)
+
+
+class Deconvolution3D(DeconvolutionND):
+    """Transpose of a convolution over three axes."""
+
+    def __init__(self, in_channels, out_channels, ksize, *args, **kwargs):
+        super().__init__(3, in_channels, out_channels, ksize, *args, **kwargs)
+
+
+class Deconvolution2D(_TransposedFilter):
+    """Transpose of a convolution over two axes."""
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        ksize=None,
+        stride=1,
+        pad=0,
+        nobias=False,
+        outsize=None,
+        initialW=None,
+        initial_bias=None,
+        **kwargs,
+    ):
+        super().__init__()
+        dilate, groups = argument.parse_kwargs(
+            kwargs, ("dilate", 1), ("groups", 1), deterministic=_NO_DETERMINISTIC
+        )
+        self.stride = as_tuple(stride, 2)
+        self.pad = as_tuple(pad, 2)
+        self.dilate = as_tuple(dilate, 2)
+        self.outsize = (None, None) if outsize is None else outsize
+        self._set_up(
+            2, in_channels, out_channels, ksize, groups, nobias, initialW, initial_bias
+        )
+
+    def apply(self, x):
+        return functions.deconvolution_2d(
+            x,
+            self.W,
+            self.b,
+            self.stride,
+            self.pad,
+            self.outsize,
+            dilate=self.dilate,
+            groups=self.groups,
+        )
