@@ -232,3 +232,14 @@ def test_bridge_differentiates_twice():
     options = {"dtype": np.float64, "rtol": 1e-4, "atol": 1e-5}
     gradient_check.check_backward(f, (x, w), gy, **options)
     gradient_check.check_double_backward(f, (x, w), gy, (x * 2, w * 2), **options)
+
+
+def test_random_states_come_back():
+    before = np.random.get_state()[1].copy()
+    values = []
+    for _ in range(2):
+        testing.random.do_setup()
+        values.append(np.random.rand())
+        testing.random.do_teardown()
+    assert values[0] == values[1]
+    np.testing.assert_array_equal(np.random.get_state()[1], before)

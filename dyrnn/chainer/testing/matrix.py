@@ -4,6 +4,8 @@ import numpy as np
 
 from dyrnn.chainer.utils import argument
 
+_broadcast_to = np.broadcast_to  # tests of matrices take it from here
+
 
 def generate_matrix(shape, dtype=float, **kwargs):
     """Return random matrices of the given ``singular_values``."""
@@ -20,7 +22,7 @@ def generate_matrix(shape, dtype=float, **kwargs):
         raise TypeError("singular_values is not real")
     if (values < 0).any():
         raise ValueError("negative singular value is given")
-    values = np.broadcast_to(values, (*shape[:-2], min(shape[-2:])))
+    values = _broadcast_to(values, (*shape[:-2], min(shape[-2:])))
     if 0 in shape:
         return np.empty(shape, dtype=dtype)
     a = np.random.randn(*shape)

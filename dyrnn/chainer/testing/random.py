@@ -10,29 +10,42 @@ from dyrnn.chainer.configuration import environment
 from dyrnn.chainer.testing import _bundle
 
 _states: list[tuple] = []
+_depth = 0
+
+
+def do_setup(deterministic=True):
+    """Seed the global generators, with 100 or with what the system has."""
+    _states.append((random.getstate(), np.random.get_state()))
+    np.random.seed(100 if deterministic else None)
+
+
+def do_teardown():
+    """Put the global generators back where they were."""
+    python_state, numpy_state = _states.pop()
+    random.setstate(python_state)
+    np.random.set_state(numpy_state)
 
 
 def _setup_random():
     """Seed the global generators; the outermost of nested calls does it."""
-    if not _states:
+    global _depth
+    if _depth == 0:
         nondeterministic = environment("CHAINER_TEST_RANDOM_NONDETERMINISTIC", "0")
-        _states.append((random.getstate(), np.random.get_state()))
-        np.random.seed(None if int(nondeterministic) else 100)
-    else:
-        _states.append(())
+        do_setup(not int(nondeterministic))
+    _depth += 1
 
 
 def _teardown_random():
-    assert _states, "_setup_random has not been called"
-    state = _states.pop()
-    if state:
-        random.setstate(state[0])
-        np.random.set_state(state[1])
+    global _depth
+    assert _depth > 0, "_setup_random has not been called"
+    _depth -= 1
+    if _depth == 0:
+        do_teardown()
 
 
 def generate_seed():
     """Return a seed, inside a test that :func:`fix_random` decorates."""
-    assert _states, "random is not set up"
+    assert _depth > 0, "random is not set up"
     return np.random.randint(0xFFFFFFFF)
 
 
