@@ -7,7 +7,7 @@ import numpy as np
 
 from dyrnn.chainer.functions.convolution import check_ndim
 from dyrnn.chainer.functions.images import Im2Col, Im2ColGrad
-from dyrnn.chainer.functions.nodes import functions
+from dyrnn.chainer.functions.nodes import check_inputs, functions
 from dyrnn.chainer.utils import conv, type_check
 from dyrnn.chainer.utils.conv_nd import as_tuple
 from dyrnn.chainer.variable import as_variable
@@ -100,9 +100,14 @@ def max_pooling_1d(x, ksize, stride=None, pad=0, cover_all=True, return_indices=
     return max_pooling_nd(x, ksize, stride, pad, cover_all, return_indices)
 
 
+def _check_images(in_types):
+    type_check._argname(in_types, ("x",))
+    type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim == 4)
+
+
 def max_pooling_2d(x, ksize, stride=None, pad=0, cover_all=True, return_indices=False):
     """:func:`max_pooling_nd` over two axes."""
-    check_ndim(x, 2)
+    check_inputs("MaxPooling2D", _check_images, x)
     return max_pooling_nd(x, ksize, stride, pad, cover_all, return_indices)
 
 
@@ -120,7 +125,7 @@ def average_pooling_1d(x, ksize, stride=None, pad=0, pad_value=0):
 
 def average_pooling_2d(x, ksize, stride=None, pad=0):
     """:func:`average_pooling_nd` over two axes, zeros being around them."""
-    check_ndim(x, 2)
+    check_inputs("AveragePooling2D", _check_images, x)
     return average_pooling_nd(x, ksize, stride, pad)
 
 
