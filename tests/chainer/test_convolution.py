@@ -132,7 +132,7 @@ def test_pooling_takes_the_first_of_equal_numbers():
     y, places = F.max_pooling_nd(x, 3, 3, return_indices=True)
     np.testing.assert_array_equal(places[0, 0], [2, 2, 2, 0])
     with pytest.raises(InvalidType, match="x.ndim == 4"):
-        F.max_pooling_2d(x, 2)
+        F.average_pooling_2d(x, 2)
 
 
 def test_an_encoder_of_text_learns():

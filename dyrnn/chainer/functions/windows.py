@@ -100,14 +100,9 @@ def max_pooling_1d(x, ksize, stride=None, pad=0, cover_all=True, return_indices=
     return max_pooling_nd(x, ksize, stride, pad, cover_all, return_indices)
 
 
-def _check_images(in_types):
-    type_check._argname(in_types, ("x",))
-    type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim == 4)
-
-
 def max_pooling_2d(x, ksize, stride=None, pad=0, cover_all=True, return_indices=False):
     """:func:`max_pooling_nd` over two axes."""
-    check_inputs("MaxPooling2D", _check_images, x)
+    check_ndim(x, 2)
     return max_pooling_nd(x, ksize, stride, pad, cover_all, return_indices)
 
 
@@ -121,6 +116,11 @@ def average_pooling_1d(x, ksize, stride=None, pad=0, pad_value=0):
     """:func:`average_pooling_nd` over one axis."""
     check_ndim(x, 1)
     return average_pooling_nd(x, ksize, stride, pad, pad_value)
+
+
+def _check_images(in_types):
+    type_check._argname(in_types, ("x",))
+    type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim == 4)
 
 
 def average_pooling_2d(x, ksize, stride=None, pad=0):
