@@ -41,8 +41,9 @@ functions.math: arctanh average basic_math batch_l2_norm_squared bias ceil clip 
     logarithm_1p logsumexp matmul maximum minimum minmax ndtr ndtri polygamma prod scale
     sign sparse_matmul sqrt square sum tensordot trigonometric zeta cholesky
 functions.noise: dropout gaussian gumbel_softmax simplified_dropconnect zoneout
-functions.normalization: batch_normalization group_normalization l2_normalization
-    layer_normalization
+functions.normalization: batch_normalization batch_renormalization
+    decorrelated_batch_normalization group_normalization l2_normalization
+    layer_normalization local_response_normalization
 functions.pooling: average_pooling_2d average_pooling_nd max_pooling_2d max_pooling_nd
     pooling_2d
 functions.rnn: lstm n_step_gru n_step_lstm n_step_rnn slstm tree_lstm

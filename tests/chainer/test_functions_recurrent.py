@@ -198,3 +198,51 @@ def test_forget_says_when_it_computes_again():
     x = chainer.Variable(np.array(3.0))
     F.forget(square, x).backward()
     assert seen == [False, True] and x.grad == 6
+
+
+def test_renormalization_corrects_within_bounds():
+    x, gamma, beta = draw((6, 3), 3, 3)
+    mean, var = x.mean(0), x.var(0)
+    averages = {"running_mean": mean + 9, "running_var": var * 16}
+    y = F.batch_renormalization(x, gamma, beta, 2, 0.5, eps=0, **averages).array
+    expected = ((x - mean) / np.sqrt(var) / 2 - 0.5) * gamma + beta
+    np.testing.assert_allclose(y, expected)
+    np.testing.assert_array_equal(averages["running_mean"], mean + 9)
+    F.batch_renormalization(
+        x, gamma, beta, 2, 0.5, decay=0, update_statistics=True, **averages
+    )
+    np.testing.assert_allclose(averages["running_mean"], mean)
+    with pytest.raises(TypeError, match="running_var is required"):
+        F.batch_renormalization(x, gamma, beta, 1, 0, running_mean=mean)
+    with pytest.warns(DeprecationWarning, match="Use fixed_batch_normalization"):
+        y = F.fixed_batch_renormalization(x, gamma, beta, mean, var).array
+    expected = F.fixed_batch_normalization(x, gamma, beta, mean, var).array
+    np.testing.assert_array_equal(y, expected)
+
+
+def test_whitened_channels_are_uncorrelated():
+    x, gy, mean = draw((9, 6, 2), (9, 6, 2), (2, 3))
+    mean[:], projection = 0, np.zeros((2, 3, 3))
+    averages = {"running_mean": mean, "running_projection": projection, "decay": 0}
+    y = F.decorrelated_batch_normalization(x, groups=2, eps=1e-9, **averages).array
+    for group in np.split(y, 2, axis=1):
+        rows = group.swapaxes(0, 1).reshape(3, -1)
+        np.testing.assert_allclose(np.cov(rows, bias=True), np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(mean, x.mean((0, 2)).reshape(2, 3))
+    projection *= 17 / 18  # the average is of the unbiased estimate
+    again = F.fixed_decorrelated_batch_normalization(x, mean, projection, groups=2)
+    np.testing.assert_allclose(again.array, y)
+
+    def whitened(x):
+        return F.decorrelated_batch_normalization(x, groups=2, eps=0.1)
+
+    check_backward(whitened, [x], gy, atol=1e-5)
+    with pytest.raises(NotImplementedError, match="Double backward"):
+        check_double_backward(whitened, [x], gy, [x])
+
+
+def test_channels_are_divided_by_their_neighbours():
+    (x,) = draw((2, 5, 3))
+    y = F.local_response_normalization(x, n=3, k=1, alpha=2, beta=0.5).array
+    expected = x[:, 1] / np.sqrt(1 + 2 * (x[:, :3] ** 2).sum(1))
+    np.testing.assert_allclose(y[:, 1], expected)

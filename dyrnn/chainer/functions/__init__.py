@@ -126,9 +126,12 @@ from dyrnn.chainer.functions.metric_losses import (
 )
 from dyrnn.chainer.functions.normalizing import (
     batch_normalization,
+    batch_renormalization,
     fixed_batch_normalization,
+    fixed_batch_renormalization,
     group_normalization,
     layer_normalization,
+    local_response_normalization,
     normalize,
 )
 from dyrnn.chainer.functions.products import (
@@ -224,6 +227,10 @@ from dyrnn.chainer.functions.stochastic import (
 )
 from dyrnn.chainer.functions.striding import as_strided
 from dyrnn.chainer.functions.summation import einsum, tensordot
+from dyrnn.chainer.functions.whitening import (
+    decorrelated_batch_normalization,
+    fixed_decorrelated_batch_normalization,
+)
 from dyrnn.chainer.functions.windows import (
     average_pooling_1d,
     average_pooling_2d,

@@ -8,9 +8,10 @@ import warnings
 from dyrnn.chainer import _backend
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import functions, is_float
+from dyrnn.chainer.functions.nodes import check_inputs, functions, is_float
 from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.utils.misc import force_array
+from dyrnn.chainer.variable import as_variable
 
 _TRAIN = "train argument is not supported anymore. Use chainer.using_config"
 _ZERO = "F.batch_normalization will always output a zero tensor for such batches."
@@ -182,6 +183,50 @@ def fixed_batch_normalization(x, gamma, beta, mean, var, eps=2e-5, axis=None):
     return node.apply((x, gamma, beta, mean, var))[0]
 
 
+def batch_renormalization(
+    x,
+    gamma,
+    beta,
+    rmax,
+    dmax,
+    eps=2e-5,
+    running_mean=None,
+    running_var=None,
+    decay=0.9,
+    update_statistics=False,
+):
+    """Normalize over the batch, then correct towards the running averages.
+
+    The correction, a factor from ``1 / rmax`` to ``rmax`` and a shift up to ``dmax``,
+    counts as constant in the gradient.
+    """
+    if running_mean is None:
+        raise TypeError("running_mean is required")
+    if running_var is None:
+        raise TypeError("running_var is required")
+    x, gamma, beta = as_variable(x), as_variable(gamma), as_variable(beta)
+    xp, axis = x.xp, _axes(x.ndim, gamma.ndim, None)
+    mean = x.array.mean(axis=axis, dtype=gamma.dtype)
+    std = xp.sqrt(x.array.var(axis=axis, dtype=gamma.dtype) + gamma.dtype.type(eps))
+    running_std = xp.sqrt(running_var + running_var.dtype.type(eps))
+    r = xp.clip(std / running_std, 1.0 / rmax, rmax)
+    d = xp.clip((mean - running_mean) / running_std, -dmax, dmax)
+    averages = (running_mean, running_var) if update_statistics else (None, None)
+    node = BatchNormalization(eps, *averages, decay)
+    return node.apply((x, gamma * r, beta + gamma * d))[0]
+
+
+def fixed_batch_renormalization(x, gamma, beta, mean, var, eps=2e-5):
+    """Normalize by given means and variances: ``fixed_batch_normalization``."""
+    warnings.warn(
+        "fixed_batch_renormalization is deprecated. "
+        "Use fixed_batch_normalization instead.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return fixed_batch_normalization(x, gamma, beta, mean, var, eps)
+
+
 def _ascending(axis):
     """Return an argument as None or a tuple of ascending axes."""
     if axis is None:
@@ -323,3 +368,20 @@ class NormalizeL2(FunctionNode):
 def normalize(x, eps=1e-5, axis=1):
     """Divide by the Euclidean norm over axes."""
     return NormalizeL2(eps, axis).apply((x,))[0]
+
+
+def _check_image(in_types):
+    type_check._argname(in_types, ("x",))
+    type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim >= 2)
+
+
+def local_response_normalization(x, n=5, k=2, alpha=1e-4, beta=0.75):
+    """Divide by ``(k + alpha s) ** beta``, s the squares of ``n`` channels around."""
+    check_inputs("LocalResponseNormalization", _check_image, x)
+    F = functions()
+    x = as_variable(x)
+    half, channels = n // 2, x.shape[1]
+    widths = [(0, 0), (half, half)] + [(0, 0)] * (x.ndim - 2)
+    square = F.pad(F.square(x), widths, "constant")
+    total = sum([square[:, i : i + channels] for i in range(2 * half + 1)])
+    return x * (k + alpha * total) ** -beta
