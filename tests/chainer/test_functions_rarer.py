@@ -71,7 +71,7 @@ def test_pairs_of_no_distance_have_a_gradient():
     np.testing.assert_array_equal(x.grad, np.zeros((2, 3)))
     with pytest.raises(type_check.InvalidType, match="y.dtype.kind == i"):
         F.contrastive(x, x, np.ones(2))
-    with pytest.raises(type_check.InvalidType, match="positive.shape == anchor.shape"):
+    with pytest.raises(type_check.InvalidType, match="anchor.shape == positive.shape"):
         F.triplet(x, x[:1], x)
 
 
@@ -104,3 +104,14 @@ def test_clusters_at_their_means_cost_their_size():
 def test_padding_is_cast():
     y = F.pad_sequence([np.ones(1, np.uint8), np.ones(2, np.uint8)], padding=-1)
     np.testing.assert_array_equal(y.array, [[1, 255], [1, 1]])
+
+
+def test_the_best_path_has_a_gradient():
+    cost = chainer.Variable(np.array([[0.0, 1], [0, 0]]))
+    xs = [chainer.Variable(np.array([[0.5, 0], [0, 2]])), np.array([[0.0, 0.5]])]
+    score, path = F.argmax_crf1d(cost, xs)
+    np.testing.assert_array_equal(score.array, [2, 2])
+    assert [list(labels) for labels in path] == [[0, 1], [1]]
+    gx, gcost = chainer.grad([F.sum(score)], [xs[0], cost])
+    np.testing.assert_array_equal(gx.array, [[1, 0], [0, 1]])
+    np.testing.assert_array_equal(gcost.array, [[0, 1], [0, 0]])

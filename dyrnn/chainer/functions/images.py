@@ -28,14 +28,8 @@ class Im2Col(FunctionNode):
 
     def forward(self, inputs):
         (x,) = inputs
-        ksize, stride, pad, cover_all, dilate = self.sizes
-        outs = [
-            conv.get_conv_outsize(n, k, s, p, cover_all, d)
-            for n, k, s, p, d in zip(
-                x.shape[2:], ksize, stride, pad, dilate, strict=True
-            )
-        ]
-        y = conv.columns(x, ksize, outs, stride, pad, dilate)
+        (kh, kw), (sy, sx), (ph, pw), cover_all, (dy, dx) = self.sizes
+        y = conv.im2col(x, kh, kw, sy, sx, ph, pw, cover_all, dy, dx)
         return (y.reshape(len(x), -1, *y.shape[4:]),)
 
     def backward(self, indexes, gys):

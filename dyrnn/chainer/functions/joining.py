@@ -561,9 +561,12 @@ class TransposeSequence(FunctionNode):
 
     def forward(self, inputs):
         xp = _backend.get_array_module(*inputs)
-        empty = xp.empty((0, *inputs[0].shape[1:]), inputs[0].dtype)
+        dtype = inputs[0].dtype
+        empty = xp.empty((0, *inputs[0].shape[1:]), dtype)
         steps = [[x[t] for x in inputs if len(x) > t] for t in range(self._length)]
-        return tuple([xp.stack(rows) if rows else empty for rows in steps])
+        return tuple(
+            [xp.stack(r).astype(dtype, copy=False) if r else empty for r in steps]
+        )
 
     def backward(self, indexes, gys):
         lengths = [x.shape[0] for x in self.inputs]

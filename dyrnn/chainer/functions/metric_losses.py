@@ -14,11 +14,12 @@ def _check_margin(margin):
         raise ValueError("margin should be positive value.")
 
 
-def _expect_rows(x, *others):
-    """Expect matrices of one type and one shape, of a row at least."""
-    type_check.expect(x.dtype.kind == "f", x.ndim == 2, x.shape[0] > 0)
+def _expect_alike(x, *others):
+    """Expect one type and one shape, of a row at least."""
+    type_check.expect(x.dtype.kind == "f")
     for other in others:
-        type_check.expect(other.dtype == x.dtype, other.shape == x.shape)
+        type_check.expect(x.dtype == other.dtype, x.shape == other.shape)
+    type_check.expect(x.shape[0] > 0)
 
 
 class Contrastive(Formula):
@@ -35,8 +36,10 @@ class Contrastive(Formula):
     def check_type_forward(self, in_types):
         type_check._argname(in_types, self.names)
         x0, x1, y = in_types
-        _expect_rows(x0, x1)
-        type_check.expect(y.dtype.kind == "i", y.ndim == 1, y.shape[0] == x0.shape[0])
+        _expect_alike(x0, x1)
+        type_check.expect(
+            y.dtype.kind == "i", x1.shape[0] == y.shape[0], x0.ndim == 2, y.ndim == 1
+        )
 
     def compute(self, xp, x0, x1, y):
         square = ((x0 - x1) ** 2).sum(axis=1)
@@ -68,7 +71,7 @@ def contrastive(x0, x1, y, margin=1, reduce="mean"):
 
 def _check_triplet(in_types):
     type_check._argname(in_types, ("anchor", "positive", "negative"))
-    _expect_rows(*in_types)
+    _expect_alike(*in_types)
 
 
 def triplet(anchor, positive, negative, margin=0.2, reduce="mean"):

@@ -6,7 +6,8 @@ from dyrnn import functions as engine
 from dyrnn.chainer import _backend
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.functions.losses import check_reduce
-from dyrnn.chainer.variable import Variable
+from dyrnn.chainer.functions.nodes import functions
+from dyrnn.chainer.variable import as_variable
 
 
 def crf1d(cost, xs, ys, reduce="mean"):
@@ -27,13 +28,16 @@ def crf1d(cost, xs, ys, reduce="mean"):
 
 def argmax_crf1d(cost, xs):
     """Return the best score and the best path of each sequence."""
-    score, path = engine.argmax_crf1d(_backend.raw(cost), [_backend.raw(x) for x in xs])
-    paths = [np.asarray(_backend.raw(p)).astype(np.int32) for p in _arrays(path)]
-    return Variable(*_arrays([score])), paths
-
-
-def _arrays(values):
-    return [getattr(value, "array", value) for value in values]
+    F = functions()
+    cost, xs = as_variable(cost), [as_variable(x) for x in xs]
+    _, path = engine.argmax_crf1d(cost.array, [x.array for x in xs])
+    path = [labels.astype(np.int32) for labels in path]
+    score = F.select_item(xs[0], path[0])
+    for before, here, x in zip(path, path[1:], xs[1:], strict=False):
+        n = len(here)  # Longer sequences come first.
+        step = score[:n] + F.select_item(x, here) + cost[before[:n], here]
+        score = F.concat([step, score[n:]], axis=0)
+    return score, path
 
 
 def connectionist_temporal_classification(
