@@ -136,7 +136,7 @@ def test_probabilities_of_a_tree_add_up_to_one():
     assert tree == ((3, 1), (2, 0))
     link = L.BinaryHierarchicalSoftmax(4, tree)
     x = f(1, 4)
-    losses = [link(x, np.array([word])).array for word in range(4)]
+    losses = [link(x, np.array([word], np.int32)).array for word in range(4)]
     np.testing.assert_allclose(np.exp(-np.array(losses)).sum(), 1, rtol=1e-5)
     with pytest.raises(ValueError, match="Empty vocabulary"):
         L.BinaryHierarchicalSoftmax.create_huffman_tree({})
@@ -163,6 +163,92 @@ def test_small_links():
     assert L.Bilinear(4, 4, 5)(x, x).shape == (2, 5)
     assert isinstance(L.Parameter(x)(), Variable)
     assert L.EmbedID.from_params(x)(np.array([1])).shape == (1, 4)
+
+
+def test_trees_may_lack_states_or_input():
+    x, h = np.zeros((4, 2), np.float32), f(4, 3)
+    for link in (L.ChildSumTreeLSTM(2, 3), L.NaryTreeLSTM(2, 3)):
+        zero = np.zeros_like(h)
+        known = link(zero, zero, h, zero, x)
+        lacking = link(None, None, h, None, None)
+        for a, b in zip(known, lacking, strict=True):
+            np.testing.assert_allclose(a.array, b.array, rtol=1e-5, atol=1e-7)
+        with pytest.raises(ValueError, match="All inputs"):
+            link(None, None, None, None, None)
+
+
+def test_zoneout_leaves_an_lstm_outside_of_training():
+    link = L.StatefulZoneoutLSTM(2, 3)
+    assert not link.upward.b.array.any()
+    with chainer.using_config("train", False):
+        y = link(f(4, 2))
+    c, h = F.lstm(np.zeros((4, 3), np.float32), link.upward(f(4, 2)))
+    np.testing.assert_allclose(y.array, h.array, rtol=1e-6)
+    np.testing.assert_allclose(link.c.array, c.array, rtol=1e-6)
+    with pytest.raises(ValueError, match="train argument is not supported"):
+        L.StatefulZoneoutLSTM(2, 3, train=True)
+
+
+def test_initial_values_must_fit():
+    with pytest.raises(AssertionError):
+        L.Bilinear(2, 3, 4, False, f(2, 3, 4), (f(2, 5), f(3, 4), f(4)))
+    with pytest.raises(ValueError, match="initialW.ndim should be 3"):
+        L.Maxout(4, 3, 2, initialW=f(6, 4))
+
+
+def test_maxout_takes_any_initializer():
+    values = f(3, 2, 4)
+
+    def fill(array):
+        array[...] = values
+
+    link = L.Maxout(4, 3, 2, initialW=fill, initial_bias=chainer.initializers.One())
+    expected = (values @ f(5, 4).T + 1).max(axis=1).T
+    np.testing.assert_allclose(link(f(5, 4)).array, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_blackout_weighs_noise_and_words():
+    link = L.BlackOut(3, [4, 2, 1], 2)
+    link.sample_data = np.array([[1, 2]], np.int32)
+    x = f(1, 3)
+    score = np.exp(link.W.array @ x[0])
+    share = score[[0, 1, 2]] / score.sum()
+    expected = -np.log(share[0]) - np.log(1 - share[1:]).sum()
+    loss = link(x, np.array([0], np.int32))
+    np.testing.assert_allclose(loss.array, expected, rtol=1e-4)
+    link.sample_data = None
+    assert np.isfinite(link(x, np.array([0], np.int32)).array)
+
+
+def test_dropped_connections_are_kept_in_the_file(tmp_path):
+    link = L.SimplifiedDropconnect(None, 3)
+    whole = link(f(2, 4), train=False)
+    np.testing.assert_allclose(whole.array, f(2, 4) @ link.W.array.T, rtol=1e-5)
+    mask = np.arange(12).reshape(3, 4) % 2 == 0
+    y = link(f(2, 4), mask=mask, use_batchwise_mask=False)
+    expected = f(2, 4) @ (link.W.array * mask * 2).T
+    np.testing.assert_allclose(y.array, expected, rtol=1e-5, atol=1e-6)
+    chainer.serializers.save_npz(tmp_path / "link.npz", link)
+    with np.load(tmp_path / "link.npz") as npz:
+        np.testing.assert_array_equal(npz["mask"], mask)
+
+
+def test_batch_normalization_counts_a_batch_once():
+    link = L.BatchNormalization(3)
+    F.sum(F.forget(link, chainer.Variable(f(5, 3)))).backward()
+    np.testing.assert_allclose(link.avg_mean, f(5, 3).mean(0) / 10, rtol=1e-4)
+    with pytest.raises(ValueError, match="test argument is not supported"):
+        link(f(5, 3), test=True)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        link(f(5, 3), finetuning=True)
+
+
+def test_one_group_is_the_whole_row():
+    x = f(4, 6)
+    groups, rows = L.GroupNormalization(1), L.LayerNormalization(eps=1e-5)
+    np.testing.assert_allclose(groups(x).array, rows(x).array, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="Input dimension must be at least 2"):
+        L.GroupNormalization(1)(f(3))
 
 
 def test_an_mlp_learns():

@@ -12,6 +12,7 @@ from dyrnn.chainer.links.connection_links import (
     Maxout,
     PReLU,
     Scale,
+    SimplifiedDropconnect,
     Swish,
 )
 from dyrnn.chainer.links.connection_links import ParameterLink as Parameter
@@ -26,19 +27,21 @@ from dyrnn.chainer.links.convolution_links import (
     DeconvolutionND,
     DilatedConvolution2D,
 )
-from dyrnn.chainer.links.output_links import (
+from dyrnn.chainer.links.normalization_links import (
     BatchNormalization,
+    GroupNormalization,
+    LayerNormalization,
+)
+from dyrnn.chainer.links.output_links import (
     BinaryHierarchicalSoftmax,
+    BlackOut,
     Classifier,
     CRF1d,
-    LayerNormalization,
     NegativeSampling,
 )
 from dyrnn.chainer.links.recurrent_links import (
     GRU,
     LSTM,
-    ChildSumTreeLSTM,
-    NaryTreeLSTM,
     NStepBiGRU,
     NStepBiLSTM,
     NStepBiRNNReLU,
@@ -55,5 +58,6 @@ from dyrnn.chainer.links.recurrent_links import (
     StatelessLSTM,
     StatelessMGU,
 )
+from dyrnn.chainer.links.tree_links import ChildSumTreeLSTM, NaryTreeLSTM
 
 __getattr__ = partial(folder_or_raise, __name__)

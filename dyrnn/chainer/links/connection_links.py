@@ -1,10 +1,9 @@
 """Links with weights between layers."""
 
-import numpy as np
-
-from dyrnn.chainer import initializers
+from dyrnn.chainer import _backend, functions, initializers
 from dyrnn.chainer.functions import elementwise, products, reduction
 from dyrnn.chainer.functions.rectifiers import prelu, swish
+from dyrnn.chainer.initializer import Initializer
 from dyrnn.chainer.link import Chain, Link
 from dyrnn.chainer.utils.array import size_of_shape
 from dyrnn.chainer.variable import Parameter, as_array
@@ -78,6 +77,13 @@ class EmbedID(Link):
         return products.embed_id(x, self.W, ignore_label=self.ignore_label)
 
 
+def _parameter(initial, shape):
+    """Return a parameter; an array of initial values must have its shape."""
+    if isinstance(initial, _backend.array_types()):
+        assert initial.shape == shape, f"{initial.shape} != {shape}"
+    return Parameter(initializers._get_initializer(initial), shape)
+
+
 class Bilinear(Link):
     """``e1 W e2`` and linear terms."""
 
@@ -94,22 +100,18 @@ class Bilinear(Link):
         self.in_sizes = (left_size, right_size)
         self.nobias = nobias
         shape = (left_size, right_size, out_size)
-        if isinstance(initialW, (np.ndarray,)):
-            assert initialW.shape == shape
         with self.init_scope():
-            self.W = Parameter(initializers._get_initializer(initialW), shape)
+            self.W = _parameter(initialW, shape)
             if not nobias:
-                given = initial_bias
-                if isinstance(given, tuple):
-                    v1, v2, b = given
-                elif given is None:
-                    v1 = v2 = b = None
+                if isinstance(initial_bias, tuple):
+                    v1, v2, b = initial_bias
+                elif initial_bias is None:
+                    v1, v2, b = None, None, 0
                 else:
                     raise ValueError("initial_bias must be tuple or None")
-                weight = initializers._get_initializer
-                self.V1 = Parameter(weight(v1), (left_size, out_size))
-                self.V2 = Parameter(weight(v2), (right_size, out_size))
-                self.b = Parameter(weight(0 if b is None else b), out_size)
+                self.V1 = _parameter(v1, (left_size, out_size))
+                self.V2 = _parameter(v2, (right_size, out_size))
+                self.b = _parameter(b, (out_size,))
 
     def forward(self, e1, e2):
         """Apply the map."""
@@ -168,34 +170,39 @@ class Scale(Chain):
         return self.bias(z) if hasattr(self, "bias") else z
 
 
-class Maxout(Link):
-    """The largest of several linear maps."""
+class Maxout(Chain):
+    """The largest of several linear maps.
+
+    Initial values of the weights have the shape (outputs, pool, inputs).
+    """
 
     def __init__(self, in_size, out_size, pool_size, initialW=None, initial_bias=0):
         super().__init__()
         self.out_size = out_size
         self.pool_size = pool_size
-        weight, bias = initialW, initial_bias
-        if initialW is not None and not np.isscalar(initialW):
-            weight = initialW.reshape(out_size * pool_size, in_size)
-        if initial_bias is not None and not np.isscalar(initial_bias):
-            bias = initial_bias.reshape(out_size * pool_size)
-        self._chain = None
-        linear = Linear(
-            in_size,
-            out_size * pool_size,
-            nobias=initial_bias is None,
-            initialW=weight,
-            initial_bias=bias,
-        )
-        self.linear = linear
-
-    def _named_children(self):
-        return [("linear", self.linear)]
+        shape = (out_size, pool_size, in_size)
+        weight = _joined_pools("initialW", initialW, shape)
+        bias = _joined_pools("initial_bias", initial_bias, shape[:2])
+        with self.init_scope():
+            self.linear = Linear(
+                in_size, out_size * pool_size, initial_bias is None, weight, bias
+            )
 
     def forward(self, x):
         """Return the maxima."""
         return reduction.maxout(self.linear(x), self.pool_size)
+
+
+def _joined_pools(name, initial, shape):
+    """Return initial values of the linear map from those of the separate maps."""
+    if isinstance(initial, _backend.array_types()):
+        if initial.ndim != len(shape):
+            raise ValueError(f"{name}.ndim should be {len(shape)}")
+        return initial.reshape(-1, *shape[2:])
+    if callable(initial) and not isinstance(initial, Initializer):
+        # A row-major array: the initializer writes through the view.
+        return lambda array: initial(array.reshape(shape))
+    return initial
 
 
 class Highway(Chain):
@@ -256,6 +263,51 @@ class Swish(Link):
         return swish(x, self.beta)
 
 
+class SimplifiedDropconnect(Link):
+    """A linear map of which weights are dropped at random."""
+
+    def __init__(
+        self,
+        in_size,
+        out_size,
+        ratio=0.5,
+        nobias=False,
+        initialW=None,
+        initial_bias=None,
+    ):
+        super().__init__()
+        self.out_size = out_size
+        self.ratio = ratio
+        bias = 0 if initial_bias is None else initial_bias
+        with self.init_scope():
+            self.W = Parameter(initializers._get_initializer(initialW))
+            if in_size is not None:
+                self._initialize_params(in_size)
+            if nobias:
+                self.b = None
+            else:
+                self.b = Parameter(initializers._get_initializer(bias), out_size)
+
+    def _initialize_params(self, in_size):
+        self.W.initialize((self.out_size, in_size))
+
+    def forward(self, x, train=True, mask=None, use_batchwise_mask=True):
+        """Apply the map; a first ``mask`` is kept and serialized."""
+        if self.W.array is None:
+            self._initialize_params(size_of_shape(x.shape[1:]))
+        if mask is not None and not hasattr(self, "mask"):
+            self.add_persistent("mask", mask)
+        return functions.simplified_dropconnect(
+            x,
+            self.W,
+            self.b,
+            self.ratio,
+            train,
+            mask,
+            use_batchwise_mask=use_batchwise_mask,
+        )
+
+
 class ParameterLink(Link):
     """A parameter that is returned."""
 
@@ -264,6 +316,6 @@ class ParameterLink(Link):
         with self.init_scope():
             self.W = Parameter(array)
 
-    def forward(self):
-        """Return the parameter."""
-        return self.W * 1
+    def forward(self, volatile=None):
+        """Return the parameter; ``volatile`` is version 1's and without effect."""
+        return elementwise.identity(self.W)

@@ -1,23 +1,24 @@
-"""Links at the end of a model, and normalisation."""
+"""Links at the end of a model: classifiers and losses with weights."""
 
 import heapq
 
 import numpy as np
 
-from dyrnn.chainer import initializers, reporter
-from dyrnn.chainer.configuration import config, get_dtype
-from dyrnn.chainer.functions import joining, losses, normalizing, sequence_losses
+from dyrnn.chainer import _backend, functions, initializers, reporter
+from dyrnn.chainer.configuration import get_dtype
+from dyrnn.chainer.device_resident import DeviceResident
+from dyrnn.chainer.functions import joining, sequence_losses, word_losses
 from dyrnn.chainer.functions.basic_math import mul
 from dyrnn.chainer.functions.elementwise import softplus
+from dyrnn.chainer.functions.nodes import check_inputs
 from dyrnn.chainer.functions.products import embed_id, matmul
 from dyrnn.chainer.functions.shaping import expand_dims
 from dyrnn.chainer.functions.shaping import sum as sum_over
-from dyrnn.chainer.functions.word_losses import negative_sampling
 from dyrnn.chainer.link import Chain, Link
 from dyrnn.chainer.links.recurrent_links import argsort_list_descent, permutate_list
-from dyrnn.chainer.utils.array import size_of_shape
+from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.walker_alias import WalkerAlias
-from dyrnn.chainer.variable import Parameter, as_variable
+from dyrnn.chainer.variable import Parameter, Variable
 
 
 class Classifier(Chain):
@@ -37,8 +38,8 @@ class Classifier(Chain):
     def __init__(
         self,
         predictor,
-        lossfun=losses.softmax_cross_entropy,
-        accfun=losses.accuracy,
+        lossfun=functions.softmax_cross_entropy,
+        accfun=functions.accuracy,
         label_key=-1,
     ):
         if not isinstance(label_key, (int, str)):
@@ -94,30 +95,130 @@ class NegativeSampling(Link):
     def forward(self, x, t, reduce="sum", **kwargs):
         """Return the loss."""
         sample = self.sampler.sample
-        return negative_sampling(
+        return word_losses.negative_sampling(
             x, t, self.W, sample, self.sample_size, reduce=reduce, **kwargs
         )
 
 
-def _walk(tree):
-    """Return the number of inner nodes, and each word's path and turns."""
-    paths: dict = {}
-    count = 0
+class BlackOut(Link):
+    """Tells words from noise, weighing all by one softmax.
 
-    def visit(node, path, codes):
-        nonlocal count
-        if not isinstance(node, tuple):
-            paths[node] = path, codes
-            return
-        if len(node) != 2:
-            raise ValueError("All internal nodes must have two child nodes")
-        number = count
-        count += 1
-        visit(node[0], [*path, number], [*codes, 1.0])
-        visit(node[1], [*path, number], [*codes, -1.0])
+    ``sample_data`` stands in for drawn noise if it is set.
+    """
 
-    visit(tree, [], [])
-    return count, paths
+    sample_data = None
+
+    def __init__(self, in_size, counts, sample_size):
+        super().__init__()
+        self.sampler = WalkerAlias(np.array(counts, np.float32))
+        self.sample_size = sample_size
+        with self.init_scope():
+            # Chainer leaves NaN here, for the caller to overwrite.
+            self.W = Parameter(initializers.LeCunNormal(), (len(counts), in_size))
+
+    def device_resident_accept(self, visitor):
+        super().device_resident_accept(visitor)
+        self.sampler.device_resident_accept(visitor)
+
+    def forward(self, x, t):
+        """Return the loss."""
+        samples = self.sample_data
+        if samples is None:
+            samples = self.sampler.sample((x.shape[0], self.sample_size))
+        samples = Variable(samples, requires_grad=False)
+        return functions.black_out(x, t, self.W, samples)
+
+
+class TreeParser:
+    """Finds each word's path through a binary tree of pairs, and its turns.
+
+    Inner nodes are numbered as they are met, from left to right. A turn is 1 to the
+    left and -1 to the right.
+    """
+
+    def __init__(self, dtype=np.float32):
+        self.dtype = dtype
+        self.next_id = 0
+
+    def size(self):
+        """Return the number of inner nodes."""
+        return self.next_id
+
+    def get_paths(self):
+        """Return the numbers of the nodes above each word."""
+        return self.paths
+
+    def get_codes(self):
+        """Return the turns to each word."""
+        return self.codes
+
+    def parse(self, tree):
+        """Walk through a tree."""
+        self.next_id = 0
+        self.paths = {}
+        self.codes = {}
+        waiting = [(tree, (), ())]
+        while waiting:
+            node, path, code = waiting.pop()
+            if not isinstance(node, tuple):
+                self.paths[node] = np.array(path, np.int32)
+                self.codes[node] = np.array(code, self.dtype)
+                continue
+            if len(node) != 2:
+                raise ValueError("All internal nodes must have two child nodes")
+            path = (*path, self.next_id)
+            self.next_id += 1
+            waiting.append((node[1], path, (*code, -1.0)))
+            waiting.append((node[0], path, (*code, 1.0)))
+
+
+class BinaryHierarchicalSoftmaxFunction(DeviceResident):
+    """A tree's paths and turns, end to end by word, and the loss from them."""
+
+    def __init__(self, tree, dtype):
+        super().__init__()
+        parser = TreeParser(dtype)
+        parser.parse(tree)
+        words = sorted(parser.paths)
+        lengths = np.zeros(words[-1] + 1, np.int32)
+        lengths[words] = [len(parser.paths[word]) for word in words]
+        self.paths = np.concatenate([parser.paths[word] for word in words])
+        self.codes = np.concatenate([parser.codes[word] for word in words])
+        self.begins = np.append(0, np.cumsum(lengths)).astype(np.int32)
+        self.parser_size = parser.size()
+        self.longest = int(lengths.max())
+
+    def device_resident_accept(self, visitor):
+        super().device_resident_accept(visitor)
+        self.paths = visitor.visit_array(self.paths)
+        self.codes = visitor.visit_array(self.codes)
+        self.begins = visitor.visit_array(self.begins)
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ("x", "t", "W"))
+        x, t, w = in_types
+        type_check.expect(
+            x.dtype.kind == "f",
+            x.ndim == 2,
+            t.dtype == np.int32,
+            t.ndim == 1,
+            x.shape[0] == t.shape[0],
+            w.dtype == x.dtype,
+            w.ndim == 2,
+            w.shape[0] == self.parser_size,
+            w.shape[1] == x.shape[1],
+        )
+
+    def __call__(self, x, t, W):
+        check_inputs(type(self).__name__, self.check_type_forward, x, t, W)
+        t = _backend.raw(t)
+        places = self.begins[t][:, None] + self.xp.arange(self.longest)
+        used = places < self.begins[t + 1][:, None]
+        places = self.xp.where(used, places, 0)
+        codes = self.codes[places]
+        w = embed_id(self.paths[places], W)
+        score = matmul(w, expand_dims(x, 2)).reshape(codes.shape)
+        return sum_over(mul(softplus(-(score * codes)), used.astype(codes.dtype)))
 
 
 class BinaryHierarchicalSoftmax(Link):
@@ -125,22 +226,14 @@ class BinaryHierarchicalSoftmax(Link):
 
     def __init__(self, in_size, tree, dtype=None):
         super().__init__()
-        dtype = get_dtype(dtype)
-        count, paths = _walk(tree)
-        longest = max(len(path) for path, _ in paths.values())
-        shape = (max(paths) + 1, longest)
-        self._paths = np.full(shape, -1, np.int32)
-        self._codes = np.zeros(shape, dtype)
-        for word, (path, codes) in paths.items():
-            self._paths[word, : len(path)] = path
-            self._codes[word, : len(path)] = codes
+        self._func = BinaryHierarchicalSoftmaxFunction(tree, get_dtype(dtype))
         with self.init_scope():
-            self.W = Parameter(initializers.Uniform(1), (count, in_size))
+            shape = (self._func.parser_size, in_size)
+            self.W = Parameter(initializers.Uniform(1), shape)
 
     def device_resident_accept(self, visitor):
         super().device_resident_accept(visitor)
-        self._paths = visitor.visit_array(self._paths)
-        self._codes = visitor.visit_array(self._codes)
+        self._func.device_resident_accept(visitor)
 
     @staticmethod
     def create_huffman_tree(word_counts):
@@ -160,12 +253,7 @@ class BinaryHierarchicalSoftmax(Link):
 
     def forward(self, x, t):
         """Return the sum of the negative log-probabilities."""
-        t = getattr(t, "array", t)
-        codes = self._codes[t]
-        w = embed_id(self._paths[t], self.W, ignore_label=-1)
-        score = matmul(w, expand_dims(x, 2)).reshape(codes.shape)
-        used = (codes != 0).astype(codes.dtype)
-        return sum_over(mul(softplus(-(score * codes)), used))
+        return self._func(x, t, self.W)
 
 
 class CRF1d(Link):
@@ -197,126 +285,3 @@ class CRF1d(Link):
         score, path = sequence_losses.argmax_crf1d(self.cost, xs)
         path = [p.array for p in joining.transpose_sequence(path)]
         return score, permutate_list(path, order, inv=True)
-
-
-class LayerNormalization(Link):
-    """Rows normalized, scaled and shifted."""
-
-    def __init__(self, size=None, eps=1e-6, initial_gamma=None, initial_beta=None):
-        super().__init__()
-        get = initializers._get_initializer
-        with self.init_scope():
-            self.gamma = Parameter(get(1 if initial_gamma is None else initial_gamma))
-            self.beta = Parameter(get(0 if initial_beta is None else initial_beta))
-            self.eps = eps
-        if size is not None:
-            self._initialize_params(size)
-
-    def _initialize_params(self, size):
-        self.gamma.initialize(size)
-        self.beta.initialize(size)
-
-    def forward(self, x):
-        """Normalize."""
-        if self.gamma.array is None:
-            self._initialize_params(size_of_shape(x.shape[1:]))
-        return normalizing.layer_normalization(x, self.gamma, self.beta, self.eps)
-
-
-class BatchNormalization(Link):
-    """Columns normalized over the batch; averages are used outside of training."""
-
-    gamma = None
-    beta = None
-
-    def __init__(
-        self,
-        size=None,
-        decay=0.9,
-        eps=2e-5,
-        dtype=None,
-        use_gamma=True,
-        use_beta=True,
-        initial_gamma=None,
-        initial_beta=None,
-        axis=None,
-        initial_avg_mean=None,
-        initial_avg_var=None,
-    ):
-        super().__init__()
-        if size is None and axis is None:
-            raise RuntimeError("size or axis is required")
-        self._initial_averages = (initial_avg_mean, initial_avg_var)
-        self.N = 0
-        self.register_persistent("N")
-        self.decay = decay
-        self.eps = eps
-        self.axis = (axis,) if isinstance(axis, int) else axis
-        self._dtype = get_dtype(dtype, map_mixed16=np.float32)
-        with self.init_scope():
-            if use_gamma:
-                self.gamma = self._parameter(initial_gamma, 1)
-            if use_beta:
-                self.beta = self._parameter(initial_beta, 0)
-        self.avg_mean = self.avg_var = None
-        if size is not None:
-            self._initialize_params(size)
-        self.register_persistent("avg_mean")
-        self.register_persistent("avg_var")
-
-    def _parameter(self, given, default):
-        initializer = initializers._get_initializer(default if given is None else given)
-        initializer.dtype = self._dtype
-        return Parameter(initializer)
-
-    def _initialize_params(self, shape):
-        averages = []
-        for given, default in zip(self._initial_averages, (0, 1), strict=True):
-            init = initializers._get_initializer(default if given is None else given)
-            array = initializers.generate_array(init, shape, self.xp, self._dtype)
-            averages.append(array)
-        self.avg_mean, self.avg_var = averages
-        for parameter in (self.gamma, self.beta):
-            if parameter is not None:
-                parameter.initialize(shape)
-
-    @property
-    def printable_specs(self):
-        yield "size", None if self.avg_mean is None else self.avg_mean.shape[0]
-        yield "decay", self.decay
-        yield "eps", self.eps
-        yield "dtype", self._dtype
-        yield "use_gamma", self.gamma is not None
-        yield "use_beta", self.beta is not None
-
-    def forward(self, x, **kwargs):
-        """Normalize; ``finetune`` starts the averages anew."""
-        finetune = kwargs.pop("finetune", False)
-        if self.avg_mean is None:
-            shape = [n for i, n in enumerate(x.shape) if i not in self.axis]
-            self._initialize_params(tuple(shape))
-        like = self.avg_mean
-        gamma = self.xp.ones_like(like) if self.gamma is None else self.gamma
-        beta = self.xp.zeros_like(like) if self.beta is None else self.beta
-        if not config.train:
-            return normalizing.fixed_batch_normalization(
-                x, gamma, beta, self.avg_mean, self.avg_var, self.eps, self.axis
-            )
-        decay = self.decay
-        if finetune:
-            self.N += 1
-            decay = 1.0 - 1.0 / self.N
-        return normalizing.batch_normalization(
-            as_variable(x),
-            gamma,
-            beta,
-            eps=self.eps,
-            running_mean=self.avg_mean,
-            running_var=self.avg_var,
-            decay=decay,
-            axis=self.axis,
-        )
-
-    def start_finetuning(self):
-        """Start the averages anew."""
-        self.N = 0

@@ -149,32 +149,44 @@ class LSTM(_Stateful, LSTMBase):
         return y
 
 
-class StatefulZoneoutLSTM(_Stateful, LSTMBase):
+class StatefulZoneoutLSTM(_Stateful, Chain):
     """An LSTM layer of which some cells and outputs stay, at random."""
 
     state_names = ("c", "h")
 
     def __init__(self, in_size, out_size, c_ratio=0.5, h_ratio=0.5, **kwargs):
-        super().__init__(in_size, out_size, **kwargs)
+        if kwargs:
+            argument.check_unexpected_kwargs(
+                kwargs,
+                train="train argument is not supported anymore. "
+                "Use chainer.using_config",
+            )
+            argument.assert_kwargs_empty(kwargs)
+        super().__init__()
+        self.state_size = out_size
         self.c_ratio = c_ratio
         self.h_ratio = h_ratio
         self.reset_state()
+        with self.init_scope():
+            self.upward = Linear(in_size, 4 * out_size)
+            self.lateral = Linear(out_size, 4 * out_size, nobias=True)
+
+    def set_state(self, c, h):
+        """Set the cells and the outputs."""
+        super().set_state(c, h)
 
     def forward(self, x):
         """Return the outputs of the next step."""
-        self._find_size(x)
         gates = self.upward(x)
         if self.h is not None:
             gates += self.lateral(self.h)
-        if self.c is None:
-            shape = (x.shape[0], self.state_size)
-            self.c = Variable(self.xp.zeros(shape, dtype=x.dtype))
+        for name in self.state_names:
+            if getattr(self, name) is None:
+                shape = (x.shape[0], self.state_size)
+                setattr(self, name, Variable(self.xp.zeros(shape, dtype=x.dtype)))
         c, y = recurrent.lstm(self.c, gates)
         self.c = stochastic.zoneout(self.c, c, self.c_ratio)
-        h = self.h
-        if h is None:
-            h = Variable(self.xp.zeros_like(y.array))
-        self.h = stochastic.zoneout(h, y, self.h_ratio)
+        self.h = stochastic.zoneout(self.h, y, self.h_ratio)
         return self.h
 
 
@@ -210,65 +222,6 @@ class StatefulPeepholeLSTM(_Stateful, Chain):
         self.c = tanh(a) * i + f * self.c
         self.h = sigmoid(o + self.peep_o(self.c)) * tanh(self.c)
         return self.h
-
-
-class ChildSumTreeLSTM(Chain):
-    """A tree LSTM that adds its children up."""
-
-    def __init__(self, in_size, out_size):
-        super().__init__()
-        self.in_size = in_size
-        self.state_size = out_size
-        with self.init_scope():
-            self.W_x = Linear(in_size, 4 * out_size)
-            self.W_h_aio = Linear(out_size, 3 * out_size, nobias=True)
-            self.W_h_f = Linear(out_size, out_size, nobias=True)
-
-    def forward(self, *cshsx):
-        """Return ``c, h`` from the children's cells, then outputs, then the input."""
-        *states, x = cshsx
-        n = len(states) // 2
-        cs, hs = states[:n], states[n:]
-        sigmoid, tanh = elementwise.sigmoid, elementwise.tanh
-        a, i, o, f = joining.split_axis(self.W_x(x), 4, 1)
-        h_sum = sum(h for h in hs if h is not None)
-        if any(h is not None for h in hs):
-            ah, ih, oh = joining.split_axis(self.W_h_aio(h_sum), 3, 1)
-            a, i, o = a + ah, i + ih, o + oh
-        c = tanh(a) * sigmoid(i)
-        for c_child, h_child in zip(cs, hs, strict=True):
-            if c_child is not None:
-                gate = f if h_child is None else f + self.W_h_f(h_child)
-                c = c + sigmoid(gate) * c_child
-        return c, sigmoid(o) * tanh(c)
-
-
-class NaryTreeLSTM(Chain):
-    """A tree LSTM with weights of its own for each child."""
-
-    def __init__(self, in_size, out_size, n_ary=2):
-        super().__init__()
-        self.in_size = in_size
-        self.state_size = out_size
-        self.n_ary = n_ary
-        with self.init_scope():
-            self.W_x = Linear(in_size, (3 + n_ary) * out_size)
-            for k in range(1, n_ary + 1):
-                lateral = Linear(out_size, (3 + n_ary) * out_size, nobias=True)
-                setattr(self, f"W_h{k}", lateral)
-
-    def forward(self, *cshsx):
-        """Return ``c, h`` from the children's cells, then outputs, then the input."""
-        *states, x = cshsx
-        assert len(states) == 2 * self.n_ary
-        cs, hs = list(states[: self.n_ary]), states[self.n_ary :]
-        gates = self.W_x(x)
-        for k, h in enumerate(hs, 1):
-            if h is not None:
-                gates = gates + getattr(self, f"W_h{k}")(h)
-        zeros = self.xp.zeros((len(x), self.state_size), dtype=x.dtype)
-        cs = [zeros if c is None else c for c in cs]
-        return recurrent.tree_lstm(*cs, gates)
 
 
 class GRUBase(Chain):
