@@ -101,14 +101,11 @@ from dyrnn.chainer.functions.linear_algebra import (
 )
 from dyrnn.chainer.functions.losses import (
     absolute_error,
-    accuracy,
-    binary_accuracy,
     black_out,
     hinge,
     huber_loss,
     mean_absolute_error,
     mean_squared_error,
-    r2_score,
     sigmoid_cross_entropy,
     softmax_cross_entropy,
     squared_difference,
@@ -142,11 +139,7 @@ from dyrnn.chainer.functions.products import (
     matmul,
 )
 from dyrnn.chainer.functions.rarer import (
-    classification_summary,
     diagonal,
-    f1_score,
-    precision,
-    recall,
 )
 from dyrnn.chainer.functions.rectifiers import crelu, prelu, swish
 from dyrnn.chainer.functions.recurrent import (
@@ -175,6 +168,15 @@ from dyrnn.chainer.functions.reduction import (
     min,
     prod,
     softmax,
+)
+from dyrnn.chainer.functions.scores import (
+    accuracy,
+    binary_accuracy,
+    classification_summary,
+    f1_score,
+    precision,
+    r2_score,
+    recall,
 )
 from dyrnn.chainer.functions.sequence_losses import (
     argmax_crf1d,

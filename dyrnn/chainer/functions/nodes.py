@@ -22,7 +22,7 @@ def is_float(in_types, *names):
     type_check._argname(in_types, names)
     type_check.expect(in_types[0].dtype.kind == "f")
     for in_type in in_types[1:]:
-        type_check.expect(in_type.dtype == in_types[0].dtype)
+        type_check.expect(in_types[0].dtype == in_type.dtype)
 
 
 class Formula(FunctionNode):

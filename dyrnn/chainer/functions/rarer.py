@@ -1,11 +1,10 @@
-"""Functions that few scripts call."""
+"""Diagonals of arrays."""
 
 import numpy as np
 
 from dyrnn.chainer import _backend
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.utils import type_check
-from dyrnn.chainer.variable import Variable
 
 
 class Diagonal(FunctionNode):
@@ -49,47 +48,3 @@ class DiagonalGrad(FunctionNode):
 def diagonal(x, offset=0, axis1=0, axis2=1):
     """Return a diagonal of two axes, as the last axis."""
     return Diagonal(offset, axis1, axis2).apply((x,))[0]
-
-
-def _summary(y, t, label_num=None, beta=1.0, ignore_label=-1):
-    y, t = _backend.raw(y), _backend.raw(t)
-    xp = _backend.get_array_module(y)
-    n = label_num if label_num is not None else int(xp.amax(t)) + 1
-    kept = (t != ignore_label).ravel()
-    t = t.ravel()[kept]
-    guess = xp.argmax(y, axis=1).ravel()[kept]
-    counts = xp.zeros((3, n), np.int64)
-    for label in range(n):
-        is_label, is_guess = t == label, guess == label
-        counts[:, label] = is_label.sum(), is_guess.sum(), (is_label & is_guess).sum()
-    support, relevant, right = counts
-    with np.errstate(divide="ignore", invalid="ignore"):
-        precision = right / relevant
-        recall = right / support
-        both = (1 + beta**2) * precision * recall
-        score = both / (beta**2 * precision + recall)
-    found = (precision, recall, score, support)
-    return tuple([Variable(a, requires_grad=False) for a in found])
-
-
-def classification_summary(y, t, label_num=None, beta=1.0, ignore_label=-1):
-    """Return precision, recall, F score and support of each class."""
-    return _summary(y, t, label_num, beta, ignore_label)
-
-
-def precision(y, t, label_num=None, ignore_label=-1):
-    """Return precision and support of each class."""
-    found = _summary(y, t, label_num, 1.0, ignore_label)
-    return found[0], found[3]
-
-
-def recall(y, t, label_num=None, ignore_label=-1):
-    """Return recall and support of each class."""
-    found = _summary(y, t, label_num, 1.0, ignore_label)
-    return found[1], found[3]
-
-
-def f1_score(y, t, label_num=None, ignore_label=-1):
-    """Return F1 score and support of each class."""
-    found = _summary(y, t, label_num, 1.0, ignore_label)
-    return found[2], found[3]

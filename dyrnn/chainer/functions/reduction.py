@@ -237,26 +237,34 @@ def log_softmax(x, axis=1):
     return LogSoftmax(axis).apply((x,))[0]
 
 
+class Mean(_Reduction):
+    """Mean over axes: half precision is added up in single precision."""
+
+    def forward(self, inputs):
+        (x,) = inputs
+        y = x.mean(axis=self.axis, keepdims=self.keepdims)
+        return (_backend.get_array_module(x).asarray(y),)
+
+    def backward(self, indexes, gys):
+        shape = self.inputs[0].shape
+        kept = range(len(shape)) if self.axis is None else self.axis
+        n = math.prod([shape[a] for a in kept])
+        return (self.wide(gys[0] * (1 / (n or 1)), shape),)
+
+
 def average(x, axis=None, weights=None, keepdims=False):
     """Weighted mean over axes."""
-    F = functions()
-    x = as_variable(x)
-    if weights is not None:
-        weights = as_variable(weights)
-    axes = checked_axis(axis)
     if weights is None:
-        total = F.sum(x, axes, keepdims)
-        sizes = x.shape if axes is None else [x.shape[a] for a in axes]
-        divisor = 1
-        for n in sizes:
-            divisor *= n
-        return total / divisor
-    if axes is not None and len(axes) == 1 and weights.ndim == 1:
+        return Mean(axis, keepdims).apply((x,))[0]
+    F = functions()
+    x, weights = as_variable(x), as_variable(weights)
+    axes = checked_axis(axis)
+    if axes is not None and len(axes) > 1:
+        raise ValueError("tuple axis is not supported when weights is given")
+    if axes is not None and weights.ndim == 1:
         wide = [1] * x.ndim
         wide[axes[0]] = weights.size
         weights = F.reshape(weights, tuple(wide))
-    elif axes is not None and weights.shape != x.shape:
-        raise ValueError("tuple axis is not supported when weights is given")
     weights = F.broadcast_to(weights, x.shape)
     total, divisor = F.sum(x * weights, axes, keepdims), F.sum(weights, axes, keepdims)
     return total / divisor
