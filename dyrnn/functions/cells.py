@@ -9,6 +9,7 @@ from dyrnn.core import FunctionNode, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import sigmoid, tanh
 from dyrnn.functions.checks import check_batch, check_floats
+from dyrnn.functions.connection import times
 from dyrnn.functions.joining import concat
 from dyrnn.kernels.plain import blocks
 
@@ -129,7 +130,7 @@ class LSTMStep(FunctionNode):
         gx, gc = kernels.lstm_gates_backward(gates, c, tanh_c, gc, gh)
         return (
             gx,
-            xp.matmul(gx, U) if self.wants(1) else None,
+            times(xp, gx, U) if self.wants(1) else None,
             gc,
             gradients.product(xp, gx, h) if self.wants(3) else None,
         )

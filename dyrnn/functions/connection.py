@@ -7,12 +7,11 @@ product, too.
 
 import numpy as np
 
-from dyrnn import gradients, kernels
+from dyrnn import backend, gradients, kernels
 from dyrnn.core import FunctionNode, Variable, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
     array_of,
-    bounded,
     check_batch,
     check_floats,
     check_ids,
@@ -205,27 +204,19 @@ class EmbedID(FunctionNode):
 
     def forward(self, xp, ids, W):
         self.shape = W.shape
-        self.is_ignored = is_bad = None
-        if self.ignore_label is not None:
-            self.is_ignored = ids == self.ignore_label
-            ids = xp.where(self.is_ignored, 0, ids)
-        self.ids, is_bad = bounded(xp, ids, len(W))
-        y = W[self.ids]
-        if self.is_ignored is not None:
-            y = xp.where(self.is_ignored[..., None], 0, y)
-        if is_bad is not None:
-            y = xp.where(is_bad[..., None], xp.nan, y)
-        return y
+        self.ids = ids
+        return kernels.take_rows(W, ids, self.ignore_label)
 
     def backward(self, xp, gy):
         ids = self.ids.reshape(-1)
         gy = gy.reshape((-1, self.shape[1]))
-        if self.is_ignored is not None:
-            is_ignored = self.is_ignored.reshape(-1)
+        if self.ignore_label is not None:
+            is_ignored = ids == self.ignore_label
             if isinstance(ids, np.ndarray):
                 ids, gy = ids[~is_ignored], gy[~is_ignored]
             else:  # the host would have to wait for the number of rows
-                gy = xp.where(is_ignored[:, None], 0, gy)
+                zeros = backend.get_array_module(ids).where(is_ignored, 0, ids)
+                ids, gy = zeros, xp.where(is_ignored[:, None], 0, gy)
         if isinstance(gy, Variable):
             return None, _ScatterRows(ids, self.shape).apply(gy)
         return None, gradients.Rows(ids, gy, self.shape)

@@ -39,27 +39,33 @@ class SoftmaxCrossEntropy(FunctionNode):
     def forward(self, xp, x):
         t, ignored = self.t.reshape(-1), self.ignore_label
         rows = xp.ascontiguousarray(x.reshape((len(t), -1)))
-        counts = t != ignored
-        self.ids, is_bad = bounded(xp, xp.where(counts, t, 0), x.shape[-1])
-        if is_bad is not None:
-            t = xp.where(is_bad, ignored, t)
         with np.errstate(invalid="ignore", divide="ignore"):
             loss, e, inverse = kernels.softmax_cross_entropy(rows, t, ignored)
         if xp is np and not np.isfinite(loss).all():
             explain(rows, loss)
+        if self.reduce == "mean" and self.class_weight is None:
+            divisor = None if self.normalize else max(1, self.t.shape[-1])
+            y, scale = kernels.mean_loss(loss, inverse, t, ignored, divisor)
+        else:
+            _, weight = self._weights(xp, x)
+            loss = xp.where(t != ignored, loss * weight, 0)
+            y = loss.sum() if self.reduce == "mean" else loss.reshape(self.t.shape)
+            scale = weight * inverse
+        if self.edges:
+            self.save(x, e.reshape(x.shape), scale.reshape(self.t.shape))
+        return y
+
+    def _weights(self, xp, x):
+        """Return a class to look up for each label, and the factor of its loss."""
+        t = self.t.reshape(-1)
+        counts = t != self.ignore_label
+        ids, _ = bounded(xp, xp.where(counts, t, 0), x.shape[-1])
         weight = counts.astype(x.dtype)
         if self.class_weight is not None:
-            weight *= self.class_weight[self.ids]
-        if is_bad is not None:
-            weight = xp.where(is_bad, xp.nan, weight)
+            weight *= self.class_weight[ids]
         if self.reduce == "mean":
             weight *= mean_factor(xp, counts, self.t, self.normalize, x.dtype)
-        loss = xp.where(counts, loss * weight, 0)
-        y = loss.sum() if self.reduce == "mean" else loss.reshape(self.t.shape)
-        self.weight = weight
-        if self.edges:
-            self.save(x, e.reshape(x.shape), (weight * inverse).reshape(self.t.shape))
-        return y
+        return ids, weight
 
     def backward(self, xp, gy):
         _, gx, scale = self.saved
@@ -67,8 +73,9 @@ class SoftmaxCrossEntropy(FunctionNode):
 
     def composed(self, x):
         rows = x.reshape((-1, x.shape[-1]))
-        picked = rows[np.arange(rows.shape[0]), self.ids]
-        loss = (logsumexp(rows, axis=1) - picked) * self.weight
+        ids, weight = self._weights(x.xp, x)
+        picked = rows[np.arange(rows.shape[0]), ids]
+        loss = (logsumexp(rows, axis=1) - picked) * weight
         return loss.sum() if self.reduce == "mean" else loss.reshape(self.t.shape)
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "lstm_gates",
     "lstm_gates_backward",
     "matmul",
+    "mean_loss",
     "parallel",
     "product_input",
     "product_weight",
@@ -48,6 +49,7 @@ __all__ = [
     "squared_norm",
     "sum_rows",
     "sum_rows_by_id",
+    "take_rows",
     "threads",
     "update",
 ]
@@ -306,7 +308,8 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
     ----------
     logits : (N, V), rows contiguous
     t : (N,) int
-        Labels in 0..V-1, or ``ignore_label`` for rows with loss and gradient 0.
+        Labels in 0..V-1, or ``ignore_label`` for rows with loss and gradient 0. On a
+        device, any other makes the row's loss and inverse NaN.
     out : (N, V), optional
         Where to put e; may be ``logits`` if nobody needs them any more.
 
@@ -321,6 +324,24 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
         multiplied out, see ``scale`` of :func:`product_input`.
     """
     return _kernel("softmax_cross_entropy", logits)(logits, t, ignore_label, out)
+
+
+def mean_loss(loss, inverse, t, ignore_label=-1, divisor=None):
+    """Add losses up over a divisor, by default the number of labels that count.
+
+    Parameters
+    ----------
+    loss, inverse : (N,)
+        As :func:`softmax_cross_entropy` returns them.
+    t : (N,) int
+
+    Returns
+    -------
+    mean : ()
+    scale : (N,)
+        ``inverse`` over the divisor: what the gradient of the mean is scaled by.
+    """
+    return _kernel("mean_loss", loss)(loss, inverse, t, ignore_label, divisor)
 
 
 def linear_softmax_cross_entropy(x, W, b, t, ignore_label=-1):
@@ -375,11 +396,20 @@ def sum_rows_by_id(ids, rows):
     return _kernel("sum_rows_by_id", rows)(ids, rows)
 
 
+def take_rows(W, ids, ignore_label=None):
+    """Return rows of W (V, D) as (..., D), for ids of any shape (...).
+
+    ``ignore_label`` takes a row of zeros. Ids are in 0..V-1; on a device, any other
+    takes a row of NaN.
+    """
+    return _kernel("take_rows", W)(W, ids, ignore_label)
+
+
 def add_rows_by_id(target, ids, rows):
     """Add rows (N, D) to ``target[ids]`` (V, D) in place, several to one id included.
 
     The order of the additions does not change from run to run, and a device is not
-    waited for.
+    waited for: there, rows of ids that are not in 0..V-1 are left out.
     """
     _kernel("add_rows_by_id", target)(target, ids, rows)
 

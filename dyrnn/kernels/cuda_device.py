@@ -148,6 +148,14 @@ def dense(*arrays):
     return [None if a is None else xp.ascontiguousarray(a) for a in arrays]
 
 
+def integers(ids):
+    """Return ids as the kernels take them, and whether they have 64 bits."""
+    if ids.dtype not in (np.int32, np.int64):
+        ids = ids.astype(np.int64)
+    (ids,) = dense(ids)
+    return ids, ids.dtype == np.int64
+
+
 def wide(dtype):
     """Return the type to compute in."""
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)

@@ -6,7 +6,7 @@
 import numpy as np
 
 from dyrnn.kernels import cuda_device, plain
-from dyrnn.kernels.cuda_device import dense, launch, wide, works_on
+from dyrnn.kernels.cuda_device import dense, integers, launch, wide, works_on
 from dyrnn.kernels.cuda_sources import TYPES
 
 
@@ -78,14 +78,24 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
     xp = cuda_device.machine().xp
     if not works_on(logits, *([] if out is None else [out])):
         return plain.softmax_cross_entropy(logits, t, ignore_label, out)
-    if t.dtype not in (np.int32, np.int64):
-        t = t.astype(np.int64)
-    (t,) = dense(t)
     N, V = logits.shape
+    t, is_wide = integers(t)
     e = xp.empty_like(logits) if out is None else out
     loss, inverse = xp.empty(N, logits.dtype), xp.empty(N, logits.dtype)
-    labels = np.int64(ignore_label), t.dtype == np.int64
-    args = V, *labels, logits, t, e, loss, inverse
+    args = V, np.int64(ignore_label), is_wide, logits, t, e, loss, inverse
     shared = 32 * wide(logits.dtype).itemsize
     launch("loss", "softmax_cross_entropy", logits.dtype, N, 512, args, shared)
     return loss, e, inverse
+
+
+def mean_loss(loss, inverse, t, ignore_label=-1, divisor=None):
+    """One kernel of one block."""
+    if not works_on(loss, inverse):
+        return plain.mean_loss(loss, inverse, t, ignore_label, divisor)
+    xp, dtype = cuda_device.machine().xp, loss.dtype
+    mean, scale = xp.empty((), dtype), xp.empty_like(inverse)
+    t, is_wide = integers(t)
+    labels = np.int64(len(loss)), np.int64(ignore_label), is_wide, float(divisor or 0)
+    args = *labels, t, loss, inverse, mean, scale
+    launch("loss", "mean_loss", dtype, 1, 512, args, 256)
+    return mean, scale

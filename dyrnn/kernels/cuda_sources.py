@@ -17,6 +17,7 @@ MACROS = r"""
     extern __shared__ double shared_memory[]; \
     type* name = reinterpret_cast<type*>(shared_memory)
 #define PAUSE()
+#define NAN __int_as_float(0x7fffffff)
 #define BOUND(threads) __launch_bounds__(threads, 1)
 #endif
 #define ALL_LANES 0xffffffffu
@@ -82,13 +83,17 @@ template <bool is_sum, typename X> DEVICE X block_reduce(X x, X* scratch) {
 
 # One block per row: its maximum, then exponentials and their sum in one pass.
 LOSS = r"""
+DEVICE int64 id_at(const void* ids, int is_wide, int64 n) {
+    return is_wide ? ((const int64*)ids)[n] : ((const int*)ids)[n];
+}
+
 KERNEL void softmax_cross_entropy(int V, int64 ignored, int is_wide, const T* logits,
                                   const void* labels, T* e, T* loss, T* inverse) {
     SHARED(A, scratch);
-    int64 row = blockIdx.x, start = row * V;
-    int64 label = is_wide ? ((const int64*)labels)[row] : ((const int*)labels)[row];
+    int64 row = blockIdx.x, start = row * V, label = id_at(labels, is_wide, row);
     bool is_counted = label != ignored;
-    A target = is_counted ? load(logits + start + label) : (A)0;
+    bool is_bad = is_counted && (label < 0 || label >= V);
+    A target = is_counted && !is_bad ? load(logits + start + label) : (A)0;
     A largest = load(logits + start), total = 0;
     for (int v = threadIdx.x; v < V; v += blockDim.x) {
         A x = load(logits + start + v);
@@ -102,17 +107,50 @@ KERNEL void softmax_cross_entropy(int V, int64 ignored, int is_wide, const T* lo
     }
     total = block_reduce<true>(total, scratch);
     if (threadIdx.x == 0) {
+        if (is_bad) total = NAN;
         store(loss + row, is_counted ? log(total) + largest - target : (A)0);
         store(inverse + row, is_counted ? 1 / total : (A)0);
-        if (is_counted) store(e + start + label, load(e + start + label) - total);
+        if (is_counted && !is_bad)
+            store(e + start + label, load(e + start + label) - total);
     }
 }
 
+// One block. A divisor of 0 stands for the number of labels that count.
+KERNEL void mean_loss(int64 N, int64 ignored, int is_wide, double divisor,
+                      const void* labels, const T* loss, const T* inverse, T* mean,
+                      T* scale) {
+    SHARED(double, scratch);
+    double count = 0, sum = 0;
+    for (int64 n = threadIdx.x; n < N; n += blockDim.x)
+        if (id_at(labels, is_wide, n) != ignored) {
+            count += 1;
+            sum += load(loss + n);
+        }
+    count = block_reduce<true>(count, scratch);
+    sum = block_reduce<true>(sum, scratch);
+    double factor = 1 / (divisor ? divisor : count > 1 ? count : 1);
+    for (int64 n = threadIdx.x; n < N; n += blockDim.x) {
+        bool is_counted = id_at(labels, is_wide, n) != ignored;
+        store(scale + n, is_counted ? load(inverse + n) * (A)factor : (A)0);
+    }
+    if (threadIdx.x == 0) store(mean, (A)(sum * factor));
+}
+
+// One block per id.
+KERNEL void take_rows(int64 V, int64 D, int has_ignored, int64 ignored, int is_wide,
+                      const T* W, const void* ids, T* y) {
+    int64 row = blockIdx.x, id = id_at(ids, is_wide, row);
+    bool is_ignored = has_ignored && id == ignored, is_bad = id < 0 || id >= V;
+    A instead = is_ignored ? (A)0 : (A)NAN;
+    for (int64 d = threadIdx.x; d < D; d += blockDim.x)
+        store(y + row * D + d, is_ignored || is_bad ? instead : load(W + id * D + d));
+}
+
 // Rows sorted by id: the block of the first one of an id adds them all.
-KERNEL void add_rows(int64 N, int64 D, const int64* ids, const int64* order,
+KERNEL void add_rows(int64 N, int64 V, int64 D, const int64* ids, const int64* order,
                      const T* rows, T* target) {
     int64 first = blockIdx.x, id = ids[first];
-    if (first > 0 && ids[first - 1] == id) return;
+    if (id < 0 || id >= V || (first > 0 && ids[first - 1] == id)) return;
     for (int64 d = threadIdx.x; d < D; d += blockDim.x) {
         A sum = load(target + id * D + d);
         for (int64 n = first; n < N && ids[n] == id; n++)

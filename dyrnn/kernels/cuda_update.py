@@ -6,7 +6,7 @@ Many small arrays share a launch, by a table of their addresses.
 import numpy as np
 
 from dyrnn.kernels import cuda_device, plain
-from dyrnn.kernels.cuda_device import dense, launch, wide, works_on
+from dyrnn.kernels.cuda_device import dense, integers, launch, wide, works_on
 from dyrnn.kernels.cuda_sources import MODULES
 
 _MANY, _CHUNK = 24, 16384  # as in cuda_sources
@@ -18,6 +18,24 @@ _TABLE = np.dtype(
 _NUMBERS = np.dtype([("k", np.float64, 8)])
 
 
+def take_rows(W, ids, ignore_label=None):
+    """A block for each row."""
+    shape = *ids.shape, W.shape[1]
+    if not works_on(W) or 0 in shape:
+        return plain.take_rows(W, ids, ignore_label)
+    y = cuda_device.machine().xp.empty(shape, W.dtype)
+    ids, is_wide = integers(ids)
+    sizes = [np.int64(n) for n in W.shape]
+    ignored = ignore_label is not None, np.int64(ignore_label or 0)
+    args = *sizes, *ignored, is_wide, W, ids, y
+    launch("loss", "take_rows", W.dtype, ids.size, _threads(W), args)
+    return y
+
+
+def _threads(rows):
+    return min(256, -(-rows.shape[1] // 32) * 32)
+
+
 def add_rows_by_id(target, ids, rows):
     """Sort, then a block for each row, of which the first one of an id adds up."""
     if len(ids) == 0:
@@ -27,10 +45,9 @@ def add_rows_by_id(target, ids, rows):
         return
     order = cuda_device.machine().xp.argsort(ids).astype(np.int64, copy=False)
     ids, order, rows = dense(ids[order].astype(np.int64, copy=False), order, rows)
-    N, D = rows.shape
-    args = np.int64(N), np.int64(D), ids, order, rows, target
-    threads = min(256, -(-D // 32) * 32)
-    launch("loss", "add_rows", target.dtype, N, threads, args)
+    sizes = [np.int64(n) for n in (len(rows), *target.shape)]
+    args = *sizes, ids, order, rows, target
+    launch("loss", "add_rows", target.dtype, len(rows), _threads(rows), args)
 
 
 def _tables(arrays):

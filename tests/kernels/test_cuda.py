@@ -270,6 +270,47 @@ def test_softmax_cross_entropy_agrees_with_plain_definition(rng, machine, dtype,
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_mean_losses_agree_with_plain_definition(rng, machine, dtype):
+    for N in (1, 5, 1300):
+        t = rng.integers(0, 9, N).astype(np.int32)
+        loss, inverse = draw(rng, dtype, N, N)
+        for ignored in (-1, 3):
+            for divisor in (None, 7):
+                compare("mean_loss", loss, inverse, t, ignored, divisor)
+    t[:] = 3
+    compare("mean_loss", loss * 0, inverse * 0, t, 3, None)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_labels_and_ids_out_of_range_are_nan_and_touch_nothing(rng, machine, dtype):
+    logits, W = draw(rng, dtype, (6, 4), (4, 3))
+    t = np.array([0, 4, -2, 1 << 40, -1, 3])
+    loss, e, inverse = cuda.softmax_cross_entropy(logits, t, -1)
+    is_bad = [False, True, True, True, False, False]
+    np.testing.assert_array_equal(np.isnan(loss), is_bad)
+    np.testing.assert_array_equal(np.isnan(inverse), is_bad)
+    assert np.isfinite(e).all() and loss[4] == inverse[4] == 0
+    rows = cuda.take_rows(W, t)
+    np.testing.assert_array_equal(np.isnan(rows).all(axis=1), (t < 0) | (t > 3))
+    rows = cuda.take_rows(W, t, -1)
+    np.testing.assert_array_equal(rows[4], 0)
+    target = np.zeros_like(W)
+    cuda.add_rows_by_id(target, t, np.ones((6, 3), dtype))
+    np.testing.assert_array_equal(target[:, 0], [1, 0, 0, 1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("ids", [np.int32, np.int64, np.uint8])
+def test_rows_are_taken_by_id(rng, machine, dtype, ids):
+    (W,) = draw(rng, dtype, (9, 40))
+    picked = rng.integers(0, 9, (3, 4)).astype(ids)
+    for ignored in (None, 2, -1):
+        compare("take_rows", W, picked, ignored)
+    assert set(machine.launches) == {"take_rows"}
+    compare("take_rows", W, picked[:0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_are_added_by_id(rng, machine, dtype):
     for N, D in ((1, 1), (60, 40), (0, 3)):
         ids = rng.integers(0, 9, N).astype(np.int32)
