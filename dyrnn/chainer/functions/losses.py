@@ -1,4 +1,4 @@
-"""Losses and measures of classifiers and of regressions."""
+"""Losses of classifiers and of regressions."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from dyrnn import functions as engine
 from dyrnn.chainer import _backend, configuration
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import Formula, check_inputs, functions, is_float
+from dyrnn.chainer.functions.nodes import Formula, functions, is_float
 from dyrnn.chainer.functions.reduction import array_log_softmax, array_softmax
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.misc import force_array
@@ -360,7 +360,7 @@ def huber_loss(x, t, delta, reduce="sum_along_second_axis"):
     def loss(a, b):
         return engine.huber_loss(a, b, delta, reduce)
 
-    return bridge(loss, x, t, name="huber_loss", check=check)
+    return bridge(loss, x, t, name="HuberLoss", check=check)
 
 
 class Hinge(FunctionNode):
@@ -444,78 +444,3 @@ def black_out(x, t, W, samples, reduce="mean"):
     others = F.log1p(-F.exp(log_p[:, 1:]))
     loss = -(log_p[:, 0] + F.sum(others, axis=1))
     return F.mean(loss) if reduce == "mean" else loss
-
-
-class Accuracy(FunctionNode):
-    """The share of right answers."""
-
-    def __init__(self, ignore_label=None):
-        self.ignore_label = ignore_label
-
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x", "t"))
-        x, t = in_types
-        type_check.expect(x.dtype.kind == "f", t.dtype.kind == "i")
-        t_ndim = type_check.eval(t.ndim)
-        type_check.expect(
-            x.ndim >= t.ndim,
-            x.shape[0] == t.shape[0],
-            x.shape[2 : t_ndim + 1] == t.shape[1:],
-        )
-        for i in range(t_ndim + 1, type_check.eval(x.ndim)):
-            type_check.expect(x.shape[i] == 1)
-
-    def forward(self, inputs):
-        y, t = inputs
-        xp = _backend.get_array_module(y)
-        right = y.argmax(axis=1).reshape(t.shape) == t
-        if self.ignore_label is None:
-            return (xp.asarray(right.mean(dtype=y.dtype)),)
-        used = t != self.ignore_label
-        total = max(int(used.sum()), 1)
-        return (xp.asarray(float((right & used).sum()) / total, dtype=y.dtype),)
-
-
-def accuracy(y, t, ignore_label=None):
-    """The share of rows whose largest element is at ``t``."""
-    return Accuracy(ignore_label=ignore_label).apply((y, t))[0]
-
-
-class BinaryAccuracy(FunctionNode):
-    """The share of right signs."""
-
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x", "t"))
-        x, t = in_types
-        type_check.expect(x.dtype.kind == "f", t.dtype.kind == "i", t.shape == x.shape)
-
-    def forward(self, inputs):
-        y, t = (x.ravel() for x in inputs)
-        xp = _backend.get_array_module(y)
-        used = t != -1
-        right = ((y >= 0) == (t == 1)) & used
-        total = max(int(used.sum()), 1)
-        return (xp.asarray(float(right.sum()) / total, dtype=y.dtype),)
-
-
-def binary_accuracy(y, t):
-    """The share of signs that are labels 0 and 1; -1 is ignored."""
-    return BinaryAccuracy().apply((y, t))[0]
-
-
-def _check_same(in_types):
-    is_float(in_types, "pred", "true")
-    type_check.expect(in_types[0].shape == in_types[1].shape)
-
-
-def r2_score(pred, true, sample_weight=None, multioutput="uniform_average"):
-    """The share of the variance that is explained."""
-    if multioutput not in ("uniform_average", "raw_values"):
-        raise ValueError("invalid multioutput argument")
-    check_inputs("R2_score", _check_same, pred, true)
-    return bridge(
-        lambda p, t: engine.r2_score(p, t, sample_weight, multioutput),
-        pred,
-        true,
-        name="R2_score",
-    )
