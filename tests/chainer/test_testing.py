@@ -122,6 +122,12 @@ def test_products_of_parameters():
     assert testing.product([[{"a": 1}], [{"b": 2}, {"b": 3}]])[1] == {"a": 1, "b": 3}
     with pytest.raises(TypeError, match="parameter must be list of lists of dicts"):
         testing.product([1])
+    with pytest.raises(AssertionError, match=r"\(1, 2\) has not a value for each of"):
+        testing.from_pytest_parameterize("a,b,c", [(1, 2)])
+    with pytest.raises(AssertionError, match="names are one text"):
+        testing.product({("a", "b"): [1]})
+    with pytest.raises(AssertionError, match="values are a list, not 1"):
+        testing.product({"a": 1})
     pairs = testing.parameterized._pairwise_product_dict(
         *([{k: i} for i in range(3)] for k in "abcd")
     )

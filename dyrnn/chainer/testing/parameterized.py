@@ -88,9 +88,13 @@ def parameterize(*params):
 
 
 def _values_to_dicts(names, values):
+    assert isinstance(names, str), f"names are one text, as 'a,b', not {names!r}"
+    assert isinstance(values, (list, tuple)), f"values are a list, not {values!r}"
     names = names.split(",")
     if len(names) == 1:
         return [{names[0]: value} for value in values]
+    for row in values:
+        assert len(row) == len(names), f"{row!r} has not a value for each of {names}"
     return [dict(zip(names, row, strict=True)) for row in values]
 
 
