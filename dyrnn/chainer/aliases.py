@@ -53,7 +53,8 @@ links.connection: bias bilinear convolution_2d convolution_nd deconvolution_2d
     deconvolution_nd dilated_convolution_2d embed_id highway linear parameter scale
 links.loss: black_out crf1d hierarchical_softmax negative_sampling
 links.model: classifier
-links.normalization: batch_normalization group_normalization layer_normalization
+links.normalization: batch_normalization batch_renormalization
+    decorrelated_batch_normalization group_normalization layer_normalization
 links.rnn: gru lstm mgu n_step_gru n_step_lstm n_step_rnn peephole tree_lstm zoneoutlstm
 training: _updater extension trainer trigger updater util
 training.extensions: _snapshot computational_graph evaluator exponential_shift

@@ -1,10 +1,13 @@
 """Steps of cells, noise, normalization: the nodes behind the functions."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 import dyrnn.chainer as chainer
 import dyrnn.chainer.functions as F
+import dyrnn.chainer.links as L
 from dyrnn.chainer.functions import normalizing, products, recurrent, stochastic
 from dyrnn.chainer.gradient_check import check_backward, check_double_backward
 
@@ -246,3 +249,38 @@ def test_channels_are_divided_by_their_neighbours():
     y = F.local_response_normalization(x, n=3, k=1, alpha=2, beta=0.5).array
     expected = x[:, 1] / np.sqrt(1 + 2 * (x[:, :3] ** 2).sum(1))
     np.testing.assert_allclose(y[:, 1], expected)
+
+
+def test_renormalization_and_whitening_can_be_forgotten():
+    (x,) = draw((6, 4))
+    for make in (
+        lambda: L.BatchRenormalization(4, rmax=2, dmax=1, dtype="d"),
+        lambda: L.DecorrelatedBatchNormalization(4, groups=2, dtype="d"),
+    ):
+        gradients = []
+        for wrap in (lambda link: link, lambda link: partial(F.forget, link)):
+            link, v = make(), chainer.Variable(x)
+            link.cleargrads()
+            y = wrap(partial(link, finetune=True))(v)
+            y.grad = x * x
+            y.backward()
+            gradients.append(v.grad)
+            assert link.N == 1
+            with chainer.using_config("train", False):
+                gradients.append(link(x).array)
+        for one, other in zip(gradients[:2], gradients[2:], strict=True):
+            np.testing.assert_allclose(one, other)
+
+
+def test_whitening_loads_averages_without_groups(tmp_path):
+    old = {"avg_mean": np.ones(2), "avg_projection": np.eye(2), "N": np.array(3)}
+    chainer.serializers.save_npz(tmp_path / "old", old)
+    link = L.DecorrelatedBatchNormalization(4, groups=2)
+    with pytest.warns(UserWarning, match="Found moving statistics of old"):
+        chainer.serializers.load_npz(tmp_path / "old", link)
+    assert link.N == 3 and link.avg_projection.shape == (2, 2, 2)
+    np.testing.assert_array_equal(link.avg_mean, np.ones((2, 2)))
+    chainer.serializers.save_npz(tmp_path / "old", old | {"avg_mean": np.array(1.0)})
+    link = L.DecorrelatedBatchNormalization(2, groups=1)
+    with pytest.raises(ValueError, match=r"unexpected shape of avg_mean: \(\)"):
+        chainer.serializers.load_npz(tmp_path / "old", link)

@@ -21,7 +21,7 @@ class Forget(FunctionNode):
 
     def forward(self, inputs):
         self.retain_inputs(tuple(range(len(inputs))))
-        with no_backprop_mode():
+        with no_backprop_mode(), using_config("_will_recompute", True):
             ys = self._call([as_variable(x) for x in inputs])
         return tuple([y.array for y in ys])
 

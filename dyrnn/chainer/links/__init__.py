@@ -59,5 +59,9 @@ from dyrnn.chainer.links.recurrent_links import (
     StatelessMGU,
 )
 from dyrnn.chainer.links.tree_links import ChildSumTreeLSTM, NaryTreeLSTM
+from dyrnn.chainer.links.whitening_links import (
+    BatchRenormalization,
+    DecorrelatedBatchNormalization,
+)
 
 __getattr__ = partial(folder_or_raise, __name__)
