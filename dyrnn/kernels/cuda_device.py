@@ -12,16 +12,13 @@ from dyrnn.config import config
 from dyrnn.kernels.cuda_sources import TYPES, source
 
 # CuPy's names of the types that cuBLAS multiplies, and of what it may round them to.
-_DATA_TYPES = {
-    "float16": "CUDA_R_16F",
-    "float32": "CUDA_R_32F",
-    "float64": "CUDA_R_64F",
-}
+_DATA_TYPES = {"e": "CUDA_R_16F", "f": "CUDA_R_32F", "d": "CUDA_R_64F"}
 _COMPUTE_TYPES = {
     "float32": "CUBLAS_COMPUTE_32F",
     "tf32": "CUBLAS_COMPUTE_32F_FAST_TF32",
     "bfloat16": "CUBLAS_COMPUTE_32F_FAST_16BF",
 }
+_CHARACTERS = {np.dtype(name).char for name in TYPES}
 
 
 class Gpu:
@@ -36,7 +33,7 @@ class Gpu:
 
     def function(self, module, name, dtype, **constants):
         """Return a kernel, compiled if it was not yet."""
-        key = module, name, str(dtype), *constants.items()
+        key = module, name, dtype.char, *constants.items()
         if key not in self._kernels:
             text = source(module, dtype, **constants)
             self._kernels[key] = self.xp.RawKernel(text, name)
@@ -77,11 +74,11 @@ class Gpu:
         from cupy_backends.cuda.libs import cublas
 
         (a, a_flag, a_stride), (b, b_flag, b_stride), (c, c_stride) = a, b, c
-        dtype = c.dtype.name
-        if dtype == "float64":
+        dtype = c.dtype.char
+        if dtype == "d":
             compute, scalars = cublas.CUBLAS_COMPUTE_64F, np.float64
         else:
-            precision = config.matmul_precision if dtype == "float32" else "float32"
+            precision = config.matmul_precision if dtype == "f" else "float32"
             compute, scalars = getattr(cublas, _COMPUTE_TYPES[precision]), np.float32
         data_type = getattr(runtime, _DATA_TYPES[dtype])
         factors = np.array([1, keep], scalars)
@@ -137,9 +134,14 @@ def arguments(args):
 
 def works_on(*arrays):
     """Whether there are kernels for the arrays' type, and they may be written to."""
-    return str(arrays[0].dtype) in TYPES and all(
+    return is_known(arrays[0].dtype) and all(
         a.flags.c_contiguous and a.dtype == arrays[0].dtype for a in arrays
     )
+
+
+def is_known(dtype):
+    """Whether there are kernels for a type."""
+    return dtype.char in _CHARACTERS
 
 
 def dense(*arrays):

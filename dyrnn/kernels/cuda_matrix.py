@@ -6,8 +6,7 @@
 import numpy as np
 
 from dyrnn.kernels import cuda_device, plain
-from dyrnn.kernels.cuda_device import dense, integers, launch, wide, works_on
-from dyrnn.kernels.cuda_sources import TYPES
+from dyrnn.kernels.cuda_device import dense, integers, is_known, launch, wide, works_on
 
 
 def matmul(a, b, out=None):
@@ -22,10 +21,10 @@ def matmul(a, b, out=None):
 
 def _is_product(a, b, out=None):
     """Whether cuBLAS multiplies such arrays."""
-    is_known = a.dtype == b.dtype and a.dtype.name in TYPES
+    is_typed = a.dtype == b.dtype and is_known(a.dtype)
     is_sound = a.ndim == b.ndim == 2 and a.shape[1] == len(b) and a.size and b.size
     into = out is None or (out.flags.c_contiguous and out.dtype == a.dtype)
-    return is_known and is_sound and into
+    return is_typed and is_sound and into
 
 
 def _multiply(a, b, y, keep=0):

@@ -3,8 +3,7 @@
 import numpy as np
 
 from dyrnn.kernels import cuda_device, plain
-from dyrnn.kernels.cuda_device import launch
-from dyrnn.kernels.cuda_sources import TYPES
+from dyrnn.kernels.cuda_device import is_known, launch
 
 _STREAM = np.dtype(
     [("counter", "u8", 4), ("key", "u8", 2), ("buffer", "u8", 4), ("left", "i8")]
@@ -15,7 +14,7 @@ def dropout_mask(generator, shape, ratio, dtype, like=None):
     """Draw the same numbers from the same stream as the CPU, on the device."""
     dtype = np.dtype(dtype)
     size, state = int(np.prod(shape)), generator.bit_generator.state
-    if str(dtype) not in TYPES or size == 0:
+    if not is_known(dtype) or size == 0:
         return plain.dropout_mask(generator, shape, ratio, dtype, like)
     words = -(-size // 4)
     stream = np.zeros((), _STREAM)

@@ -9,9 +9,8 @@ import numpy as np
 
 from dyrnn.config import config
 from dyrnn.kernels import cuda_device, plain
-from dyrnn.kernels.cuda_device import arguments, dense, launch, wide, works_on
+from dyrnn.kernels.cuda_device import arguments, dense, is_known, launch, wide, works_on
 from dyrnn.kernels.cuda_matrix import matmul
-from dyrnn.kernels.cuda_sources import TYPES
 
 
 def fits(threads, K, gates, width):
@@ -44,7 +43,7 @@ def lstm_gates(a, c_prev, x=None):
 
 def lstm_gates_backward(gates, c_prev, tanh_c, gc, gh):
     """All gates in one kernel."""
-    if str(gates.dtype) not in TYPES:
+    if not is_known(gates.dtype):
         return plain.lstm_gates_backward(gates, c_prev, tanh_c, gc, gh)
     gates, c_prev, tanh_c, gc, gh = dense(gates, c_prev, tanh_c, gc, gh)
     xp = cuda_device.machine().xp
@@ -71,7 +70,7 @@ def gru_gates(z, h, a):
 
 def gru_gates_backward(gy, gates, h, a):
     """All gates in one kernel."""
-    if str(gates.dtype) not in TYPES:
+    if not is_known(gates.dtype):
         return plain.gru_gates_backward(gy, gates, h, a)
     xp = cuda_device.machine().xp
     gy, gates, h, a = dense(gy, gates, h, a)
@@ -173,7 +172,7 @@ def lstm_forward(z, h0, c0, W, mask=None):
 
 def lstm_backward(gh, gc_last, gates, c, W, mask=None):
     """One kernel for all steps, or two for each."""
-    if str(gates.dtype) not in TYPES:
+    if not is_known(gates.dtype):
         return plain.lstm_backward(gh, gc_last, gates, c, W, mask)
     xp = cuda_device.machine().xp
     gh, gates, c, W, mask = dense(gh, gates, c, W, mask)
@@ -220,7 +219,7 @@ def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
 
 def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
     """One kernel, or two for each step, if the reset comes after the product."""
-    if not reset_after or str(gates.dtype) not in TYPES:
+    if not reset_after or not is_known(gates.dtype):
         return plain.gru_backward(gh, gates, inner, h, W, reset_after, mask)
     xp = cuda_device.machine().xp
     gh, gates, inner, h, W, mask = dense(gh, gates, inner, h, W, mask)
@@ -244,7 +243,7 @@ def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
 
 def rnn_forward(z, h0, W, activation="tanh", mask=None):
     """A product and a kernel for each step."""
-    if str(z.dtype) not in TYPES:
+    if not is_known(z.dtype):
         return plain.rnn_forward(z, h0, W, activation, mask)
     xp = cuda_device.machine().xp
     z, W, mask = dense(z, W, mask)
@@ -258,7 +257,7 @@ def rnn_forward(z, h0, W, activation="tanh", mask=None):
 
 def rnn_backward(gh, h, W, activation="tanh", mask=None):
     """A product and a kernel for each step."""
-    if str(h.dtype) not in TYPES:
+    if not is_known(h.dtype):
         return plain.rnn_backward(gh, h, W, activation, mask)
     xp = cuda_device.machine().xp
     gh, h, W, mask = dense(gh, h, W, mask)
