@@ -4,7 +4,7 @@ import numpy as np
 
 from dyrnn.chainer import _backend
 from dyrnn.chainer.functions.losses import check_reduce
-from dyrnn.chainer.functions.nodes import Formula, check_inputs, functions, is_float
+from dyrnn.chainer.functions.nodes import Formula, functions, is_float
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import as_variable
 
@@ -69,22 +69,46 @@ def contrastive(x0, x1, y, margin=1, reduce="mean"):
     return Contrastive(margin, reduce).apply((x0, x1, y))[0]
 
 
-def _check_triplet(in_types):
-    type_check._argname(in_types, ("anchor", "positive", "negative"))
-    _expect_alike(*in_types)
+class Triplet(Formula):
+    """Positives nearer than negatives, by a margin."""
+
+    names = ("anchor", "positive", "negative")
+
+    def __init__(self, margin, reduce="mean"):
+        _check_margin(margin)
+        check_reduce(reduce)
+        self.margin = margin
+        self.reduce = reduce
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, self.names)
+        _expect_alike(*in_types)
+
+    def _gap(self, anchor, positive, negative):
+        squares = (anchor - positive) ** 2 - (anchor - negative) ** 2
+        return squares.sum(axis=1) + self.margin
+
+    def compute(self, xp, *xs):
+        loss = xp.maximum(self._gap(*xs), 0)
+        return loss.sum() / len(xs[0]) if self.reduce == "mean" else loss
+
+    def rule(self, gy, anchor, positive, negative):
+        F = functions()
+        gap = self._gap(anchor.array, positive.array, negative.array)
+        factor = anchor.xp.expand_dims(gap > 0, 1) * anchor.dtype.type(2)
+        gy = gy / len(anchor) if self.reduce == "mean" else F.expand_dims(gy, 1)
+        g = F.broadcast_to(gy, anchor.shape)
+        g = g * anchor.xp.broadcast_to(factor, anchor.shape)
+        return (
+            g * (negative - positive),
+            g * (positive - anchor),
+            g * (anchor - negative),
+        )
 
 
 def triplet(anchor, positive, negative, margin=0.2, reduce="mean"):
     """Keep positives nearer than negatives."""
-    _check_margin(margin)
-    check_reduce(reduce)
-    check_inputs("Triplet", _check_triplet, anchor, positive, negative)
-    F = functions()
-    anchor = as_variable(anchor)
-    near = F.sum(F.square(anchor - positive), axis=1)
-    far = F.sum(F.square(anchor - negative), axis=1)
-    loss = F.relu(near - far + margin)
-    return F.sum(loss) / len(anchor) if reduce == "mean" else loss
+    return Triplet(margin, reduce).apply((anchor, positive, negative))[0]
 
 
 def discriminative_margin_based_clustering_loss(
@@ -193,46 +217,79 @@ def gaussian_nll(x, mean, ln_var, reduce="sum"):
     return _reduced((ln_var + square + float(np.log(2 * np.pi))) * 0.5, reduce)
 
 
-def _check_columns(in_types):
-    type_check._argname(in_types, ("y", "z"))
-    y, z = in_types
-    type_check.expect(
-        y.dtype.kind == "f",
-        y.dtype == z.dtype,
-        y.ndim == 2,
-        z.ndim == 2,
-        y.shape[0] == z.shape[0],
-    )
+def _centred(x):
+    """Return columns less their means."""
+    F = functions()
+    return x - F.broadcast_to(F.mean(x, axis=0, keepdims=True), x.shape)
+
+
+class CrossCovariance(Formula):
+    """Covariance of the columns of two matrices."""
+
+    names: tuple = ("y", "z")
+
+    def __init__(self, reduce="half_squared_sum"):
+        check_reduce(reduce, ("half_squared_sum", "no"))
+        self.reduce = reduce
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, self.names)
+        y, z = in_types
+        type_check.expect(
+            y.dtype.kind == "f",
+            y.dtype == z.dtype,
+            y.ndim == 2,
+            z.ndim == 2,
+            y.shape[0] == z.shape[0],
+        )
+
+    def compute(self, xp, y, z):
+        covariance = (y - y.mean(axis=0)).T.dot(z - z.mean(axis=0)) / len(y)
+        return self._reduced(covariance)
+
+    def _reduced(self, covariance):
+        return covariance if self.reduce == "no" else (covariance**2).sum() / 2
+
+    def rule(self, gy, y, z):
+        F = functions()
+        y, z = _centred(y), _centred(z)
+        if self.reduce != "no":
+            covariance = F.matmul(y, z, transa=True) / len(y)
+            gy = F.broadcast_to(gy, covariance.shape) * covariance
+        gy = gy / len(y)
+        return F.matmul(z, gy, transb=True), F.matmul(y, gy)
 
 
 def cross_covariance(y, z, reduce="half_squared_sum"):
     """Covariance of the columns of two matrices."""
-    check_reduce(reduce, ("half_squared_sum", "no"))
-    check_inputs("CrossCovariance", _check_columns, y, z)
-    F = functions()
-    y, z = as_variable(y), as_variable(z)
-    y = y - F.broadcast_to(F.mean(y, axis=0, keepdims=True), y.shape)
-    z = z - F.broadcast_to(F.mean(z, axis=0, keepdims=True), z.shape)
-    covariance = F.matmul(y, z, transa=True) / len(y)
-    if reduce == "no":
-        return covariance
-    return F.sum(F.square(covariance)) * 0.5
+    return CrossCovariance(reduce).apply((y, z))[0]
 
 
-def _check_hidden(in_types):
-    is_float(in_types, "h")
-    type_check.expect(in_types[0].ndim == 2)
+class DeCov(CrossCovariance):
+    """Covariances of each column of a matrix with the others."""
+
+    names = ("h",)
+
+    def check_type_forward(self, in_types):
+        is_float(in_types, "h")
+        type_check.expect(in_types[0].ndim == 2)
+
+    def compute(self, xp, h):
+        centred = h - h.mean(axis=0)
+        others = 1 - xp.eye(h.shape[1], dtype=h.dtype)
+        return self._reduced(centred.T.dot(centred) / len(h) * others)
+
+    def rule(self, gy, h):
+        F = functions()
+        others = 1 - h.xp.eye(h.shape[1], dtype=h.dtype)
+        if self.reduce == "no":
+            gy = gy * others
+        else:
+            gy = F.broadcast_to(gy, others.shape) * others
+        left, right = super().rule(gy, h, h)
+        return left + right
 
 
 def decov(h, reduce="half_squared_sum"):
-    """Covariances of the columns of a matrix."""
-    check_reduce(reduce, ("half_squared_sum", "no"))
-    check_inputs("DeCov", _check_hidden, h)
-    F = functions()
-    h = as_variable(h)
-    h = h - F.broadcast_to(F.mean(h, axis=0, keepdims=True), h.shape)
-    covariance = F.matmul(h, h, transa=True) / len(h)
-    covariance = covariance * (1 - h.xp.eye(h.shape[1], dtype=h.dtype))
-    if reduce == "no":
-        return covariance
-    return F.sum(F.square(covariance)) * 0.5
+    """Covariances of each column of a matrix with the others."""
+    return DeCov(reduce).apply((h,))[0]
