@@ -333,8 +333,9 @@ class Arctan2(Formula):
 
     def rule(self, gy, a, b):
         F = functions()
-        scaled = gy / (F.square(a) + F.square(b))
-        return F.cast(scaled * b, a.dtype), F.cast(scaled * -a, b.dtype)
+        x, y = F.cast(a, gy.dtype), F.cast(b, gy.dtype)
+        scaled = gy / (F.square(x) + F.square(y))
+        return F.cast(scaled * y, a.dtype), F.cast(scaled * -x, b.dtype)
 
 
 def arctan2(x1, x2):

@@ -46,7 +46,7 @@ class _WithSparse(FunctionNode):
 
     def _entries(self, is_turned):
         """Return which entries there are, and their matrices, rows and columns."""
-        row, col = np.atleast_2d(self.row), np.atleast_2d(self.col)
+        row, col = [x.reshape(-1, x.shape[-1]) for x in (self.row, self.col)]
         is_one = row >= 0
         matrix = is_one.nonzero()[0]
         row, col = row[is_one], col[is_one]
@@ -89,7 +89,7 @@ class CooMatMul(_WithSparse):
         b = b.reshape(-1, *b.shape[-2:])
         n_rows = self.shape[1 if transa else 0]
         y = xp.zeros((len(b), n_rows, b.shape[-1]), wide)
-        values = xp.atleast_2d(sp)[is_one]
+        values = sp.reshape(is_one.shape)[is_one]
         xp.add.at(y, (matrix, row), values[:, None] * b[matrix, col])
         y = _turned(y if dn.ndim == 3 else y[0], transc)
         return (y.astype(dtype, copy=False),)

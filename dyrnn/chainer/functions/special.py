@@ -25,11 +25,11 @@ _OF_NUMBERS = {
 
 
 @functools.cache
-def _special(xp, name):
+def _special(xp, scipy_name, name):
     """Return the function of arrays."""
     package = "scipy" if xp is np else "cupyx.scipy"
     try:
-        return getattr(importlib.import_module(f"{package}.special"), name)
+        return getattr(importlib.import_module(f"{package}.special"), scipy_name)
     except ImportError as error:
         if xp is not np or name not in _OF_NUMBERS:
             raise ImportError(
@@ -51,7 +51,7 @@ class _Special(Formula):
     label = ""
 
     def compute(self, xp, *xs):
-        return _special(xp, self.scipy_name)(*xs)
+        return _special(xp, self.scipy_name, self.label)(*xs)
 
 
 class Erf(_Special):

@@ -1,0 +1,286 @@
+"""Sums, matrices, special functions and measures: values, gradients, refusals."""
+
+import functools
+import math
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from dyrnn import chainer
+from dyrnn.chainer import functions as F
+from dyrnn.chainer import gradient_check, utils
+from dyrnn.chainer.functions import special
+from dyrnn.chainer.utils import type_check
+
+SHAPES = {"x": (3, 4), "y": (3, 4), "s": (3, 3), "t": (2, 3, 3), "b": (2, 3, 4)}
+
+MASK = np.array([1.0, 1, 0, 1])
+
+
+def arrays(names):
+    rng = np.random.default_rng(0)
+    shapes = [SHAPES[name] for name in names.split()]
+    found = [rng.uniform(0.5, 0.9, shape) for shape in shapes]
+    return [x + 2 * np.eye(3) if x.shape[-2:] == (3, 3) else x for x in found]
+
+
+def einsum(text):
+    return functools.partial(F.einsum, text), functools.partial(np.einsum, text)
+
+
+ROWS = [
+    ("x y", *einsum("ij,kj->ik")),
+    ("s x", *einsum("ii,ij")),
+    ("t", *einsum("...ii->i...")),
+    ("b x", *einsum("...j,kj")),
+    (
+        "x b",
+        lambda x, b: F.einsum(x, [0, 1], b, [..., 0, 1], [1, ...]),
+        lambda x, b: np.einsum("ij,bij->jb", x, b),
+    ),
+    ("x b", lambda x, b: F.tensordot(x, b, ([1, 0], [2, 1])), None),
+    ("x", F.mean, np.mean),
+    ("x", lambda x: F.mean(x, (0, -1), keepdims=True), lambda x: x.mean(keepdims=True)),
+    ("x", lambda x: F.prod(x * MASK, (1, 0)), None),
+    ("x", lambda x: F.cumprod(x, 1), lambda x: np.cumprod(x, 1)),
+    ("x", F.cumprod, np.cumprod),
+    ("s", F.inv, np.linalg.inv),
+    ("t", F.batch_inv, np.linalg.inv),
+    ("s", F.det, np.linalg.det),
+    ("t", F.batch_det, np.linalg.det),
+    ("s", lambda s: F.cholesky(s @ s.T), lambda s: np.linalg.cholesky(s @ s.T)),
+    ("x y", lambda x, y: F.fft((x, y))[0], lambda x, y: np.fft.fft(x + 1j * y).real),
+    ("x y", lambda x, y: F.ifft((x, y))[1], lambda x, y: np.fft.ifft(x + 1j * y).imag),
+]
+
+
+@pytest.mark.parametrize(("names", "function", "reference"), ROWS)
+def test_value_and_gradients(names, function, reference):
+    xs = arrays(names)
+    y = function(*xs)
+    if reference is not None:
+        np.testing.assert_allclose(y.array, reference(*xs), rtol=1e-10)
+    gy = np.random.default_rng(1).normal(size=y.shape)
+    options = {"atol": 1e-5, "rtol": 1e-4}
+    gradient_check.check_backward(function, tuple(xs), gy, **options)
+    gradient_check.check_double_backward(
+        lambda *xs: function(*xs) ** 2, tuple(xs), gy, tuple(xs), **options
+    )
+
+
+def test_product_over_no_elements_is_one():
+    x = chainer.Variable(np.zeros((3, 1, 0)))
+    y = F.prod(x, axis=(0, 2))
+    np.testing.assert_array_equal(y.array, [1])
+    F.sum(y).backward()
+    assert x.grad.shape == x.shape
+
+
+def test_half_precision_does_not_overflow_in_a_mean():
+    assert F.mean(np.full(20, 60000, np.float16)).array == 60000
+
+
+def test_steps_take_integers_and_have_no_gradient():
+    ids = chainer.Variable(np.array([-3, 2], np.int32))
+    np.testing.assert_array_equal(F.sign(ids).array, [-1, 1])
+    assert F.floor(ids).dtype == np.int32
+    assert F.ceil(np.float32([0.5])).creator is None
+
+
+def test_angles_of_mixed_types():
+    x, y = chainer.Variable(np.ones(2, "f")), chainer.Variable(np.ones(2))
+    F.sum(F.arctan2(x, y)).backward()
+    assert x.grad.dtype == np.float32 and y.grad.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("operands", "message"),
+    [
+        ((), "no operands"),
+        (("ij", 1, 2), "1 terms for 2 operands"),
+        (("i$", 1), r"'\$' is not a letter"),
+        (("i->j", 1), "the output has 'j', which no input has"),
+        (("...i->i", np.ones((2, 3))), "has dots for 1 axes, the output has none"),
+    ],
+)
+def test_what_einsum_cannot_read(operands, message):
+    with pytest.raises(ValueError, match=message):
+        F.einsum(*operands)
+
+
+def test_einsum_does_not_stretch():
+    with pytest.raises(type_check.InvalidType, match="Expect: x0.shape.*== x1.shape"):
+        F.einsum("...i,...i", np.ones((2, 2)), np.ones((1, 2)))
+    with pytest.raises(type_check.InvalidType, match="x0.ndim == 1"):
+        F.einsum("i", np.ones((2, 2)))
+    with pytest.raises(TypeError, match="axes are numbers or Ellipsis"):
+        F.einsum(np.ones(2), ["i"])
+
+
+def test_axes_that_tensordot_refuses():
+    x = np.ones((2, 3))
+    for axes, message in (
+        ((0, 1), "differ in length"),
+        (3, "3 axes of shapes"),
+        (((0, 1), 0), "2 axes against 1"),
+        ((0, 1, 2), "must be a pair of sequence"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            F.tensordot(x, x, axes)
+    with pytest.raises(TypeError, match="or an integer"):
+        F.tensordot(x, x, 1.0)
+
+
+def test_matrices_that_are_refused():
+    with pytest.raises(ValueError, match="Input has singular matrices"):
+        F.inv(np.zeros((2, 2)))
+    with pytest.raises(type_check.InvalidType, match="a.ndim == 2"):
+        F.inv(np.zeros((1, 2, 2)))
+    with pytest.raises(type_check.InvalidType, match="a.shape"):
+        F.cholesky(np.zeros((2, 3)))
+    with pytest.raises(type_check.InvalidType, match="real.shape == imag.shape"):
+        F.fft((np.zeros(2), np.zeros(3)))
+    with pytest.warns(DeprecationWarning, match="Use matmul instead"):
+        F.batch_matmul(np.zeros((2, 1, 3)), np.zeros((2, 3, 1)))
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+@pytest.mark.parametrize("turns", [(False, False), (True, False), (False, True)])
+def test_sparse_times_dense(batch, turns):
+    rng = np.random.default_rng(0)
+    a, b = [
+        np.swapaxes(x, -1, -2) if turned else x
+        for x, turned in zip(
+            (rng.normal(size=(*batch, 3, 4)), rng.normal(size=(*batch, 4, 2))),
+            turns,
+            strict=True,
+        )
+    ]
+    a, b = np.where(a < 0.5, 0, a), np.where(b < 0.5, 0, b)
+    expected = F.matmul(a, b, *turns).array
+    left = utils.to_coo(a, requires_grad=True)
+    y = F.sparse_matmul(left, b, *turns)
+    np.testing.assert_allclose(y.array, expected)
+    y.grad = gy = rng.normal(size=y.shape)
+    y.backward()
+    dense = chainer.Variable(a)
+    z = F.matmul(dense, b, *turns)
+    z.grad = gy
+    z.backward()
+    left.data = chainer.Variable(left.data.grad)
+    np.testing.assert_allclose(left.to_dense(), np.where(a == 0, 0, dense.grad))
+    right = utils.to_coo(b)
+    np.testing.assert_allclose(F.sparse_matmul(a, right, *turns).array, expected)
+
+
+def test_sparse_products_twice_differentiated():
+    sparse = utils.to_coo(np.array([[0, 1.5], [2, 0], [0, 0]]))
+    dense = np.arange(6.0).reshape(3, 2)
+
+    def product(values):
+        sparse.data = values
+        return F.sparse_matmul(dense, sparse, True) ** 2
+
+    values = sparse.data.array
+    gradient_check.check_double_backward(
+        product, values, np.ones((2, 2)), values, atol=1e-4
+    )
+
+
+def test_sparse_products_that_are_refused():
+    sparse = utils.to_coo(np.eye(3))
+    with pytest.raises(ValueError, match="one CooMatrix and one array"):
+        F.sparse_matmul(sparse, sparse)
+    with pytest.raises(type_check.InvalidType, match="dn.shape"):
+        F.sparse_matmul(sparse, np.ones((2, 3)))
+    with pytest.raises(ValueError, match="shape of sp_row and sp_col"):
+        F.math.sparse_matmul.CooMatMul(np.zeros(2, "i"), np.zeros(3, "i"), (2, 2))
+
+
+@pytest.fixture
+def no_scipy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.setitem(sys.modules, "scipy.special", None)
+    special._special.cache_clear()
+    yield
+    special._special.cache_clear()
+
+
+def test_error_functions_without_scipy(no_scipy):
+    x = np.array([[-1.5], [0.3]], np.float32)
+    with pytest.warns(chainer.warnings.PerformanceWarning, match="erf is computed"):
+        y = F.erf(x)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y.array.ravel(), [math.erf(v) for v in x.ravel()], 1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", chainer.warnings.PerformanceWarning)
+        np.testing.assert_allclose(F.erfc(x).array, 1 - y.array, 1e-6)
+        np.testing.assert_allclose(F.ndtr(np.zeros((0, 2), "f")).array, np.ones((0, 2)))
+        for function in (F.erf, F.erfc, F.ndtr):
+            gradient_check.check_double_backward(
+                function, x, np.ones_like(x), x, dtype="d", atol=1e-4
+            )
+    with pytest.raises(ImportError, match="lgamma needs SciPy.*pip install"):
+        F.lgamma(x)
+
+
+@pytest.mark.parametrize(
+    "name", "erf erfc erfcx erfinv erfcinv ndtr ndtri log_ndtr lgamma digamma".split()
+)
+def test_special_functions_of_scipy(name):
+    reference = getattr(
+        pytest.importorskip("scipy.special"), {"lgamma": "gammaln"}.get(name, name)
+    )
+    x = np.array([0.2, 0.6, 0.9])
+    function = getattr(F, name)
+    np.testing.assert_allclose(function(x).array, reference(x))
+    gradient_check.check_double_backward(function, x, np.ones(3), x, atol=1e-3)
+
+
+def test_polygamma_and_zeta():
+    scipy_special = pytest.importorskip("scipy.special")
+    n, x = np.array([0, 1, 2]), np.array([1.5, 2, 3])
+    y = F.polygamma(n, x)
+    np.testing.assert_allclose(y.array, scipy_special.polygamma(n, x))
+    for function in (lambda q: F.polygamma(n, q), lambda q: F.zeta(x, q)):
+        gradient_check.check_double_backward(function, x, np.ones(3), x, atol=1e-3)
+
+
+def test_measures_refuse_what_they_cannot_read():
+    y, t = np.eye(3), np.array([0, 1])
+    for function in (F.accuracy, F.classification_summary):
+        with pytest.raises(type_check.InvalidType, match="x.shape.0. == t.shape.0."):
+            function(y, t)
+    with pytest.raises(NotImplementedError, match="sample_weight"):
+        F.r2_score(y, y, sample_weight=1)
+    with chainer.using_config("debug", True):
+        with pytest.raises(AssertionError, match="a label is not below 2"):
+            F.recall(y, np.array([0, 1, 2]), label_num=2)
+
+
+def test_summary_counts_each_class():
+    y = np.eye(3)[[0, 1, 1, 2]]
+    precision, recall, score, support = F.classification_summary(
+        y, np.array([0, 1, 0, -1])
+    )
+    np.testing.assert_array_equal(precision.array, [1, 0.5])
+    np.testing.assert_array_equal(recall.array, [0.5, 1])
+    np.testing.assert_allclose(score.array, [2 / 3, 2 / 3])
+    np.testing.assert_array_equal(support.array, [2, 1])
+
+
+def test_bounds_and_weights_that_are_refused():
+    x = np.ones((2, 3))
+    with pytest.raises(ValueError, match="must set either max or min"):
+        F.clip(x, None, None)
+    with pytest.raises(ValueError, match="tuple axis is not supported"):
+        F.average(x, (0, 1), x)
+    with pytest.raises(type_check.InvalidType, match="Expect"):
+        F.bias(x, np.ones(4))
+    with chainer.using_config("debug", True):
+        with pytest.raises(AssertionError, match="y has shape"):
+            F.bias(x, np.ones(4))
+    with pytest.raises(TypeError, match="axis must be int or None"):
+        F.cumprod(x, (0,))
