@@ -15,6 +15,8 @@ import importlib.util
 import sys
 import types
 
+from dyrnn.chainer import absent
+
 ROOT = __package__
 # Stand-ins for other packages that scripts for Chainer import.
 STANDINS = {"chainerx": f"{ROOT}.chainerx_stub", "chainermn": f"{ROOT}.mn"}
@@ -155,6 +157,10 @@ class AliasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds ``chainer`` and what is below it."""
 
     def find_spec(self, fullname, path=None, target=None):
+        # ``from chainer.links import X`` asks here, too, if there is no such link.
+        path = fullname.removeprefix(f"{ROOT}.").removeprefix("chainer.")
+        if path != fullname and path in absent.ADVICE:
+            raise ImportError(absent.message(path), name=fullname)
         top, _, rest = fullname.partition(".")
         if top == "chainer":
             name = f"{ROOT}.{rest}" if rest else ROOT
@@ -214,11 +220,7 @@ def folder_or_raise(module, name):
     if path in _FILES or name in _FILES.get(path.rpartition(".")[0], ()):
         install()
         return importlib.import_module(f"chainer.{path}")
-    raise AttributeError(
-        f"chainer.{path} is not part of dyrnn.chainer, which has Chainer's names for "
-        "recurrent and text models, the Trainer and multi-layer perceptrons. "
-        "docs/chainer.md lists them, and what to use instead of the others."
-    )
+    raise AttributeError(absent.message(path))
 
 
 def install():

@@ -2,14 +2,17 @@
 
 import importlib
 import io
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dyrnn import chainer
+from dyrnn.chainer import absent
 from dyrnn.chainer.utils import type_check
 from tests.chainer.toys import Product, exp, product, variable
 
@@ -53,9 +56,45 @@ def test_without_a_script_usage_is_shown(tmp_path):
 
 def test_a_name_that_is_not_there_says_where_to_look():
     with pytest.raises(AttributeError, match="docs/chainer.md lists them"):
-        chainer.functions.roi_pooling_2d  # noqa: B018
-    with pytest.raises(AttributeError, match="chainer.distributions is not part of"):
+        chainer.functions.no_such_function  # noqa: B018
+    with pytest.raises(AttributeError, match="see scipy.stats|or scipy.stats"):
         chainer.distributions  # noqa: B018
+    chainer.install()
+    with pytest.raises(
+        ImportError, match="not part of dyrnn.chainer: it holds weights"
+    ):
+        from chainer.links import VGG16Layers  # noqa: F401
+    with pytest.raises(ImportError, match="or scipy.stats"):
+        importlib.import_module("chainer.distributions")
+    assert not hasattr(chainer.links, "VGG16Layers")
+
+
+def listed():
+    """Return names of the table in the documentation: present, and absent."""
+    page = Path(__file__).parents[2] / "docs" / "chainer_names.md"
+    module, names = "", {"Present": [], "Absent": []}
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if line.startswith("## `chainer"):
+            module = line.strip("# `").removeprefix("chainer").strip(".")
+        kind, _, rest = line.partition(": ")
+        if kind in names:
+            found = re.findall(r"`(\w+)`", rest)
+            names[kind] += [f"{module}.{name}".strip(".") for name in found]
+    return names["Present"], names["Absent"]
+
+
+def test_the_table_of_names_is_right():
+    present, missing = listed()
+    assert len(present) > 600
+    chainer.install()
+    for path in present:
+        module, _, name = f"chainer.{path}".rpartition(".")
+        assert hasattr(importlib.import_module(module), name), path
+    assert sorted(missing) == sorted(absent.ADVICE)
+    for path in missing:
+        module, _, name = f"chainer.{path}".rpartition(".")
+        with pytest.raises(AttributeError, match=re.escape(absent.ADVICE[path])):
+            getattr(importlib.import_module(module), name)
 
 
 def test_paths_are_views_that_pass_patches_on(monkeypatch):

@@ -1,5 +1,8 @@
 """Chainer's names ``chainer.testing``: tests of functions and links, parameterized."""
 
+from functools import partial
+
+from dyrnn.chainer.aliases import folder_or_raise
 from dyrnn.chainer.testing import (
     _bundle,
     array,
@@ -55,3 +58,6 @@ def run_module(name, file):
         import pytest
 
         pytest.main([file, "-vvs", "-x", "--pdb"])
+
+
+__getattr__ = partial(folder_or_raise, __name__)

@@ -1,0 +1,71 @@
+"""Names of Chainer that are absent on purpose: why, and what to use instead."""
+
+# Path: names: advice.
+_TABLE = {
+    "functions": {
+        "roi_average_align_2d roi_average_pooling_2d roi_max_align_2d "
+        "roi_max_pooling_2d roi_pooling_2d spatial_pyramid_pooling_2d "
+        "deformable_convolution_2d_sampler "
+        "spatial_transformer_grid spatial_transformer_sampler": (
+            "it is for detecting objects in images; torchvision.ops has its like"
+        ),
+        "local_convolution_2d shift unpooling_1d unpooling_2d unpooling_3d "
+        "unpooling_nd upsampling_2d": (
+            "it is for images; use convolution_2d, deconvolution_2d, resize_images or "
+            "depth2space"
+        ),
+    },
+    "links": {
+        "GoogLeNet ResNet50Layers ResNet101Layers ResNet152Layers VGG16Layers "
+        "VGG19Layers": (
+            "it holds weights for images; torchvision and timm have such models"
+        ),
+        "CaffeFunction TheanoFunction": (
+            "Caffe and Theano are no longer maintained; convert the weights to npz and "
+            "load them with chainer.serializers.load_npz"
+        ),
+        "DeformableConvolution2D DepthwiseConvolution2D Inception InceptionBN "
+        "LocalConvolution2D MLPConvolution2D": (
+            "it is for images; build it of chainer.links.Convolution2D"
+        ),
+    },
+    "iterators": {
+        "DaliIterator": "it decodes images on GPUs; use MultiprocessIterator",
+    },
+    "function_hooks": {
+        "CUDAProfileHook CupyMemoryProfileHook": (
+            "use TimerHook, cupyx.profiler.time_range or cupy.cuda.MemoryHook"
+        ),
+    },
+    "testing": {
+        "distribution_unittest": "there are no distributions here; see scipy.stats",
+    },
+    "": {
+        "distributions distribution Distribution cross_entropy kl_divergence "
+        "register_kl": (
+            "there are no distributions here; use functions such as gaussian, "
+            "gaussian_nll, gaussian_kl_divergence and bernoulli_nll of "
+            "chainer.functions, or scipy.stats"
+        ),
+        "exporters": "Caffe is no longer maintained; save parameters with save_npz",
+        "memory_layouts": "it serves cuDNN, which CuPy no longer has",
+    },
+}
+ADVICE = {
+    f"{path}.{name}".strip("."): advice
+    for path, table in _TABLE.items()
+    for names, advice in table.items()
+    for name in names.split()
+}
+
+
+def message(path):
+    """Return what to say of ``chainer.PATH``, which is not there."""
+    advice = ADVICE.get(path)
+    if advice is not None:
+        return f"chainer.{path} is not part of dyrnn.chainer: {advice}."
+    return (
+        f"chainer.{path} is not part of dyrnn.chainer, which has Chainer's names for "
+        "recurrent and text models, the Trainer and multi-layer perceptrons. "
+        "docs/chainer.md lists them, and what to use instead of the others."
+    )
