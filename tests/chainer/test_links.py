@@ -161,7 +161,9 @@ def test_small_links():
     assert L.Maxout(4, 3, 2)(x).shape == (2, 3)
     assert L.Highway(4)(x).shape == L.PReLU((4,))(x).shape == L.Swish((4,))(x).shape
     assert L.Bilinear(4, 4, 5)(x, x).shape == (2, 5)
-    assert isinstance(L.Parameter(x)(), Variable)
+    parameter = L.Parameter(x)
+    assert isinstance(parameter(), Variable) and str(parameter) == "Parameter()"
+    np.testing.assert_array_equal(parameter.copy("init").W.array, x)
     assert L.EmbedID.from_params(x)(np.array([1])).shape == (1, 4)
 
 

@@ -15,7 +15,6 @@ from dyrnn.chainer.links.connection_links import (
     SimplifiedDropconnect,
     Swish,
 )
-from dyrnn.chainer.links.connection_links import ParameterLink as Parameter
 from dyrnn.chainer.links.convolution_links import (
     Convolution1D,
     Convolution2D,
@@ -39,6 +38,7 @@ from dyrnn.chainer.links.output_links import (
     CRF1d,
     NegativeSampling,
 )
+from dyrnn.chainer.links.parameter_link import Parameter
 from dyrnn.chainer.links.recurrent_links import (
     GRU,
     LSTM,

@@ -306,16 +306,3 @@ class SimplifiedDropconnect(Link):
             mask,
             use_batchwise_mask=use_batchwise_mask,
         )
-
-
-class ParameterLink(Link):
-    """A parameter that is returned."""
-
-    def __init__(self, array):
-        super().__init__()
-        with self.init_scope():
-            self.W = Parameter(array)
-
-    def forward(self, volatile=None):
-        """Return the parameter; ``volatile`` is version 1's and without effect."""
-        return elementwise.identity(self.W)
