@@ -46,7 +46,7 @@ class _WithSparse(FunctionNode):
 
     def _entries(self, is_turned):
         """Return which entries there are, and their matrices, rows and columns."""
-        row, col = [x.reshape(-1, x.shape[-1]) for x in (self.row, self.col)]
+        row, col = [x if x.ndim == 2 else x[None] for x in (self.row, self.col)]
         is_one = row >= 0
         matrix = is_one.nonzero()[0]
         row, col = row[is_one], col[is_one]
