@@ -13,7 +13,9 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 PACKAGE_DIR = {"": ".", "dyrnn.extensions": "extensions"}
 
+CHAINER = ["h5py", "pillow", "scipy"]  # files, images, special functions
 TEST = [
+    *CHAINER,
     "pytest>=8",
     "pytest-xdist",
     "hypothesis",
@@ -51,11 +53,8 @@ setup(
     install_requires=["numpy>=2.0,<3", "tqdm"],
     extras_require={
         "gpu": ["cupy-cuda12x>=14"],
-        "mpi": ["mpi4py", "mpich"],
         "plot": ["matplotlib"],
-        "tensorboard": ["tensorboardX"],
-        "onnx": ["onnx"],
-        "weights": ["safetensors"],
+        "chainer": CHAINER,
         "test": TEST,
         "dev": [*TEST, "coverage", "mypy", "ruff", "sphinx", "myst-parser"],
     },
