@@ -28,8 +28,8 @@ functions.activation: clipped_relu crelu elu hard_sigmoid leaky_relu log_softmax
 functions.array: as_strided broadcast cast concat copy depth2space diagonal dstack
     expand_dims flatten flip fliplr flipud get_item hstack im2col moveaxis pad
     pad_sequence permutate repeat reshape resize_images rollaxis scatter_add select_item
-    separate space2depth split_axis squeeze stack swapaxes tile transpose
-    transpose_sequence vstack where
+    separate space2depth spatial_transformer_grid spatial_transformer_sampler split_axis
+    squeeze stack swapaxes tile transpose transpose_sequence vstack where
 functions.connection: bilinear convolution_2d convolution_nd deconvolution_2d
     deconvolution_nd depthwise_convolution_2d dilated_convolution_2d embed_id linear
 functions.evaluation: accuracy binary_accuracy classification_summary r2_score

@@ -45,6 +45,25 @@ def test_images_resized():
         F.resize_images(IMAGE, (3, 3))
 
 
+def test_images_sampled_along_affine_maps():
+    image = np.arange(4.0).reshape(1, 1, 2, 2)
+    mirror = np.array([[[-1.0, 0, 0], [0, 1, 0]]])
+    grid = F.spatial_transformer_grid(mirror, (2, 3))
+    np.testing.assert_array_equal(grid.array[0, 0], [[1, 0, -1]] * 2)
+    y = F.spatial_transformer_sampler(image, grid)
+    np.testing.assert_allclose(y.array[0, 0], [[1, 0.5, 0], [3, 2.5, 2]])
+    # One point, (2, 0): half a pixel outside, between the rows.
+    grid = F.spatial_transformer_grid(mirror + [0, 0, 1], (1, 1))
+    assert F.spatial_transformer_sampler(image, grid).array == (1 + 3) / 2 / 2
+    far = F.spatial_transformer_sampler(image, grid + 9)
+    assert far.array == 0
+    places = np.random.default_rng(2).uniform(-0.9, 0.9, (2, 2, 3, 3))
+    check_gradients(lambda x: F.spatial_transformer_sampler(x, places), IMAGE)
+    check_gradients(lambda g: F.spatial_transformer_sampler(IMAGE, g), places)
+    with pytest.raises(type_check.InvalidType, match="theta.shape.2. == 3"):
+        F.spatial_transformer_grid(np.ones((1, 2, 2)), (2, 2))
+
+
 def test_views_of_memory():
     x = chainer.Variable(np.arange(6.0)[::-1])
     y = F.as_strided(x, (2, 3), (-1, 1), 3)

@@ -71,6 +71,8 @@ from dyrnn.chainer.functions.images import (
     im2col,
     resize_images,
     space2depth,
+    spatial_transformer_grid,
+    spatial_transformer_sampler,
 )
 from dyrnn.chainer.functions.joining import (
     concat,

@@ -1,9 +1,11 @@
-"""Images (n, c, h, w): their patches, other sizes, and pixels in place of channels."""
+"""Images (n, c, h, w): their patches, other sizes and places, pixels for channels."""
+
+import itertools
 
 import numpy as np
 
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import check_inputs
+from dyrnn.chainer.functions.nodes import check_inputs, functions
 from dyrnn.chainer.utils import conv, type_check
 from dyrnn.chainer.variable import as_variable
 
@@ -102,6 +104,74 @@ def resize_images(x, output_shape, *, mode="bilinear", align_corners=True):
             y = y * (1 - weight) + after * weight
         x = y
     return x
+
+
+def _check_theta(in_types):
+    type_check._argname(in_types, ("theta",))
+    (theta,) = in_types
+    type_check.expect(
+        theta.dtype.kind == "f",
+        theta.ndim == 3,
+        theta.shape[1] == 2,
+        theta.shape[2] == 3,
+    )
+
+
+def spatial_transformer_grid(theta, output_shape):
+    """Return where an affine map takes the points of a grid, (B, 2, height, width).
+
+    Coordinates are from -1 to 1, x before y. ``theta`` (B, 2, 3) has a map for each
+    image.
+    """
+    check_inputs("SpatialTransformerGrid", _check_theta, theta)
+    F = functions()
+    theta = as_variable(theta)
+    xp, (h, w) = theta.xp, output_shape
+    ys, xs = xp.meshgrid(xp.linspace(-1, 1, h), xp.linspace(-1, 1, w), indexing="ij")
+    points = xp.stack([xs, ys, xp.ones_like(xs)]).reshape(3, -1).astype(theta.dtype)
+    grid = F.matmul(F.reshape(theta, (-1, 3)), points)
+    return F.reshape(grid, (len(theta), 2, h, w))
+
+
+def _check_sampler(in_types):
+    x, grid = in_types
+    type_check.expect(
+        x.dtype.kind == "f",
+        grid.dtype == x.dtype,
+        x.ndim == 4,
+        grid.ndim == 4,
+        grid.shape[1] == 2,
+        x.shape[0] == grid.shape[0],
+    )
+
+
+def spatial_transformer_sampler(x, grid):
+    """Return images at the points of a grid, between pixels interpolated.
+
+    ``grid`` is what :func:`spatial_transformer_grid` returns; outside, from -1 to 1,
+    there are zeros.
+    """
+    check_inputs("SpatialTransformerSampler", _check_sampler, x, grid)
+    F = functions()
+    x, grid = as_variable(x), as_variable(grid)
+    xp, (height, width) = x.xp, x.shape[2:]
+    x = F.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), "constant")
+    neighbours = []
+    for coordinate, size in ((1, height), (0, width)):
+        place = (grid[:, coordinate] + 1) * ((size - 1) / 2) + 1
+        place = F.clip(place, 0.0, size + 1.0)
+        before = xp.floor(place.array).clip(0, size)
+        weight = place - before
+        before = before.astype(np.intp)
+        neighbours.append(((before, 1 - weight), (before + 1, weight)))
+    image = xp.arange(len(x))[:, None, None]
+    y = None
+    for (row, row_weight), (column, column_weight) in itertools.product(*neighbours):
+        pixels = x[image, :, row, column]  # (B, height, width, C)
+        weight = F.expand_dims(row_weight * column_weight, 3)
+        part = F.broadcast_to(weight, pixels.shape) * pixels
+        y = part if y is None else y + part
+    return F.transpose(y, (0, 3, 1, 2))
 
 
 class Depth2Space(FunctionNode):
