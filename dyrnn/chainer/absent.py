@@ -5,8 +5,7 @@ _TABLE = {
     "functions": {
         "roi_average_align_2d roi_average_pooling_2d roi_max_align_2d "
         "roi_max_pooling_2d roi_pooling_2d spatial_pyramid_pooling_2d "
-        "deformable_convolution_2d_sampler "
-        "spatial_transformer_grid spatial_transformer_sampler": (
+        "deformable_convolution_2d_sampler": (
             "it is for detecting objects in images; torchvision.ops has its like"
         ),
         "local_convolution_2d shift unpooling_1d unpooling_2d unpooling_3d "
