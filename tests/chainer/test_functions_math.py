@@ -189,6 +189,11 @@ def test_sparse_products_twice_differentiated():
     )
 
 
+def test_sparse_matrix_without_entries():
+    y = F.sparse_matmul(utils.to_coo(np.zeros((3, 2))), np.ones((2, 4)))
+    np.testing.assert_array_equal(y.array, np.zeros((3, 4)))
+
+
 def test_sparse_products_that_are_refused():
     sparse = utils.to_coo(np.eye(3))
     with pytest.raises(ValueError, match="one CooMatrix and one array"):
