@@ -14,7 +14,7 @@ from dyrnn.chainer.functions.nodes import functions
 from dyrnn.chainer.utils import argument, conv, type_check
 from dyrnn.chainer.utils.conv_nd import as_tuple
 
-_NO_DETERMINISTIC = (
+NO_DETERMINISTIC = (
     "deterministic argument is not supported anymore. Use "
     "chainer.using_config('cudnn_deterministic', value) instead."
 )
@@ -349,12 +349,9 @@ def convolution_1d(x, W, b=None, stride=1, pad=0, cover_all=False, dilate=1, gro
 
 def convolution_2d(x, W, b=None, stride=1, pad=0, cover_all=False, **kwargs):
     """:func:`convolution_nd` of two axes; ``dilate`` and ``groups`` by keyword."""
-    dilate, groups, _ = argument.parse_kwargs(
-        kwargs,
-        ("dilate", 1),
-        ("groups", 1),
-        ("cudnn_fast", False),
-        deterministic=_NO_DETERMINISTIC,
+    kwargs.pop("cudnn_fast", None)
+    dilate, groups = argument.parse_kwargs(
+        kwargs, ("dilate", 1), ("groups", 1), deterministic=NO_DETERMINISTIC
     )
     node = Convolution2DFunction(stride, pad, cover_all, dilate=dilate, groups=groups)
     return _apply(node, x, W, b)
@@ -396,7 +393,7 @@ def deconvolution_1d(x, W, b=None, stride=1, pad=0, outsize=None, dilate=1, grou
 def deconvolution_2d(x, W, b=None, stride=1, pad=0, outsize=None, **kwargs):
     """:func:`deconvolution_nd` of two axes; ``dilate`` and ``groups`` by keyword."""
     dilate, groups = argument.parse_kwargs(
-        kwargs, ("dilate", 1), ("groups", 1), deterministic=_NO_DETERMINISTIC
+        kwargs, ("dilate", 1), ("groups", 1), deterministic=NO_DETERMINISTIC
     )
     node = Deconvolution2DFunction(stride, pad, outsize, dilate=dilate, groups=groups)
     return _apply(node, x, W, b)

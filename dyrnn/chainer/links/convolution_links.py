@@ -1,15 +1,11 @@
 """Links that convolve, over one to any number of axes, and their transposes."""
 
 from dyrnn.chainer import functions, initializers
+from dyrnn.chainer.functions.convolution import NO_DETERMINISTIC
 from dyrnn.chainer.link import Link
 from dyrnn.chainer.utils import argument
 from dyrnn.chainer.utils.conv_nd import as_tuple
 from dyrnn.chainer.variable import Parameter, as_array
-
-_NO_DETERMINISTIC = (
-    "deterministic argument is not supported anymore. Use "
-    "chainer.using_config('cudnn_deterministic', value) instead."
-)
 
 
 class _Filter(Link):
@@ -19,14 +15,25 @@ class _Filter(Link):
     those of the input are found at the first call.
     """
 
-    def _set_up(
-        self, ndim, in_channels, out_channels, ksize, groups, nobias, initialW, bias
+    def __init__(
+        self,
+        ndim,
+        in_channels,
+        out_channels,
+        ksize,
+        dilate,
+        groups,
+        nobias,
+        initialW,
+        initial_bias,
     ):
+        super().__init__()
         if ksize is None:
             out_channels, ksize, in_channels = in_channels, out_channels, None
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.ksize = ksize
+        self.dilate = as_tuple(dilate, ndim)
         self.groups = int(groups)
         self._kernel = as_tuple(ksize, ndim)
         with self.init_scope():
@@ -36,8 +43,8 @@ class _Filter(Link):
             if nobias:
                 self.b = None
             else:
-                bias = initializers._get_initializer(0 if bias is None else bias)
-                self.b = Parameter(bias, out_channels)
+                bias = 0 if initial_bias is None else initial_bias
+                self.b = Parameter(initializers._get_initializer(bias), out_channels)
 
     def _initialize_params(self, in_channels):
         for which, channels in ("output", self.out_channels), ("input", in_channels):
@@ -63,17 +70,16 @@ class _TransposedFilter(_Filter):
         return in_channels, self.out_channels // self.groups
 
 
-def _from_params(cls, W, b, groups, *arguments, **options):
+def _from_params(cls, W, b, groups, *ndim, **options):
     """Make a convolution from its parameters' values."""
     out_channels, in_channels = W.shape[0], W.shape[1] * groups
     if b is not None and out_channels != b.size:
         raise ValueError("`out_channels` does not match the size of `b`")
     return cls(
-        *arguments[:-3],
+        *ndim,
         in_channels,
         out_channels,
         W.shape[2:],
-        *arguments[-3:],
         initialW=as_array(W),
         initial_bias=as_array(b),
         groups=groups,
@@ -99,22 +105,14 @@ class ConvolutionND(_Filter):
         dilate=1,
         groups=1,
     ):
-        super().__init__()
+        parameters = (nobias, initialW, initial_bias)
+        super().__init__(
+            ndim, in_channels, out_channels, ksize, dilate, groups, *parameters
+        )
+        self.ksize = self._kernel
         self.stride = stride
         self.pad = pad
         self.cover_all = cover_all
-        self.dilate = as_tuple(dilate, ndim)
-        self._set_up(
-            ndim,
-            in_channels,
-            out_channels,
-            ksize,
-            groups,
-            nobias,
-            initialW,
-            initial_bias,
-        )
-        self.ksize = self._kernel
 
     @classmethod
     def from_params(cls, W, b=None, stride=1, pad=0, nobias=False, **kwargs):
@@ -123,30 +121,14 @@ class ConvolutionND(_Filter):
             kwargs, ("cover_all", False), ("dilate", 1), ("groups", 1)
         )
         ndim = () if cls is not ConvolutionND else (W.ndim - 2,)
+        options = {"cover_all": cover_all, "dilate": dilate}
         return _from_params(
-            cls,
-            W,
-            b,
-            groups,
-            *ndim,
-            stride,
-            pad,
-            nobias,
-            cover_all=cover_all,
-            dilate=dilate,
+            cls, W, b, groups, *ndim, stride=stride, pad=pad, nobias=nobias, **options
         )
 
     def apply(self, x):
-        return functions.convolution_nd(
-            x,
-            self.W,
-            self.b,
-            self.stride,
-            self.pad,
-            self.cover_all,
-            self.dilate,
-            self.groups,
-        )
+        options = (self.stride, self.pad, self.cover_all, self.dilate, self.groups)
+        return functions.convolution_nd(x, self.W, self.b, *options)
 
 
 class Convolution1D(ConvolutionND):
@@ -178,16 +160,15 @@ class Convolution2D(_Filter):
         initial_bias=None,
         **kwargs,
     ):
-        super().__init__()
         dilate, groups = argument.parse_kwargs(
-            kwargs, ("dilate", 1), ("groups", 1), deterministic=_NO_DETERMINISTIC
+            kwargs, ("dilate", 1), ("groups", 1), deterministic=NO_DETERMINISTIC
+        )
+        parameters = (nobias, initialW, initial_bias)
+        super().__init__(
+            2, in_channels, out_channels, ksize, dilate, groups, *parameters
         )
         self.stride = as_tuple(stride, 2)
         self.pad = as_tuple(pad, 2)
-        self.dilate = as_tuple(dilate, 2)
-        self._set_up(
-            2, in_channels, out_channels, ksize, groups, nobias, initialW, initial_bias
-        )
 
     @property
     def printable_specs(self):
@@ -201,17 +182,13 @@ class Convolution2D(_Filter):
     def from_params(cls, W, b=None, stride=1, pad=0, nobias=False, **kwargs):
         """Make a link from its parameters' values."""
         dilate, groups = argument.parse_kwargs(kwargs, ("dilate", 1), ("groups", 1))
-        return _from_params(cls, W, b, groups, stride, pad, nobias, dilate=dilate)
+        options = {"nobias": nobias, "dilate": dilate}
+        return _from_params(cls, W, b, groups, stride=stride, pad=pad, **options)
 
     def apply(self, x):
+        options = {"dilate": self.dilate, "groups": self.groups}
         return functions.convolution_2d(
-            x,
-            self.W,
-            self.b,
-            self.stride,
-            self.pad,
-            dilate=self.dilate,
-            groups=self.groups,
+            x, self.W, self.b, self.stride, self.pad, **options
         )
 
 
@@ -230,16 +207,9 @@ class DilatedConvolution2D(Convolution2D):
         initialW=None,
         initial_bias=None,
     ):
+        parameters = (nobias, initialW, initial_bias)
         super().__init__(
-            in_channels,
-            out_channels,
-            ksize,
-            stride,
-            pad,
-            nobias,
-            initialW,
-            initial_bias,
-            dilate=dilate,
+            in_channels, out_channels, ksize, stride, pad, *parameters, dilate=dilate
         )
 
 
@@ -261,34 +231,18 @@ class DeconvolutionND(_TransposedFilter):
         dilate=1,
         groups=1,
     ):
-        super().__init__()
+        parameters = (nobias, initialW, initial_bias)
+        super().__init__(
+            ndim, in_channels, out_channels, ksize, dilate, groups, *parameters
+        )
+        self.ksize = self._kernel
         self.stride = stride
         self.pad = pad
         self.outsize = outsize
-        self.dilate = as_tuple(dilate, ndim)
-        self._set_up(
-            ndim,
-            in_channels,
-            out_channels,
-            ksize,
-            groups,
-            nobias,
-            initialW,
-            initial_bias,
-        )
-        self.ksize = self._kernel
 
     def apply(self, x):
-        return functions.deconvolution_nd(
-            x,
-            self.W,
-            self.b,
-            self.stride,
-            self.pad,
-            self.outsize,
-            self.dilate,
-            self.groups,
-        )
+        options = (self.stride, self.pad, self.outsize, self.dilate, self.groups)
+        return functions.deconvolution_nd(x, self.W, self.b, *options)
 
 
 class Deconvolution1D(DeconvolutionND):
@@ -321,26 +275,19 @@ class Deconvolution2D(_TransposedFilter):
         initial_bias=None,
         **kwargs,
     ):
-        super().__init__()
         dilate, groups = argument.parse_kwargs(
-            kwargs, ("dilate", 1), ("groups", 1), deterministic=_NO_DETERMINISTIC
+            kwargs, ("dilate", 1), ("groups", 1), deterministic=NO_DETERMINISTIC
+        )
+        parameters = (nobias, initialW, initial_bias)
+        super().__init__(
+            2, in_channels, out_channels, ksize, dilate, groups, *parameters
         )
         self.stride = as_tuple(stride, 2)
         self.pad = as_tuple(pad, 2)
-        self.dilate = as_tuple(dilate, 2)
         self.outsize = (None, None) if outsize is None else outsize
-        self._set_up(
-            2, in_channels, out_channels, ksize, groups, nobias, initialW, initial_bias
-        )
 
     def apply(self, x):
+        options = {"dilate": self.dilate, "groups": self.groups}
         return functions.deconvolution_2d(
-            x,
-            self.W,
-            self.b,
-            self.stride,
-            self.pad,
-            self.outsize,
-            dilate=self.dilate,
-            groups=self.groups,
+            x, self.W, self.b, self.stride, self.pad, self.outsize, **options
         )
