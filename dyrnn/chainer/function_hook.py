@@ -1,16 +1,13 @@
 """Observers of functions: ``FunctionHook`` and the hooks of this thread."""
 
-import collections
-import threading
+from dyrnn.chainer._hooks import ContextHook, ThreadHooks
 
-_thread = threading.local()
+_of_thread = ThreadHooks()
 
 
 def get_function_hooks():
     """Return the hooks of this thread by name."""
-    if not hasattr(_thread, "hooks"):
-        _thread.hooks = collections.OrderedDict()
-    return _thread.hooks
+    return _of_thread.hooks
 
 
 def hooks_of(function):
@@ -21,26 +18,14 @@ def hooks_of(function):
     return list(hooks.values())
 
 
-class FunctionHook:
+class FunctionHook(ContextHook):
     """Called around ``forward`` and ``backward`` inside a ``with`` block.
 
     Or of one function only: ``function.add_hook(hook)``.
     """
 
     name = "FunctionHook"
-
-    def __enter__(self):
-        hooks = get_function_hooks()
-        if self.name in hooks:
-            raise KeyError(f"hook {self.name} already exists")
-        hooks[self.name] = self
-        self.added(None)
-        return self
-
-    def __exit__(self, *_):
-        hooks = get_function_hooks()
-        hooks[self.name].deleted(None)
-        del hooks[self.name]
+    _of_thread = _of_thread
 
     def added(self, function):
         """Take note of being added to a function (None: to all)."""

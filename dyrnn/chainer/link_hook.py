@@ -1,18 +1,14 @@
 """Observers of links: ``LinkHook`` and the hooks of this thread."""
 
-import collections
-import threading
-
+from dyrnn.chainer._hooks import ContextHook, ThreadHooks
 from dyrnn.chainer.utils.misc import _repr_with_named_data
 
-_thread = threading.local()
+_of_thread = ThreadHooks()
 
 
 def _get_link_hooks():
     """Return the hooks of this thread by name."""
-    if not hasattr(_thread, "hooks"):
-        _thread.hooks = collections.OrderedDict()
-    return _thread.hooks
+    return _of_thread.hooks
 
 
 class _ForwardPreprocessCallbackArgs:
@@ -36,26 +32,14 @@ class _ForwardPostprocessCallbackArgs(_ForwardPreprocessCallbackArgs):
         self.out = out
 
 
-class LinkHook:
+class LinkHook(ContextHook):
     """Called around links' ``forward`` inside a ``with`` block.
 
     Or around one link's only: ``link.add_hook(hook)``.
     """
 
     name = "LinkHook"
-
-    def __enter__(self):
-        hooks = _get_link_hooks()
-        if self.name in hooks:
-            raise KeyError(f"hook {self.name} already exists")
-        hooks[self.name] = self
-        self.added(None)
-        return self
-
-    def __exit__(self, *_):
-        hooks = _get_link_hooks()
-        hooks[self.name].deleted(None)
-        del hooks[self.name]
+    _of_thread = _of_thread
 
     def added(self, link):
         """Take note of being added to a link (None: to all)."""
