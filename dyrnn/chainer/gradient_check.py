@@ -40,6 +40,15 @@ def _as_tuple(xs):
     return tuple(xs) if isinstance(xs, (tuple, list)) else (xs,)
 
 
+def _listed(**groups):
+    """Return a text for each array of each group."""
+    return [
+        f"{name}[{i}]:\n{array}"
+        for name, arrays in groups.items()
+        for i, array in enumerate(arrays)
+    ]
+
+
 def _check_outputs_and_grad_outputs(outputs, grad_outputs):
     texts = (
         f"Output shapes and dtypes         : {_format_array_props(outputs)}\n"
@@ -153,12 +162,7 @@ class _CheckBackward:
     def _report(self, directions, numeric, by_backward, error):
         options = f"eps={self.eps} atol={self.tolerance['atol']}"
         lines = [f"check_backward failed ({options} rtol={self.tolerance['rtol']})"]
-        for name, arrays in (
-            ("inputs", self.xs),
-            ("grad_outputs", self.gys),
-            ("directions", directions),
-        ):
-            lines += [f"{name}[{i}]:\n{a}" for i, a in enumerate(arrays)]
+        lines += _listed(inputs=self.xs, grad_outputs=self.gys, directions=directions)
         lines += [
             f"gradients (numeric):  {numeric}",
             f"gradients (backward): {by_backward}",
@@ -302,19 +306,8 @@ def check_backward(
     detect_nondifferentiable : bool
         Whether to raise NondifferentiableError at a kink.
     """
-    _CheckBackward(
-        func,
-        x_data,
-        y_grad,
-        params,
-        eps,
-        atol,
-        rtol,
-        no_grads,
-        dtype,
-        detect_nondifferentiable,
-        is_immutable_params=False,
-    ).run()
+    options = (eps, atol, rtol, no_grads, dtype, detect_nondifferentiable)
+    _CheckBackward(func, x_data, y_grad, params, *options, False).run()
 
 
 def _check_backward_with_params(
@@ -330,19 +323,8 @@ def _check_backward_with_params(
     detect_nondifferentiable=False,
 ):
     """As :func:`check_backward`, for ``func(xs, params)`` and arrays ``params``."""
-    _CheckBackward(
-        func,
-        x_data,
-        y_grad,
-        params,
-        eps,
-        atol,
-        rtol,
-        no_grads,
-        dtype,
-        detect_nondifferentiable,
-        is_immutable_params=True,
-    ).run()
+    options = (eps, atol, rtol, no_grads, dtype, detect_nondifferentiable)
+    _CheckBackward(func, x_data, y_grad, params, *options, True).run()
 
 
 def check_double_backward(
@@ -397,26 +379,15 @@ def check_double_backward(
         ]
         return tuple(gxs + [p.grad_var for p in params])
 
+    options = (eps, atol, rtol, no_grads, dtype, detect_nondifferentiable)
     try:
-        check_backward(
-            gradient,
-            xs + gys,
-            ggs,
-            params,
-            eps,
-            atol,
-            rtol,
-            no_grads,
-            dtype,
-            detect_nondifferentiable,
-        )
+        check_backward(gradient, xs + gys, ggs, params, *options)
     except AssertionError as error:
         lines = [f"check_double_backward failed (eps={eps} atol={atol} rtol={rtol})"]
-        for name, arrays in (
-            ("input", xs),
-            ("grad_output", gys),
-            ("grad_grad_input", _as_tuple(x_grad_grad)),
-            ("grad_grad_param", _as_tuple(params_grad_grad)),
-        ):
-            lines += [f"{name}[{i}]:\n{a}" for i, a in enumerate(arrays)]
+        lines += _listed(
+            input=xs,
+            grad_output=gys,
+            grad_grad_input=_as_tuple(x_grad_grad),
+            grad_grad_param=_as_tuple(params_grad_grad),
+        )
         _raise_from(AssertionError, "\n".join([*lines, "", str(error)]), error)
