@@ -120,17 +120,6 @@ def _steps(name):
 floor, ceil, fix, sign = map(_steps, "floor ceil fix sign".split())
 
 
-class _Parametric(Formula):
-    """A formula with numbers."""
-
-    is_elementwise = True
-    defaults: dict = {}
-
-    def __init__(self, *values):
-        for name, value in zip(self.defaults, values, strict=False):
-            setattr(self, name, value)
-
-
 class Clip(Formula):
     """Values cut off at both ends."""
 

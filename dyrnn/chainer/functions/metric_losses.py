@@ -9,11 +9,6 @@ from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import as_variable
 
 
-def _check_margin(margin):
-    if margin <= 0:
-        raise ValueError("margin should be positive value.")
-
-
 def _expect_alike(x, *others):
     """Expect one type and one shape, of a row at least."""
     type_check.expect(x.dtype.kind == "f")
@@ -22,16 +17,19 @@ def _expect_alike(x, *others):
     type_check.expect(x.shape[0] > 0)
 
 
-class Contrastive(Formula):
-    """Pairs of one kind pulled together, others pushed apart."""
-
-    names = ("x0", "x1", "y")
-
+class _WithMargin(Formula):
     def __init__(self, margin, reduce="mean"):
-        _check_margin(margin)
+        if margin <= 0:
+            raise ValueError("margin should be positive value.")
         check_reduce(reduce)
         self.margin = margin
         self.reduce = reduce
+
+
+class Contrastive(_WithMargin):
+    """Pairs of one kind pulled together, others pushed apart."""
+
+    names = ("x0", "x1", "y")
 
     def check_type_forward(self, in_types):
         type_check._argname(in_types, self.names)
@@ -69,16 +67,10 @@ def contrastive(x0, x1, y, margin=1, reduce="mean"):
     return Contrastive(margin, reduce).apply((x0, x1, y))[0]
 
 
-class Triplet(Formula):
+class Triplet(_WithMargin):
     """Positives nearer than negatives, by a margin."""
 
     names = ("anchor", "positive", "negative")
-
-    def __init__(self, margin, reduce="mean"):
-        _check_margin(margin)
-        check_reduce(reduce)
-        self.margin = margin
-        self.reduce = reduce
 
     def check_type_forward(self, in_types):
         type_check._argname(in_types, self.names)
@@ -182,11 +174,8 @@ def discriminative_margin_based_clustering_loss(
     return alpha * variance, beta * distance, gamma * regular
 
 
-_SUMS = ("sum", "mean", "no")
-
-
 def _reduced(loss, reduce):
-    if reduce not in _SUMS:
+    if reduce not in ("sum", "mean", "no"):
         raise ValueError(
             "only 'sum', 'mean' and 'no' are valid for 'reduce', but "
             f"'{reduce}' is given"

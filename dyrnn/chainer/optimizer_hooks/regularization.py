@@ -5,43 +5,42 @@ import math
 from dyrnn.chainer import backend
 
 
-class WeightDecay:
+class _Penalty:
+    """Adds the gradient of a penalty, of the weight ``rate``."""
+
+    call_for_each_param = True
+    timing = "pre"
+
+    def __init__(self, rate):
+        self.rate = rate
+
+    def __call__(self, rule, param):
+        gradient = param.grad
+        if param.array is not None and gradient is not None:
+            with backend.using_device(param.device):
+                gradient += self.gradient(param)
+
+    def gradient(self, param):
+        raise NotImplementedError
+
+
+class WeightDecay(_Penalty):
     """Add ``rate`` times the parameter to its gradient."""
 
     name = "WeightDecay"
-    call_for_each_param = True
-    timing = "pre"
 
-    def __init__(self, rate):
-        self.rate = rate
-
-    def __call__(self, rule, param):
-        p, g = param.array, param.grad
-        if p is None or g is None:
-            return
-        rate = self.rate
-        if param._loss_scale is not None:
-            rate *= param._loss_scale
-        with backend.using_device(param.device):
-            g += rate * p
+    def gradient(self, param):
+        scale = 1 if param._loss_scale is None else param._loss_scale
+        return self.rate * scale * param.array
 
 
-class Lasso:
+class Lasso(_Penalty):
     """Add ``rate`` times the sign of the parameter to its gradient."""
 
     name = "Lasso"
-    call_for_each_param = True
-    timing = "pre"
 
-    def __init__(self, rate):
-        self.rate = rate
-
-    def __call__(self, rule, param):
-        p, g = param.array, param.grad
-        if p is None or g is None:
-            return
-        with backend.using_device(param.device):
-            g += self.rate * param.device.xp.sign(p)
+    def gradient(self, param):
+        return self.rate * param.device.xp.sign(param.array)
 
 
 def exponential_decay_noise(xp, shape, dtype, hook, opt):
