@@ -1,10 +1,11 @@
 """Chainer's module paths: ``chainer.functions.rnn.lstm`` and so on, on our files.
 
-:func:`install` puts an import finder in front. It answers ``import chainer.X`` with the
-module ``dyrnn.chainer.X``, the very same object, and ``chainer.functions.rnn.lstm``
-(Chainer has one file for each function) with a *view*: a module that looks a name up
-in all files of ``dyrnn.chainer.functions``. Scripts and tests reach classes by such
-paths, and patch them there: a view passes assignments on to where the name lives.
+An import finder is put in front; :func:`install` makes it answer ``import chainer.X``
+with the module ``dyrnn.chainer.X``, the very same object, and
+``chainer.functions.rnn.lstm`` (Chainer has one file for each function) with a *view*: a
+module that looks a name up in all files of ``dyrnn.chainer.functions``. Scripts and
+tests reach classes by such paths, and patch them there: a view passes assignments on to
+where the name lives.
 No file of ours may have the name of one of Chainer's folders below.
 """
 
@@ -154,13 +155,23 @@ class View(types.ModuleType):
 
 
 class AliasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds ``chainer`` and what is below it."""
+    """Finds ``chainer`` and what is below it, once ``chainer`` means this package.
+
+    That is after :func:`install`, or ``sys.modules["chainer"] = dyrnn.chainer``.
+    """
+
+    is_installed = False
 
     def find_spec(self, fullname, path=None, target=None):
         # ``from chainer.links import X`` asks here, too, if there is no such link.
         path = fullname.removeprefix(f"{ROOT}.").removeprefix("chainer.")
         if path != fullname and path in absent.ADVICE:
             raise ImportError(absent.message(path), name=fullname)
+        if (
+            not self.is_installed
+            and sys.modules.get("chainer") is not sys.modules[ROOT]
+        ):
+            return None
         top, _, rest = fullname.partition(".")
         if top == "chainer":
             name = f"{ROOT}.{rest}" if rest else ROOT
@@ -223,6 +234,15 @@ def folder_or_raise(module, name):
     raise AttributeError(absent.message(path))
 
 
+def _finder():
+    """Return the finder, which importing this module has put in front."""
+    for finder in sys.meta_path:
+        if isinstance(finder, AliasFinder):
+            return finder
+    sys.meta_path.insert(0, AliasFinder())
+    return sys.meta_path[0]
+
+
 def install():
     """Make ``import chainer`` and all below it mean this package, in this process.
 
@@ -237,7 +257,9 @@ def install():
             "dyrnn.chainer.install() was called after `import chainer` had loaded "
             f"{sys.modules['chainer'].__file__}. Call it first."
         )
-    if not any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, AliasFinder())
+    _finder().is_installed = True
     importlib.import_module("chainer")
     importlib.import_module("chainerx")
+
+
+_finder()

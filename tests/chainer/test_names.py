@@ -283,3 +283,22 @@ def test_reports_go_under_the_observers_name():
     summary.add({"a": 3.0, "b": (6.0, 1), "text": "no number"})
     assert summary.compute_mean() == {"a": 2, "b": 3}
     assert summary.make_statistics()["a.std"] == 1
+
+
+def test_an_entry_in_sys_modules_is_enough(tmp_path):
+    script = """
+        import sys
+        import dyrnn.chainer
+        try:
+            import chainer
+        except ModuleNotFoundError:
+            sys.modules["chainer"] = dyrnn.chainer
+        import chainer.functions as F, chainerx
+        from chainer.functions.math import basic_math
+        from chainer.training.extensions import LogReport
+        assert F is dyrnn.chainer.functions and basic_math.add is F.add
+        assert LogReport is dyrnn.chainer.training.extensions.LogReport
+        assert "chainer.functions.math" in sys.modules
+    """
+    done = python("-c", textwrap.dedent(script), cwd=tmp_path)
+    assert done.stderr == ""
