@@ -4,8 +4,7 @@ import itertools
 
 import numpy as np
 
-from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import check_inputs, functions
+from dyrnn.chainer.functions.nodes import Arrangement, check_inputs, functions, is_float
 from dyrnn.chainer.utils import conv, type_check
 from dyrnn.chainer.variable import as_variable
 
@@ -14,46 +13,45 @@ def _pair(x):
     return x if hasattr(x, "__getitem__") else (x, x)
 
 
-def _check_image(in_types):
-    type_check._argname(in_types, ("x",))
-    type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim == 4)
+def check_image(in_types):
+    """Expect images of float."""
+    is_float(in_types, "x")
+    type_check.expect(in_types[0].ndim == 4)
 
 
-class Im2Col(FunctionNode):
+class Im2Col(Arrangement):
     """The patches that a filter sees, as channels."""
 
     def __init__(self, ksize, stride, pad, cover_all, dilate):
         self.sizes = ksize, stride, pad, cover_all, dilate
 
     def check_type_forward(self, in_types):
-        _check_image(in_types)
+        check_image(in_types)
 
-    def forward(self, inputs):
-        (x,) = inputs
+    def compute(self, xp, x):
         (kh, kw), (sy, sx), (ph, pw), cover_all, (dy, dx) = self.sizes
         y = conv.im2col(x, kh, kw, sy, sx, ph, pw, cover_all, dy, dx)
-        return (y.reshape(len(x), -1, *y.shape[4:]),)
+        return y.reshape(len(x), -1, *y.shape[4:])
 
-    def backward(self, indexes, gys):
-        return Im2ColGrad(self.inputs[0].shape, *self.sizes).apply(gys)
+    def rule(self, gy):
+        return Im2ColGrad(self.inputs[0].shape, *self.sizes).apply((gy,))[0]
 
 
-class Im2ColGrad(FunctionNode):
+class Im2ColGrad(Arrangement):
     """Images that are sums of patches."""
 
     def __init__(self, in_shape, *sizes):
         self.in_shape = in_shape
         self.sizes = sizes
 
-    def forward(self, inputs):
-        (gy,) = inputs
+    def compute(self, xp, gy):
         ksize, stride, pad, _, dilate = self.sizes
         n, c, *dims = self.in_shape
         columns = gy.reshape(n, c, *ksize, *gy.shape[2:])
-        return (conv.from_columns(columns, dims, stride, pad, dilate),)
+        return conv.from_columns(columns, dims, stride, pad, dilate)
 
-    def backward(self, indexes, gys):
-        return Im2Col(*self.sizes).apply(gys)
+    def rule(self, gy):
+        return Im2Col(*self.sizes).apply((gy,))[0]
 
 
 def im2col(x, ksize, stride=1, pad=0, cover_all=False, dilate=1):
@@ -174,38 +172,36 @@ def spatial_transformer_sampler(x, grid):
     return F.transpose(y, (0, 3, 1, 2))
 
 
-class Depth2Space(FunctionNode):
+class Depth2Space(Arrangement):
     """Channels turned into pixels."""
 
     def __init__(self, r):
         self.r = r
 
     def check_type_forward(self, in_types):
-        _check_image(in_types)
+        check_image(in_types)
 
-    def forward(self, inputs):
-        (x,) = inputs
+    def compute(self, xp, x):
         n, c, h, w = x.shape
         r = self.r
         y = x.reshape(n, r, r, c // r**2, h, w).transpose(0, 3, 4, 1, 5, 2)
-        return (y.reshape(n, c // r**2, h * r, w * r),)
+        return y.reshape(n, c // r**2, h * r, w * r)
 
-    def backward(self, indexes, gys):
-        return (space2depth(gys[0], self.r),)
+    def rule(self, gy):
+        return space2depth(gy, self.r)
 
 
 class Space2Depth(Depth2Space):
     """Pixels turned into channels."""
 
-    def forward(self, inputs):
-        (x,) = inputs
+    def compute(self, xp, x):
         n, c, h, w = x.shape
         r = self.r
         y = x.reshape(n, c, h // r, r, w // r, r).transpose(0, 3, 5, 1, 2, 4)
-        return (y.reshape(n, r**2 * c, h // r, w // r),)
+        return y.reshape(n, r**2 * c, h // r, w // r)
 
-    def backward(self, indexes, gys):
-        return (depth2space(gys[0], self.r),)
+    def rule(self, gy):
+        return depth2space(gy, self.r)
 
 
 def depth2space(X, r):

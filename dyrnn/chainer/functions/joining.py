@@ -7,7 +7,7 @@ import numpy as np
 
 from dyrnn.chainer import _backend, configuration
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import functions
+from dyrnn.chainer.functions.nodes import Arrangement, functions, is_float
 from dyrnn.chainer.functions.shaping import expect_axis
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.misc import force_array
@@ -291,37 +291,33 @@ def _as_slices(slices):
     return slices
 
 
-class GetItem(FunctionNode):
+class GetItem(Arrangement):
     """``x[slices]``."""
 
     def __init__(self, slices):
         self.slices = _as_slices(slices)
 
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
+    def compute(self, xp, x):
+        return force_array(x[self.slices])
 
-    def forward(self, inputs):
-        return (force_array(inputs[0][self.slices]),)
-
-    def backward(self, indexes, gys):
-        return GetItemGrad(self.slices, self.inputs[0].shape).apply(gys)
+    def rule(self, gy):
+        return GetItemGrad(self.slices, self.inputs[0].shape).apply((gy,))[0]
 
 
-class GetItemGrad(FunctionNode):
+class GetItemGrad(Arrangement):
     """Zeros, with values added at ``slices``."""
 
     def __init__(self, slices, in_shape):
         self.slices = slices
         self._in_shape = in_shape
 
-    def forward(self, inputs):
-        (gy,) = inputs
-        gx = _backend.get_array_module(gy).zeros(self._in_shape, gy.dtype)
+    def compute(self, xp, gy):
+        gx = xp.zeros(self._in_shape, gy.dtype)
         add_at(gx, self.slices, gy)
-        return (gx,)
+        return gx
 
-    def backward(self, indexes, gys):
-        return GetItem(self.slices).apply(gys)
+    def rule(self, gy):
+        return get_item(gy, self.slices)
 
 
 def get_item(x, slices):
@@ -432,7 +428,7 @@ def where(condition, x, y):
     return Where(_backend.raw(condition)).apply((x, y))[0]
 
 
-class Permutate(FunctionNode):
+class Permutate(Arrangement):
     """Elements along an axis in another order."""
 
     def __init__(self, indices, axis, inv):
@@ -447,17 +443,17 @@ class Permutate(FunctionNode):
         else:
             expect_axis(in_types[0].ndim, self.axis)
 
-    def forward(self, inputs):
+    def compute(self, xp, x):
         indices = self.indices
         if configuration.is_debug():
             _check_permutation(indices)
         if self.inv:
             indices = _backend.get_array_module(indices).argsort(indices)
-        axis = self.axis % inputs[0].ndim
-        return (inputs[0][(slice(None),) * axis + (indices,)],)
+        axis = self.axis % x.ndim
+        return x[(slice(None),) * axis + (indices,)]
 
-    def backward(self, indexes, gys):
-        return Permutate(self.indices, self.axis, not self.inv).apply(gys)
+    def rule(self, gy):
+        return permutate(gy, self.indices, self.axis, not self.inv)
 
 
 def _check_permutation(indices):
@@ -476,7 +472,7 @@ def permutate(x, indices, axis=0, inv=False):
     return Permutate(_backend.raw(indices), axis, inv).apply((x,))[0]
 
 
-class Pad(FunctionNode):
+class Pad(Arrangement):
     """Values around an array."""
 
     def __init__(self, pad_width, mode, **keywords):
@@ -485,21 +481,18 @@ class Pad(FunctionNode):
         self.pad_width = pad_width
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        type_check.expect(in_types[0].dtype.kind == "f")
+        is_float(in_types, "x")
 
-    def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        y = xp.pad(inputs[0], self.pad_width, mode=self.mode, **self.keywords)
-        return (y,)
+    def compute(self, xp, x):
+        return xp.pad(x, self.pad_width, mode=self.mode, **self.keywords)
 
-    def backward(self, indexes, gys):
+    def rule(self, gy):
         shape = self.inputs[0].shape
         widths = np.broadcast_to(self.pad_width, (len(shape), 2))
         slices = [
             slice(int(w[0]), int(w[0]) + n) for n, w in zip(shape, widths, strict=True)
         ]
-        return (gys[0][tuple(slices)],)
+        return gy[tuple(slices)]
 
 
 def pad(x, pad_width, mode, **keywords):

@@ -25,6 +25,29 @@ def is_float(in_types, *names):
         type_check.expect(in_types[0].dtype == in_type.dtype)
 
 
+class Arrangement(FunctionNode):
+    """A linear function of one array, mostly another arrangement of its elements.
+
+    ``compute(xp, x)`` returns the output's array, ``rule(gy)`` the gradient as a
+    variable. The input's type is all that is known of it then: ``self.inputs[0]``.
+    """
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ("x",))
+
+    def compute(self, xp, x):
+        raise NotImplementedError
+
+    def rule(self, gy):
+        raise NotImplementedError
+
+    def forward(self, inputs):
+        return (self.compute(_backend.get_array_module(*inputs), *inputs),)
+
+    def backward(self, indexes, gys):
+        return (self.rule(*gys),)
+
+
 class Formula(FunctionNode):
     """Elementwise function of float inputs: ``compute`` and ``rule``.
 

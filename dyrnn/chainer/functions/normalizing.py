@@ -9,6 +9,7 @@ from dyrnn.chainer import _backend
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.functions.nodes import check_inputs, functions, is_float
+from dyrnn.chainer.functions.reduction import check_batch
 from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import as_variable
@@ -370,14 +371,9 @@ def normalize(x, eps=1e-5, axis=1):
     return NormalizeL2(eps, axis).apply((x,))[0]
 
 
-def _check_image(in_types):
-    type_check._argname(in_types, ("x",))
-    type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim >= 2)
-
-
 def local_response_normalization(x, n=5, k=2, alpha=1e-4, beta=0.75):
     """Divide by ``(k + alpha s) ** beta``, s the squares of ``n`` channels around."""
-    check_inputs("LocalResponseNormalization", _check_image, x)
+    check_inputs("LocalResponseNormalization", check_batch, x)
     F = functions()
     x = as_variable(x)
     half, channels = n // 2, x.shape[1]

@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from dyrnn.chainer import _backend
-from dyrnn.chainer.function_node import FunctionNode
+from dyrnn.chainer.functions.nodes import Arrangement
 from dyrnn.chainer.utils import type_check
 
 
-class Diagonal(FunctionNode):
+class Diagonal(Arrangement):
     """A diagonal of two axes."""
 
     def __init__(self, offset, axis1, axis2):
@@ -19,30 +18,28 @@ class Diagonal(FunctionNode):
         ndim = in_types[0].ndim
         type_check.expect(max(axis1, axis2) < ndim, -ndim <= min(axis1, axis2))
 
-    def forward(self, inputs):
-        return (inputs[0].diagonal(*self.places),)
+    def compute(self, xp, x):
+        return x.diagonal(*self.places)
 
-    def backward(self, indexes, gys):
-        return DiagonalGrad(self.inputs[0].shape, *self.places).apply(gys)
+    def rule(self, gy):
+        return DiagonalGrad(self.inputs[0].shape, *self.places).apply((gy,))[0]
 
 
-class DiagonalGrad(FunctionNode):
+class DiagonalGrad(Arrangement):
     """Zeros, but for a diagonal."""
 
     def __init__(self, shape, *places):
         self.shape = shape
         self.places = places
 
-    def forward(self, inputs):
-        (gy,) = inputs
-        xp = _backend.get_array_module(gy)
+    def compute(self, xp, gy):
         flat = xp.arange(int(np.prod(self.shape))).reshape(self.shape)
         y = xp.zeros(flat.size, gy.dtype)
         y[flat.diagonal(*self.places)] = gy
-        return (y.reshape(self.shape),)
+        return y.reshape(self.shape)
 
-    def backward(self, indexes, gys):
-        return Diagonal(*self.places).apply(gys)
+    def rule(self, gy):
+        return Diagonal(*self.places).apply((gy,))[0]
 
 
 def diagonal(x, offset=0, axis1=0, axis2=1):

@@ -9,23 +9,15 @@ from dyrnn import functions as engine
 from dyrnn.chainer import _backend
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import check_inputs, functions, is_float
-from dyrnn.chainer.functions.shaping import expect_axis
+from dyrnn.chainer.functions.nodes import Arrangement, check_inputs, functions, is_float
+from dyrnn.chainer.functions.shaping import (
+    checked_axis,
+    expect_axes,
+    expect_axis,
+    with_single_axes,
+)
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import as_variable
-
-
-def checked_axis(axis):
-    """Return an axis as None or a tuple."""
-    if axis is None:
-        return None
-    if isinstance(axis, int):
-        return (axis,)
-    if isinstance(axis, tuple) and all(isinstance(a, int) for a in axis):
-        if len(set(axis)) != len(axis):
-            raise ValueError(f"duplicate value in axis: ({', '.join(map(str, axis))})")
-        return axis
-    raise TypeError("None, int or tuple of int are required")
 
 
 class _Reduction(FunctionNode):
@@ -36,23 +28,12 @@ class _Reduction(FunctionNode):
         self.keepdims = keepdims
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        type_check.expect(in_types[0].dtype.kind == "f")
-        for axis in self.axis or ():
-            if axis >= 0:
-                type_check.expect(axis < in_types[0].ndim)
-            else:
-                type_check.expect(-axis - 1 < in_types[0].ndim)
+        expect_axes(in_types, self.axis)
 
     def wide(self, y, shape):
         """Return a result stretched to the input's shape."""
-        kept = [1] * len(shape)
-        if self.axis is not None:
-            kept = list(shape)
-            for axis in self.axis:
-                kept[axis] = 1
         F = functions()
-        return F.broadcast_to(F.reshape(y, tuple(kept)), shape)
+        return F.broadcast_to(F.reshape(y, with_single_axes(shape, self.axis)), shape)
 
 
 class SelectorBase(_Reduction):
@@ -107,8 +88,7 @@ class IndexSelectorBase(FunctionNode):
         self.axis = axis
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        type_check.expect(in_types[0].dtype.kind == "f")
+        is_float(in_types, "x")
         if self.axis is not None:
             expect_axis(in_types[0].ndim, self.axis)
 
@@ -288,14 +268,15 @@ def maxout(x, pool_size, axis=1):
     return max(functions().reshape(x, shape), axis=axis + 1)
 
 
-def _check_batch(in_types):
-    type_check._argname(in_types, ("x",))
-    type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim >= 2)
+def check_batch(in_types):
+    """Expect rows of float."""
+    is_float(in_types, "x")
+    type_check.expect(in_types[0].ndim >= 2)
 
 
 def batch_l2_norm_squared(x):
     """Squared norm of each row."""
-    check_inputs("BatchL2NormSquared", _check_batch, x)
+    check_inputs("BatchL2NormSquared", check_batch, x)
     F = functions()
     x = F.reshape(x, (len(x), -1)) if x.ndim != 2 else x
     return F.sum(F.square(x), axis=1)
@@ -318,7 +299,7 @@ def _cumulative_axis(axis):
     return axis
 
 
-class Cumsum(FunctionNode):
+class Cumsum(Arrangement):
     """Sums of all elements up to each."""
 
     def __init__(self, axis=None):
@@ -327,15 +308,14 @@ class Cumsum(FunctionNode):
     def check_type_forward(self, in_types):
         _check_cumulative(self.axis, in_types)
 
-    def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        return (xp.cumsum(inputs[0], self.axis),)
+    def compute(self, xp, x):
+        return xp.cumsum(x, self.axis)
 
-    def backward(self, indexes, gys):
+    def rule(self, gy):
         F = functions()
         axis = 0 if self.axis is None else self.axis
-        gx = F.flip(cumsum(F.flip(gys[0], axis), axis), axis)
-        return (F.reshape(gx, self.inputs[0].shape),)
+        gx = F.flip(cumsum(F.flip(gy, axis), axis), axis)
+        return F.reshape(gx, self.inputs[0].shape)
 
 
 def cumprod(x, axis=None):

@@ -4,14 +4,14 @@ import numpy as np
 
 from dyrnn.chainer import _backend, backend, configuration
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import functions
+from dyrnn.chainer.functions.nodes import Arrangement, functions, is_float
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.array import size_of_shape
 from dyrnn.chainer.utils.array import sum_to as sum_array_to
 from dyrnn.chainer.variable import as_variable
 
 
-class Reshape(FunctionNode):
+class Reshape(Arrangement):
     """Another shape."""
 
     def __init__(self, shape):
@@ -29,11 +29,11 @@ class Reshape(FunctionNode):
         known = type_check.make_variable(known, f"known_size(={known})")
         type_check.expect(size % known == 0)
 
-    def forward(self, inputs):
-        return (inputs[0].reshape(self.shape),)
+    def compute(self, xp, x):
+        return x.reshape(self.shape)
 
-    def backward(self, indexes, gys):
-        return (reshape(gys[0], self.inputs[0].shape),)
+    def rule(self, gy):
+        return reshape(gy, self.inputs[0].shape)
 
 
 def reshape(x, shape):
@@ -48,7 +48,7 @@ def flatten(x):
     return reshape(x, (x.size,))
 
 
-class Transpose(FunctionNode):
+class Transpose(Arrangement):
     """Permuted axes."""
 
     label = "Transpose"
@@ -56,17 +56,14 @@ class Transpose(FunctionNode):
     def __init__(self, axes=None):
         self.axes = axes
 
-    def check_type_forward(self, in_types):
-        type_check.expect(in_types.size() == 1)
+    def compute(self, xp, x):
+        return x.transpose(self.axes)
 
-    def forward(self, inputs):
-        return (inputs[0].transpose(self.axes),)
-
-    def backward(self, indexes, gys):
+    def rule(self, gy):
         axes = self.axes
         if axes:
             axes = tuple(np.argsort([axis % len(axes) for axis in axes]))
-        return Transpose(axes).apply(gys)
+        return transpose(gy, axes)
 
 
 def transpose(x, axes=None):
@@ -74,7 +71,7 @@ def transpose(x, axes=None):
     return Transpose(axes).apply((x,))[0]
 
 
-class Swapaxes(FunctionNode):
+class Swapaxes(Arrangement):
     """Two axes swapped."""
 
     label = "Swapaxes"
@@ -83,14 +80,11 @@ class Swapaxes(FunctionNode):
         self.axis1 = axis1
         self.axis2 = axis2
 
-    def check_type_forward(self, in_types):
-        type_check.expect(in_types.size() == 1)
+    def compute(self, xp, x):
+        return x.swapaxes(self.axis1, self.axis2)
 
-    def forward(self, inputs):
-        return (inputs[0].swapaxes(self.axis1, self.axis2),)
-
-    def backward(self, indexes, gys):
-        return Swapaxes(self.axis1, self.axis2).apply(gys)
+    def rule(self, gy):
+        return swapaxes(gy, self.axis1, self.axis2)
 
 
 def swapaxes(x, axis1, axis2):
@@ -103,7 +97,7 @@ def expect_axis(ndim, axis):
     type_check.expect(ndim > (axis if axis >= 0 else -axis - 1))
 
 
-class Rollaxis(FunctionNode):
+class Rollaxis(Arrangement):
     """One axis put before another."""
 
     def __init__(self, axis, start):
@@ -122,12 +116,11 @@ class Rollaxis(FunctionNode):
         else:
             type_check.expect(ndim > -self.start - 1)
 
-    def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        return (xp.rollaxis(inputs[0], self.axis, self.start),)
+    def compute(self, xp, x):
+        return xp.rollaxis(x, self.axis, self.start)
 
-    def backward(self, indexes, gys):
-        ndim = gys[0].ndim
+    def rule(self, gy):
+        ndim = gy.ndim
         axis, start = self.axis % ndim, self.start
         if start < 0:
             start += ndim
@@ -135,7 +128,7 @@ class Rollaxis(FunctionNode):
             axis += 1
         elif axis < start:
             start -= 1
-        return Rollaxis(start, axis).apply(gys)
+        return rollaxis(gy, start, axis)
 
 
 def rollaxis(x, axis, start=0):
@@ -143,7 +136,7 @@ def rollaxis(x, axis, start=0):
     return Rollaxis(axis, start).apply((x,))[0]
 
 
-class Moveaxis(FunctionNode):
+class Moveaxis(Arrangement):
     """Axes put in other places."""
 
     def __init__(self, source, destination):
@@ -153,18 +146,16 @@ class Moveaxis(FunctionNode):
         )
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        type_check.expect(in_types[0].dtype.kind == "f")
+        is_float(in_types, "x")
         for axes in (self.source, self.destination):
             for axis in axes or ():
                 expect_axis(in_types[0].ndim, axis)
 
-    def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        return (xp.moveaxis(inputs[0], self.source, self.destination),)
+    def compute(self, xp, x):
+        return xp.moveaxis(x, self.source, self.destination)
 
-    def backward(self, indexes, gys):
-        return Moveaxis(self.destination, self.source).apply(gys)
+    def rule(self, gy):
+        return moveaxis(gy, self.destination, self.source)
 
 
 def moveaxis(x, source, destination):
@@ -172,7 +163,7 @@ def moveaxis(x, source, destination):
     return Moveaxis(source, destination).apply((x,))[0]
 
 
-class ExpandDims(FunctionNode):
+class ExpandDims(Arrangement):
     """One more axis of length 1."""
 
     def __init__(self, axis):
@@ -183,12 +174,11 @@ class ExpandDims(FunctionNode):
         bound = self.axis if self.axis >= 0 else -self.axis - 1
         type_check.expect(in_types[0].ndim >= bound)
 
-    def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        return (xp.expand_dims(inputs[0], self.axis),)
+    def compute(self, xp, x):
+        return xp.expand_dims(x, self.axis)
 
-    def backward(self, indexes, gys):
-        return (reshape(gys[0], self.inputs[0].shape),)
+    def rule(self, gy):
+        return reshape(gy, self.inputs[0].shape)
 
 
 def expand_dims(x, axis):
@@ -196,7 +186,7 @@ def expand_dims(x, axis):
     return ExpandDims(axis).apply((x,))[0]
 
 
-class Squeeze(FunctionNode):
+class Squeeze(Arrangement):
     """Axes of length 1 dropped."""
 
     def __init__(self, axis=None):
@@ -216,11 +206,11 @@ class Squeeze(FunctionNode):
             else:
                 type_check.expect(-in_types[0].ndim <= axis)
 
-    def forward(self, inputs):
-        return (inputs[0].squeeze(self.axis),)
+    def compute(self, xp, x):
+        return x.squeeze(self.axis)
 
-    def backward(self, indexes, gys):
-        return (reshape(gys[0], self.inputs[0].shape),)
+    def rule(self, gy):
+        return reshape(gy, self.inputs[0].shape)
 
 
 def squeeze(x, axis=None):
@@ -256,7 +246,7 @@ def broadcast(*args):
     return Broadcast().apply(args)
 
 
-class BroadcastTo(FunctionNode):
+class BroadcastTo(Arrangement):
     """An array stretched to a shape."""
 
     def __init__(self, shape):
@@ -275,12 +265,11 @@ class BroadcastTo(FunctionNode):
                     expected += f" or in_type[0].shape[{i}] == 1"
                 raise type_check.InvalidType(expected, f"in_type[0].shape: {shape}")
 
-    def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        return (xp.broadcast_to(inputs[0], self._shape),)
+    def compute(self, xp, x):
+        return xp.broadcast_to(x, self._shape)
 
-    def backward(self, indexes, gys):
-        return (functions().sum_to(gys[0], self.inputs[0].shape),)
+    def rule(self, gy):
+        return functions().sum_to(gy, self.inputs[0].shape)
 
 
 def broadcast_to(x, shape):
@@ -290,47 +279,60 @@ def broadcast_to(x, shape):
     return BroadcastTo(shape).apply((x,))[0]
 
 
-class Sum(FunctionNode):
+def checked_axis(axis):
+    """Return an axis as None or a tuple."""
+    if axis is None:
+        return None
+    if isinstance(axis, int):
+        return (axis,)
+    if isinstance(axis, tuple) and all(isinstance(a, int) for a in axis):
+        if len(set(axis)) != len(axis):
+            raise ValueError(f"duplicate value in axis: ({', '.join(map(str, axis))})")
+        return axis
+    raise TypeError("None, int or tuple of int are required")
+
+
+def expect_axes(in_types, axes):
+    """Expect one float array that has the axes (None: any)."""
+    is_float(in_types, "x")
+    for axis in axes or ():
+        if axis >= 0:
+            type_check.expect(axis < in_types[0].ndim)
+        else:
+            type_check.expect(-axis - 1 < in_types[0].ndim)
+
+
+def with_single_axes(shape, axes):
+    """Return the shape of sums over the axes (None: all) that keep these."""
+    if axes is None:
+        return (1,) * len(shape)
+    kept = list(shape)
+    for axis in axes:
+        kept[axis] = 1
+    return tuple(kept)
+
+
+class Sum(Arrangement):
     """Sum over axes."""
 
     keepdims = False
 
     def __init__(self, axis=None, keepdims=False):
-        if isinstance(axis, int):
-            axis = (axis,)
-        if axis is not None:
-            if not isinstance(axis, tuple) or not all(isinstance(a, int) for a in axis):
-                raise TypeError("None, int or tuple of int are required")
-            if len(set(axis)) != len(axis):
-                raise ValueError(
-                    f"duplicate value in axis: ({', '.join(map(str, axis))})"
-                )
-        self.axis = axis
+        self.axis = checked_axis(axis)
         self.keepdims = keepdims
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        type_check.expect(in_types[0].dtype.kind == "f")
-        for axis in self.axis or ():
-            if axis >= 0:
-                type_check.expect(axis < in_types[0].ndim)
-            else:
-                type_check.expect(-axis - 1 < in_types[0].ndim)
+        expect_axes(in_types, self.axis)
 
-    def forward(self, inputs):
-        (x,) = inputs
+    def compute(self, xp, x):
         y = x.sum(axis=self.axis, keepdims=self.keepdims)
-        return (_backend.get_array_module(x).asarray(y),)
+        return xp.asarray(y)
 
-    def backward(self, indexes, gys):
-        (gy,) = gys
+    def rule(self, gy):
         shape = self.inputs[0].shape
-        if shape and self.axis is not None and not self.keepdims:
-            kept = list(shape)
-            for axis in self.axis:
-                kept[axis] = 1
-            gy = reshape(gy, tuple(kept))
-        return (broadcast_to(gy, shape),)
+        if self.axis is not None:
+            gy = reshape(gy, with_single_axes(shape, self.axis))
+        return broadcast_to(gy, shape)
 
 
 def sum(x, axis=None, keepdims=False):
@@ -338,17 +340,17 @@ def sum(x, axis=None, keepdims=False):
     return Sum(axis, keepdims).apply((x,))[0]
 
 
-class SumTo(FunctionNode):
+class SumTo(Arrangement):
     """Sum over the axes that a broadcast has stretched."""
 
     def __init__(self, shape):
         self._shape = shape
 
-    def forward(self, inputs):
-        return (sum_array_to(inputs[0], self._shape),)
+    def compute(self, xp, x):
+        return sum_array_to(x, self._shape)
 
-    def backward(self, indexes, gys):
-        return (broadcast_to(gys[0], self.inputs[0].shape),)
+    def rule(self, gy):
+        return broadcast_to(gy, self.inputs[0].shape)
 
 
 def sum_to(x, shape):
@@ -358,21 +360,18 @@ def sum_to(x, shape):
     return SumTo(shape).apply((x,))[0]
 
 
-class Cast(FunctionNode):
+class Cast(Arrangement):
     """Another type."""
 
     def __init__(self, typ):
         self.type = typ
 
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
+    def compute(self, xp, x):
+        return x.astype(self.type, copy=False)
 
-    def forward(self, inputs):
-        return (inputs[0].astype(self.type, copy=False),)
-
-    def backward(self, indexes, gys):
+    def rule(self, gy):
         dtype = self.inputs[0].dtype
-        return (cast(gys[0], dtype) if dtype.kind == "f" else None,)
+        return cast(gy, dtype) if dtype.kind == "f" else None
 
 
 def cast(x, typ):
@@ -382,21 +381,18 @@ def cast(x, typ):
     return Cast(typ).apply((x,))[0]
 
 
-class Copy(FunctionNode):
+class Copy(Arrangement):
     """The same on another device."""
 
     def __init__(self, in_device, out_device):
         self._in_device = in_device
         self.out_device = out_device
 
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
+    def compute(self, xp, x):
+        return self.out_device.send(x)
 
-    def forward(self, inputs):
-        return (self.out_device.send(inputs[0]),)
-
-    def backward(self, indexes, gys):
-        return Copy(self.out_device, self._in_device).apply(gys)
+    def rule(self, gy):
+        return Copy(self.out_device, self._in_device).apply((gy,))[0]
 
 
 def copy(x, dst):
@@ -407,7 +403,7 @@ def copy(x, dst):
     return Copy(source, backend.get_device(dst)).apply((x,))[0]
 
 
-class Tile(FunctionNode):
+class Tile(Arrangement):
     """Repeated side by side."""
 
     def __init__(self, reps):
@@ -419,22 +415,17 @@ class Tile(FunctionNode):
             raise ValueError("All elements in reps must be zero or larger")
         self.reps = reps
 
-    def check_type_forward(self, in_types):
-        type_check.expect(in_types.size() == 1)
+    def compute(self, xp, x):
+        return xp.tile(x, self.reps)
 
-    def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        return (xp.tile(inputs[0], self.reps),)
-
-    def backward(self, indexes, gys):
-        (gy,) = gys
+    def rule(self, gy):
         shape = self.inputs[0].shape
         ndim = max(len(shape), len(self.reps))
         reps = (1,) * (ndim - len(self.reps)) + self.reps
         sizes = (1,) * (ndim - len(shape)) + shape
         split = [n for pair in zip(reps, sizes, strict=True) for n in pair]
         gx = sum(reshape(gy, tuple(split)), axis=tuple(range(0, 2 * ndim, 2)))
-        return (reshape(gx, shape),)
+        return reshape(gx, shape)
 
 
 def tile(x, reps):
@@ -442,7 +433,7 @@ def tile(x, reps):
     return Tile(reps).apply((x,))[0]
 
 
-class Repeat(FunctionNode):
+class Repeat(Arrangement):
     """Elements repeated."""
 
     def __init__(self, repeats, axis=None):
@@ -459,30 +450,24 @@ class Repeat(FunctionNode):
         self.repeats = repeats
         self.axis = axis
 
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-
     def _sources(self, shape):
         """Return where along the axis each output element comes from."""
         n = size_of_shape(shape) if self.axis is None else shape[self.axis]
         repeats = self.repeats if len(self.repeats) > 1 else self.repeats[0]
         return np.repeat(np.arange(n), repeats)
 
-    def forward(self, inputs):
-        (x,) = inputs
-        xp = _backend.get_array_module(x)
+    def compute(self, xp, x):
         repeats = list(self.repeats) if len(self.repeats) > 1 else self.repeats[0]
-        return (xp.repeat(x, repeats, self.axis),)
+        return xp.repeat(x, repeats, self.axis)
 
-    def backward(self, indexes, gys):
-        (gy,) = gys
+    def rule(self, gy):
         shape = self.inputs[0].shape
         index = gy.xp.asarray(self._sources(shape))
         flat = (size_of_shape(shape),) if self.axis is None else shape
         axis = 0 if self.axis is None else self.axis % len(shape)
         zeros = gy.xp.zeros(flat, gy.dtype)
         slices = (slice(None),) * axis + (index,)
-        return (reshape(functions().scatter_add(zeros, slices, gy), shape),)
+        return reshape(functions().scatter_add(zeros, slices, gy), shape)
 
 
 def repeat(x, repeats, axis=None):
@@ -494,7 +479,7 @@ def _flip(array, axis):
     return _backend.get_array_module(array).flip(array, axis)
 
 
-class Flip(FunctionNode):
+class Flip(Arrangement):
     """One axis reversed."""
 
     def __init__(self, axis):
@@ -511,11 +496,11 @@ class Flip(FunctionNode):
         else:
             type_check.expect(ndim >= -self.axis)
 
-    def forward(self, inputs):
-        return (_flip(inputs[0], self.axis),)
+    def compute(self, xp, x):
+        return xp.flip(x, self.axis)
 
-    def backward(self, indexes, gys):
-        return (flip(gys[0], self.axis),)
+    def rule(self, gy):
+        return flip(gy, self.axis)
 
 
 def flip(x, axis):
@@ -523,7 +508,7 @@ def flip(x, axis):
     return Flip(axis).apply((x,))[0]
 
 
-class FlipLR(FunctionNode):
+class FlipLR(Arrangement):
     """Columns reversed."""
 
     axis = 1
@@ -534,11 +519,11 @@ class FlipLR(FunctionNode):
             in_types[0].dtype.kind == "f", in_types[0].ndim >= self.axis + 1
         )
 
-    def forward(self, inputs):
-        return (_flip(inputs[0], self.axis),)
+    def compute(self, xp, x):
+        return xp.flip(x, self.axis)
 
-    def backward(self, indexes, gys):
-        return type(self)().apply(gys)
+    def rule(self, gy):
+        return type(self)().apply((gy,))[0]
 
 
 class FlipUD(FlipLR):

@@ -6,7 +6,7 @@ The windows of the input are laid out as rows; a pool is what is taken from each
 import numpy as np
 
 from dyrnn.chainer.functions.convolution import check_ndim
-from dyrnn.chainer.functions.images import Im2Col, Im2ColGrad
+from dyrnn.chainer.functions.images import Im2Col, Im2ColGrad, check_image
 from dyrnn.chainer.functions.nodes import check_inputs, functions
 from dyrnn.chainer.utils import conv, type_check
 from dyrnn.chainer.utils.conv_nd import as_tuple
@@ -22,23 +22,22 @@ class Patches(Im2Col):
             in_types[0].dtype.kind == "f", in_types[0].ndim == 2 + len(self.sizes[0])
         )
 
-    def forward(self, inputs):
-        (x,) = inputs
+    def compute(self, xp, x):
         ksize, stride, pad, cover_all, dilate = self.sizes
         axes = zip(x.shape[2:], ksize, stride, pad, dilate, strict=True)
         outs = [conv.get_conv_outsize(*axis[:4], cover_all, axis[4]) for axis in axes]
         y = conv.columns(x, ksize, outs, stride, pad, dilate)
-        return (y.reshape(len(x), -1, *outs),)
+        return y.reshape(len(x), -1, *outs)
 
-    def backward(self, indexes, gys):
-        return PatchesGrad(self.inputs[0].shape, *self.sizes).apply(gys)
+    def rule(self, gy):
+        return PatchesGrad(self.inputs[0].shape, *self.sizes).apply((gy,))[0]
 
 
 class PatchesGrad(Im2ColGrad):
     """The sum of patches, each where it was."""
 
-    def backward(self, indexes, gys):
-        return Patches(*self.sizes).apply(gys)
+    def rule(self, gy):
+        return Patches(*self.sizes).apply((gy,))[0]
 
 
 def _windows(x, ksize, stride, padding, cover_all, fill):
@@ -118,14 +117,9 @@ def average_pooling_1d(x, ksize, stride=None, pad=0, pad_value=0):
     return average_pooling_nd(x, ksize, stride, pad, pad_value)
 
 
-def _check_images(in_types):
-    type_check._argname(in_types, ("x",))
-    type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim == 4)
-
-
 def average_pooling_2d(x, ksize, stride=None, pad=0):
     """:func:`average_pooling_nd` over two axes, zeros being around them."""
-    check_inputs("AveragePooling2D", _check_images, x)
+    check_inputs("AveragePooling2D", check_image, x)
     return average_pooling_nd(x, ksize, stride, pad)
 
 
