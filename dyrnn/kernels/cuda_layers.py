@@ -185,6 +185,39 @@ DEVICE void multiply(const Row (&w)[N], const A* rows, int stride, int b, int co
     }
 }
 
+// Copy rows (count, H), which other blocks have just written, to shared memory, four
+// loads at a time under way, of VECTOR numbers each.
+#if VECTOR == 4
+typedef float4 Vector;
+DEVICE Vector fetch(const T* p) { return __ldcg((const float4*)p); }
+#elif VECTOR == 2
+typedef float2 Vector;
+DEVICE Vector fetch(const T* p) { return __ldcg((const float2*)p); }
+#else
+typedef A Vector;
+DEVICE Vector fetch(const T* p) { return load_fresh(p); }
+#endif
+
+DEVICE void stage(const T* from, int count, int H, A* rows) {
+    const int width = WIDTH / VECTOR;
+    Vector* to = (Vector*)rows;
+    for (int start = threadIdx.x; start < count * width; start += 4 * blockDim.x) {
+        Vector v[4];
+        #pragma unroll
+        for (int u = 0; u < 4; u++) {
+            int i = start + u * blockDim.x, column = i % width * VECTOR;
+            v[u] = Vector();
+            if (i < count * width && column < H)
+                v[u] = fetch(from + (int64)(i / width) * H + column);
+        }
+        #pragma unroll
+        for (int u = 0; u < 4; u++) {
+            int i = start + u * blockDim.x;
+            if (i < count * width) to[i] = v[u];
+        }
+    }
+}
+
 DEVICE void wait_for_grid(unsigned* arrived, unsigned round) {
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -222,11 +255,7 @@ window(int steps, int B, int H, int units, int groups, int staged, const T* W,
             int count = B - first < staged ? B - first : staged;
             const T* from = h + ((int64)t * B + first) * H;
             __syncthreads();
-            for (int i = threadIdx.x; i < count * WIDTH; i += blockDim.x) {
-                int column = i % WIDTH;
-                const T* p = from + (int64)(i / WIDTH) * H + column;
-                rows[i] = column < H ? load_fresh(p) : (A)0;
-            }
+            stage(from, count, H, rows);
             __syncthreads();
             for (int s = TILE * group; s < count; s += TILE * groups) {
                 A v[16];
@@ -300,12 +329,8 @@ window_backward(int steps, int B, int H, int units, int groups, int staged, cons
         for (int first = 0; first < B; first += staged) {
             int count = B - first < staged ? B - first : staged;
             __syncthreads();
-            for (int i = threadIdx.x; has_later && i < count * GATES * WIDTH;
-                 i += blockDim.x) {
-                int column = i % WIDTH;
-                int64 n = ((int64)(t + 1) * B + first) * GATES + i / WIDTH;
-                rows[i] = column < H ? load_fresh(into + n * H + column) : (A)0;
-            }
+            int64 from = ((int64)(t + 1) * B + first) * GATES * H;
+            if (has_later) stage(into + from, count * GATES, H, rows);
             __syncthreads();
             for (int start = 0; start < count; start += TILE * groups) {
                 int s = start + TILE * group;

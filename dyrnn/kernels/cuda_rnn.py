@@ -5,6 +5,8 @@ registers of all multiprocessors together, step by step otherwise: a product and
 step. Kernels that are not here are those of :mod:`dyrnn.kernels.plain`.
 """
 
+import math
+
 import numpy as np
 
 from dyrnn.config import config
@@ -17,10 +19,10 @@ def fits(threads, K, gates, width):
     """Whether a window's registers suffice for K columns of a lane, of ``width`` bytes.
 
     A quarter of a multiprocessor has 16384 registers for a quarter of the warps; by the
-    compiler's counts, 60 serve other purposes.
+    compiler's counts, 68 serve other purposes.
     """
     registers = min(255, 16384 // (32 * -(-threads // 128)) // 8 * 8)
-    return gates * -(-K * width // 4) + 60 <= registers
+    return gates * -(-K * width // 4) + 68 <= registers
 
 
 def _step(name, shape, *args):
@@ -94,6 +96,7 @@ class _Plan:
         is_backward = name == "window_backward"
         K = -(-H // 32)
         constants = {"K": K, "GATES": gates, "PACKED": int(is_packed)}
+        constants["VECTOR"] = math.gcd(H, 4) if dtype == np.float32 else 1
         in_register = K, 4 if is_backward else gates, 2 if is_packed else width
         self.blocks = 0
         row = 32 * K * width * (gates if is_backward else 1)

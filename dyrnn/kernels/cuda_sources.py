@@ -14,7 +14,7 @@ MACROS = r"""
 #define KERNEL extern "C" __global__
 #define DEVICE __device__ __forceinline__
 #define SHARED(type, name) \
-    extern __shared__ double shared_memory[]; \
+    extern __shared__ __align__(16) double shared_memory[]; \
     type* name = reinterpret_cast<type*>(shared_memory)
 #define PAUSE()
 #define NAN __int_as_float(0x7fffffff)

@@ -12,6 +12,8 @@
 #include <vector>
 using std::exp; using std::isfinite; using std::log; using std::sqrt; using std::tanh;
 
+struct float2 { float x, y; };
+struct float4 { float x, y, z, w; };
 struct Index { unsigned x; };
 struct Barrier { unsigned arrived = 0, generation = 0; };
 struct Warp { Barrier barrier; char slots[32][8]; };

@@ -60,9 +60,10 @@ def test_every_kernel_compiles(module, dtype):
     if module == "window":
         packed = (0, 1) if dtype == "float32" else (0,)
         constants = [
-            {"K": 7, "GATES": n, "PACKED": is_packed, "THREADS": 256}
+            {"K": 7, "GATES": n, "PACKED": p, "THREADS": 256, "VECTOR": width}
             for n in (3, 4)
-            for is_packed in packed
+            for p in packed
+            for width in ((1, 2, 4) if dtype == "float32" else (1,))
         ]
     for each in constants:
         is_good, log = compiled(source(module, dtype, **each))
@@ -75,8 +76,9 @@ def test_every_kernel_compiles(module, dtype):
 )
 def test_the_largest_windows_keep_their_matrix_in_registers(dtype, packed, threads):
     width = 2 if packed else 8 if dtype == "float64" else 4
-    K = max(K for K in range(1, 100) if fits(threads, K, 4, width))
+    K = max(K for K in range(1, 65) if fits(threads, K, 4, width))
     constants = {"K": K, "GATES": 4, "PACKED": packed, "THREADS": threads}
+    constants["VECTOR"] = 4 if dtype == "float32" else 1
     is_good, log = compiled(source("window", dtype, **constants))
     assert is_good, log
     spills = [int(n) for n in re.findall(r"(\d+) bytes spill stores", log)]
