@@ -1,21 +1,30 @@
-"""Run a script written for Chainer: ``python -m dyrnn.chainer script.py ARGS...``."""
+"""Run a program written for Chainer: ``python -m dyrnn.chainer script.py ARGS...``."""
 
+import os
 import runpy
 import sys
 from pathlib import Path
 
 from dyrnn.chainer.aliases import install
 
+USAGE = "usage: python -m dyrnn.chainer script.py [ARGS...] | -m MODULE [ARGS...]"
+
 
 def main():
-    """Give the script its own ``sys.argv`` and folder, as Python itself would."""
-    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        print("usage: python -m dyrnn.chainer script.py [ARGS...]")
-        sys.exit(0 if len(sys.argv) > 1 else 2)
+    """Give the program its own ``sys.argv`` and folder, as Python itself would."""
+    args = sys.argv[1:]
+    if not args or args[0] in ("-h", "--help") or args == ["-m"]:
+        print(USAGE)
+        sys.exit(2 if args in ([], ["-m"]) else 0)
     install()
-    del sys.argv[0]
-    sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    if args[0] == "-m":
+        sys.path[0] = os.getcwd()
+        sys.argv = args[1:]
+        runpy.run_module(args[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.path[0] = str(Path(args[0]).resolve().parent)
+        sys.argv = args
+        runpy.run_path(args[0], run_name="__main__")
 
 
 if __name__ == "__main__":

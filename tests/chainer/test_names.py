@@ -50,8 +50,21 @@ def test_a_script_runs_unedited(tmp_path):
 
 
 def test_without_a_script_usage_is_shown(tmp_path):
-    done = python("-m", "dyrnn.chainer", cwd=tmp_path)
-    assert done.returncode == 2 and "usage: python -m dyrnn.chainer" in done.stdout
+    for args in ([], ["-m"]):
+        done = python("-m", "dyrnn.chainer", *args, cwd=tmp_path)
+        assert done.returncode == 2 and "usage: python -m dyrnn.chainer" in done.stdout
+
+
+def test_a_module_runs_unedited(tmp_path):
+    """As ``python -m pytest`` does, for tests of models written for Chainer."""
+    (tmp_path / "test_old.py").write_text(
+        "import numpy as np, chainer.functions as F\n"
+        "def test_sum():\n"
+        "    assert F.sum(np.ones(3, 'f')).array == 3\n"
+    )
+    args = "-m", "pytest", "-q", "-p", "no:cacheprovider"
+    done = python("-m", "dyrnn.chainer", *args, cwd=tmp_path)
+    assert "1 passed" in done.stdout and done.returncode == 0
 
 
 def test_a_name_that_is_not_there_says_where_to_look():
