@@ -29,9 +29,3 @@ class ContextHook:
         hooks = self._of_thread.hooks
         hooks[self.name].deleted(None)
         del hooks[self.name]
-
-    def added(self, owner):
-        """Take note of being added to a function or link (None: to all)."""
-
-    def deleted(self, owner):
-        """Take note of being taken away."""

@@ -12,6 +12,7 @@ import numpy as np
 from dyrnn.chainer import backend
 from dyrnn.chainer._backend import array_types
 from dyrnn.chainer.dataset.bases import DatasetMixin
+from dyrnn.chainer.dataset.converting import call_with
 
 
 class TabularDataset(DatasetMixin):
@@ -151,11 +152,7 @@ class _WithConverter(_Derived):
         self._converter = converter
 
     def convert(self, data):
-        if isinstance(data, tuple):
-            return self._converter(*data)
-        if isinstance(data, dict):
-            return self._converter(**data)
-        return self._converter(data)
+        return call_with(self._converter, data)
 
 
 class _SliceHelper:

@@ -14,7 +14,6 @@ from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import as_variable
 
-_TRAIN = "train argument is not supported anymore. Use chainer.using_config"
 _ZERO = "F.batch_normalization will always output a zero tensor for such batches."
 
 
@@ -131,7 +130,7 @@ def batch_normalization(x, gamma, beta, **kwargs):
         ("running_var", None),
         ("decay", 0.9),
         ("axis", None),
-        train=_TRAIN,
+        train=argument.moved_to_config("train"),
     )
     node = BatchNormalization(eps, running_mean, running_var, decay, axis)
     return node.apply((x, gamma, beta))[0]

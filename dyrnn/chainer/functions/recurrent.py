@@ -273,14 +273,11 @@ def tree_lstm(*inputs):
 
 
 def _check_arguments(kwargs, xs, ws):
-    if kwargs:
-        argument.check_unexpected_kwargs(
-            kwargs,
-            train="train argument is not supported anymore. Use chainer.using_config",
-            use_cudnn="use_cudnn argument is not supported anymore. "
-            "Use chainer.using_config",
-        )
-        argument.assert_kwargs_empty(kwargs)
+    argument.refuse_kwargs(
+        kwargs,
+        train=argument.moved_to_config("train"),
+        use_cudnn=argument.moved_to_config("use_cudnn"),
+    )
     x_in, w_in = xs[0].shape[1], ws[0][0].shape[1]
     if x_in != w_in:
         raise ValueError(

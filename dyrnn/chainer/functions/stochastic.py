@@ -12,8 +12,6 @@ from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import Variable, as_variable
 
-_TRAIN = "train argument is not supported anymore. Use chainer.using_config"
-
 
 class Dropout(FunctionNode):
     """Elements set to zero at random, the others scaled up."""
@@ -86,9 +84,7 @@ class Zoneout(FunctionNode):
 
 def zoneout(h, x, ratio=0.5, **kwargs):
     """Keep elements of ``h`` with probability ``ratio``; only in training."""
-    if kwargs:
-        argument.check_unexpected_kwargs(kwargs, train=_TRAIN)
-        argument.assert_kwargs_empty(kwargs)
+    argument.refuse_kwargs(kwargs, train=argument.moved_to_config("train"))
     if config.train:
         return Zoneout(ratio).apply((h, x))[0]
     return as_variable(x)

@@ -11,7 +11,7 @@ from dyrnn.chainer.utils.array import size_of_shape
 class _Random(Initializer):
     """``scale``, and a generator ``rng`` where the global one is not wanted."""
 
-    def __init__(self, scale, dtype=None, **kwargs):
+    def __init__(self, scale=0.05, dtype=None, **kwargs):
         self.scale = scale
         (self.rng,) = argument.parse_kwargs(kwargs, ("rng", None))
         super().__init__(dtype)
@@ -27,9 +27,6 @@ class _Random(Initializer):
 class Normal(_Random):
     """Normal distribution of standard deviation ``scale``."""
 
-    def __init__(self, scale=0.05, dtype=None, **kwargs):
-        super().__init__(scale, dtype, **kwargs)
-
     def __call__(self, array):
         self._check(array)
         draw = self._generator(array).normal
@@ -38,9 +35,6 @@ class Normal(_Random):
 
 class Uniform(_Random):
     """Uniform distribution between minus and plus ``scale``."""
-
-    def __init__(self, scale=0.05, dtype=None, **kwargs):
-        super().__init__(scale, dtype, **kwargs)
 
     def __call__(self, array):
         self._check(array)

@@ -108,7 +108,7 @@ class BatchNormalization(Link):
         (finetune,) = argument.parse_kwargs(
             kwargs,
             ("finetune", False),
-            test="test argument is not supported anymore. Use chainer.using_config",
+            test=argument.moved_to_config("test"),
         )
         if self.avg_mean is None:
             shape = [n for i, n in enumerate(x.shape) if i not in self.axis]

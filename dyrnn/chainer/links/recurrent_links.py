@@ -155,13 +155,7 @@ class StatefulZoneoutLSTM(_Stateful, Chain):
     state_names = ("c", "h")
 
     def __init__(self, in_size, out_size, c_ratio=0.5, h_ratio=0.5, **kwargs):
-        if kwargs:
-            argument.check_unexpected_kwargs(
-                kwargs,
-                train="train argument is not supported anymore. "
-                "Use chainer.using_config",
-            )
-            argument.assert_kwargs_empty(kwargs)
+        argument.refuse_kwargs(kwargs, train=argument.moved_to_config("train"))
         super().__init__()
         self.state_size = out_size
         self.c_ratio = c_ratio
@@ -368,15 +362,12 @@ class NStepRNNBase(ChainList):
         initial_bias=None,
         **kwargs,
     ):
-        if kwargs:
-            argument.check_unexpected_kwargs(
-                kwargs,
-                use_cudnn="use_cudnn argument is not supported anymore. "
-                "Use chainer.using_config",
-                use_bi_direction="use_bi_direction is not supported anymore",
-                activation="activation is not supported anymore",
-            )
-            argument.assert_kwargs_empty(kwargs)
+        argument.refuse_kwargs(
+            kwargs,
+            use_cudnn=argument.moved_to_config("use_cudnn"),
+            use_bi_direction="use_bi_direction is not supported anymore",
+            activation="activation is not supported anymore",
+        )
         directions = 2 if self.use_bi_direction else 1
         weight = initializers._get_initializer(initialW)
         bias = initializers._get_initializer(
@@ -432,13 +423,7 @@ class NStepRNNBase(ChainList):
         return hy, ys
 
     def _call(self, hs, xs, **kwargs):
-        if kwargs:
-            argument.check_unexpected_kwargs(
-                kwargs,
-                train="train argument is not supported anymore. "
-                "Use chainer.using_config",
-            )
-            argument.assert_kwargs_empty(kwargs)
+        argument.refuse_kwargs(kwargs, train=argument.moved_to_config("train"))
         assert isinstance(xs, (list, tuple))
         order = argsort_list_descent(xs)
         xs = permutate_list(xs, order, inv=False)

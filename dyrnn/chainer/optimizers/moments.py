@@ -8,18 +8,37 @@ import numpy as np
 from dyrnn.chainer.optimizers.declared import Method, Rule
 
 
-def _learning_rate(hp, t):
-    if t == 0:
-        raise RuntimeError(
-            "Can't determine the learning rate of Adam optimizer because the update "
-            "steps have not been started."
+class _StepSize:
+    """The step size of Adam's rule and of the optimizer."""
+
+    _renamed: str
+
+    @property
+    def alpha_t(self):
+        """The step size, corrected for the start from zeros."""
+        hp, t = self.hyperparam, self.t
+        if t == 0:
+            raise RuntimeError(
+                "Can't determine the learning rate of Adam optimizer because the "
+                "update steps have not been started."
+            )
+        return hp.alpha * math.sqrt(1 - hp.beta2**t) / (1 - hp.beta1**t)
+
+    @property
+    def lr(self):
+        warnings.warn(
+            f"{self._renamed} has been renamed to AdamRule.alpha_t. Use of "
+            f"{self._renamed} is deprecated in Chainer v6.",
+            DeprecationWarning,
+            stacklevel=2,
         )
-    return hp.alpha * math.sqrt(1 - hp.beta2**t) / (1 - hp.beta1**t)
+        return self.alpha_t
 
 
-class AdamRule(Rule):
+class AdamRule(_StepSize, Rule):
     """Update rule of :class:`Adam`."""
 
+    _renamed = "AdamRule.lr"
     hyperparams = dict(
         alpha=0.001,
         beta1=0.9,
@@ -66,21 +85,6 @@ class AdamRule(Rule):
         array -= hp.eta * (step * m)
 
     @property
-    def alpha_t(self):
-        """The step size, corrected for the start from zeros."""
-        return _learning_rate(self.hyperparam, self.t)
-
-    @property
-    def lr(self):
-        warnings.warn(
-            "AdamRule.lr has been renamed to AdamRule.alpha_t. Use of AdamRule.lr is "
-            "deprecated in Chainer v6.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return self.alpha_t
-
-    @property
     def bounds(self):
         """AdaBound's bounds of the step size, which close in on ``final_lr``."""
         if self.t == 0:
@@ -94,7 +98,7 @@ class AdamRule(Rule):
         return final * (1 - 1 / (speed + 1)), final * (1 + 1 / speed)
 
 
-class Adam(Method):
+class Adam(_StepSize, Method):
     """Adam, with decoupled weight decay, AMSGrad and AdaBound as options.
 
     References
@@ -103,21 +107,7 @@ class Adam(Method):
     """
 
     rule = AdamRule
-
-    @property
-    def alpha_t(self):
-        """The step size, corrected for the start from zeros."""
-        return _learning_rate(self.hyperparam, self.t)
-
-    @property
-    def lr(self):
-        warnings.warn(
-            "Adam.lr has been renamed to AdamRule.alpha_t. Use of Adam.lr is "
-            "deprecated in Chainer v6.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return self.alpha_t
+    _renamed = "Adam.lr"
 
 
 class AdamW(Adam):

@@ -65,8 +65,7 @@ def make_extension(
 ):
     """Return a decorator that makes a function of the trainer an extension."""
     message = _REMOVED.format("initializer=")
-    argument.check_unexpected_kwargs(kwargs, invoke_before_training=message)
-    argument.assert_kwargs_empty(kwargs)
+    argument.refuse_kwargs(kwargs, invoke_before_training=message)
 
     def decorator(extension):
         extension.trigger = Extension.trigger if trigger is None else trigger

@@ -78,8 +78,7 @@ class Trainer:
     ):
         """Add an extension; a name that is taken gets a number."""
         message = _REMOVED.format("initializer=")
-        argument.check_unexpected_kwargs(kwargs, invoke_before_training=message)
-        argument.assert_kwargs_empty(kwargs)
+        argument.refuse_kwargs(kwargs, invoke_before_training=message)
         for attribute in ("name", "default_name", "__name__"):
             name = getattr(extension, attribute, None) if name is None else name
         if name is None:

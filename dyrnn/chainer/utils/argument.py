@@ -24,3 +24,15 @@ def parse_kwargs(kwargs, *name_and_values, **unexpected):
 def assert_kwargs_empty(kwargs):
     """Raise TypeError if any keyword is left."""
     parse_kwargs(kwargs)
+
+
+def refuse_kwargs(kwargs, **unexpected):
+    """Raise ValueError with the message for a keyword, TypeError for any other one."""
+    if kwargs:
+        check_unexpected_kwargs(kwargs, **unexpected)
+        assert_kwargs_empty(kwargs)
+
+
+def moved_to_config(name):
+    """Return the message for an argument that ``chainer.config`` has taken over."""
+    return f"{name} argument is not supported anymore. Use chainer.using_config"

@@ -6,8 +6,8 @@ import numpy as np
 
 from dyrnn.chainer import backend
 from dyrnn.chainer.configuration import force_backprop_mode
-from dyrnn.chainer.dataset.converting import _call_converter, concat_examples
-from dyrnn.chainer.training.updaters.standard import StandardUpdater, call_with
+from dyrnn.chainer.dataset.converting import _call_converter, call_with, concat_examples
+from dyrnn.chainer.training.updaters.standard import StandardUpdater
 
 
 class ParallelUpdater(StandardUpdater):

@@ -1,21 +1,13 @@
 """One batch, one update."""
 
 import warnings
+from functools import partial
 
 from dyrnn.chainer import backend
 from dyrnn.chainer.backends import cuda
 from dyrnn.chainer.dataset.bases import Iterator
-from dyrnn.chainer.dataset.converting import _call_converter, concat_examples
+from dyrnn.chainer.dataset.converting import _call_converter, call_with, concat_examples
 from dyrnn.chainer.training.bases import Updater
-
-
-def call_with(function, arrays):
-    """Call a function with a tuple as arguments, a dict as keywords, or one array."""
-    if isinstance(arrays, tuple):
-        return function(*arrays)
-    if isinstance(arrays, dict):
-        return function(**arrays)
-    return function(arrays)
 
 
 class StandardUpdater(Updater):
@@ -133,12 +125,7 @@ class StandardUpdater(Updater):
         optimizer = self._optimizers["main"]
         arrays = _call_converter(self.converter, iterator.next(), self.input_device)
         loss_func = self.loss_func or optimizer.target
-        if isinstance(arrays, tuple):
-            optimizer.update(loss_func, *arrays)
-        elif isinstance(arrays, dict):
-            optimizer.update(loss_func, **arrays)
-        else:
-            optimizer.update(loss_func, arrays)
+        call_with(partial(optimizer.update, loss_func), arrays)
         if self.auto_new_epoch and iterator.is_new_epoch:
             optimizer.new_epoch(auto=True)
 
