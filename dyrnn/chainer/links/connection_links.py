@@ -9,7 +9,25 @@ from dyrnn.chainer.utils.array import size_of_shape
 from dyrnn.chainer.variable import Parameter, as_array
 
 
-class Linear(Link):
+class WeightAndBias(Link):
+    """A weight whose shape may wait for the input's, and a bias if so wished."""
+
+    def _add_parameters(self, in_size, out_size, nobias, initialW, initial_bias):
+        bias = 0 if initial_bias is None else initial_bias
+        with self.init_scope():
+            self.W = Parameter(initializers._get_initializer(initialW))
+            if in_size is not None:
+                self._initialize_params(in_size)
+            if nobias:
+                self.b = None
+            else:
+                self.b = Parameter(initializers._get_initializer(bias), out_size)
+
+    def _initialize_params(self, in_size):
+        self.W.initialize((self.out_size, in_size))
+
+
+class Linear(WeightAndBias):
     """``x W^T + b``; ``Linear(out)`` finds the input's size at the first call."""
 
     def __init__(
@@ -20,18 +38,7 @@ class Linear(Link):
             in_size, out_size = None, in_size
         self.in_size = in_size
         self.out_size = out_size
-        with self.init_scope():
-            self.W = Parameter(initializers._get_initializer(initialW))
-            if in_size is not None:
-                self._initialize_params(in_size)
-            if nobias:
-                self.b = None
-            else:
-                bias = 0 if initial_bias is None else initial_bias
-                self.b = Parameter(initializers._get_initializer(bias), out_size)
-
-    def _initialize_params(self, in_size):
-        self.W.initialize((self.out_size, in_size))
+        self._add_parameters(in_size, out_size, nobias, initialW, initial_bias)
 
     @classmethod
     def from_params(cls, W, b=None, nobias=False):
@@ -263,7 +270,7 @@ class Swish(Link):
         return swish(x, self.beta)
 
 
-class SimplifiedDropconnect(Link):
+class SimplifiedDropconnect(WeightAndBias):
     """A linear map of which weights are dropped at random."""
 
     def __init__(
@@ -278,18 +285,7 @@ class SimplifiedDropconnect(Link):
         super().__init__()
         self.out_size = out_size
         self.ratio = ratio
-        bias = 0 if initial_bias is None else initial_bias
-        with self.init_scope():
-            self.W = Parameter(initializers._get_initializer(initialW))
-            if in_size is not None:
-                self._initialize_params(in_size)
-            if nobias:
-                self.b = None
-            else:
-                self.b = Parameter(initializers._get_initializer(bias), out_size)
-
-    def _initialize_params(self, in_size):
-        self.W.initialize((self.out_size, in_size))
+        self._add_parameters(in_size, out_size, nobias, initialW, initial_bias)
 
     def forward(self, x, train=True, mask=None, use_batchwise_mask=True):
         """Apply the map; a first ``mask`` is kept and serialized."""

@@ -1,14 +1,14 @@
 """Links that convolve, over one to any number of axes, and their transposes."""
 
-from dyrnn.chainer import functions, initializers
+from dyrnn.chainer import functions
 from dyrnn.chainer.functions.convolution import NO_DETERMINISTIC
-from dyrnn.chainer.link import Link
+from dyrnn.chainer.links.connection_links import WeightAndBias
 from dyrnn.chainer.utils import argument
 from dyrnn.chainer.utils.conv_nd import as_tuple
-from dyrnn.chainer.variable import Parameter, as_array
+from dyrnn.chainer.variable import as_array
 
 
-class _Filter(Link):
+class _Filter(WeightAndBias):
     """A weight with a kernel for each pair of channels of a group, and a bias.
 
     Without ``ksize``, the first two arguments are the output's channels and the kernel;
@@ -36,15 +36,7 @@ class _Filter(Link):
         self.dilate = as_tuple(dilate, ndim)
         self.groups = int(groups)
         self._kernel = as_tuple(ksize, ndim)
-        with self.init_scope():
-            self.W = Parameter(initializers._get_initializer(initialW))
-            if in_channels is not None:
-                self._initialize_params(in_channels)
-            if nobias:
-                self.b = None
-            else:
-                bias = 0 if initial_bias is None else initial_bias
-                self.b = Parameter(initializers._get_initializer(bias), out_channels)
+        self._add_parameters(in_channels, out_channels, nobias, initialW, initial_bias)
 
     def _initialize_params(self, in_channels):
         for which, channels in ("output", self.out_channels), ("input", in_channels):

@@ -7,8 +7,7 @@ import numpy as np
 from dyrnn.chainer.backend import copyto
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.functions import normalizing, whitening
-from dyrnn.chainer.link import Link
-from dyrnn.chainer.links.normalization_links import BatchNormalization
+from dyrnn.chainer.links.normalization_links import BatchNormalization, RunningAverages
 from dyrnn.chainer.serializer import Deserializer
 from dyrnn.chainer.utils import argument
 
@@ -54,15 +53,10 @@ class BatchRenormalization(BatchNormalization):
         gamma = self.xp.ones(like.shape, x.dtype) if self.gamma is None else self.gamma
         beta = self.xp.zeros(like.shape, x.dtype) if self.beta is None else self.beta
         averages = (self.avg_mean, self.avg_var)
-        decay = self.decay
         if config.in_recomputing:  # with the averages that there were at first
             averages = self._averages_before
-        else:
-            if config._will_recompute:
-                self._averages_before = [v.copy() for v in averages]
-            if finetune:
-                self.N += 1
-                decay = 1.0 - 1.0 / self.N
+        elif config._will_recompute:
+            self._averages_before = [v.copy() for v in averages]
         return normalizing.batch_renormalization(
             x,
             gamma,
@@ -71,12 +65,12 @@ class BatchRenormalization(BatchNormalization):
             self.dmax,
             self.eps,
             *averages,
-            decay,
+            self._next_decay(finetune),
             update_statistics=not config.in_recomputing,
         )
 
 
-class DecorrelatedBatchNormalization(Link):
+class DecorrelatedBatchNormalization(RunningAverages):
     """Channels of each group made uncorrelated over the batch."""
 
     def __init__(self, size, groups=16, decay=0.9, eps=2e-5, dtype=np.float32):
@@ -86,9 +80,7 @@ class DecorrelatedBatchNormalization(Link):
         self.register_persistent("avg_mean")
         self.avg_projection = np.tile(np.eye(n, dtype=dtype), (groups, 1, 1))
         self.register_persistent("avg_projection")
-        self.N = 0
-        self.register_persistent("N")
-        self.decay = decay
+        self._set_decay(decay)
         self.eps = eps
         self.groups = groups
 
@@ -105,25 +97,17 @@ class DecorrelatedBatchNormalization(Link):
             return whitening.fixed_decorrelated_batch_normalization(
                 x, self.avg_mean, self.avg_projection, groups=self.groups
             )
-        decay = self.decay
         averages = self.avg_mean, self.avg_projection
         if config.in_recomputing:  # they were updated when it was computed first
             averages = None, None
-        elif finetune:
-            self.N += 1
-            decay = 1.0 - 1.0 / self.N
         return whitening.decorrelated_batch_normalization(
             x,
             groups=self.groups,
             eps=self.eps,
             running_mean=averages[0],
             running_projection=averages[1],
-            decay=decay,
+            decay=self._next_decay(finetune),
         )
-
-    def start_finetuning(self):
-        """Start the averages anew."""
-        self.N = 0
 
 
 class _WithGroups(Deserializer):
