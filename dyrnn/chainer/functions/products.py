@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from dyrnn import functions as engine
+from dyrnn import kernels
 from dyrnn.chainer import _backend, configuration
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.function_node import FunctionNode
@@ -13,6 +14,11 @@ from dyrnn.chainer.functions.nodes import functions
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import as_variable
+
+
+def dot(a, b):
+    """Multiply matrices on all threads, which ``a.dot(b)`` does not."""
+    return kernels.matmul(a, b) if a.dtype == b.dtype else a.dot(b)
 
 
 class LinearFunction(FunctionNode):
@@ -42,7 +48,7 @@ class LinearFunction(FunctionNode):
     def forward(self, inputs):
         self.retain_inputs((0, 1))
         x, w = inputs[:2]
-        y = x.dot(w.T).astype(x.dtype, copy=False)
+        y = dot(x, w.T).astype(x.dtype, copy=False)
         if len(inputs) == 3:
             y += inputs[2]
         return (y,)
@@ -65,7 +71,7 @@ class LinearGradData(FunctionNode):
     def forward(self, inputs):
         self.retain_inputs((0, 1))
         w, gy = inputs
-        return (gy.dot(w).astype(gy.dtype, copy=False),)
+        return (dot(gy, w).astype(gy.dtype, copy=False),)
 
     def backward(self, indexes, gys):
         w, gy = self.get_retained_inputs()
@@ -86,7 +92,7 @@ class LinearGradWeight(FunctionNode):
     def forward(self, inputs):
         self.retain_inputs((0, 1))
         x, gy = inputs
-        return (gy.T.dot(x).astype(self._w_dtype, copy=False),)
+        return (dot(gy.T, x).astype(self._w_dtype, copy=False),)
 
     def backward(self, indexes, gys):
         x, gy = self.get_retained_inputs()
