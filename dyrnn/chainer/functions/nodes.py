@@ -26,10 +26,10 @@ def is_float(in_types, *names):
 
 
 class Arrangement(FunctionNode):
-    """A linear function of one array, mostly another arrangement of its elements.
+    """A function of one array, most often another arrangement of its elements.
 
     ``compute(xp, x)`` returns the output's array, ``rule(gy)`` the gradient as a
-    variable. The input's type is all that is known of it then: ``self.inputs[0]``.
+    variable; of the input it knows shape and type, from ``self.inputs[0]``.
     """
 
     def check_type_forward(self, in_types):

@@ -9,34 +9,19 @@ from dyrnn import functions as engine
 from dyrnn.chainer import _backend
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import Arrangement, check_inputs, functions, is_float
-from dyrnn.chainer.functions.shaping import (
-    checked_axis,
-    expect_axes,
-    expect_axis,
-    with_single_axes,
+from dyrnn.chainer.functions.nodes import (
+    Arrangement,
+    OfOutput,
+    check_inputs,
+    functions,
+    is_float,
 )
+from dyrnn.chainer.functions.shaping import Reduction, checked_axis, expect_axis
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import as_variable
 
 
-class _Reduction(FunctionNode):
-    keepdims = False
-
-    def __init__(self, axis=None, keepdims=False):
-        self.axis = checked_axis(axis)
-        self.keepdims = keepdims
-
-    def check_type_forward(self, in_types):
-        expect_axes(in_types, self.axis)
-
-    def wide(self, y, shape):
-        """Return a result stretched to the input's shape."""
-        F = functions()
-        return F.broadcast_to(F.reshape(y, with_single_axes(shape, self.axis)), shape)
-
-
-class SelectorBase(_Reduction):
+class SelectorBase(Reduction):
     """An extreme over axes; all elements that are it share the gradient."""
 
     method = ""
@@ -123,7 +108,7 @@ def argmin(x, axis=None):
     return ArgMin(axis).apply((x,))[0]
 
 
-class LogSumExp(_Reduction):
+class LogSumExp(Reduction):
     """Logarithm of the sum of exponentials."""
 
     def __init__(self, axis=None):
@@ -149,7 +134,7 @@ def logsumexp(x, axis=None):
     return LogSumExp(axis).apply((x,))[0]
 
 
-class Softmax(FunctionNode):
+class Softmax(OfOutput):
     """Exponentials divided by their sum."""
 
     def __init__(self, axis=1):
@@ -163,16 +148,14 @@ class Softmax(FunctionNode):
             self.axis < in_types[0].ndim,
         )
 
-    def forward(self, inputs):
-        self.retain_outputs((0,))
-        return (array_softmax(inputs[0], self.axis),)
+    def compute(self, xp, x):
+        return array_softmax(x, self.axis)
 
-    def backward(self, indexes, gys):
-        (y,) = self.get_retained_outputs()
+    def rule(self, gy, y):
         F = functions()
-        gx = y * gys[0]
+        gx = y * gy
         total = F.sum(gx, axis=self.axis, keepdims=True)
-        return (gx - y * F.broadcast_to(total, gx.shape),)
+        return gx - y * F.broadcast_to(total, gx.shape)
 
 
 def array_softmax(x, axis=1):
@@ -196,15 +179,13 @@ def array_log_softmax(x, axis=1):
 class LogSoftmax(Softmax):
     """Logarithm of the softmax."""
 
-    def forward(self, inputs):
-        self.retain_outputs((0,))
-        return (array_log_softmax(inputs[0], self.axis),)
+    def compute(self, xp, x):
+        return array_log_softmax(x, self.axis)
 
-    def backward(self, indexes, gys):
-        (y,) = self.get_retained_outputs()
+    def rule(self, gy, y):
         F = functions()
-        total = F.sum(gys[0], axis=self.axis, keepdims=True)
-        return (gys[0] - F.exp(y) * F.broadcast_to(total, y.shape),)
+        total = F.sum(gy, axis=self.axis, keepdims=True)
+        return gy - F.exp(y) * F.broadcast_to(total, y.shape)
 
 
 def softmax(x, axis=1):
@@ -217,19 +198,17 @@ def log_softmax(x, axis=1):
     return LogSoftmax(axis).apply((x,))[0]
 
 
-class Mean(_Reduction):
+class Mean(Reduction):
     """Mean over axes: half precision is added up in single precision."""
 
-    def forward(self, inputs):
-        (x,) = inputs
-        y = x.mean(axis=self.axis, keepdims=self.keepdims)
-        return (_backend.get_array_module(x).asarray(y),)
+    def compute(self, xp, x):
+        return xp.asarray(x.mean(axis=self.axis, keepdims=self.keepdims))
 
-    def backward(self, indexes, gys):
+    def rule(self, gy):
         shape = self.inputs[0].shape
         kept = range(len(shape)) if self.axis is None else self.axis
         n = math.prod([shape[a] for a in kept])
-        return (self.wide(gys[0] * (1 / (n or 1)), shape),)
+        return self.wide(gy * (1 / (n or 1)), shape)
 
 
 def average(x, axis=None, weights=None, keepdims=False):
@@ -324,7 +303,7 @@ def cumprod(x, axis=None):
     return bridge(lambda a: engine.cumprod(a, axis), x, name="Cumprod", check=check)
 
 
-class Prod(_Reduction):
+class Prod(Reduction):
     """Product over axes."""
 
     def forward(self, inputs):

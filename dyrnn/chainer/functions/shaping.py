@@ -292,28 +292,8 @@ def checked_axis(axis):
     raise TypeError("None, int or tuple of int are required")
 
 
-def expect_axes(in_types, axes):
-    """Expect one float array that has the axes (None: any)."""
-    is_float(in_types, "x")
-    for axis in axes or ():
-        if axis >= 0:
-            type_check.expect(axis < in_types[0].ndim)
-        else:
-            type_check.expect(-axis - 1 < in_types[0].ndim)
-
-
-def with_single_axes(shape, axes):
-    """Return the shape of sums over the axes (None: all) that keep these."""
-    if axes is None:
-        return (1,) * len(shape)
-    kept = list(shape)
-    for axis in axes:
-        kept[axis] = 1
-    return tuple(kept)
-
-
-class Sum(Arrangement):
-    """Sum over axes."""
+class Reduction(Arrangement):
+    """A number for the elements along axes; not always a linear one."""
 
     keepdims = False
 
@@ -322,17 +302,31 @@ class Sum(Arrangement):
         self.keepdims = keepdims
 
     def check_type_forward(self, in_types):
-        expect_axes(in_types, self.axis)
+        is_float(in_types, "x")
+        for axis in self.axis or ():
+            if axis >= 0:
+                type_check.expect(axis < in_types[0].ndim)
+            else:
+                type_check.expect(-axis - 1 < in_types[0].ndim)
+
+    def wide(self, y, shape):
+        """Return a result, or its gradient, stretched to the input's shape."""
+        if self.axis is not None:
+            kept = list(shape)
+            for axis in self.axis:
+                kept[axis] = 1
+            y = reshape(y, tuple(kept))
+        return broadcast_to(y, shape)
+
+
+class Sum(Reduction):
+    """Sum over axes."""
 
     def compute(self, xp, x):
-        y = x.sum(axis=self.axis, keepdims=self.keepdims)
-        return xp.asarray(y)
+        return xp.asarray(x.sum(axis=self.axis, keepdims=self.keepdims))
 
     def rule(self, gy):
-        shape = self.inputs[0].shape
-        if self.axis is not None:
-            gy = reshape(gy, with_single_axes(shape, self.axis))
-        return broadcast_to(gy, shape)
+        return self.wide(gy, self.inputs[0].shape)
 
 
 def sum(x, axis=None, keepdims=False):

@@ -7,13 +7,13 @@ more, it uses the same values.
 from dyrnn.chainer import _backend
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import functions, is_float
+from dyrnn.chainer.functions.nodes import Arrangement, functions, is_float
 from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import Variable, as_variable
 
 
-class Dropout(FunctionNode):
+class Dropout(Arrangement):
     """Elements set to zero at random, the others scaled up."""
 
     def __init__(self, dropout_ratio, mask=None, return_mask=False):
@@ -26,18 +26,16 @@ class Dropout(FunctionNode):
     def check_type_forward(self, in_types):
         is_float(in_types, "x")
 
-    def forward(self, inputs):
-        (x,) = inputs
-        xp = _backend.get_array_module(x)
+    def compute(self, xp, x):
         if self.mask is None:
             scale = x.dtype.type(1.0 / (1 - self.dropout_ratio))
             self.mask = scale * xp.asarray(
                 xp.random.rand(*x.shape) >= self.dropout_ratio
             )
-        return (xp.asarray(x * self.mask),)
+        return xp.asarray(x * self.mask)
 
-    def backward(self, indexes, gys):
-        return (gys[0] * self.mask,)
+    def rule(self, gy):
+        return gy * self.mask
 
 
 def dropout(x, ratio=0.5, **kwargs):
@@ -136,7 +134,7 @@ def gumbel_softmax(log_pi, tau=0.1, axis=1):
     return functions().softmax((log_pi + noise) / tau, axis=axis)
 
 
-class RReLU(FunctionNode):
+class RReLU(Arrangement):
     """Rectifier with random slopes below zero; their mean outside of training."""
 
     def __init__(self, lower=1.0 / 8, upper=1.0 / 3, r=None):
@@ -156,9 +154,7 @@ class RReLU(FunctionNode):
                 in_types[0].dtype == self.r.dtype, in_types[0].shape == self.r.shape
             )
 
-    def forward(self, inputs):
-        (x,) = inputs
-        xp = _backend.get_array_module(x)
+    def compute(self, xp, x):
         if not config.train:
             self.r = xp.full(x.shape, (self.lower + self.upper) / 2, x.dtype)
         elif self.r is None:
@@ -166,10 +162,10 @@ class RReLU(FunctionNode):
             self.r = xp.asarray(r).astype(x.dtype, copy=False)
         y = xp.where(x >= 0, x, x * self.r)
         self.slope = xp.where(y >= 0, x.dtype.type(1), self.r)
-        return (y,)
+        return y
 
-    def backward(self, indexes, gys):
-        return (gys[0] * self.slope,)
+    def rule(self, gy):
+        return gy * self.slope
 
 
 def rrelu(x, l=1.0 / 8, u=1.0 / 3, **kwargs):

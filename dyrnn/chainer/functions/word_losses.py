@@ -8,7 +8,8 @@ from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.variable import as_variable
 
 
-def _check_words(in_types):
+def check_words(in_types):
+    """Expect rows, the number of a word for each, and the words' weights."""
     type_check._argname(in_types, ("x", "t", "W"))
     x, t, w = in_types
     type_check.expect(
@@ -29,7 +30,7 @@ def negative_sampling(x, t, W, sampler, sample_size, reduce="sum", **kwargs):
             f"only 'sum' and 'no' are valid for 'reduce', but '{reduce}' is given"
         )
     (return_samples,) = argument.parse_kwargs(kwargs, ("return_samples", False))
-    check_inputs("NegativeSamplingFunction", _check_words, x, t, W)
+    check_inputs("NegativeSamplingFunction", check_words, x, t, W)
     F = functions()
     x, t = as_variable(x), _backend.raw(t)
     xp = x.xp

@@ -195,19 +195,9 @@ class BinaryHierarchicalSoftmaxFunction(DeviceResident):
         self.begins = visitor.visit_array(self.begins)
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x", "t", "W"))
-        x, t, w = in_types
-        type_check.expect(
-            x.dtype.kind == "f",
-            x.ndim == 2,
-            t.dtype == np.int32,
-            t.ndim == 1,
-            x.shape[0] == t.shape[0],
-            w.dtype == x.dtype,
-            w.ndim == 2,
-            w.shape[0] == self.parser_size,
-            w.shape[1] == x.shape[1],
-        )
+        word_losses.check_words(in_types)
+        x, _, w = in_types
+        type_check.expect(w.shape[0] == self.parser_size, w.shape[1] == x.shape[1])
 
     def __call__(self, x, t, W):
         check_inputs(type(self).__name__, self.check_type_forward, x, t, W)

@@ -14,6 +14,12 @@ from dyrnn.chainer.utils import argument
 _get_time = time.perf_counter
 
 
+def _print_error(where, error):
+    sys.stderr.write(f"Exception in {where}: {error}\n")
+    sys.stderr.write("Traceback (most recent call last):\n")
+    traceback.print_tb(error.__traceback__)
+
+
 class _ExtensionEntry:
     def __init__(self, extension, priority, trigger, call_before_training):
         self.extension = extension
@@ -147,9 +153,7 @@ class Trainer:
 
     def _on_error(self, error, entries, shows_message):
         if shows_message:
-            sys.stderr.write(f"Exception in main training loop: {error}\n")
-            sys.stderr.write("Traceback (most recent call last):\n")
-            traceback.print_tb(error.__traceback__)
+            _print_error("main training loop", error)
             sys.stderr.write(
                 "Will finalize trainer extensions and updater before reraising the "
                 "exception.\n"
@@ -161,9 +165,7 @@ class Trainer:
             try:
                 handler(self, error, error.__traceback__)
             except Exception as another:
-                sys.stderr.write(f"Exception in error handler: {another}\n")
-                sys.stderr.write("Traceback (most recent call last):\n")
-                traceback.print_tb(another.__traceback__)
+                _print_error("error handler", another)
 
     def serialize(self, serializer):
         self.updater.serialize(serializer["updater"])
