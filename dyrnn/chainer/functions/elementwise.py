@@ -10,7 +10,7 @@ import numpy as np
 
 from dyrnn.chainer import _backend, configuration
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import Formula, OfOutput, functions
+from dyrnn.chainer.functions.nodes import Formula, OfOutput, are_alike, functions
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import as_variable
@@ -357,9 +357,7 @@ class LinearInterpolate(Formula):
     is_elementwise = True
 
     def check_type_forward(self, in_types):
-        super().check_type_forward(in_types)
-        p, x, y = in_types
-        type_check.expect(p.shape == x.shape, p.shape == y.shape)
+        are_alike(in_types, *self.names)
 
     def compute(self, xp, p, x, y):
         return p * x + (p.dtype.type(1) - p) * y

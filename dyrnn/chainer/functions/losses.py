@@ -6,10 +6,9 @@ from dyrnn import functions as engine
 from dyrnn.chainer import _backend, configuration
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import Formula, functions, is_float
+from dyrnn.chainer.functions.nodes import Formula, are_alike, functions
 from dyrnn.chainer.functions.reduction import array_log_softmax, array_softmax
 from dyrnn.chainer.utils import type_check
-from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import Variable, as_variable
 
 
@@ -225,9 +224,10 @@ def softmax_cross_entropy(
     ).apply((x, t))[0]
 
 
-class SigmoidCrossEntropy(FunctionNode):
+class SigmoidCrossEntropy(Formula):
     """Cross entropy of the sigmoid."""
 
+    names = ("x", "t")
     ignore_label = -1
 
     def __init__(self, normalize=True, reduce="mean"):
@@ -237,28 +237,23 @@ class SigmoidCrossEntropy(FunctionNode):
         self.count = None
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x", "t"))
+        type_check._argname(in_types, self.names)
         x, t = in_types
         type_check.expect(x.dtype.kind == "f", t.dtype.kind == "i", x.shape == t.shape)
 
-    def forward(self, inputs):
-        self.retain_inputs((0, 1))
-        x, t = inputs
-        xp = _backend.get_array_module(x)
+    def compute(self, xp, x, t):
         self.mask = (t != self.ignore_label).astype(x.dtype)
         loss = -self.mask * (x * (t - (x >= 0)) - xp.log1p(xp.exp(-abs(x))))
         if self.reduce == "no":
-            return (force_array(loss, x.dtype),)
+            return loss
         self.count = max(1, int(self.mask.sum()) if self.normalize else len(x))
-        return (xp.asarray(loss.sum() / self.count, dtype=x.dtype),)
+        return xp.asarray(loss.sum() / self.count)
 
-    def backward(self, indexes, gys):
-        x, t = self.get_retained_inputs()
+    def rule(self, gy, x, t):
         F = functions()
         gx = (F.sigmoid(x) - t.array.astype(x.dtype)) * self.mask
-        gy = gys[0] if self.count is None else gys[0] / self.count
-        gx = gx * F.broadcast_to(gy, gx.shape)
-        return tuple([gx if i == 0 else None for i in indexes])
+        gy = gy if self.count is None else gy / self.count
+        return gx * F.broadcast_to(gy, gx.shape), None
 
 
 def sigmoid_cross_entropy(x, t, normalize=True, reduce="mean"):
@@ -270,8 +265,7 @@ class _PairLoss(Formula):
     names = ("x0", "x1")
 
     def check_type_forward(self, in_types):
-        is_float(in_types, *self.names)
-        type_check.expect(in_types[0].shape == in_types[1].shape)
+        are_alike(in_types, *self.names)
 
 
 class MeanSquaredError(_PairLoss):
@@ -352,19 +346,19 @@ squared_difference = squared_error
 def huber_loss(x, t, delta, reduce="sum_along_second_axis"):
     """Squared near zero, linear from ``delta`` on."""
     check_reduce(reduce, ("sum_along_second_axis", "no"))
-
-    def check(in_types):
-        is_float(in_types, "x", "t")
-        type_check.expect(in_types[0].shape == in_types[1].shape)
-
-    def loss(a, b):
-        return engine.huber_loss(a, b, delta, reduce)
-
-    return bridge(loss, x, t, name="HuberLoss", check=check)
+    return bridge(
+        lambda a, b: engine.huber_loss(a, b, delta, reduce),
+        x,
+        t,
+        name="HuberLoss",
+        check=lambda in_types: are_alike(in_types, "x", "t"),
+    )
 
 
-class Hinge(FunctionNode):
+class Hinge(Formula):
     """``max(0, 1 - x)`` for the right class, ``max(0, 1 + x)`` for others."""
+
+    names = ("x", "t")
 
     def __init__(self, norm="L1", reduce="mean"):
         if norm not in ("L1", "L2"):
@@ -374,7 +368,7 @@ class Hinge(FunctionNode):
         self.reduce = reduce
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x", "t"))
+        type_check._argname(in_types, self.names)
         x, t = in_types
         type_check.expect(
             x.dtype.kind == "f",
@@ -384,32 +378,26 @@ class Hinge(FunctionNode):
             x.shape[0] == t.shape[0],
         )
 
-    def _signs(self, x, t):
-        signs = _backend.get_array_module(x).ones_like(x)
-        signs[_backend.get_array_module(x).arange(len(t)), t] = -1
+    @staticmethod
+    def _signs(xp, x, t):
+        signs = xp.ones_like(x)
+        signs[xp.arange(len(t)), t] = -1
         return signs
 
-    def forward(self, inputs):
-        self.retain_inputs((0, 1))
-        x, t = inputs
-        xp = _backend.get_array_module(x)
-        loss = xp.maximum(0, 1 + self._signs(x, t) * x)
+    def compute(self, xp, x, t):
+        loss = xp.maximum(0, 1 + self._signs(xp, x, t) * x)
         if self.norm == "L2":
             loss = loss**2
-        if self.reduce == "mean":
-            loss = loss.sum() / len(x)
-        return (xp.asarray(loss, dtype=x.dtype),)
+        return xp.asarray(loss.sum() / len(x)) if self.reduce == "mean" else loss
 
-    def backward(self, indexes, gys):
-        x, t = self.get_retained_inputs()
+    def rule(self, gy, x, t):
         F = functions()
-        signs = self._signs(x.array, t.array)
+        signs = self._signs(x.xp, x.array, t.array)
         loss = F.relu(1 + x * signs)
         inside = (loss.array > 0).astype(x.dtype) * signs
         g = loss * 2 * inside if self.norm == "L2" else inside
-        gy = gys[0] / len(x) if self.reduce == "mean" else gys[0]
-        gx = F.broadcast_to(gy, x.shape) * g
-        return tuple([gx if i == 0 else None for i in indexes])
+        gy = gy / len(x) if self.reduce == "mean" else gy
+        return F.broadcast_to(gy, x.shape) * g, None
 
 
 def hinge(x, t, norm="L1", reduce="mean"):

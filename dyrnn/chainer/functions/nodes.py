@@ -25,6 +25,13 @@ def is_float(in_types, *names):
         type_check.expect(in_types[0].dtype == in_type.dtype)
 
 
+def are_alike(in_types, *names):
+    """Expect as many inputs as names, all float, of one type and one shape."""
+    is_float(in_types, *names)
+    for in_type in in_types[1:]:
+        type_check.expect(in_types[0].shape == in_type.shape)
+
+
 class Arrangement(FunctionNode):
     """A function of one array, most often another arrangement of its elements.
 

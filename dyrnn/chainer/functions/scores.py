@@ -6,7 +6,7 @@ from dyrnn import functions as engine
 from dyrnn.chainer import _backend, configuration
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import check_inputs, is_float
+from dyrnn.chainer.functions.nodes import are_alike
 from dyrnn.chainer.utils import type_check
 
 
@@ -72,23 +72,18 @@ def binary_accuracy(y, t):
     return BinaryAccuracy().apply((y, t))[0]
 
 
-def _check_same(in_types):
-    is_float(in_types, "pred", "true")
-    type_check.expect(in_types[0].shape == in_types[1].shape)
-
-
 def r2_score(pred, true, sample_weight=None, multioutput="uniform_average"):
     """The share of the variance that is explained."""
     if multioutput not in ("uniform_average", "raw_values"):
         raise ValueError("invalid multioutput argument")
     if sample_weight is not None:
         raise NotImplementedError("r2_score: sample_weight must be None")
-    check_inputs("R2_score", _check_same, pred, true)
     return bridge(
         lambda p, t: engine.r2_score(p, t, None, multioutput),
         pred,
         true,
         name="R2_score",
+        check=lambda in_types: are_alike(in_types, "pred", "true"),
     )
 
 

@@ -7,7 +7,7 @@ more, it uses the same values.
 from dyrnn.chainer import _backend
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import Arrangement, functions, is_float
+from dyrnn.chainer.functions.nodes import Arrangement, are_alike, functions, is_float
 from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import Variable, as_variable
@@ -95,8 +95,7 @@ class Gaussian(FunctionNode):
         self.eps = eps
 
     def check_type_forward(self, in_types):
-        is_float(in_types, "mean", "ln_var")
-        type_check.expect(in_types[0].shape == in_types[1].shape)
+        are_alike(in_types, "mean", "ln_var")
 
     def forward(self, inputs):
         self.retain_inputs((1,))

@@ -35,6 +35,11 @@ class _Stateful:
             setattr(self, name, None)
 
 
+def _zeros(link, x):
+    """Return a state of zeros for each row of the batch."""
+    return Variable(link.xp.zeros((x.shape[0], link.state_size), dtype=x.dtype))
+
+
 class LSTMBase(Chain):
     """The weights of an LSTM: rows a, i, f, o of each unit side by side."""
 
@@ -88,9 +93,7 @@ class StatelessLSTM(LSTMBase):
         gates = self.upward(x)
         if h is not None:
             gates += self.lateral(h)
-        if c is None:
-            c = Variable(self.xp.zeros((x.shape[0], self.state_size), dtype=x.dtype))
-        return recurrent.lstm(c, gates)
+        return recurrent.lstm(_zeros(self, x) if c is None else c, gates)
 
 
 class LSTM(_Stateful, LSTMBase):
@@ -137,8 +140,7 @@ class LSTM(_Stateful, LSTMBase):
             else:
                 gates += self.lateral(self.h)
         if self.c is None:
-            zeros = self.xp.zeros((batch, self.state_size), dtype=x.dtype)
-            self.c = Variable(zeros)
+            self.c = _zeros(self, x)
         self.c, y = recurrent.lstm(self.c, gates)
         if rest is None:
             self.h = y
@@ -176,8 +178,7 @@ class StatefulZoneoutLSTM(_Stateful, Chain):
             gates += self.lateral(self.h)
         for name in self.state_names:
             if getattr(self, name) is None:
-                shape = (x.shape[0], self.state_size)
-                setattr(self, name, Variable(self.xp.zeros(shape, dtype=x.dtype)))
+                setattr(self, name, _zeros(self, x))
         c, y = recurrent.lstm(self.c, gates)
         self.c = stochastic.zoneout(self.c, c, self.c_ratio)
         self.h = stochastic.zoneout(self.h, y, self.h_ratio)
@@ -321,8 +322,7 @@ class StatefulMGU(_Stateful, StatelessMGU):
     def forward(self, x):
         """Return the outputs of the next step."""
         if self.h is None:
-            shape = (x.shape[0], self.state_size)
-            self.h = Variable(self.xp.zeros(shape, dtype=x.dtype))
+            self.h = _zeros(self, x)
         self.h = self._step(self.h, x)
         return self.h
 

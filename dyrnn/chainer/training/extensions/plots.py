@@ -35,7 +35,14 @@ def _pyplot():
     return plt
 
 
-class PlotReport(Extension):
+class _Plot(Extension):
+    @staticmethod
+    def available():
+        """Return whether there is matplotlib."""
+        return _pyplot() is not None
+
+
+class PlotReport(_Plot):
     """Plots means of reported values over an interval.
 
     Parameters
@@ -76,11 +83,6 @@ class PlotReport(Extension):
         self._postprocess = postprocess
         self._data = {key: [] for key in self._y_keys}
         self._init_summary()
-
-    @staticmethod
-    def available():
-        """Return whether there is matplotlib."""
-        return _pyplot() is not None
 
     def __call__(self, trainer):
         plt = _pyplot()
@@ -189,7 +191,7 @@ class Statistician:
         return out
 
 
-class VariableStatisticsPlot(Extension):
+class VariableStatisticsPlot(_Plot):
     """Plots mean, deviation and percentiles of variables over the iterations.
 
     Parameters
@@ -246,11 +248,6 @@ class VariableStatisticsPlot(Extension):
         n_statistics = bool(plot_mean) + bool(plot_std) + self._n_percentile
         self._data_shape = (len(self._keys), n_statistics)
         self._samples = Reservoir(max_sample_size, self._data_shape)
-
-    @staticmethod
-    def available():
-        """Return whether there is matplotlib."""
-        return _pyplot() is not None
 
     def __call__(self, trainer):
         plt = _pyplot()
