@@ -3,6 +3,22 @@
 import numpy as np
 
 
+class Reopened:
+    """Pickled without the attributes ``_open_names``, which ``_open`` makes again."""
+
+    _open_names: tuple = ()
+
+    def _open(self):
+        raise NotImplementedError
+
+    def __getstate__(self):
+        return {k: v for k, v in vars(self).items() if k not in self._open_names}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._open()
+
+
 class DatasetMixin:
     """A dataset by ``get_example(i)`` and ``__len__``; slices and lists come free."""
 

@@ -2,10 +2,10 @@
 
 import threading
 
-from dyrnn.chainer.dataset.bases import DatasetMixin
+from dyrnn.chainer.dataset.bases import DatasetMixin, Reopened
 
 
-class TextDataset(DatasetMixin):
+class TextDataset(Reopened, DatasetMixin):
     """Lines of a text file, or tuples of the same lines of several.
 
     Parameters
@@ -16,6 +16,8 @@ class TextDataset(DatasetMixin):
     filter_func : callable, optional
         Takes the lines of an example, returns whether it is kept.
     """
+
+    _open_names = ("_fps", "_lock")
 
     def __init__(
         self, paths, encoding=None, errors=None, newline=None, filter_func=None
@@ -60,13 +62,6 @@ class TextDataset(DatasetMixin):
                 self._paths, *self._options, strict=True
             )
         ]
-
-    def __getstate__(self):
-        return {k: v for k, v in vars(self).items() if k not in ("_fps", "_lock")}
-
-    def __setstate__(self, state):
-        vars(self).update(state)
-        self._open()
 
     def __len__(self):
         return len(self._lines)

@@ -13,7 +13,7 @@ import zipfile
 import numpy as np
 
 from dyrnn.chainer.configuration import get_dtype
-from dyrnn.chainer.dataset.bases import DatasetMixin
+from dyrnn.chainer.dataset.bases import DatasetMixin, Reopened
 from dyrnn.chainer.datasets.combined import ConcatenatedDataset
 
 available = importlib.util.find_spec("PIL") is not None
@@ -100,7 +100,7 @@ class LabeledImageDataset(DatasetMixin):
         return self._images.get_example(i), label
 
 
-class ZippedImageDataset(DatasetMixin):
+class ZippedImageDataset(Reopened, DatasetMixin):
     """Images in a zip archive, which each process opens for itself.
 
     Parameters
@@ -109,6 +109,8 @@ class ZippedImageDataset(DatasetMixin):
     dtype : optional
         By default ``config.dtype``.
     """
+
+    _open_names = ("_archive", "_pid", "_lock")
 
     def __init__(self, zipfilename, dtype=None):
         _check_pillow_availability()
@@ -122,14 +124,6 @@ class ZippedImageDataset(DatasetMixin):
         self._archive = zipfile.ZipFile(self._zipfilename)
         self._pid = os.getpid()
         self._lock = threading.Lock()
-
-    def __getstate__(self):
-        hidden = ("_archive", "_pid", "_lock")
-        return {k: v for k, v in vars(self).items() if k not in hidden}
-
-    def __setstate__(self, state):
-        vars(self).update(state)
-        self._open()
 
     def __len__(self):
         return len(self._paths)

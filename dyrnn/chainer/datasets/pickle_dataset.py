@@ -5,7 +5,7 @@ import multiprocessing.util
 import pickle
 import threading
 
-from dyrnn.chainer.dataset.bases import DatasetMixin
+from dyrnn.chainer.dataset.bases import DatasetMixin, Reopened
 
 
 class PickleDatasetWriter:
@@ -35,11 +35,13 @@ class PickleDatasetWriter:
             self._writer.flush()
 
 
-class PickleDataset(DatasetMixin):
+class PickleDataset(Reopened, DatasetMixin):
     """Examples of a file that :class:`PickleDatasetWriter` has written.
 
     Unpickling runs code: open only files of a source that you trust.
     """
+
+    _open_names = ("_lock",)
 
     def __init__(self, reader):
         if not reader.seekable():
@@ -54,22 +56,15 @@ class PickleDataset(DatasetMixin):
             except EOFError:
                 break
             self._positions.append(position)
-        self._prepare()
+        self._open()
 
-    def _prepare(self):
+    def _open(self):
         self._lock = threading.RLock()
         multiprocessing.util.register_after_fork(self, PickleDataset._after_fork)
 
     def _after_fork(self):
         if callable(getattr(self._reader, "after_fork", None)):
             self._reader.after_fork()
-
-    def __getstate__(self):
-        return {k: v for k, v in vars(self).items() if k != "_lock"}
-
-    def __setstate__(self, state):
-        vars(self).update(state)
-        self._prepare()
 
     def close(self):
         """Close the file."""
@@ -91,8 +86,10 @@ class PickleDataset(DatasetMixin):
             return pickle.load(self._reader)
 
 
-class _FileReader(io.RawIOBase):
+class _FileReader(Reopened, io.RawIOBase):
     """A file that each process opens for itself: they would share its position."""
+
+    _open_names = ("_fp",)
 
     def __init__(self, path):
         super().__init__()
@@ -105,13 +102,6 @@ class _FileReader(io.RawIOBase):
     def after_fork(self):
         """Open the file again."""
         self._fp.close()
-        self._open()
-
-    def __getstate__(self):
-        return {k: v for k, v in vars(self).items() if k != "_fp"}
-
-    def __setstate__(self, state):
-        vars(self).update(state)
         self._open()
 
     def flush(self):

@@ -8,10 +8,9 @@ import warnings
 from dyrnn.chainer import _backend
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import check_inputs, functions, is_float
+from dyrnn.chainer.functions.nodes import Formula, check_inputs, functions
 from dyrnn.chainer.functions.reduction import check_batch
 from dyrnn.chainer.utils import argument, type_check
-from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import as_variable
 
 _ZERO = "F.batch_normalization will always output a zero tensor for such batches."
@@ -334,27 +333,19 @@ def group_normalization(x, groups, gamma, beta, eps=1e-5):
     return GroupNormalization(groups, eps).apply((x, gamma, beta))[0]
 
 
-class NormalizeL2(FunctionNode):
+class NormalizeL2(Formula):
     """Elements divided by the Euclidean norm over axes."""
 
     def __init__(self, eps=1e-5, axis=1):
         self.eps = eps
         self.axis = (axis,) if isinstance(axis, int) else axis
 
-    def check_type_forward(self, in_types):
-        is_float(in_types, "x")
-
-    def forward(self, inputs):
-        self.retain_inputs((0,))
-        (x,) = inputs
-        xp = _backend.get_array_module(x)
+    def compute(self, xp, x):
         norm = xp.sqrt(xp.square(x).sum(axis=self.axis, keepdims=True))
-        return (force_array(x / (norm + x.dtype.type(self.eps)), x.dtype),)
+        return x / (norm + x.dtype.type(self.eps))
 
-    def backward(self, indexes, gys):
+    def rule(self, gy, x):
         F = functions()
-        (x,) = self.get_retained_inputs()
-        (gy,) = gys
         square = F.sum(F.square(x), axis=self.axis, keepdims=True)
         # The norm has no gradient at zero: there, take that of 1 and drop it.
         is_zero = square.array == 0
@@ -362,7 +353,7 @@ class NormalizeL2(FunctionNode):
         total = (norm - is_zero.astype(x.dtype)) + self.eps
         along = F.sum(x * gy, axis=self.axis, keepdims=True) / norm
         along = along * (~is_zero).astype(x.dtype)
-        return ((gy * total - along * x) / total**2,)
+        return (gy * total - along * x) / total**2
 
 
 def normalize(x, eps=1e-5, axis=1):

@@ -1,7 +1,5 @@
 """Activations that know of channels: a parameter for each, or twice as many."""
 
-from dyrnn.chainer import _backend
-from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.functions.elementwise import Sigmoid
 from dyrnn.chainer.functions.nodes import Formula, functions, is_float
 from dyrnn.chainer.utils import type_check
@@ -71,7 +69,7 @@ def swish(x, beta):
     return Swish().apply((x, beta))[0]
 
 
-class CReLU(FunctionNode):
+class CReLU(Formula):
     """Rectified ``x`` and rectified ``-x``, side by side."""
 
     def __init__(self, axis=1):
@@ -83,18 +81,14 @@ class CReLU(FunctionNode):
         is_float(in_types, "x")
         type_check.expect(in_types[0].ndim > self.axis, in_types[0].ndim >= -self.axis)
 
-    def forward(self, inputs):
-        self.retain_inputs((0,))
-        (x,) = inputs
-        xp = _backend.get_array_module(x)
+    def compute(self, xp, x):
         y = xp.concatenate([x, -x], axis=self.axis)
-        return (xp.maximum(y, x.dtype.type(0)),)
+        return xp.maximum(y, x.dtype.type(0))
 
-    def backward(self, indexes, gys):
-        x = self.get_retained_inputs()[0].array
-        gy, negative_gy = functions().split_axis(gys[0], 2, axis=self.axis)
-        gx = gy * (x > 0).astype(x.dtype) - negative_gy * (x < 0).astype(x.dtype)
-        return (gx,)
+    def rule(self, gy, x):
+        x = x.array
+        gy, negative_gy = functions().split_axis(gy, 2, axis=self.axis)
+        return gy * (x > 0).astype(x.dtype) - negative_gy * (x < 0).astype(x.dtype)
 
 
 def crelu(x, axis=1):

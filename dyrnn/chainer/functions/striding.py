@@ -12,9 +12,8 @@ import numpy as np
 
 from dyrnn.chainer import _backend
 from dyrnn.chainer.backends import cuda
-from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.functions.joining import add_at
-from dyrnn.chainer.utils import type_check
+from dyrnn.chainer.functions.nodes import Arrangement
 
 
 def _memory(array):
@@ -74,29 +73,24 @@ def _places(xp, geometry):
     return places
 
 
-class AsStrided(FunctionNode):
+class AsStrided(Arrangement):
     """Another view of an array's memory."""
 
     def __init__(self, shape, strides, storage_offset=None):
         self.view = shape, strides, storage_offset
 
-    def check_type_forward(self, in_types):
-        type_check.expect(in_types.size() == 1)
-
-    def forward(self, inputs):
-        (x,) = inputs
+    def compute(self, xp, x):
         shape, strides, offset = self.view
         self.given = _geometry(x)
         self.view = shape, strides, self.given[2] if offset is None else offset
-        return (_stride_array(x, *self.view),)
+        return _stride_array(x, *self.view)
 
-    def backward(self, indexes, gys):
-        (gy,) = gys
+    def rule(self, gy):
         if gy.dtype.kind != "f":
             raise TypeError("Only float is supported for back propagation")
-        gx = _Carry(self.view, self.given).apply(gys)[0]
+        gx = _Carry(self.view, self.given).apply((gy,))[0]
         shared = _carry(gx.xp.ones(gx.shape, gx.dtype), self.given, self.given)
-        return (gx / shared if (shared > 1).any() else gx,)
+        return gx / shared if (shared > 1).any() else gx
 
 
 def _carry(values, source, target):
@@ -111,17 +105,17 @@ def _carry(values, source, target):
     return memory[_places(xp, target) - low]
 
 
-class _Carry(FunctionNode):
+class _Carry(Arrangement):
     """Values carried through the memory from one view to another."""
 
     def __init__(self, source, target):
         self.views = source, target
 
-    def forward(self, inputs):
-        return (_carry(inputs[0], *self.views),)
+    def compute(self, xp, values):
+        return _carry(values, *self.views)
 
-    def backward(self, indexes, gys):
-        return _Carry(*self.views[::-1]).apply(gys)
+    def rule(self, gy):
+        return _Carry(*self.views[::-1]).apply((gy,))[0]
 
 
 def as_strided(x, shape, strides, storage_offset=None):

@@ -1,8 +1,7 @@
 """Channels made uncorrelated, of mean 0 and variance 1."""
 
-from dyrnn.chainer import _backend
-from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import check_inputs, functions
+from dyrnn.chainer.functions.nodes import Arrangement, check_inputs, functions
+from dyrnn.chainer.functions.reduction import check_batch
 from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.variable import as_variable
 
@@ -23,7 +22,7 @@ def _ungrouped(y, shape):
     return y.transpose(_groups_first(len(shape)))
 
 
-class DecorrelatedBatchNormalization(FunctionNode):
+class DecorrelatedBatchNormalization(Arrangement):
     """``W (x - mean)``, W the inverse root of the covariance within each group."""
 
     def __init__(self, groups=16, eps=2e-5, mean=None, projection=None, decay=0.9):
@@ -34,15 +33,10 @@ class DecorrelatedBatchNormalization(FunctionNode):
         self.decay = decay
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        (x,) = in_types
-        type_check.expect(
-            x.dtype.kind == "f", x.ndim >= 2, x.shape[1] % self.groups == 0
-        )
+        check_batch(in_types)
+        type_check.expect(in_types[0].shape[1] % self.groups == 0)
 
-    def forward(self, inputs):
-        (x,) = inputs
-        xp = _backend.get_array_module(x)
+    def compute(self, xp, x):
         rows = _grouped(x, self.groups)
         mean = rows.mean(axis=2, keepdims=True)
         self.rows = rows = rows - mean
@@ -60,18 +54,17 @@ class DecorrelatedBatchNormalization(FunctionNode):
             unbiased = self.projection * (n / max(n - 1.0, 1.0))
             self.running_projection *= self.decay
             self.running_projection += rest * unbiased
-        return (_ungrouped(self.projection @ rows, x.shape),)
+        return _ungrouped(self.projection @ rows, x.shape)
 
-    def backward(self, indexes, gys):
-        return _WhiteningGradient(self).apply(gys)
+    def rule(self, gy):
+        return _WhiteningGradient(self).apply((gy,))[0]
 
 
-class _WhiteningGradient(FunctionNode):
+class _WhiteningGradient(Arrangement):
     def __init__(self, whitening):
         self.whitening = whitening
 
-    def forward(self, inputs):
-        (gy,) = inputs
+    def compute(self, xp, gy):
         node = self.whitening
         rows, vectors, roots = node.rows, node.vectors, node.roots
         back = vectors.swapaxes(1, 2)
@@ -85,9 +78,9 @@ class _WhiteningGradient(FunctionNode):
         gx = node.projection @ gy_rows
         gx += vectors @ change @ back @ rows / gy.dtype.type(rows.shape[2])
         gx -= gx.mean(axis=2, keepdims=True)
-        return (_ungrouped(gx, gy.shape),)
+        return _ungrouped(gx, gy.shape)
 
-    def backward(self, indexes, gys):
+    def rule(self, gy):
         raise NotImplementedError(
             "Double backward is not implemented for decorrelated batch normalization."
         )
