@@ -77,3 +77,15 @@ def load_npz(path):
     """Return the arrays of a file of :func:`numpy.savez`, a dictionary."""
     with np.load(path) as npz:
         return dict(npz)
+
+
+def cached_arrays(folder, name, creator):
+    """Return the arrays of ``name.npz``; ``creator()`` makes them if there is none."""
+
+    def create(path):
+        arrays = creator()
+        np.savez_compressed(path, **arrays)
+        return arrays
+
+    root = get_dataset_directory(f"pfnet/chainer/{folder}")
+    return cache_or_load_file(os.path.join(root, f"{name}.npz"), create, load_npz)

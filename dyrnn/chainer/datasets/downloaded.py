@@ -40,15 +40,11 @@ def get_ptb_words_vocabulary():
 
 
 def _retrieve_ptb_words(part):
-    def creator(path):
+    def creator():
         vocabulary = get_ptb_words_vocabulary()
-        x = np.array([vocabulary[word] for word in _load_words(part)], np.int32)
-        np.savez_compressed(path, x=x)
-        return {"x": x}
+        return {"x": np.array([vocabulary[w] for w in _load_words(part)], np.int32)}
 
-    folder = files.get_dataset_directory("pfnet/chainer/ptb")
-    path = os.path.join(folder, f"{part}.npz")
-    return files.cache_or_load_file(path, creator, files.load_npz)["x"]
+    return files.cached_arrays("ptb", part, creator)["x"]
 
 
 def _load_words(part):

@@ -35,19 +35,6 @@ _kuzushiji_mnist_labels = list(
 )
 
 
-def _retrieve(folder, name, creator):
-    """Return the arrays of ``name.npz``; ``creator()`` makes them if there is none."""
-
-    def create(path):
-        arrays = creator()
-        np.savez_compressed(path, **arrays)
-        return arrays
-
-    root = files.get_dataset_directory(f"pfnet/chainer/{folder}")
-    path = os.path.join(root, f"{name}.npz")
-    return files.cache_or_load_file(path, create, files.load_npz)
-
-
 def _scaled(images, labels, withlabel, scale, dtype, label_dtype):
     images = images.astype(dtype)
     images *= scale / 255.0
@@ -77,7 +64,7 @@ def _get_mnist(folder, url, withlabel, ndim, scale, dtype, label_dtype, rgb_form
         urls = [
             f"{url}{prefix}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")
         ]
-        raw = _retrieve(folder, name, lambda urls=urls: _read_mnist(urls))
+        raw = files.cached_arrays(folder, name, lambda urls=urls: _read_mnist(urls))
         images = raw["x"].reshape(-1, *shapes[ndim])
         if ndim == 3 and rgb_format:
             images = np.broadcast_to(images, (len(images), 3, 28, 28))
@@ -153,7 +140,7 @@ def _get_cifar(name, n_labels, withlabel, ndim, scale, dtype):
     if ndim not in (1, 3):
         raise ValueError("invalid ndim for CIFAR dataset")
     shape = (3072,) if ndim == 1 else (3, 32, 32)
-    raw = _retrieve("cifar", name, lambda: _read_cifar(name, n_labels))
+    raw = files.cached_arrays("cifar", name, lambda: _read_cifar(name, n_labels))
     return tuple(
         [
             _scaled(
@@ -195,7 +182,7 @@ def get_svhn(
     """
     sets = []
     for name in ("train", "test", "extra")[: 3 if add_extra else 2]:
-        raw = _retrieve("svhn", name, lambda name=name: _read_svhn(name))
+        raw = files.cached_arrays("svhn", name, lambda name=name: _read_svhn(name))
         images = raw["x"].transpose(3, 2, 0, 1)
         labels = raw["y"].ravel() % 10  # the digit 0 is stored as 10
         dtype = get_dtype(dtype)

@@ -23,8 +23,8 @@ def is_graphviz_available():
     return is_return_code_zero(["dot", "-V"])
 
 
-_var_style = {"shape": "octagon", "fillcolor": "#E0E0E0", "style": "filled"}
-_func_style = {"shape": "record", "fillcolor": "#6495ED", "style": "filled"}
+_var_style = computational_graph._VARIABLE_STYLE
+_func_style = computational_graph._FUNCTION_STYLE
 
 
 class DumpGraph(Extension):
