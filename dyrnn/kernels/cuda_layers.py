@@ -145,18 +145,22 @@ DEVICE void set(Row& row, int k, A x) { row.values[k] = x; }
 DEVICE A get(const Row& row, int k, unsigned) { return row.values[k]; }
 #endif
 
-// Add 16 numbers up over the lanes of a warp; lane l gets the sum number l / 2.
-DEVICE A scattered_sum(A (&v)[16], int lane) {
+// Add 16 numbers up over the lanes of a warp; lane l gets the sum number l / 2. Sizes
+// are known where the text is compiled, or else the numbers would not be in registers.
+template <int HALF> DEVICE void fold(A (&v)[16], int lane) {
+    bool is_upper = lane & (2 * HALF);
     #pragma unroll
-    for (int half = 8; half >= 1; half /= 2) {
-        bool is_upper = lane & (2 * half);
-        #pragma unroll
-        for (int i = 0; i < half; i++) {
-            A mine = is_upper ? v[i + half] : v[i];
-            A other = is_upper ? v[i] : v[i + half];
-            v[i] = mine + __shfl_xor_sync(ALL_LANES, other, 2 * half);
-        }
+    for (int i = 0; i < HALF; i++) {
+        A mine = is_upper ? v[i + HALF] : v[i];
+        A other = is_upper ? v[i] : v[i + HALF];
+        v[i] = mine + __shfl_xor_sync(ALL_LANES, other, 2 * HALF);
     }
+}
+DEVICE A scattered_sum(A (&v)[16], int lane) {
+    fold<8>(v, lane);
+    fold<4>(v, lane);
+    fold<2>(v, lane);
+    fold<1>(v, lane);
     return v[0] + __shfl_xor_sync(ALL_LANES, v[0], 1);
 }
 

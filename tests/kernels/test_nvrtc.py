@@ -81,9 +81,9 @@ def test_the_largest_windows_keep_their_matrix_in_registers(dtype, packed, threa
     constants["VECTOR"] = 4 if dtype == "float32" else 1
     is_good, log = compiled(source("window", dtype, **constants))
     assert is_good, log
-    spills = [int(n) for n in re.findall(r"(\d+) bytes spill stores", log)]
-    assert len(spills) == 2  # one for each kernel
-    assert max(spills) <= 8  # a pointer, not the matrix
+    outside = [int(n) for n in re.findall(r"(\d+) bytes stack frame", log)]
+    assert len(outside) == 2  # one for each kernel
+    assert max(outside) <= 24  # addresses, not the matrix, nor the sums
 
 
 def test_an_error_in_a_kernel_is_found():
