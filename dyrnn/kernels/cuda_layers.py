@@ -262,15 +262,22 @@ window(int steps, int B, int H, int units, int groups, int staged, const T* W,
             stage(from, count, H, rows);
             __syncthreads();
             for (int s = TILE * group; s < count; s += TILE * groups) {
-                A v[16];
-                multiply(w, rows, WIDTH, s, count, lane, nought, v);
                 int j = lane / 8, q = lane / 2 % 4;
                 bool is_on = unit < H && s + j < count;
                 int64 n = (int64)t * B + first + s + j;
                 int64 at = (n * GATES + q) * H + unit;
                 int64 now = n * H + unit, next = now + (int64)B * H;
-                A sum = scattered_sum(v, lane);
+#if !PACKED  // under way while the product is computed
                 A input = is_on && q < GATES ? load(z + at) : (A)0;
+                A before = is_on && q == 0 && GATES == 4 ? load(c + now) : (A)0;
+#endif
+                A v[16];
+                multiply(w, rows, WIDTH, s, count, lane, nought, v);
+                A sum = scattered_sum(v, lane);
+#if PACKED  // there are no registers to spare
+                A input = is_on && q < GATES ? load(z + at) : (A)0;
+                A before = is_on && q == 0 && GATES == 4 ? load(c + now) : (A)0;
+#endif
                 bool is_kept = is_on && mask && !mask[n];
                 A h_before = is_on ? rows[(s + j) * WIDTH + unit] : (A)0, h_next;
 #if GATES == 4
@@ -280,7 +287,7 @@ window(int steps, int B, int H, int units, int groups, int staged, const T* W,
                 A g = __shfl_sync(ALL_LANES, y, 8 * j + 4);
                 A o = __shfl_sync(ALL_LANES, y, 8 * j + 6);
                 if (is_on && lane % 8 == 0) {
-                    A before = load(c + now), c_next = f * before + i * g;
+                    A c_next = f * before + i * g;
                     h_next = o * tanh(c_next);
                     store(c + next, is_kept ? before : c_next);
                 }
