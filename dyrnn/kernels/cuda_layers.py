@@ -310,29 +310,30 @@ window(int steps, int B, int H, int units, int groups, int staged, const T* W,
     }
 }
 
-// Block: ``units`` units, a warp for each gate of each four of them, times ``groups``.
-// ``rest`` and, for an LSTM, gc, (B, H), are carried from step to step by the thread
-// that owns a place; a GRU has them as gradients of the product, ga, and past it.
+// Block: ``units`` units, a warp for each gate of each four of them, times ``groups``,
+// for the product; then a thread for each unit and sequence. ``rest`` and, for an LSTM,
+// gc, (B, H), are carried from step to step by the thread that owns a place; a GRU has
+// them as gradients of the product, ga, and past it.
 KERNEL BOUND(THREADS) void
 window_backward(int steps, int B, int H, int units, int groups, int staged, const T* W,
                 const bool* mask, const T* gates, const T* c, const T* h, const T* gh,
                 T* gz, T* ga, A* gc, A* rest, unsigned* arrived) {
     SHARED(A, rows);
-    A* parts = rows + staged * GATES * WIDTH;  // 16 sums of each warp
-    volatile unsigned* nought = (volatile unsigned*)(parts + blockDim.x / 2);
+    A* parts = rows + staged * GATES * WIDTH;  // of each gate, sequence and unit
+    volatile unsigned* nought = (volatile unsigned*)(parts + staged * GATES * units);
     *nought = 0;
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = units / 4 * GATES;
-    int gate = warp % GATES, group = warp / warps;
-    int unit0 = blockIdx.x * units + warp % warps / GATES * 4;
+    int gate = warp % GATES, group = warp / warps, four = warp % warps / GATES * 4;
+    int unit0 = blockIdx.x * units;
     const T* into = GATES == 4 ? gz : ga;
     Row w[4];
     #pragma unroll
     for (int k = 0; k < K; k++)
         #pragma unroll
         for (int q = 0; q < 4; q++) {
-            int column = lane + 32 * k;
-            bool is_in = unit0 + q < H && column < H;
-            const T* p = W + ((int64)gate * H + column) * H + unit0 + q;
+            int column = lane + 32 * k, unit = unit0 + four + q;
+            bool is_in = unit < H && column < H;
+            const T* p = W + ((int64)gate * H + column) * H + unit;
             set(w[q], k, is_in ? load(p) : (A)0);
         }
     for (int t = steps - 1; t >= 0; t--) {
@@ -343,54 +344,52 @@ window_backward(int steps, int B, int H, int units, int groups, int staged, cons
             int64 from = ((int64)(t + 1) * B + first) * GATES * H;
             if (has_later) stage(into + from, count * GATES, H, rows);
             __syncthreads();
-            for (int start = 0; start < count; start += TILE * groups) {
-                int s = start + TILE * group;
-                if (has_later && s < count) {
-                    A v[16];
-                    const A* mine = rows + gate * WIDTH;
-                    multiply(w, mine, GATES * WIDTH, s, count, lane, nought, v);
-                    A sum = scattered_sum(v, lane);
-                    if (lane % 2 == 0) parts[warp * 16 + lane / 2] = sum;
-                }
-                __syncthreads();
-                int j = lane / 4, unit = unit0 + lane % 4;
-                if (gate == 0 && lane < 16 && s + j < count && unit < H) {
-                    int64 n = (int64)t * B + first + s + j, now = n * H + unit;
-                    int64 at = n * GATES * H + unit;
-                    int64 owned = (int64)(first + s + j) * H + unit;
-                    A dh = (gh ? load(gh + now) : (A)0) + rest[owned];
-                    if (has_later)
-                        for (int q = 0; q < GATES; q++)
-                            dh += parts[(warp + q) * 16 + lane];
-                    bool is_on = !mask || mask[n];
+            for (int s = TILE * group; has_later && s < count; s += TILE * groups) {
+                A v[16];
+                const A* mine = rows + gate * WIDTH;
+                multiply(w, mine, GATES * WIDTH, s, count, lane, nought, v);
+                A sum = scattered_sum(v, lane);
+                int j = s + lane / 8, q = lane / 2 % 4;
+                if (lane % 2 == 0 && j < count)
+                    parts[(gate * staged + j) * units + four + q] = sum;
+            }
+            __syncthreads();
+            for (int p = threadIdx.x; p < count * units; p += blockDim.x) {
+                int unit = unit0 + p % units;
+                if (unit >= H) continue;
+                int64 owned = (int64)(first + p / units) * H + unit;
+                int64 n = (int64)t * B + first + p / units, now = n * H + unit;
+                int64 at = n * GATES * H + unit;
+                A dh = (gh ? load(gh + now) : (A)0) + rest[owned];
+                if (has_later)
+                    for (int q = 0; q < GATES; q++) dh += parts[q * staged * units + p];
+                bool is_on = !mask || mask[n];
 #if GATES == 4
-                    A i = load(gates + at), f = load(gates + at + H);
-                    A g = load(gates + at + 2 * H), o = load(gates + at + 3 * H);
-                    A y = tanh(load(c + now + (int64)B * H)), dc = gc[owned];
-                    A all = dc + dh * o * (1 - y * y);
-                    A df = all * load(c + now) * f * (1 - f);
-                    store(gz + at, is_on ? all * g * i * (1 - i) : (A)0);
-                    store(gz + at + H, is_on ? df : (A)0);
-                    store(gz + at + 2 * H, is_on ? all * i * (1 - g * g) : (A)0);
-                    store(gz + at + 3 * H, is_on ? dh * y * o * (1 - o) : (A)0);
-                    gc[owned] = is_on ? all * f : dc;
-                    rest[owned] = is_on ? (A)0 : dh;
+                A i = load(gates + at), f = load(gates + at + H);
+                A g = load(gates + at + 2 * H), o = load(gates + at + 3 * H);
+                A y = tanh(load(c + now + (int64)B * H)), dc = gc[owned];
+                A all = dc + dh * o * (1 - y * y);
+                A df = all * load(c + now) * f * (1 - f);
+                store(gz + at, is_on ? all * g * i * (1 - i) : (A)0);
+                store(gz + at + H, is_on ? df : (A)0);
+                store(gz + at + 2 * H, is_on ? all * i * (1 - g * g) : (A)0);
+                store(gz + at + 3 * H, is_on ? dh * y * o * (1 - o) : (A)0);
+                gc[owned] = is_on ? all * f : dc;
+                rest[owned] = is_on ? (A)0 : dh;
 #else
-                    A r = load(gates + at), u = load(gates + at + H);
-                    A y = load(gates + at + 2 * H);
-                    A dy = is_on ? dh * (1 - u) * (1 - y * y) : (A)0;
-                    A dr = dy * load(c + now) * r * (1 - r);
-                    A du = is_on ? dh * (load(h + now) - y) * u * (1 - u) : (A)0;
-                    store(gz + at, dr);
-                    store(gz + at + H, du);
-                    store(gz + at + 2 * H, dy);
-                    store(ga + at, dr);
-                    store(ga + at + H, du);
-                    store(ga + at + 2 * H, dy * r);
-                    rest[owned] = is_on ? dh * u : dh;
+                A r = load(gates + at), u = load(gates + at + H);
+                A y = load(gates + at + 2 * H);
+                A dy = is_on ? dh * (1 - u) * (1 - y * y) : (A)0;
+                A dr = dy * load(c + now) * r * (1 - r);
+                A du = is_on ? dh * (load(h + now) - y) * u * (1 - u) : (A)0;
+                store(gz + at, dr);
+                store(gz + at + H, du);
+                store(gz + at + 2 * H, dy);
+                store(ga + at, dr);
+                store(ga + at + H, du);
+                store(ga + at + 2 * H, dy * r);
+                rest[owned] = is_on ? dh * u : dh;
 #endif
-                }
-                __syncthreads();
             }
         }
         if (t > 0) wait_for_grid(arrived, steps - t);

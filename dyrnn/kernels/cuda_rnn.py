@@ -99,7 +99,6 @@ class _Plan:
         constants["VECTOR"] = math.gcd(H, 4) if dtype == np.float32 else 1
         in_register = K, 4 if is_backward else gates, 2 if is_packed else width
         self.blocks = 0
-        row = 32 * K * width * (gates if is_backward else 1)
         fewest = -(-H // gpu.processors)
         for units in range(1, 17):
             if units < fewest or (is_backward and units % 4):
@@ -109,9 +108,10 @@ class _Plan:
                 threads = 32 * warps * groups
                 if not fits(threads, *in_register):
                     continue
-                scratch = 8 + (threads // 2 * width if is_backward else 0)
-                staged = min(B, (gpu.shared_memory - scratch) // row)
-                shared = staged * row + scratch
+                sequence = gates * (32 * K + units) if is_backward else 32 * K
+                staged = (gpu.shared_memory - 8) // (sequence * width)
+                staged = B if B <= staged else staged // 4 * 4 or staged
+                shared = staged * sequence * width + 8
                 blocks = -(-H // units)
                 if not staged:
                     continue
