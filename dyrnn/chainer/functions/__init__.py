@@ -140,9 +140,6 @@ from dyrnn.chainer.functions.products import (
     linear,
     matmul,
 )
-from dyrnn.chainer.functions.rarer import (
-    diagonal,
-)
 from dyrnn.chainer.functions.rectifiers import crelu, prelu, swish
 from dyrnn.chainer.functions.recurrent import (
     lstm,
@@ -229,7 +226,7 @@ from dyrnn.chainer.functions.stochastic import (
     simplified_dropconnect,
     zoneout,
 )
-from dyrnn.chainer.functions.striding import as_strided
+from dyrnn.chainer.functions.striding import as_strided, diagonal
 from dyrnn.chainer.functions.summation import einsum, tensordot
 from dyrnn.chainer.functions.whitening import (
     decorrelated_batch_normalization,

@@ -1,7 +1,7 @@
 """Functions of single elements: a formula, and one for the gradient, for each.
 
-A row of the tables is (name, formula of ``xp`` and ``x``, rule of the functions ``F``,
-``gy`` and ``x``, or ``y`` in the second table).
+The tables have rules of the functions ``F``, of ``gy`` and of ``x``, or ``y`` in the
+second one, by the nodes' names. The formulas are NumPy's of the same name, or below.
 """
 
 import math
@@ -18,52 +18,51 @@ from dyrnn.chainer.variable import as_variable
 LN2, LN10 = math.log(2), math.log(10)
 SELU = 1.0507009873554805, 1.6732632423543772
 
-_OF_INPUT = [
-    ("Log", lambda xp, x: xp.log(x), lambda F, gy, x: gy / x),
-    ("Log2", lambda xp, x: xp.log2(x), lambda F, gy, x: gy / x * (1 / LN2)),
-    ("Log10", lambda xp, x: xp.log10(x), lambda F, gy, x: gy / x * (1 / LN10)),
-    ("Log1p", lambda xp, x: xp.log1p(x), lambda F, gy, x: gy / (x + 1)),
-    ("Sin", lambda xp, x: xp.sin(x), lambda F, gy, x: gy * F.cos(x)),
-    ("Cos", lambda xp, x: xp.cos(x), lambda F, gy, x: gy * -F.sin(x)),
-    ("Tan", lambda xp, x: xp.tan(x), lambda F, gy, x: gy / F.square(F.cos(x))),
-    (
-        "Arcsin",
-        lambda xp, x: xp.arcsin(x),
-        lambda F, gy, x: gy / F.sqrt(1 - F.square(x)),
-    ),
-    (
-        "Arccos",
-        lambda xp, x: xp.arccos(x),
-        lambda F, gy, x: -gy / F.sqrt(1 - F.square(x)),
-    ),
-    ("Arctan", lambda xp, x: xp.arctan(x), lambda F, gy, x: gy / (1 + F.square(x))),
-    ("Arctanh", lambda xp, x: xp.arctanh(x), lambda F, gy, x: gy / (1 - F.square(x))),
-    ("Sinh", lambda xp, x: xp.sinh(x), lambda F, gy, x: gy * F.cosh(x)),
-    ("Cosh", lambda xp, x: xp.cosh(x), lambda F, gy, x: gy * F.sinh(x)),
-    ("Square", lambda xp, x: xp.square(x), lambda F, gy, x: gy * 2.0 * x),
-]
-_OF_OUTPUT = [
-    ("Exp", lambda xp, x: xp.exp(x), lambda F, gy, y: y * gy),
-    ("Expm1", lambda xp, x: xp.expm1(x), lambda F, gy, y: (y + 1) * gy),
-    ("Sqrt", lambda xp, x: xp.sqrt(x), lambda F, gy, y: gy / (y * 2.0)),
-    ("Rsqrt", lambda xp, x: 1 / xp.sqrt(x), lambda F, gy, y: gy * -0.5 * y**3),
-    ("Tanh", lambda xp, x: xp.tanh(x), lambda F, gy, y: gy * (1 - y * y)),
-    (
-        "Sigmoid",
-        lambda xp, x: (
-            xp.tanh(x * x.dtype.type(0.5)) * x.dtype.type(0.5) + x.dtype.type(0.5)
-        ),
-        lambda F, gy, y: gy * y * (1 - y),
-    ),
-    (
-        "ReLU",
-        lambda xp, x: xp.maximum(x, 0),
-        lambda F, gy, y: gy * (y.array > 0).astype(y.dtype),
-    ),
-]
+_OF_INPUT = {
+    "Log": lambda F, gy, x: gy / x,
+    "Log2": lambda F, gy, x: gy / x * (1 / LN2),
+    "Log10": lambda F, gy, x: gy / x * (1 / LN10),
+    "Log1p": lambda F, gy, x: gy / (x + 1),
+    "Sin": lambda F, gy, x: gy * F.cos(x),
+    "Cos": lambda F, gy, x: gy * -F.sin(x),
+    "Tan": lambda F, gy, x: gy / F.square(F.cos(x)),
+    "Arcsin": lambda F, gy, x: gy / F.sqrt(1 - F.square(x)),
+    "Arccos": lambda F, gy, x: -gy / F.sqrt(1 - F.square(x)),
+    "Arctan": lambda F, gy, x: gy / (1 + F.square(x)),
+    "Arctanh": lambda F, gy, x: gy / (1 - F.square(x)),
+    "Sinh": lambda F, gy, x: gy * F.cosh(x),
+    "Cosh": lambda F, gy, x: gy * F.sinh(x),
+    "Square": lambda F, gy, x: gy * 2.0 * x,
+}
+_OF_OUTPUT = {
+    "Exp": lambda F, gy, y: y * gy,
+    "Expm1": lambda F, gy, y: (y + 1) * gy,
+    "Sqrt": lambda F, gy, y: gy / (y * 2.0),
+    "Rsqrt": lambda F, gy, y: gy * -0.5 * y**3,
+    "Tanh": lambda F, gy, y: gy * (1 - y * y),
+    "Sigmoid": lambda F, gy, y: gy * y * (1 - y),
+    "ReLU": lambda F, gy, y: gy * (y.array > 0).astype(y.dtype),
+}
 
 
-def _make_node(name, compute, rule, base):
+def array_sigmoid(xp, x):
+    """Return the sigmoid of an array."""
+    half = x.dtype.type(0.5)
+    return xp.tanh(x * half) * half + half
+
+
+_COMPUTE = {
+    "Rsqrt": lambda xp, x: 1 / xp.sqrt(x),
+    "Sigmoid": array_sigmoid,
+    "ReLU": lambda xp, x: xp.maximum(x, 0),
+}
+
+
+def _make_node(name, rule, base):
+    def by_name(xp, x):
+        return getattr(xp, name.lower())(x)
+
+    compute = _COMPUTE.get(name, by_name)
     return type(
         name,
         (base,),
@@ -78,8 +77,8 @@ def _make_node(name, compute, rule, base):
     )
 
 
-_NODES = {row[0]: _make_node(*row, Formula) for row in _OF_INPUT}
-_NODES |= {row[0]: _make_node(*row, OfOutput) for row in _OF_OUTPUT}
+_NODES = {name: _make_node(name, rule, Formula) for name, rule in _OF_INPUT.items()}
+_NODES |= {name: _make_node(name, rule, OfOutput) for name, rule in _OF_OUTPUT.items()}
 globals().update(_NODES)
 for _name in ("Tanh", "Sigmoid", "Arctanh"):
     _NODES[_name].label = _name

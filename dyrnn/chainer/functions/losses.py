@@ -35,6 +35,12 @@ def _check_class_weight(weight):
         )
 
 
+def _wide_weight(weight, x):
+    """Return the weights of the classes, in the type of ``x``, to broadcast."""
+    wide = weight.reshape(1, -1, *(1,) * (x.ndim - 2))
+    return wide.astype(x.dtype, copy=False)
+
+
 def _check_labels(x, t, ignore_label):
     x, t = _backend.raw(x), _backend.raw(t)
     if not (((t >= 0) & (t < x.shape[1])) | (t == ignore_label)).all():
@@ -119,9 +125,7 @@ class SoftmaxCrossEntropy(FunctionNode):
                 )
 
     def _weights(self, xp, x):
-        wide = [1] * x.ndim
-        wide[1] = -1
-        return xp.asarray(self.class_weight).reshape(wide).astype(x.dtype, copy=False)
+        return _wide_weight(xp.asarray(self.class_weight), x)
 
     def _soft(self, xp, x, t, log_y):
         if self.soft_target_loss == "kl-divergence":
@@ -183,10 +187,7 @@ def _double_softmax_cross_entropy(x, t, normalize, class_weight, ignore_label, r
     x = as_variable(x)
     loss = -F.log_softmax(x)
     if class_weight is not None:
-        wide = [1] * x.ndim
-        wide[1] = -1
-        weight = class_weight.reshape(wide).astype(x.dtype, copy=False)
-        loss = loss * F.broadcast_to(weight, x.shape)
+        loss = loss * F.broadcast_to(_wide_weight(class_weight, x), x.shape)
     in_use = (t != ignore_label).astype(x.dtype)
     loss = F.rollaxis(loss, 1, loss.ndim)
     loss = F.reshape(loss, (-1, loss.shape[-1]))

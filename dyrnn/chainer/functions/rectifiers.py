@@ -1,6 +1,6 @@
 """Activations that know of channels: a parameter for each, or twice as many."""
 
-from dyrnn.chainer.functions.elementwise import Sigmoid
+from dyrnn.chainer.functions.elementwise import array_sigmoid
 from dyrnn.chainer.functions.nodes import Formula, functions, is_float
 from dyrnn.chainer.utils import type_check
 
@@ -55,7 +55,7 @@ class Swish(_OfChannels):
     names = ("x", "beta")
 
     def compute(self, xp, x, beta):
-        return x * Sigmoid().compute(xp, self.wide(beta, x) * x)
+        return x * array_sigmoid(xp, self.wide(beta, x) * x)
 
     def rule(self, gy, x, beta):
         beta = self.wide(beta, x)

@@ -6,26 +6,23 @@ few functions on arrays, or the package of functions on variables, and then the 
 can be differentiated.
 """
 
+from functools import partial
+
 from dyrnn.chainer import _backend
 from dyrnn.chainer._grad import grad
 from dyrnn.chainer.configuration import config, force_backprop_mode
 from dyrnn.chainer.function_node import FunctionNode
+from dyrnn.chainer.functions.elementwise import array_sigmoid
 from dyrnn.chainer.functions.nodes import functions
 from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.variable import Variable
 
 
-def _sigmoid(x):
-    half = x.dtype.type(0.5)
-    return _backend.get_array_module(x).tanh(x * half) * half + half
-
-
 class _OnArrays:
     """What the formulas need, on arrays."""
 
-    sigmoid = staticmethod(_sigmoid)
-
     def __init__(self, xp):
+        self.sigmoid = partial(array_sigmoid, xp)
         self.tanh = xp.tanh
         self.stack = xp.stack
         self.concat = xp.concatenate

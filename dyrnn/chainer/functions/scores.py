@@ -10,29 +10,28 @@ from dyrnn.chainer.functions.nodes import are_alike
 from dyrnn.chainer.utils import type_check
 
 
-def _check_classes(in_types):
-    """Expect a number for each class along axis 1, and labels."""
-    type_check._argname(in_types, ("x", "t"))
-    x, t = in_types
-    type_check.expect(x.dtype.kind == "f", t.dtype.kind == "i")
-    t_ndim = type_check.eval(t.ndim)
-    type_check.expect(
-        x.ndim >= t.ndim,
-        x.shape[0] == t.shape[0],
-        x.shape[2 : t_ndim + 1] == t.shape[1:],
-    )
-    for i in range(t_ndim + 1, type_check.eval(x.ndim)):
-        type_check.expect(x.shape[i] == 1)
+class _OfClasses(FunctionNode):
+    """A measure of numbers for each class, along axis 1, and labels."""
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ("x", "t"))
+        x, t = in_types
+        type_check.expect(x.dtype.kind == "f", t.dtype.kind == "i")
+        t_ndim = type_check.eval(t.ndim)
+        type_check.expect(
+            x.ndim >= t.ndim,
+            x.shape[0] == t.shape[0],
+            x.shape[2 : t_ndim + 1] == t.shape[1:],
+        )
+        for i in range(t_ndim + 1, type_check.eval(x.ndim)):
+            type_check.expect(x.shape[i] == 1)
 
 
-class Accuracy(FunctionNode):
+class Accuracy(_OfClasses):
     """The share of right answers."""
 
     def __init__(self, ignore_label=None):
         self.ignore_label = ignore_label
-
-    def check_type_forward(self, in_types):
-        _check_classes(in_types)
 
     def forward(self, inputs):
         y, t = inputs
@@ -87,16 +86,13 @@ def r2_score(pred, true, sample_weight=None, multioutput="uniform_average"):
     )
 
 
-class ClassificationSummary(FunctionNode):
+class ClassificationSummary(_OfClasses):
     """Precision, recall, F score and support of each class."""
 
     def __init__(self, label_num, beta, ignore_label):
         self.label_num = label_num
         self.beta = beta
         self.ignore_label = ignore_label
-
-    def check_type_forward(self, in_types):
-        _check_classes(in_types)
 
     def forward(self, inputs):
         y, t = inputs

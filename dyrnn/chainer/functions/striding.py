@@ -1,9 +1,9 @@
-"""``as_strided``: another view of the memory that an array lies in.
+"""Other views of the memory that an array lies in: ``as_strided``, and diagonals.
 
-Strides and offsets count elements, and offsets begin where the memory begins, not where
-the array does. Gradients go through that memory, too: what the output's elements get is
-added up at each place, and the input's elements read it there. Elements of the input
-that share one place share what arrives.
+For ``as_strided``, strides and offsets count elements, and offsets begin where the
+memory begins, not where the array does. Gradients go through that memory, too: what the
+output's elements get is added up at each place, and the input's elements read it there.
+Elements of the input that share one place share what arrives.
 """
 
 import math
@@ -14,6 +14,7 @@ from dyrnn.chainer import _backend
 from dyrnn.chainer.backends import cuda
 from dyrnn.chainer.functions.joining import add_at
 from dyrnn.chainer.functions.nodes import Arrangement
+from dyrnn.chainer.utils import type_check
 
 
 def _memory(array):
@@ -121,3 +122,44 @@ class _Carry(Arrangement):
 def as_strided(x, shape, strides, storage_offset=None):
     """Return a view of the memory of ``x``; strides and offset count elements."""
     return AsStrided(shape, strides, storage_offset).apply((x,))[0]
+
+
+class Diagonal(Arrangement):
+    """A diagonal of two axes."""
+
+    def __init__(self, offset, axis1, axis2):
+        self.places = offset, axis1, axis2
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ("x",))
+        _, axis1, axis2 = self.places
+        ndim = in_types[0].ndim
+        type_check.expect(max(axis1, axis2) < ndim, -ndim <= min(axis1, axis2))
+
+    def compute(self, xp, x):
+        return x.diagonal(*self.places)
+
+    def rule(self, gy):
+        return DiagonalGrad(self.inputs[0].shape, *self.places).apply((gy,))[0]
+
+
+class DiagonalGrad(Arrangement):
+    """Zeros, but for a diagonal."""
+
+    def __init__(self, shape, *places):
+        self.shape = shape
+        self.places = places
+
+    def compute(self, xp, gy):
+        flat = xp.arange(math.prod(self.shape)).reshape(self.shape)
+        y = xp.zeros(flat.size, gy.dtype)
+        y[flat.diagonal(*self.places)] = gy
+        return y.reshape(self.shape)
+
+    def rule(self, gy):
+        return Diagonal(*self.places).apply((gy,))[0]
+
+
+def diagonal(x, offset=0, axis1=0, axis2=1):
+    """Return a diagonal of two axes, as the last axis."""
+    return Diagonal(offset, axis1, axis2).apply((x,))[0]
