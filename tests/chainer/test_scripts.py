@@ -32,11 +32,12 @@ def data(tmp_path_factory):
     return root
 
 
-def run(name, data, folder, *args):
+def run(name, data, folder, *args, typed=""):
     done = subprocess.run(
         [sys.executable, "-m", "dyrnn.chainer", str(SCRIPTS / name), *args],
         cwd=folder,
         env={**os.environ, "CHAINER_DATASET_ROOT": str(data), "MPLBACKEND": "Agg"},
+        input=typed,
         capture_output=True,
         text=True,
         timeout=120,
@@ -54,6 +55,12 @@ def run(name, data, folder, *args):
         ("word2vec.py", (), 0.8),
         ("word2vec.py", ("--out-type", "hsm"), 0.8),
         ("parallel.py", (), 0.97),
+        ("series.py", (), 0.6),
+        ("tagging.py", (), 0.3),
+        ("texts.py", ("--model", "rnn"), 0.6),
+        ("texts.py", ("--model", "cnn"), 0.6),
+        ("texts.py", ("--model", "bow"), 0.6),
+        ("trees.py", (), 0.6),
     ],
 )
 def test_trainer_scripts(name, args, share, data, tmp_path):
@@ -76,3 +83,11 @@ def test_a_script_goes_on_from_its_snapshot(data, tmp_path):
     again = json.loads((tmp_path / "result/log").read_text())
     assert again[: len(log) - 1] == log[: len(log) - 1] and len(again) > len(log) - 1
     assert "test perplexity" in text
+
+
+def test_a_model_is_used_after_its_training(data, tmp_path):
+    run("texts.py", data, tmp_path, "--epoch", "2")
+    run("texts.py", data, tmp_path, "--resume", "result/snapshot_iter_20")
+    lines = "a film with awful plot\nits plot is great\n"
+    answers = run("texts.py", data, tmp_path, "--use", typed=lines)
+    assert re.findall(r"^\d", answers, re.M) == ["1", "0"]
