@@ -75,7 +75,7 @@ def product_weight(gy, x, scale=None):
 def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
     """One kernel, a block for each row."""
     xp = cuda_device.machine().xp
-    if not works_on(logits, *([] if out is None else [out])):
+    if not logits.size or not works_on(logits, *([] if out is None else [out])):
         return plain.softmax_cross_entropy(logits, t, ignore_label, out)
     N, V = logits.shape
     t, is_wide = integers(t)

@@ -110,7 +110,7 @@ class _Plan:
                     continue
                 sequence = gates * (32 * K + units) if is_backward else 32 * K
                 staged = (gpu.shared_memory - 8) // (sequence * width)
-                staged = B if B <= staged else staged // 4 * 4 or staged
+                staged = B if staged >= B else staged // 4 * 4 or staged
                 shared = staged * sequence * width + 8
                 blocks = -(-H // units)
                 if not staged:

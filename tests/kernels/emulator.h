@@ -14,6 +14,7 @@ using std::exp; using std::isfinite; using std::log; using std::sqrt; using std:
 
 struct float2 { float x, y; };
 struct float4 { float x, y, z, w; };
+static const double GUARD = 1 / 3.0;  // what stays behind a block's shared memory
 struct Index { unsigned x; };
 struct Barrier { unsigned arrived = 0, generation = 0; };
 struct Warp { Barrier barrier; char slots[32][8]; };
@@ -34,6 +35,7 @@ static Index blockDim, gridDim;
 static Fiber* current;
 static ucontext_t scheduler;
 static std::function<void()> body;
+static const char* fault;  // what a GPU would have stopped at, or not noticed
 #define threadIdx (current->thread)
 #define blockIdx (current->block)
 
@@ -60,7 +62,8 @@ static void run(unsigned first, unsigned last, unsigned threads, int shared) {
     for (unsigned b = first; b < last; b++) {
         blocks.push_back(std::make_unique<Block>());
         blocks.back()->warps.resize((threads + 31) / 32);
-        blocks.back()->shared.assign(shared / 8 + 1, NAN);
+        blocks.back()->shared.assign((shared + 7) / 8, NAN);
+        blocks.back()->shared.resize(blocks.back()->shared.size() + 4, GUARD);
         for (unsigned t = 0; t < threads; t++) {
             Fiber& fiber = fibers[(b - first) * threads + t];
             fiber.thread = {t};
@@ -91,6 +94,9 @@ static void run(unsigned first, unsigned last, unsigned threads, int shared) {
             swapcontext(&scheduler, &fiber.context);
         }
     }
+    for (auto& block : blocks)
+        for (unsigned i = 0; i < 4; i++)
+            if (block->shared.end()[-1 - (int)i] != GUARD) fault = "beyond shared memory";
 }
 
 #define KERNEL static
@@ -103,7 +109,10 @@ static void run(unsigned first, unsigned last, unsigned threads, int shared) {
 static void __syncthreads() { wait(current->home->barrier, blockDim.x); }
 static void __threadfence() {}
 static unsigned atomicAdd(unsigned* p, unsigned x) { *p += x; return *p - x; }
-template <typename X> X __ldcg(const X* p) { return *p; }
+template <typename X> X __ldcg(const X* p) {
+    if ((size_t)p % sizeof(X)) fault = "an address that is not aligned";
+    return *p;
+}
 static unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
     return (unsigned __int128)a * b >> 64;
 }
@@ -179,17 +188,20 @@ template <typename... P> const char* kinds(void (*)(P...)) {
     return letters;
 }
 template <typename... P>
-void launch(void (*kernel)(P...), unsigned blocks, unsigned threads, int shared,
-            int together, void** args) {
+const char* launch(void (*kernel)(P...), unsigned blocks, unsigned threads, int shared,
+                   int together, void** args) {
+    if (blocks == 0) blocks = 1;  // as CuPy does
+    fault = nullptr;
     blockDim = {threads};
     gridDim = {blocks};
     body = [&] { call(kernel, args, std::index_sequence_for<P...>()); };
     if (together) run(0, blocks, threads, shared);
     else for (unsigned b = 0; b < blocks; b++) run(b, b + 1, threads, shared);
+    return fault;
 }
 #define EXPORT(name) \
     extern "C" const char* kinds_##name() { return kinds(name); } \
-    extern "C" void launch_##name(unsigned blocks, unsigned threads, int shared, \
-                                  int together, void** args) { \
-        launch(name, blocks, threads, shared, together, args); \
+    extern "C" const char* launch_##name(unsigned blocks, unsigned threads, \
+                                         int shared, int together, void** args) { \
+        return launch(name, blocks, threads, shared, together, args); \
     }

@@ -70,7 +70,10 @@ class Emulator:
         values = [_passed(*pair) for pair in zip(kinds, args, strict=True)]
         pointers = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
         self.launches.append(name)
-        getattr(library, "launch_" + name)(blocks, threads, shared, together, pointers)
+        run = getattr(library, "launch_" + name)
+        run.restype = ctypes.c_char_p
+        fault = run(blocks, threads, shared, together, pointers)
+        assert fault is None, (name, fault)
 
     def resident_blocks(self, function, threads, shared):
         assert threads <= 1024 and shared <= self.shared_memory
