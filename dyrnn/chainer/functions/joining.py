@@ -383,7 +383,7 @@ class SelectItem(FunctionNode):
         t = self.get_retained_inputs()[0].array
         slices = (gys[0].xp.arange(t.size), t)
         gx = GetItemGrad(slices, self.inputs[0].shape).apply(gys)[0]
-        return tuple([gx if i == 0 else None for i in indexes])
+        return gx, None
 
 
 def select_item(x, t):

@@ -140,7 +140,7 @@ class SoftmaxCrossEntropy(FunctionNode):
     def backward(self, indexes, gys):
         x, t = self.get_retained_inputs()
         gx = _SoftmaxCrossEntropyGrad(self).apply((x, t, gys[0]))[0]
-        return tuple([gx if i == 0 else None for i in indexes])
+        return gx, None
 
 
 class _SoftmaxCrossEntropyGrad(FunctionNode):

@@ -172,8 +172,7 @@ class FixedBatchNormalization(FunctionNode):
         found = (gy * slope, ggamma, gbeta, -slope * gbeta, gvar)
         like = (given[0], given[1], given[1], given[2], given[3])
         pairs = zip(found, like, strict=True)
-        gxs = [F.cast(g.reshape(v.shape), v.dtype) for g, v in pairs]
-        return tuple([gxs[i] for i in indexes])
+        return tuple([F.cast(g.reshape(v.shape), v.dtype) for g, v in pairs])
 
 
 def fixed_batch_normalization(x, gamma, beta, mean, var, eps=2e-5, axis=None):

@@ -240,8 +240,7 @@ class EmbedIDFunction(FunctionNode):
     def backward(self, indexes, gys):
         inputs = self.get_retained_inputs()
         node = EmbedIDGrad(self.inputs[1].shape, self.ignore_label)
-        gw = node.apply(inputs + gys)[0]
-        return tuple([gw if i == 1 else None for i in indexes])
+        return None, node.apply(inputs + gys)[0]
 
 
 class EmbedIDGrad(FunctionNode):
@@ -263,8 +262,7 @@ class EmbedIDGrad(FunctionNode):
 
     def backward(self, indexes, gys):
         (x,) = self.get_retained_inputs()
-        ggy = EmbedIDFunction(self.ignore_label).apply((x, gys[0]))[0]
-        return tuple([ggy if i == 1 else None for i in indexes])
+        return None, embed_id(x, gys[0], self.ignore_label)
 
 
 def embed_id(x, W, ignore_label=None):

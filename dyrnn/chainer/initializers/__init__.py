@@ -62,9 +62,10 @@ def generate_array(initializer, shape, xp, dtype=None, device=None):
     return array
 
 
-def _get_initializer(initializer):
+def _get_initializer(initializer, default=None):
+    """Return an initializer; for None one of a constant, or LeCun's without it."""
     if initializer is None:
-        return LeCunNormal()
+        return LeCunNormal() if default is None else Constant(default)
     if isinstance(initializer, _backend.array_types()) or np.isscalar(initializer):
         return Constant(initializer)
     if not callable(initializer):

@@ -13,7 +13,6 @@ class WeightAndBias(Link):
     """A weight whose shape may wait for the input's, and a bias if so wished."""
 
     def _add_parameters(self, in_size, out_size, nobias, initialW, initial_bias):
-        bias = 0 if initial_bias is None else initial_bias
         with self.init_scope():
             self.W = Parameter(initializers._get_initializer(initialW))
             if in_size is not None:
@@ -21,7 +20,8 @@ class WeightAndBias(Link):
             if nobias:
                 self.b = None
             else:
-                self.b = Parameter(initializers._get_initializer(bias), out_size)
+                bias = initializers._get_initializer(initial_bias, 0)
+                self.b = Parameter(bias, out_size)
 
     def _initialize_params(self, in_size):
         self.W.initialize((self.out_size, in_size))

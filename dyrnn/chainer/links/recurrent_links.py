@@ -370,9 +370,7 @@ class NStepRNNBase(ChainList):
         )
         directions = 2 if self.use_bi_direction else 1
         weight = initializers._get_initializer(initialW)
-        bias = initializers._get_initializer(
-            0 if initial_bias is None else initial_bias
-        )
+        bias = initializers._get_initializer(initial_bias, 0)
         layers = []
         for k in range(n_layers * directions):
             size = in_size if k < directions else out_size * directions
