@@ -193,10 +193,16 @@ DEVICE void multiply(const Row (&w)[N], const A* rows, int stride, int b, int co
 // loads at a time under way, of VECTOR numbers each.
 #if VECTOR == 4
 typedef float4 Vector;
-DEVICE Vector fetch(const T* p) { return __ldcg((const float4*)p); }
+DEVICE Vector fetch(const T* p) {
+    T4 x = __ldcg((const T4*)p);
+    return {widen(x.x), widen(x.y), widen(x.z), widen(x.w)};
+}
 #elif VECTOR == 2
 typedef float2 Vector;
-DEVICE Vector fetch(const T* p) { return __ldcg((const float2*)p); }
+DEVICE Vector fetch(const T* p) {
+    T2 x = __ldcg((const T2*)p);
+    return {widen(x.x), widen(x.y)};
+}
 #else
 typedef A Vector;
 DEVICE Vector fetch(const T* p) { return load_fresh(p); }

@@ -96,7 +96,7 @@ class _Plan:
         is_backward = name == "window_backward"
         K = -(-H // 32)
         constants = {"K": K, "GATES": gates, "PACKED": int(is_packed)}
-        constants["VECTOR"] = math.gcd(H, 4) if dtype == np.float32 else 1
+        constants["VECTOR"] = math.gcd(H, 4) if dtype != np.float64 else 1
         in_register = K, 4 if is_backward else gates, 2 if is_packed else width
         self.blocks = 0
         fewest = -(-H // gpu.processors)

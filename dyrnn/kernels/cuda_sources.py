@@ -26,12 +26,14 @@ typedef unsigned long long uint64;
 """
 
 FULL = r"""
+DEVICE A widen(T x) { return x; }
 DEVICE A load(const T* p) { return *p; }
 DEVICE A load_fresh(const T* p) { return __ldcg(p); }
 DEVICE void store(T* p, A x) { *p = x; }
 """
 HALF = r"""
 #ifdef EMULATED
+DEVICE A widen(T h) { return from_half(h); }
 DEVICE A load(const T* p) { return from_half(*p); }
 DEVICE A load_fresh(const T* p) { return load(p); }
 DEVICE void store(T* p, A x) { *p = to_half(x); }
@@ -45,9 +47,10 @@ DEVICE void store(T* p, A x) {
 #endif
 """
 TYPES = {
-    "float32": "typedef float T; typedef float A;" + FULL,
-    "float64": "typedef double T; typedef double A;" + FULL,
-    "float16": "typedef unsigned short T; typedef float A;" + HALF,
+    "float32": "typedef float T, A; typedef float2 T2; typedef float4 T4;" + FULL,
+    "float64": "typedef double T, A;" + FULL,
+    "float16": "typedef unsigned short T; typedef ushort2 T2; typedef ushort4 T4;"
+    "typedef float A;" + HALF,
 }
 
 HELPERS = r"""

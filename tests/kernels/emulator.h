@@ -12,6 +12,8 @@
 #include <vector>
 using std::exp; using std::isfinite; using std::log; using std::sqrt; using std::tanh;
 
+struct ushort2 { unsigned short x, y; };
+struct ushort4 { unsigned short x, y, z, w; };
 struct float2 { float x, y; };
 struct float4 { float x, y, z, w; };
 static const double GUARD = 1 / 3.0;  // what stays behind a block's shared memory

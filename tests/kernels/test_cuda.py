@@ -34,6 +34,8 @@ WINDOWS = [
     ((3, 6, 40), np.float32),
     ((2, 3, 33), np.float64),
     ((2, 3, 33), np.float16),
+    ((2, 3, 34), np.float16),
+    ((2, 3, 36), np.float16),
 ]
 
 
