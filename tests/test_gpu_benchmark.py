@@ -29,7 +29,7 @@ def test_without_a_gpu_it_says_so_and_fails():
     assert "There is no GPU to measure" in done.stderr
 
 
-def test_a_section_that_fails_or_takes_too_long_is_a_row(gpu, monkeypatch):
+def test_a_section_that_fails_or_takes_too_long_is_a_row(gpu):
     args = argparse.Namespace(device="bad", data=None)
     for name, seconds, what in (
         ("hardware", 60, "hardware: "),
@@ -38,8 +38,18 @@ def test_a_section_that_fails_or_takes_too_long_is_a_row(gpu, monkeypatch):
     ):
         ((text, figure, _),) = gpu.run_section(name, args, seconds)
         assert text.startswith(what) and figure == "failed", text
-    with pytest.raises(RuntimeError, match="took longer than 1 s"):
-        gpu.python(["-c", "import time; time.sleep(60)"], 1)
+    program = "import time; print('a row', flush=True); time.sleep(60)"
+    with pytest.raises(gpu.Failed, match="took longer than 2 s") as caught:
+        gpu.python(["-c", program], 2)
+    assert caught.value.output == "a row\n"
+
+
+def test_what_there_is_no_time_to_compare_is_named(gpu, monkeypatch, capsys):
+    monkeypatch.setenv("DYRNN_BENCHMARK_UNTIL", "0")
+    gpu.agreement(argparse.Namespace(device="-1"))
+    output = capsys.readouterr().out
+    assert "functions: no time from tanh on, repeat it" in output
+    assert "links: no time from Linear on, repeat it" in output
 
 
 def test_every_function_and_link_is_compared(gpu):
