@@ -3,8 +3,10 @@
 import os
 import runpy
 import sys
+import types
 from pathlib import Path
 
+from dyrnn.chainer import old_numpy
 from dyrnn.chainer.aliases import install
 
 USAGE = "usage: python -m dyrnn.chainer script.py [ARGS...] | -m MODULE [ARGS...]"
@@ -19,12 +21,22 @@ def main():
     install()
     if args[0] == "-m":
         sys.path[0] = os.getcwd()
+        old_numpy.revive(sys.path[0])
         sys.argv = args[1:]
         runpy.run_module(args[1], run_name="__main__", alter_sys=True)
     else:
         sys.path[0] = str(Path(args[0]).resolve().parent)
+        old_numpy.revive(sys.path[0])
         sys.argv = args
-        runpy.run_path(args[0], run_name="__main__")
+        run_script(args[0])
+
+
+def run_script(path):
+    """Run a file as the module ``__main__``."""
+    module = types.ModuleType("__main__")
+    module.__file__ = path
+    sys.modules["__main__"] = module
+    exec(old_numpy.compiled(Path(path).read_bytes(), path), vars(module))
 
 
 if __name__ == "__main__":

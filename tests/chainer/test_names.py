@@ -49,6 +49,43 @@ def test_a_script_runs_unedited(tmp_path):
     assert "'-n', '3'" in done.stdout
 
 
+def test_what_numpy_has_dropped_is_there_for_unedited_scripts(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "__init__.py").write_text("")
+    (tmp_path / "data" / "labels.py").write_text(
+        "import numpy as np\nlabel = int(np.array([7]))\n"
+    )
+    script = tmp_path / "old.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import pickle
+            import numpy as np
+            import chainer.functions as F
+            from data import labels
+            x = np.zeros(3, np.float) + np.Inf + np.asscalar(np.array([2]))
+            assert x.dtype == np.float_ and np.product([2, 3]) == 6
+            assert np.alltrue(np.in1d([1], [1, 2])) and np.int is int
+            loss = F.sum(np.ones((1, 1), np.float32), axis=1)
+            assert float(loss.array) == 1.0 and int("12", 8) == 10 and labels.label == 7
+            ragged = np.array([[1, 2], [3]])
+            assert ragged.dtype == np.object and ragged.shape == (2,)
+            pairs = [(np.arange(n), n) for n in range(5)]
+            mixed = np.random.permutation(pairs)
+            assert mixed.shape == (5, 2) and all(len(a) == n for a, n in mixed)
+            class Kept(object):
+                pass
+            assert isinstance(pickle.loads(pickle.dumps(Kept())), Kept)
+            float(np.zeros(2))
+            """
+        )
+    )
+    done = python("-m", "dyrnn.chainer", str(script), cwd=tmp_path)
+    assert done.stderr.splitlines()[-1].startswith("TypeError: only"), done.stderr
+    assert f'File "{script}", line 19' in done.stderr, done.stderr
+    assert not list(tmp_path.glob("**/*.pyc"))
+
+
 def test_without_a_script_usage_is_shown(tmp_path):
     for args in ([], ["-m"]):
         done = python("-m", "dyrnn.chainer", *args, cwd=tmp_path)
