@@ -184,25 +184,19 @@ DEVICE void philox(uint64 (&c)[4], uint64 k0, uint64 k1) {
 
 KERNEL void dropout_mask(int64 size, int threshold, double scale, Stream s, T* mask) {
     int64 block = position(), first = s.left + 4 * (block - 1);
-    uint64 words[4];
-    int count = 4;
-    if (block == 0) {
-        first = 0;
-        count = (int)s.left;
-        for (int k = 0; k < count; k++) words[k] = s.buffer[4 - count + k];
-    } else {
-        uint64 carry = (uint64)block;
-        for (int k = 0; k < 4; k++) {
-            words[k] = s.counter[k] + carry;
-            carry = words[k] < carry;
-        }
-        philox(words, s.key[0], s.key[1]);
+    uint64 words[4], carry = (uint64)block;
+    for (int k = 0; k < 4; k++) {
+        words[k] = block == 0 ? s.buffer[k] : s.counter[k] + carry;
+        carry = words[k] < carry;
     }
-    for (int k = 0; k < count; k++)
+    if (block > 0) philox(words, s.key[0], s.key[1]);
+    #pragma unroll
+    for (int k = 0; k < 4; k++)
+        #pragma unroll
         for (int part = 0; part < 4; part++) {
             int64 n = 4 * (first + k) + part;
             int bits = (int)(words[k] >> (16 * part) & 0xffff);
-            if (n < size) store(mask + n, bits >= threshold ? (A)scale : (A)0);
+            if (n >= 0 && n < size) store(mask + n, bits >= threshold ? (A)scale : (A)0);
         }
 }
 """

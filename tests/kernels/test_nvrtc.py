@@ -14,6 +14,7 @@ from dyrnn.kernels.cuda_rnn import fits
 from dyrnn.kernels.cuda_sources import MODULES, TYPES, source
 
 ARCHITECTURE = b"sm_90"
+STACK = re.compile(r"(\d+) bytes stack frame")
 
 
 def library():
@@ -68,6 +69,7 @@ def test_every_kernel_compiles(module, dtype):
     for each in constants:
         is_good, log = compiled(source(module, dtype, **each))
         assert is_good, log
+        assert set(STACK.findall(log)) == {"0"}, log  # all numbers are in registers
 
 
 @pytest.mark.parametrize("threads", [256, 384, 512])
@@ -81,7 +83,7 @@ def test_the_largest_windows_keep_their_matrix_in_registers(dtype, packed, threa
     constants["VECTOR"] = 4 if dtype != "float64" else 1
     is_good, log = compiled(source("window", dtype, **constants))
     assert is_good, log
-    outside = [int(n) for n in re.findall(r"(\d+) bytes stack frame", log)]
+    outside = [int(n) for n in STACK.findall(log)]
     assert len(outside) == 2  # one for each kernel
     assert max(outside) <= 24  # addresses, not the matrix, nor the sums
 
