@@ -205,7 +205,7 @@ KERNEL void dropout_mask(int64 size, int threshold, double scale, Stream s, T* m
 # elements are dealt to the arrays one after the other.
 MANY = r"""
 #define MANY 24
-#define CHUNK 16384
+#define CHUNK 4096
 struct Table {
     int64 size[MANY];
     T* p[MANY];

@@ -9,7 +9,7 @@ from dyrnn.kernels import cuda_device, plain
 from dyrnn.kernels.cuda_device import dense, integers, launch, wide, works_on
 from dyrnn.kernels.cuda_sources import MODULES
 
-_MANY, _CHUNK = 24, 16384  # as in cuda_sources
+_MANY, _CHUNK = 24, 4096  # as in cuda_sources
 _TABLE = np.dtype(
     [(name, np.int64, _MANY) for name in ("size", "p", "g", "s0", "s1", "s2")]
     + [("rate", np.float64, _MANY), ("first", np.int32, _MANY + 1), ("count", "i4")],
