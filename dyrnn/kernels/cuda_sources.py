@@ -196,7 +196,8 @@ KERNEL void dropout_mask(int64 size, int threshold, double scale, Stream s, T* m
         for (int part = 0; part < 4; part++) {
             int64 n = 4 * (first + k) + part;
             int bits = (int)(words[k] >> (16 * part) & 0xffff);
-            if (n >= 0 && n < size) store(mask + n, bits >= threshold ? (A)scale : (A)0);
+            bool is_in = n >= 0 && n < size;  // words used before come first
+            if (is_in) store(mask + n, bits >= threshold ? (A)scale : (A)0);
         }
 }
 """
