@@ -175,7 +175,7 @@ def lstm_forward(z, h0, c0, W, mask=None):
 
 def lstm_backward(gh, gc_last, gates, c, W, mask=None):
     """One kernel for all steps, or two for each."""
-    if not is_known(gates.dtype):
+    if not is_known(gates.dtype) or len(gates) == 0:
         return plain.lstm_backward(gh, gc_last, gates, c, W, mask)
     xp = cuda_device.machine().xp
     gh, gates, c, W, mask = dense(gh, gates, c, W, mask)
@@ -222,7 +222,7 @@ def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
 
 def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
     """One kernel, or two for each step, if the reset comes after the product."""
-    if not reset_after or not is_known(gates.dtype):
+    if not reset_after or not is_known(gates.dtype) or len(gates) == 0:
         return plain.gru_backward(gh, gates, inner, h, W, reset_after, mask)
     xp = cuda_device.machine().xp
     gh, gates, inner, h, W, mask = dense(gh, gates, inner, h, W, mask)
@@ -260,7 +260,7 @@ def rnn_forward(z, h0, W, activation="tanh", mask=None):
 
 def rnn_backward(gh, h, W, activation="tanh", mask=None):
     """A product and a kernel for each step."""
-    if not is_known(h.dtype):
+    if not is_known(h.dtype) or len(gh) == 0:
         return plain.rnn_backward(gh, h, W, activation, mask)
     xp = cuda_device.machine().xp
     gh, h, W, mask = dense(gh, h, W, mask)

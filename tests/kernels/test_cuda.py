@@ -167,6 +167,22 @@ def test_gru_and_rnn_windows_agree_with_plain_definitions(rng, machine, shape, d
         assert set(machine.launches) == launches
 
 
+def test_windows_of_no_steps_leave_the_state_as_it_is(rng, machine):
+    h, c, gh = draw(rng, np.float32, (2, 3), (2, 3), (0, 2, 3))
+    for name, gates in (("lstm", 4), ("gru", 3), ("rnn", 1)):
+        (W,) = draw(rng, np.float32, (3 * gates, 3))
+        z = np.zeros((0, 2, 3 * gates), np.float32)
+        more = {"lstm": (c, W), "gru": (W, None, True), "rnn": (W,)}[name]
+        states, _ = compare(f"{name}_forward", z, h, *more)
+        saved = {
+            "lstm": (None, z, states[-1]),
+            "gru": (z, gh, states[0]),
+            "rnn": states,
+        }
+        options = (True,) if name == "gru" else ()
+        compare(f"{name}_backward", gh, *saved[name], W, *options)
+
+
 def test_bfloat16_rounds_the_recurrent_matrix_only(rng, machine):
     T, B, H = 3, 9, 37
     z, h0, c0, W = draw(rng, np.float32, (T, B, 4 * H), (B, H), (B, H), (4 * H, H))
