@@ -134,3 +134,8 @@ def test_the_best_path_has_a_gradient():
     gx, gcost = chainer.grad([F.sum(score)], [xs[0], cost])
     np.testing.assert_array_equal(gx.array, [[1, 0], [0, 1]])
     np.testing.assert_array_equal(gcost.array, [[0, 1], [0, 0]])
+
+
+def test_mean_of_absolute_errors_is_added_up_in_float32():
+    x = np.full(5000, 20, np.float16)  # their sum is no half
+    assert F.mean_absolute_error(x, np.zeros_like(x)).array == 20

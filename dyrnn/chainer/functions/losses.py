@@ -287,7 +287,9 @@ class MeanAbsoluteError(_PairLoss):
     """Mean of absolute differences."""
 
     def compute(self, xp, a, b):
-        return xp.asarray(abs(a - b).sum() / a.size)
+        d = abs(a - b)
+        wide = d.astype(np.float32) if d.dtype == np.float16 else d
+        return xp.asarray(wide.sum() / a.size)
 
     def rule(self, gy, a, b):
         sign = a.xp.sign(a.array - b.array)
