@@ -9,6 +9,7 @@ import numpy as np
 
 from dyrnn import backend
 from dyrnn.errors import ShapeError
+from dyrnn.kernels.plain import outside
 
 
 def array_of(x):
@@ -90,7 +91,5 @@ def check_ids(name, what, ids, size, ignored=None, x=None):
 
 def bounded(xp, ids, size):
     """Return ids within their range and, off the CPU, which were not (else None)."""
-    if xp is np:
-        return ids, None
-    is_bad = (ids < 0) | (ids >= size)
-    return xp.where(is_bad, 0, ids), is_bad
+    is_bad = outside(xp, ids, size)
+    return (ids if is_bad is None else xp.where(is_bad, 0, ids)), is_bad

@@ -20,6 +20,7 @@ from dyrnn.functions.checks import (
 from dyrnn.functions.reduction import logsumexp
 from dyrnn.functions.shape import moveaxis
 from dyrnn.gradients import RowScaled
+from dyrnn.kernels.plain import mean_factor
 
 
 class SoftmaxCrossEntropy(FunctionNode):
@@ -44,8 +45,8 @@ class SoftmaxCrossEntropy(FunctionNode):
         if xp is np and not np.isfinite(loss).all():
             explain(rows, loss)
         if self.reduce == "mean" and self.class_weight is None:
-            divisor = None if self.normalize else max(1, self.t.shape[-1])
-            y, scale = kernels.mean_loss(loss, inverse, t, ignored, divisor)
+            over = divisor(self.t, self.normalize)
+            y, scale = kernels.mean_loss(loss, inverse, t, ignored, over)
         else:
             _, weight = self._weights(xp, x)
             loss = xp.where(t != ignored, loss * weight, 0)
@@ -64,7 +65,7 @@ class SoftmaxCrossEntropy(FunctionNode):
         if self.class_weight is not None:
             weight *= self.class_weight[ids]
         if self.reduce == "mean":
-            weight *= mean_factor(xp, counts, self.t, self.normalize, x.dtype)
+            weight *= mean_factor(counts, divisor(self.t, self.normalize), x.dtype)
         return ids, weight
 
     def backward(self, xp, gy):
@@ -79,13 +80,9 @@ class SoftmaxCrossEntropy(FunctionNode):
         return loss.sum() if self.reduce == "mean" else loss.reshape(self.t.shape)
 
 
-def mean_factor(xp, counts, t, normalize, dtype):
-    """Return one over the number of labels that count, or over the batch size."""
-    if not normalize:
-        return 1.0 / max(1, t.shape[-1])
-    if xp is np:
-        return 1.0 / max(1, int(np.count_nonzero(counts)))
-    return (1.0 / xp.maximum(counts.sum(), 1)).astype(dtype)
+def divisor(t, normalize):
+    """Return the batch size, or None: the number of labels that count."""
+    return None if normalize else max(1, t.shape[-1])
 
 
 def explain(rows, loss):

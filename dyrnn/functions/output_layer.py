@@ -13,8 +13,9 @@ from dyrnn.functions.checks import (
     check_ids,
 )
 from dyrnn.functions.connection import linear
-from dyrnn.functions.loss import explain, mean_factor, softmax_cross_entropy
+from dyrnn.functions.loss import divisor, explain, softmax_cross_entropy
 from dyrnn.gradients import Fresh
+from dyrnn.kernels.plain import mean_factor
 
 
 class LinearSoftmaxCrossEntropy(FunctionNode):
@@ -41,7 +42,7 @@ class LinearSoftmaxCrossEntropy(FunctionNode):
             explain(kernels.linear(rows, W, b), loss)
         if is_bad is not None:
             loss = xp.where(is_bad, xp.nan, loss)
-        self.factor = mean_factor(xp, counts, self.t, self.normalize, x.dtype)
+        self.factor = mean_factor(counts, divisor(self.t, self.normalize), x.dtype)
         self.save(x, W, b, log_total)
         return loss.sum() * self.factor
 

@@ -252,7 +252,7 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
     """Shift each row by its maximum."""
     xp = get_array_module(logits)
     counted = t != ignore_label
-    is_bad = _outside(xp, t, logits.shape[1])
+    is_bad = outside(xp, t, logits.shape[1])
     rows, label = xp.arange(len(logits)), xp.where(counted, t, 0)
     if is_bad is not None:
         is_bad &= counted
@@ -269,23 +269,27 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
     return loss, e, xp.where(counted, 1 / total, 0)
 
 
-def _outside(xp, ids, size):
+def outside(xp, ids, size):
     """Return which ids are out of range; None on the CPU, where they were checked."""
     return None if xp is np else (ids < 0) | (ids >= size)
+
+
+def mean_factor(counts, divisor, dtype):
+    """Return one over the divisor, by default the number of labels that count."""
+    xp = get_array_module(counts)
+    if divisor is not None:
+        return 1.0 / divisor
+    if xp is np:
+        return 1.0 / max(1, int(np.count_nonzero(counts)))
+    return (1.0 / xp.maximum(counts.sum(), 1)).astype(dtype)
 
 
 def mean_loss(loss, inverse, t, ignore_label=-1, divisor=None):
     """Weigh each row."""
     xp, dtype = get_array_module(loss), loss.dtype
     counts = t != ignore_label
-    if divisor is not None:
-        factor = 1.0 / divisor
-    elif xp is np:
-        factor = 1.0 / max(1, int(np.count_nonzero(counts)))
-    else:
-        factor = (1.0 / xp.maximum(counts.sum(), 1)).astype(dtype)
     weight = counts.astype(dtype)
-    weight *= factor
+    weight *= mean_factor(counts, divisor, dtype)
     return xp.where(counts, loss * weight, 0).sum(), weight * inverse
 
 
@@ -293,7 +297,7 @@ def take_rows(W, ids, ignore_label=None):
     """Index, then replace rows."""
     xp = get_array_module(W)
     is_ignored = None if ignore_label is None else ids == ignore_label
-    is_bad = _outside(xp, ids, len(W))
+    is_bad = outside(xp, ids, len(W))
     if is_bad is not None:
         ids = xp.where(is_bad, 0, ids)
     elif is_ignored is not None:
@@ -341,7 +345,7 @@ def sum_rows_by_id(ids, rows):
 def add_rows_by_id(target, ids, rows):
     """Sort, so that the order of the additions is known."""
     xp = get_array_module(rows)
-    is_bad = _outside(xp, ids, len(target))
+    is_bad = outside(xp, ids, len(target))
     if is_bad is not None:
         ids, rows = xp.where(is_bad, 0, ids), xp.where(is_bad[:, None], 0, rows)
     backend.scatter_add(xp, target, ids, rows)
