@@ -63,7 +63,9 @@ class Module:
 
 def library(root=ROOT):
     """Return every module of dyrnn by name; the extensions from their real folder."""
-    files = [(p, p.relative_to(root)) for p in (root / "dyrnn").rglob("*.py")]
+    places = {p: p.relative_to(root) for p in (root / "dyrnn").rglob("*.py")}
+    linked = root / "dyrnn" / "extensions"
+    files = [(p, at) for p, at in places.items() if not p.is_relative_to(linked)]
     files += [
         (p, "dyrnn" / p.relative_to(root)) for p in (root / "extensions").rglob("*.py")
     ]
@@ -72,11 +74,7 @@ def library(root=ROOT):
         parts = place.with_suffix("").parts
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
-        if (
-            not place.is_relative_to("dyrnn/extensions")
-            or "dyrnn" not in path.parts[-3:]
-        ):
-            modules[name] = Module(name, path.read_text(encoding="utf-8"), is_package)
+        modules[name] = Module(name, path.read_text(encoding="utf-8"), is_package)
     return modules
 
 
