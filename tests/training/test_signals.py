@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -83,10 +82,8 @@ def test_second_signal_ends_the_process_at_once(tmp_path, signum):
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signum)
     assert "send it again" in process.stderr.readline() + process.stderr.readline()
-    start_time = time.monotonic()
     process.send_signal(signum)
-    process.communicate(timeout=10)
-    assert time.monotonic() - start_time < 1
+    process.communicate(timeout=20)  # it would hang for 60 s
     assert process.returncode == -signum
 
 
