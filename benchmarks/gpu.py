@@ -219,7 +219,7 @@ def windows(args):
     import numpy as np
 
     from dyrnn import backend, using_config
-    from dyrnn.links import GRU, LSTM
+    from dyrnn.links import GRU, LSTM, ElmanRNN
 
     device = backend.get_device(int(args.device))
     device.use()
@@ -240,7 +240,7 @@ def windows(args):
     for units in (200, 650, 1056, 1500):
         shape = 35, 20, units
         x, gy = (rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(2))
-        for link in (LSTM, GRU):
+        for link in (LSTM, GRU, ElmanRNN):
             expected = [backend.to_cpu(a) for a in outcome(link, backend.CPU, x, gy)]
             for precision, bound in bounds.items():
                 with using_config("matmul_precision", precision):
@@ -452,7 +452,7 @@ SECTIONS = {
 PLAN = [  # the seconds that each may take
     ("hardware", 20),
     ("agreement", 90),
-    ("windows", 45),
+    ("windows", 60),
     ("window", 200),
     ("step", 70),
     ("counts", 30),

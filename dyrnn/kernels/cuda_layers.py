@@ -93,8 +93,7 @@ KERNEL void rnn_step(int B, int H, int is_relu, const T* z, const T* a,
                      const T* h_prev, const bool* mask, T* h) {
     int64 n = position();
     if (n >= (int64)B * H) return;
-    A x = load(z + n) + load(a + n);
-    A y = is_relu ? (x < 0 ? (A)0 : x) : tanh(x);
+    A y = activation(load(z + n) + load(a + n), is_relu);
     store(h + n, !mask || mask[n / H] ? y : load(h_prev + n));
 }
 
@@ -104,23 +103,24 @@ KERNEL void rnn_step_backward(int B, int H, int is_relu, const T* h, const T* gh
     int64 n = position();
     if (n >= (int64)B * H) return;
     A y = load(h + n), dh = optional(gh, n) + optional(later, n) + optional(rest, n);
-    A slope = is_relu ? (A)(y > 0) : 1 - y * y;
     bool is_on = !mask || mask[n / H];
-    store(gz + n, is_on ? dh * slope : (A)0);
+    store(gz + n, is_on ? dh * slope_at(y, is_relu) : (A)0);
     if (gh_rest) store(gh_rest + n, is_on ? (A)0 : dh);
 }
 """
 
 # A whole window of a layer in one launch: of an LSTM with GATES 4, of a GRU whose reset
-# comes after the product with 3. All blocks are on the device at once; after each step
-# they wait for each other. A warp keeps a share of the recurrent matrix in registers,
-# for each of the K columns of a lane: forward the gates of one unit, backward one gate
-# of four units; if PACKED, as bfloat16, two to a register. It multiplies them by four
-# sequences at a time, whose rows the block has copied to shared memory, padded with
-# zeros to 32 K.
+# comes after the product with 3, of a plain RNN with 1, whose activation RELU chooses.
+# All blocks are on the device at once; after each step they wait for each other. A warp
+# keeps a share of the recurrent matrix in registers, for each of the K columns of a
+# lane: forward the gates of one unit, backward and for a plain RNN one gate of four
+# units; if PACKED, as bfloat16, two to a register. It multiplies them by four sequences
+# at a time, whose rows the block has copied to shared memory, padded with zeros to
+# 32 K.
 WINDOW = r"""
 #define TILE 4
 #define WIDTH (32 * K)
+#define UNITS (GATES == 1 ? 4 : 1)  // of a warp, forward
 
 // ``zero`` comes from memory, anew for each tile: or else the compiler would widen all
 // numbers once, and keep them.
@@ -239,7 +239,7 @@ DEVICE void wait_for_grid(unsigned* arrived, unsigned round) {
     __syncthreads();
 }
 
-// Block: ``units`` units times ``groups`` warps each, which take turns with sequences.
+// Block: warps for ``units`` units, times ``groups``, which take turns with sequences.
 // ``c`` is the state of an LSTM, (steps + 1, B, H), and what the reset gate of a GRU is
 // multiplied by, (steps, B, H); ``b`` is part of that, and may be null.
 KERNEL BOUND(THREADS) void
@@ -248,16 +248,16 @@ window(int steps, int B, int H, int units, int groups, int staged, const T* W,
     SHARED(A, rows);
     volatile unsigned* nought = (volatile unsigned*)(rows + staged * WIDTH);
     *nought = 0;
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    int unit = blockIdx.x * units + warp % units, group = warp / units;
-    Row w[GATES];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = units / UNITS;
+    int unit0 = blockIdx.x * units + warp % warps * UNITS, group = warp / warps;
+    Row w[GATES * UNITS];
     #pragma unroll
-    for (int q = 0; q < GATES; q++)
+    for (int q = 0; q < GATES * UNITS; q++)
         #pragma unroll
         for (int k = 0; k < K; k++) {
-            int column = lane + 32 * k;
+            int column = lane + 32 * k, unit = unit0 + q % UNITS;
             bool is_in = unit < H && column < H;
-            const T* p = W + ((int64)q * H + unit) * H + column;
+            const T* p = W + ((int64)(q / UNITS) * H + unit) * H + column;
             set(w[q], k, is_in ? load(p) : (A)0);
         }
     for (int t = 0; t < steps; t++) {
@@ -269,25 +269,26 @@ window(int steps, int B, int H, int units, int groups, int staged, const T* W,
             __syncthreads();
             for (int s = TILE * group; s < count; s += TILE * groups) {
                 int j = lane / 8, q = lane / 2 % 4;
+                int gate = q / UNITS, unit = unit0 + q % UNITS;
                 bool is_on = unit < H && s + j < count;
                 int64 n = (int64)t * B + first + s + j;
-                int64 at = (n * GATES + q) * H + unit;
+                int64 at = (n * GATES + gate) * H + unit;
                 int64 now = n * H + unit, next = now + (int64)B * H;
 #if !PACKED  // under way while the product is computed
-                A input = is_on && q < GATES ? load(z + at) : (A)0;
-                A before = is_on && q == 0 && GATES == 4 ? load(c + now) : (A)0;
+                A input = is_on && gate < GATES ? load(z + at) : (A)0;
+                A before = is_on && gate == 0 && GATES == 4 ? load(c + now) : (A)0;
 #endif
                 A v[16];
                 multiply(w, rows, WIDTH, s, count, lane, nought, v);
                 A sum = scattered_sum(v, lane);
 #if PACKED  // there are no registers to spare
-                A input = is_on && q < GATES ? load(z + at) : (A)0;
-                A before = is_on && q == 0 && GATES == 4 ? load(c + now) : (A)0;
+                A input = is_on && gate < GATES ? load(z + at) : (A)0;
+                A before = is_on && gate == 0 && GATES == 4 ? load(c + now) : (A)0;
 #endif
                 bool is_kept = is_on && mask && !mask[n];
                 A h_before = is_on ? rows[(s + j) * WIDTH + unit] : (A)0, h_next;
 #if GATES == 4
-                A y = q == 2 ? tanh(sum + input) : sigmoid(sum + input);
+                A y = gate == 2 ? tanh(sum + input) : sigmoid(sum + input);
                 A i = __shfl_sync(ALL_LANES, y, 8 * j);
                 A f = __shfl_sync(ALL_LANES, y, 8 * j + 2);
                 A g = __shfl_sync(ALL_LANES, y, 8 * j + 4);
@@ -297,18 +298,22 @@ window(int steps, int B, int H, int units, int groups, int staged, const T* W,
                     h_next = o * tanh(c_next);
                     store(c + next, is_kept ? before : c_next);
                 }
-#else
+#elif GATES == 3
                 A y = sigmoid(sum + input);
                 A product = sum + (is_on && b ? load(b + unit) : (A)0);
                 A r = __shfl_sync(ALL_LANES, y, 8 * j);
                 A u = __shfl_sync(ALL_LANES, y, 8 * j + 2);
-                if (q == 2) y = tanh(input + r * product);
+                if (gate == 2) y = tanh(input + r * product);
                 if (is_on && lane % 8 == 4) store(c + now, product);
                 h_next = __shfl_sync(ALL_LANES, y, 8 * j + 4);
                 h_next = (1 - u) * h_next + u * h_before;
+#else
+                h_next = activation(sum + input, RELU);
 #endif
-                if (is_on && lane % 2 == 0 && q < GATES) store(z + at, y);
-                if (is_on && lane % 8 == 0)
+#if GATES > 1
+                if (is_on && lane % 2 == 0 && gate < GATES) store(z + at, y);
+#endif
+                if (is_on && lane % 2 == 0 && gate == 0)
                     store(h + next, is_kept ? h_before : h_next);
             }
         }
@@ -319,7 +324,7 @@ window(int steps, int B, int H, int units, int groups, int staged, const T* W,
 // Block: ``units`` units, a warp for each gate of each four of them, times ``groups``,
 // for the product; then a thread for each unit and sequence. ``rest`` and, for an LSTM,
 // gc, (B, H), are carried from step to step by the thread that owns a place; a GRU has
-// them as gradients of the product, ga, and past it.
+// ga, the gradients of the product, as well as gz.
 KERNEL BOUND(THREADS) void
 window_backward(int steps, int B, int H, int units, int groups, int staged, const T* W,
                 const bool* mask, const T* gates, const T* c, const T* h, const T* gh,
@@ -331,7 +336,7 @@ window_backward(int steps, int B, int H, int units, int groups, int staged, cons
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = units / 4 * GATES;
     int gate = warp % GATES, group = warp / warps, four = warp % warps / GATES * 4;
     int unit0 = blockIdx.x * units;
-    const T* into = GATES == 4 ? gz : ga;
+    const T* into = GATES == 3 ? ga : gz;
     Row w[4];
     #pragma unroll
     for (int k = 0; k < K; k++)
@@ -382,7 +387,7 @@ window_backward(int steps, int B, int H, int units, int groups, int staged, cons
                 store(gz + at + 3 * H, is_on ? dh * y * o * (1 - o) : (A)0);
                 gc[owned] = is_on ? all * f : dc;
                 rest[owned] = is_on ? (A)0 : dh;
-#else
+#elif GATES == 3
                 A r = load(gates + at), u = load(gates + at + H);
                 A y = load(gates + at + 2 * H);
                 A dy = is_on ? dh * (1 - u) * (1 - y * y) : (A)0;
@@ -395,6 +400,10 @@ window_backward(int steps, int B, int H, int units, int groups, int staged, cons
                 store(ga + at + H, du);
                 store(ga + at + 2 * H, dy * r);
                 rest[owned] = is_on ? dh * u : dh;
+#else
+                A slope = slope_at(load(h + now + (int64)B * H), RELU);
+                store(gz + at, is_on ? dh * slope : (A)0);
+                rest[owned] = is_on ? (A)0 : dh;
 #endif
             }
         }

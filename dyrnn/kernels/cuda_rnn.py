@@ -1,8 +1,8 @@
 """CUDA kernels of recurrent layers: single steps, and windows.
 
-The window of an LSTM or a GRU runs as one kernel if the recurrent matrix fits into the
-registers of all multiprocessors together, step by step otherwise: a product and a fused
-step. Kernels that are not here are those of :mod:`dyrnn.kernels.plain`.
+A window runs as one kernel if the recurrent matrix fits into the registers of all
+multiprocessors together, step by step otherwise: a product and a fused step. Kernels
+that are not here are those of :mod:`dyrnn.kernels.plain`.
 """
 
 import math
@@ -91,20 +91,22 @@ def gru_gates_backward(gy, gates, h, a):
 class _Plan:
     """How a layer's window is laid out on a device, as one kernel."""
 
-    def __init__(self, name, gates, dtype, B, H, is_packed):
+    def __init__(self, name, gates, dtype, B, H, is_relu, is_packed):
         gpu, width = cuda_device.machine(), wide(dtype).itemsize
         is_backward = name == "window_backward"
+        by_four = is_backward or gates == 1  # a warp has one gate of four units
         K = -(-H // 32)
         constants = {"K": K, "GATES": gates, "PACKED": int(is_packed)}
         constants["VECTOR"] = math.gcd(H, 4) if dtype != np.float64 else 1
-        in_register = K, 4 if is_backward else gates, 2 if is_packed else width
+        constants["RELU"] = int(is_relu)
+        in_register = K, 4 if by_four else gates, 2 if is_packed else width
         self.blocks = 0
         fewest = -(-H // gpu.processors)
         for units in range(1, 17):
-            if units < fewest or (is_backward and units % 4):
+            if units < fewest or (by_four and units % 4):
                 continue
-            warps = units // 4 * gates if is_backward else units
-            for groups in range(min(16 // units, -(-B // 4)), 0, -1):
+            warps = units // 4 * gates if by_four else units
+            for groups in range(min(16 // warps, -(-B // 4)), 0, -1):
                 threads = 32 * warps * groups
                 if not fits(threads, *in_register):
                     continue
@@ -131,11 +133,11 @@ class _Plan:
         gpu.launch(self.function, *layout, args, self.shared, together=True)
 
 
-def _plan(name, gates, dtype, B, H):
+def _plan(name, gates, dtype, B, H, is_relu=False):
     """Return the plan for a window, or None if it does not fit."""
     gpu = cuda_device.machine()
     is_packed = dtype == np.float32 and config.matmul_precision == "bfloat16"
-    window = name, gates, dtype, B, H, is_packed
+    window = name, gates, dtype, B, H, is_relu, is_packed
     key = *window, gpu.index
     if key not in gpu.plans:
         gpu.plans[key] = _Plan(*window)
@@ -245,29 +247,43 @@ def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
 
 
 def rnn_forward(z, h0, W, activation="tanh", mask=None):
-    """A product and a kernel for each step."""
+    """One kernel for all steps, or two for each."""
     if not is_known(z.dtype):
         return plain.rnn_forward(z, h0, W, activation, mask)
-    xp = cuda_device.machine().xp
+    xp, is_relu = cuda_device.machine().xp, activation == "relu"
     z, W, mask = dense(z, W, mask)
-    h, a = _states(xp, len(z), h0), None
-    for t in range(len(z)):
+    T, B, H = z.shape
+    h, a = _states(xp, T, h0), None
+    plan = _plan("window", 1, z.dtype, B, H, is_relu)
+    if plan is not None:
+        plan.launch(T, B, H, W, None, mask, z, h, None)
+        return h
+    for t in range(T):
         a = matmul(h[t], W.T, out=a)
         step = z[t], a, h[t], _at(mask, t), h[t + 1]
-        _step("rnn_step", h0.shape, activation == "relu", *step)
+        _step("rnn_step", (B, H), is_relu, *step)
     return h
 
 
 def rnn_backward(gh, h, W, activation="tanh", mask=None):
-    """A product and a kernel for each step."""
+    """One kernel for all steps, or two for each."""
     if not is_known(h.dtype) or len(gh) == 0:
         return plain.rnn_backward(gh, h, W, activation, mask)
-    xp = cuda_device.machine().xp
+    xp, is_relu = cuda_device.machine().xp, activation == "relu"
     gh, h, W, mask = dense(gh, h, W, mask)
-    gz, later = xp.empty_like(h[1:]), None
+    T, B, H = gh.shape
+    gz, later = xp.empty_like(gh), None
+    plan = _plan("window_backward", 1, gh.dtype, B, H, is_relu)
+    if plan is not None:
+        rest = xp.zeros((B, H), wide(gh.dtype))
+        plan.launch(T, B, H, W, mask, None, None, h, gh, gz, None, None, rest)
+        gh0 = matmul(gz[0], W)
+        if mask is not None:
+            gh0 += rest
+        return gz, gh0
     rest = None if mask is None else xp.zeros_like(h[0])
-    for t in reversed(range(len(gz))):
+    for t in reversed(range(T)):
         step = h[t + 1], gh[t], later, rest, _at(mask, t), gz[t], rest
-        _step("rnn_step_backward", h[0].shape, activation == "relu", *step)
+        _step("rnn_step_backward", (B, H), is_relu, *step)
         later = matmul(gz[t], W, out=later)
     return gz, later if rest is None else later + rest
