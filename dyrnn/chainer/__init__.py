@@ -105,4 +105,19 @@ utils.get_order = _sparse.get_order
 utils.to_coo = _sparse.to_coo
 utils.WalkerAlias = _walker_alias.WalkerAlias
 
+# Version 1 had links among the functions: FunctionSet(l1=F.Linear(3, 2)).
+for _name in (
+    "BatchNormalization",
+    "Bilinear",
+    "BinaryHierarchicalSoftmax",
+    "Convolution2D",
+    "DilatedConvolution2D",
+    "EmbedID",
+    "Linear",
+    "NegativeSampling",
+    "PReLU",
+    "Parameter",
+):
+    setattr(functions, _name, getattr(links, _name))
+
 __getattr__ = functools.partial(folder_or_raise, __name__)

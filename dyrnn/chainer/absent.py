@@ -1,5 +1,7 @@
 """Names of Chainer that are absent on purpose: why, and what to use instead."""
 
+import sys
+
 # Path: names: advice.
 _TABLE = {
     "functions": {
@@ -19,7 +21,7 @@ _TABLE = {
         "VGG19Layers": (
             "it holds weights for images; torchvision and timm have such models"
         ),
-        "CaffeFunction TheanoFunction": (
+        "CaffeFunction TheanoFunction caffe theano": (
             "Caffe and Theano are no longer maintained; convert the weights to npz and "
             "load them with chainer.serializers.load_npz"
         ),
@@ -63,8 +65,24 @@ def message(path):
     advice = ADVICE.get(path)
     if advice is not None:
         return f"chainer.{path} is not part of dyrnn.chainer: {advice}."
+    function = _function_of_node(path)
+    if function is not None:
+        return (
+            f"chainer.{path} is not part of dyrnn.chainer: version 1 had nodes among "
+            f"the functions; call chainer.functions.{function}, which makes one."
+        )
     return (
         f"chainer.{path} is not part of dyrnn.chainer, which has Chainer's names for "
         "recurrent and text models, the Trainer and multi-layer perceptrons. "
         "docs/chainer.md lists them, and what to use instead of the others."
     )
+
+
+def _function_of_node(path):
+    """Return the function that a class of version 1, such as ``ReLU``, belongs to."""
+    folder, _, name = path.rpartition(".")
+    if folder == "functions" and name != name.lower():
+        for key in vars(sys.modules[f"{__package__}.functions"]):
+            if key.replace("_", "") == name.lower():
+                return key
+    return None

@@ -1,5 +1,7 @@
 """Links with weights between layers."""
 
+import math
+
 from dyrnn.chainer import _backend, functions, initializers
 from dyrnn.chainer.functions import elementwise, products, reduction
 from dyrnn.chainer.functions.rectifiers import prelu, swish
@@ -10,35 +12,74 @@ from dyrnn.chainer.variable import Parameter, as_array
 
 
 class WeightAndBias(Link):
-    """A weight whose shape may wait for the input's, and a bias if so wished."""
+    """A weight whose shape may wait for the input's, and a bias if so wished.
 
-    def _add_parameters(self, in_size, out_size, nobias, initialW, initial_bias):
+    Version 1 has weights multiplied by the root of ``wscale``, and ``bias`` where there
+    is no ``initial_bias``.
+    """
+
+    def _add_parameters(
+        self, in_size, out_size, nobias, initialW, initial_bias, wscale=None, bias=0
+    ):
         with self.init_scope():
-            self.W = Parameter(initializers._get_initializer(initialW))
+            self.W = Parameter(_scaled(initialW, wscale))
             if in_size is not None:
                 self._initialize_params(in_size)
             if nobias:
                 self.b = None
             else:
-                bias = initializers._get_initializer(initial_bias, 0)
-                self.b = Parameter(bias, out_size)
+                initial_bias = initializers._get_initializer(initial_bias, bias)
+                self.b = Parameter(initial_bias, out_size)
 
     def _initialize_params(self, in_size):
         self.W.initialize((self.out_size, in_size))
 
 
+def _scaled(initialW, wscale):
+    """Return an initializer of weights, multiplied by the root of ``wscale``."""
+    initializer = initializers._get_initializer(initialW)
+    if wscale is None:
+        return initializer
+
+    def fill(array):
+        initializer(array)
+        array *= math.sqrt(wscale)
+
+    return fill
+
+
 class Linear(WeightAndBias):
-    """``x W^T + b``; ``Linear(out)`` finds the input's size at the first call."""
+    """``x W^T + b``; ``Linear(out)`` finds the input's size at the first call.
+
+    A number for ``nobias`` is ``wscale``, the third argument in version 1.
+    """
 
     def __init__(
-        self, in_size, out_size=None, nobias=False, initialW=None, initial_bias=None
+        self,
+        in_size,
+        out_size=None,
+        nobias=False,
+        initialW=None,
+        initial_bias=None,
+        *,
+        wscale=None,
+        bias=0,
     ):
         super().__init__()
+        if isinstance(nobias, float):
+            if initialW is not None or initial_bias is not None:
+                raise TypeError(
+                    f"Linear: nobias is {nobias}. If that is wscale of version 1, give "
+                    "it and all after it by keyword."
+                )
+            wscale, nobias = nobias, False
         if out_size is None:
             in_size, out_size = None, in_size
         self.in_size = in_size
         self.out_size = out_size
-        self._add_parameters(in_size, out_size, nobias, initialW, initial_bias)
+        self._add_parameters(
+            in_size, out_size, nobias, initialW, initial_bias, wscale, bias
+        )
 
     @classmethod
     def from_params(cls, W, b=None, nobias=False):
@@ -183,7 +224,16 @@ class Maxout(Chain):
     Initial values of the weights have the shape (outputs, pool, inputs).
     """
 
-    def __init__(self, in_size, out_size, pool_size, initialW=None, initial_bias=0):
+    def __init__(
+        self,
+        in_size,
+        out_size,
+        pool_size,
+        initialW=None,
+        initial_bias=0,
+        *,
+        wscale=None,
+    ):
         super().__init__()
         self.out_size = out_size
         self.pool_size = pool_size
@@ -192,7 +242,12 @@ class Maxout(Chain):
         bias = _joined_pools("initial_bias", initial_bias, shape[:2])
         with self.init_scope():
             self.linear = Linear(
-                in_size, out_size * pool_size, initial_bias is None, weight, bias
+                in_size,
+                out_size * pool_size,
+                initial_bias is None,
+                weight,
+                bias,
+                wscale=wscale,
             )
 
     def forward(self, x):

@@ -7,6 +7,15 @@ from dyrnn.chainer.utils import argument
 from dyrnn.chainer.utils.conv_nd import as_tuple
 from dyrnn.chainer.variable import as_array
 
+# Keywords of convolutions over two axes; the last three are version 1's.
+_OPTIONS = (
+    ("dilate", 1),
+    ("groups", 1),
+    ("wscale", None),
+    ("bias", 0),
+    ("use_cudnn", True),
+)
+
 
 class _Filter(WeightAndBias):
     """A weight with a kernel for each pair of channels of a group, and a bias.
@@ -23,9 +32,7 @@ class _Filter(WeightAndBias):
         ksize,
         dilate,
         groups,
-        nobias,
-        initialW,
-        initial_bias,
+        *parameters,
     ):
         super().__init__()
         if ksize is None:
@@ -36,7 +43,7 @@ class _Filter(WeightAndBias):
         self.dilate = as_tuple(dilate, ndim)
         self.groups = int(groups)
         self._kernel = as_tuple(ksize, ndim)
-        self._add_parameters(in_channels, out_channels, nobias, initialW, initial_bias)
+        self._add_parameters(in_channels, out_channels, *parameters)
 
     def _initialize_params(self, in_channels):
         for which, channels in ("output", self.out_channels), ("input", in_channels):
@@ -152,10 +159,10 @@ class Convolution2D(_Filter):
         initial_bias=None,
         **kwargs,
     ):
-        dilate, groups = argument.parse_kwargs(
-            kwargs, ("dilate", 1), ("groups", 1), deterministic=NO_DETERMINISTIC
+        dilate, groups, *version_1 = argument.parse_kwargs(
+            kwargs, *_OPTIONS, deterministic=NO_DETERMINISTIC
         )
-        parameters = (nobias, initialW, initial_bias)
+        parameters = (nobias, initialW, initial_bias, *version_1[:2])
         super().__init__(
             2, in_channels, out_channels, ksize, dilate, groups, *parameters
         )
@@ -267,10 +274,10 @@ class Deconvolution2D(_TransposedFilter):
         initial_bias=None,
         **kwargs,
     ):
-        dilate, groups = argument.parse_kwargs(
-            kwargs, ("dilate", 1), ("groups", 1), deterministic=NO_DETERMINISTIC
+        dilate, groups, *version_1 = argument.parse_kwargs(
+            kwargs, *_OPTIONS, deterministic=NO_DETERMINISTIC
         )
-        parameters = (nobias, initialW, initial_bias)
+        parameters = (nobias, initialW, initial_bias, *version_1[:2])
         super().__init__(
             2, in_channels, out_channels, ksize, dilate, groups, *parameters
         )
