@@ -3,7 +3,6 @@
 Numbers were compared with Chainer 1.24 once; here stand the rules behind them.
 """
 
-
 import numpy as np
 import pytest
 
@@ -59,3 +58,51 @@ def test_wscale_is_the_third_argument_of_linear_and_bias_the_fourth():
     assert (L.Linear(4, 3, bias=0.5, initial_bias=1).b.array == 1).all()
     with pytest.raises(TypeError, match="nobias is 1.5. If that is wscale of version"):
         L.Linear(4, 3, 1.5, 0.5)
+
+
+def test_calls_say_whether_this_is_training():
+    x = f(6, 4)
+    assert F.dropout(x, 0.5, False).array is x
+    assert (F.zoneout(f(2, 3), x[:2, :3], 1.0, train=True).array == f(2, 3)).all()
+    assert (F.zoneout(f(2, 3), x[:2, :3], 1.0, train=False).array == x[:2, :3]).all()
+    link = L.BatchNormalization(4)
+    y = link(x, test=True).array
+    np.testing.assert_allclose(y, x / np.sqrt(1 + 2e-5), rtol=1e-6)
+    np.testing.assert_allclose(link(x, True).array, y)
+    with chainer.using_config("train", False):
+        assert not np.allclose(link(x, test=False).array, y)
+
+
+@pytest.mark.parametrize("name", ["NStepLSTM", "NStepBiGRU", "NStepRNNTanh"])
+def test_layers_over_sequences_take_options_of_version_1(name):
+    link = getattr(L, name)(2, 3, 4, 0.5, use_cudnn=False)
+    states = (None, None) if "LSTM" in name else (None,)
+    xs = [f(5, 3), f(2, 3)]
+    with chainer.using_config("train", False):
+        expected = link(*states, xs)[-1]
+        dropped = link(*states, xs, train=True)[-1]
+    for y, z in zip(expected, link(*states, xs, train=False)[-1], strict=True):
+        np.testing.assert_array_equal(y.array, z.array)
+    assert not np.allclose(dropped[0].array, expected[0].array)
+
+
+def test_zoneout_lstm_is_told_once():
+    link = L.StatefulZoneoutLSTM(3, 4, c_ratio=1, h_ratio=1, train=False)
+    assert link(f(2, 3)).array.any()
+    link = L.StatefulZoneoutLSTM(3, 4, c_ratio=1, h_ratio=1, train=True)
+    with chainer.using_config("train", False):
+        assert not link(f(2, 3)).array.any()
+
+
+@pytest.mark.parametrize(
+    "function", [F.relu, F.sigmoid, F.tanh, F.softmax, F.log_softmax]
+)
+def test_use_cudnn_has_no_effect(function):
+    y = function(f(2, 3), use_cudnn=False)
+    np.testing.assert_array_equal(y.array, function(f(2, 3)).array)
+
+
+def test_use_cudnn_has_no_effect_on_losses():
+    t = np.array([0, 2], np.int32)
+    F.softmax_cross_entropy(f(2, 3), t, use_cudnn=False)
+    F.sigmoid_cross_entropy(f(2, 1), t[:, None] // 2, use_cudnn=False)

@@ -100,7 +100,20 @@ sin, cos, tan = map(_unary, "Sin Cos Tan".split())
 arcsin, arccos, arctan, arctanh = map(_unary, "Arcsin Arccos Arctan Arctanh".split())
 sinh, cosh, square, sqrt, rsqrt = map(_unary, "Sinh Cosh Square Sqrt Rsqrt".split())
 exp, expm1 = map(_unary, "Exp Expm1".split())
-tanh, sigmoid, relu = map(_unary, "Tanh Sigmoid ReLU".split())
+
+
+def _activation(name):
+    node = _NODES[name]
+
+    def function(x, use_cudnn=True):
+        return node().apply((x,))[0]
+
+    function.__name__ = function.__qualname__ = name.lower()
+    function.__doc__ = f"{name}, elementwise; ``use_cudnn`` of version 1 does nothing."
+    return function
+
+
+tanh, sigmoid, relu = map(_activation, "Tanh Sigmoid ReLU".split())
 
 
 def _steps(name):

@@ -212,8 +212,13 @@ def softmax_cross_entropy(
     reduce="mean",
     enable_double_backprop=False,
     soft_target_loss="cross-entropy",
+    *,
+    use_cudnn=True,
 ):
-    """Cross entropy of the softmax of ``x`` and labels (or probabilities) ``t``."""
+    """Cross entropy of the softmax of ``x`` and labels (or probabilities) ``t``.
+
+    ``use_cudnn`` of version 1 does nothing.
+    """
     if soft_target_loss not in ("cross-entropy", "kl-divergence"):
         raise ValueError("soft_target_loss must be 'cross-entropy' or 'kl-divergence'.")
     if enable_double_backprop:
@@ -257,8 +262,11 @@ class SigmoidCrossEntropy(Formula):
         return gx * F.broadcast_to(gy, gx.shape), None
 
 
-def sigmoid_cross_entropy(x, t, normalize=True, reduce="mean"):
-    """Cross entropy of the sigmoid of ``x`` and labels 0, 1 or -1 (ignored)."""
+def sigmoid_cross_entropy(x, t, normalize=True, reduce="mean", *, use_cudnn=True):
+    """Cross entropy of the sigmoid of ``x`` and labels 0, 1 or -1 (ignored).
+
+    ``use_cudnn`` of version 1 does nothing.
+    """
     return SigmoidCrossEntropy(normalize, reduce).apply((x, t))[0]
 
 

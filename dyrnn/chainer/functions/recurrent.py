@@ -14,7 +14,7 @@ from dyrnn.chainer.configuration import config, force_backprop_mode
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.functions.elementwise import array_sigmoid
 from dyrnn.chainer.functions.nodes import functions
-from dyrnn.chainer.utils import argument, type_check
+from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import Variable
 
 
@@ -269,12 +269,7 @@ def tree_lstm(*inputs):
 # Stacks over sequences
 
 
-def _check_arguments(kwargs, xs, ws):
-    argument.refuse_kwargs(
-        kwargs,
-        train=argument.moved_to_config("train"),
-        use_cudnn=argument.moved_to_config("use_cudnn"),
-    )
+def _check_sizes(xs, ws):
     x_in, w_in = xs[0].shape[1], ws[0][0].shape[1]
     if x_in != w_in:
         raise ValueError(
@@ -343,7 +338,10 @@ def _one_direction(step, xs, h, c, w, b):
     return h, c, outputs
 
 
-def _stack_of_layers(step, n_layers, dropout, hx, cx, ws, bs, xs, directions):
+def _stack_of_layers(
+    step, n_layers, dropout, hx, cx, ws, bs, xs, directions, train=None, use_cudnn=True
+):
+    """Return the last states and all outputs; the last two options are version 1's."""
     F = functions()
     hx = F.separate(hx)
     cx = [None] * len(hx) if cx is None else F.separate(cx)
@@ -352,7 +350,7 @@ def _stack_of_layers(step, n_layers, dropout, hx, cx, ws, bs, xs, directions):
         outputs = []
         for direction in range(directions):
             k = layer * directions + direction
-            inputs = xs if layer == 0 else [F.dropout(x, ratio=dropout) for x in xs]
+            inputs = xs if layer == 0 else [F.dropout(x, dropout, train) for x in xs]
             if direction:
                 inputs = inputs[::-1]
             h, c, ys = _one_direction(step, inputs, hx[k], cx[k], ws[k], bs[k])
@@ -370,18 +368,18 @@ def n_step_lstm_base(
     n_layers, dropout_ratio, hx, cx, ws, bs, xs, use_bi_direction, **kwargs
 ):
     """Layers of LSTMs over sequences, in one direction or both."""
-    _check_arguments(kwargs, xs, ws)
+    _check_sizes(xs, ws)
     args = (n_layers, dropout_ratio, hx, cx, ws, bs, xs, 1 + bool(use_bi_direction))
-    return _stack_of_layers(_lstm_step, *args)
+    return _stack_of_layers(_lstm_step, *args, **kwargs)
 
 
 def n_step_gru_base(
     n_layers, dropout_ratio, hx, ws, bs, xs, use_bi_direction, **kwargs
 ):
     """Layers of GRUs over sequences, in one direction or both."""
-    _check_arguments(kwargs, xs, ws)
+    _check_sizes(xs, ws)
     args = (n_layers, dropout_ratio, hx, None, ws, bs, xs, 1 + bool(use_bi_direction))
-    hy, _, ys = _stack_of_layers(_gru_step, *args)
+    hy, _, ys = _stack_of_layers(_gru_step, *args, **kwargs)
     return hy, ys
 
 
@@ -393,9 +391,9 @@ def n_step_rnn_base(
         raise ValueError(
             f'Invalid activation: "{activation}". Please select from [tanh,relu]'
         )
-    _check_arguments(kwargs, xs, ws)
+    _check_sizes(xs, ws)
     args = (n_layers, dropout_ratio, hx, None, ws, bs, xs, 1 + bool(use_bi_direction))
-    hy, _, ys = _stack_of_layers(_rnn_step(activation), *args)
+    hy, _, ys = _stack_of_layers(_rnn_step(activation), *args, **kwargs)
     return hy, ys
 
 

@@ -188,13 +188,13 @@ class LogSoftmax(Softmax):
         return gy - F.exp(y) * F.broadcast_to(total, y.shape)
 
 
-def softmax(x, axis=1):
-    """Exponentials divided by their sum."""
+def softmax(x, axis=1, *, use_cudnn=True):
+    """Exponentials divided by their sum; ``use_cudnn`` of version 1 does nothing."""
     return Softmax(axis).apply((x,))[0]
 
 
-def log_softmax(x, axis=1):
-    """Logarithm of the softmax."""
+def log_softmax(x, axis=1, *, use_cudnn=True):
+    """Logarithm of the softmax; ``use_cudnn`` of version 1 does nothing."""
     return LogSoftmax(axis).apply((x,))[0]
 
 

@@ -38,12 +38,13 @@ class Dropout(Arrangement):
         return gy * self.mask
 
 
-def dropout(x, ratio=0.5, **kwargs):
+def dropout(x, ratio=0.5, train=None, **kwargs):
     """Set elements to zero with probability ``ratio``; only in training.
 
     ``train`` is version 1's way to say that this is, or is not, training.
     """
-    train = kwargs.pop("train", config.train)
+    if train is None:
+        train = config.train
     mask, return_mask = argument.parse_kwargs(
         kwargs, ("mask", None), ("return_mask", False)
     )
@@ -81,9 +82,13 @@ class Zoneout(FunctionNode):
 
 
 def zoneout(h, x, ratio=0.5, **kwargs):
-    """Keep elements of ``h`` with probability ``ratio``; only in training."""
-    argument.refuse_kwargs(kwargs, train=argument.moved_to_config("train"))
-    if config.train:
+    """Keep elements of ``h`` with probability ``ratio``; only in training.
+
+    ``train`` is version 1's way to say that this is, or is not, training.
+    """
+    train = kwargs.pop("train", config.train)
+    argument.assert_kwargs_empty(kwargs)
+    if train:
         return Zoneout(ratio).apply((h, x))[0]
     return as_variable(x)
 

@@ -123,20 +123,20 @@ class BatchNormalization(RunningAverages):
         yield "use_gamma", self.gamma is not None
         yield "use_beta", self.beta is not None
 
-    def forward(self, x, **kwargs):
-        """Normalize; ``finetune`` starts the averages anew."""
-        (finetune,) = argument.parse_kwargs(
-            kwargs,
-            ("finetune", False),
-            test=argument.moved_to_config("test"),
-        )
+    def forward(self, x, test=None, **kwargs):
+        """Normalize; ``finetune`` starts the averages anew.
+
+        ``test`` is version 1's way to say that this is, or is not, training.
+        """
+        (finetune,) = argument.parse_kwargs(kwargs, ("finetune", False))
+        is_training = config.train if test is None else not test
         if self.avg_mean is None:
             shape = [n for i, n in enumerate(x.shape) if i not in self.axis]
             self._initialize_params(tuple(shape))
         like = self.avg_mean
         gamma = self.xp.ones_like(like) if self.gamma is None else self.gamma
         beta = self.xp.zeros_like(like) if self.beta is None else self.beta
-        if not config.train:
+        if not is_training:
             return normalizing.fixed_batch_normalization(
                 x, gamma, beta, self.avg_mean, self.avg_var, self.eps, self.axis
             )

@@ -3,6 +3,7 @@
 import numpy as np
 
 from dyrnn.chainer import initializers
+from dyrnn.chainer.configuration import config
 from dyrnn.chainer.functions import elementwise, joining, recurrent, stochastic
 from dyrnn.chainer.link import Chain, ChainList, Link
 from dyrnn.chainer.links.connection_links import Linear
@@ -152,13 +153,17 @@ class LSTM(_Stateful, LSTMBase):
 
 
 class StatefulZoneoutLSTM(_Stateful, Chain):
-    """An LSTM layer of which some cells and outputs stay, at random."""
+    """An LSTM layer of which some cells and outputs stay, at random.
+
+    ``train`` is version 1's way to say that this is, or is not, training.
+    """
 
     state_names = ("c", "h")
 
     def __init__(self, in_size, out_size, c_ratio=0.5, h_ratio=0.5, **kwargs):
-        argument.refuse_kwargs(kwargs, train=argument.moved_to_config("train"))
+        (train,) = argument.parse_kwargs(kwargs, ("train", None))
         super().__init__()
+        self.train = train
         self.state_size = out_size
         self.c_ratio = c_ratio
         self.h_ratio = h_ratio
@@ -180,8 +185,9 @@ class StatefulZoneoutLSTM(_Stateful, Chain):
             if getattr(self, name) is None:
                 setattr(self, name, _zeros(self, x))
         c, y = recurrent.lstm(self.c, gates)
-        self.c = stochastic.zoneout(self.c, c, self.c_ratio)
-        self.h = stochastic.zoneout(self.h, y, self.h_ratio)
+        train = config.train if self.train is None else self.train
+        self.c = stochastic.zoneout(self.c, c, self.c_ratio, train=train)
+        self.h = stochastic.zoneout(self.h, y, self.h_ratio, train=train)
         return self.h
 
 
@@ -344,7 +350,10 @@ def permutate_list(lst, indices, inv):
 
 
 class NStepRNNBase(ChainList):
-    """Stacked layers over lists of sequences of any lengths."""
+    """Stacked layers over lists of sequences of any lengths.
+
+    Version 1 has ``use_cudnn``, which does nothing here, and calls with ``train``.
+    """
 
     n_weights = 0
     n_states = 1
@@ -362,9 +371,9 @@ class NStepRNNBase(ChainList):
         initial_bias=None,
         **kwargs,
     ):
+        kwargs.pop("use_cudnn", None)
         argument.refuse_kwargs(
             kwargs,
-            use_cudnn=argument.moved_to_config("use_cudnn"),
             use_bi_direction="use_bi_direction is not supported anymore",
             activation="activation is not supported anymore",
         )
@@ -411,17 +420,16 @@ class NStepRNNBase(ChainList):
         shape = (self.n_layers * self.direction, len(xs), self.out_size)
         return Variable(self.xp.zeros(shape, dtype=xs[0].dtype))
 
-    def rnn(self, *args):
+    def rnn(self, *args, **kwargs):
         """Call the function over batches per time step."""
-        return getattr(recurrent, self.function)(*args)
+        return getattr(recurrent, self.function)(*args, **kwargs)
 
-    def forward(self, hx, xs, **kwargs):
+    def forward(self, hx, xs, train=None):
         """Return the states after the sequences, and the outputs."""
-        (hy,), ys = self._call([hx], xs, **kwargs)
+        (hy,), ys = self._call([hx], xs, train)
         return hy, ys
 
-    def _call(self, hs, xs, **kwargs):
-        argument.refuse_kwargs(kwargs, train=argument.moved_to_config("train"))
+    def _call(self, hs, xs, train):
         assert isinstance(xs, (list, tuple))
         order = argsort_list_descent(xs)
         xs = permutate_list(xs, order, inv=False)
@@ -431,7 +439,9 @@ class NStepRNNBase(ChainList):
         ]
         steps = joining.transpose_sequence(xs)
         args = (self.n_layers, self.dropout, *states, self.ws, self.bs, steps)
-        *states, ys = self.rnn(*args)
+        # A function put in the place of ``rnn`` need not know version 1's option.
+        options = {} if train is None else {"train": train}
+        *states, ys = self.rnn(*args, **options)
         states = [joining.permutate(h, order, axis=1, inv=True) for h in states]
         ys = joining.transpose_sequence(ys)
         return states, permutate_list(ys, order, inv=True)
@@ -441,9 +451,9 @@ class _NStepLSTMBase(NStepRNNBase):
     n_weights = 8
     n_states = 2
 
-    def forward(self, hx, cx, xs, **kwargs):
+    def forward(self, hx, cx, xs, train=None):
         """Return the states after the sequences, and the outputs."""
-        (hy, cy), ys = self._call([hx, cx], xs, **kwargs)
+        (hy, cy), ys = self._call([hx, cx], xs, train)
         return hy, cy, ys
 
 
@@ -480,9 +490,9 @@ class NStepRNNTanh(NStepRNNBase):
     n_weights = 2
     activation = "tanh"
 
-    def rnn(self, *args):
+    def rnn(self, *args, **kwargs):
         name = "n_step_birnn" if self.use_bi_direction else "n_step_rnn"
-        return getattr(recurrent, name)(*args, activation=self.activation)
+        return getattr(recurrent, name)(*args, activation=self.activation, **kwargs)
 
 
 class NStepRNNReLU(NStepRNNTanh):
