@@ -28,6 +28,7 @@ from dyrnn.chainer import (
     cuda,
     dataset,
     datasets,
+    flag,
     function_hooks,
     functions,
     gradient_check,
@@ -71,6 +72,7 @@ from dyrnn.chainer.configuration import (
     using_config,
 )
 from dyrnn.chainer.device_resident import DeviceResident
+from dyrnn.chainer.flag import AUTO, OFF, ON, Flag
 from dyrnn.chainer.function import Function, FunctionAdapter
 from dyrnn.chainer.function_hook import FunctionHook, get_function_hooks
 from dyrnn.chainer.function_node import FunctionNode

@@ -13,6 +13,7 @@ from dyrnn.chainer import (
     _texts,
     backend,
     configuration,
+    flag,
 )
 from dyrnn.chainer._backprop_utils import check_grad_type
 from dyrnn.chainer._texts import NoComparisons
@@ -33,13 +34,13 @@ class Variable(NoComparisons):
     Parameters
     ----------
     data : numpy.ndarray or cupy.ndarray, optional
+    volatile : bool, str or Flag, optional
+        Version 1: true or "on" means that nothing computed from it is recorded.
     name : str, optional
     grad : array, optional
         The first gradient.
     requires_grad : bool
         Whether backpropagation shall compute a gradient.
-    volatile : bool or str, optional
-        Version 1: true or "on" means that nothing computed from it is recorded.
     """
 
     __array_priority__ = 200
@@ -47,15 +48,14 @@ class Variable(NoComparisons):
     _grad = None
     _volatile = False
 
-    def __init__(self, data=None, **kwargs):
-        name, grad, requires_grad, grad_valid, layout, volatile = argument.parse_kwargs(
+    def __init__(self, data=None, volatile=False, **kwargs):
+        name, grad, requires_grad, grad_valid, layout = argument.parse_kwargs(
             kwargs,
             ("name", None),
             ("grad", None),
             ("requires_grad", True),
             ("_grad_valid", True),
             ("layout", None),
-            ("volatile", False),
         )
         assert isinstance(requires_grad, bool)
         if layout is not None:
@@ -67,13 +67,17 @@ class Variable(NoComparisons):
                 f"{first} or {kinds[-1]} are expected. Actual: {type(data)}"
             )
         self._init(data, name, grad, grad_valid, requires_grad)
-        if volatile in (True, "on"):
-            self._volatile = True
+        if volatile is not False:
+            self.volatile = volatile
 
     @property
     def volatile(self):
-        """Whether nothing computed from it is recorded."""
-        return self._volatile
+        """Whether nothing computed from it is recorded: flag.ON or flag.OFF."""
+        return flag.Flag(self._volatile)
+
+    @volatile.setter
+    def volatile(self, value):
+        self._volatile = flag.Flag(value) is flag.ON
 
     @staticmethod
     def _init_unchecked(data=None, device=None, is_chainerx_array=None, **kwargs):

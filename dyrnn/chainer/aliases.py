@@ -24,8 +24,8 @@ STANDINS = {"chainerx": f"{ROOT}.chainerx_stub", "chainermn": f"{ROOT}.mn"}
 
 # Chainer's folders and their files, where ours are cut differently.
 FOLDERS = """
-functions.activation: clipped_relu crelu elu hard_sigmoid leaky_relu log_softmax maxout
-    prelu relu rrelu selu sigmoid softmax softplus swish tanh
+functions.activation: clipped_relu crelu elu hard_sigmoid leaky_relu log_softmax lstm
+    maxout prelu relu rrelu selu sigmoid slstm softmax softplus swish tanh
 functions.array: as_strided broadcast cast concat copy depth2space diagonal dstack
     expand_dims flatten flip fliplr flipud get_item hstack im2col moveaxis pad
     pad_sequence permutate repeat reshape resize_images rollaxis scatter_add select_item
@@ -33,6 +33,7 @@ functions.array: as_strided broadcast cast concat copy depth2space diagonal dsta
     squeeze stack swapaxes tile transpose transpose_sequence vstack where
 functions.connection: bilinear convolution_2d convolution_nd deconvolution_2d
     deconvolution_nd depthwise_convolution_2d dilated_convolution_2d embed_id linear
+    n_step_gru n_step_lstm n_step_rnn
 functions.evaluation: accuracy binary_accuracy classification_summary r2_score
 functions.loss: absolute_error black_out contrastive crf1d cross_covariance ctc decov
     discriminative_loss hinge huber_loss mean_absolute_error mean_squared_error
@@ -42,7 +43,8 @@ functions.math: arctanh average basic_math batch_l2_norm_squared bias ceil clip 
     cumsum det digamma einsum erf erfc erfcinv erfcx erfinv exponential exponential_m1
     fft fix floor fmod hyperbolic identity inv lgamma linear_interpolate log_ndtr
     logarithm_1p logsumexp matmul maximum minimum minmax ndtr ndtri polygamma prod scale
-    sign sparse_matmul sqrt square sum tensordot trigonometric zeta cholesky
+    sign sparse_matmul sqrt square squared_difference sum tensordot trigonometric zeta
+    cholesky
 functions.noise: dropout gaussian gumbel_softmax simplified_dropconnect zoneout
 functions.normalization: batch_normalization batch_renormalization
     decorrelated_batch_normalization group_normalization l2_normalization
@@ -53,7 +55,8 @@ functions.rnn: lstm n_step_gru n_step_lstm n_step_rnn slstm tree_lstm
 functions.util: forget
 links.activation: maxout prelu simplified_dropconnect swish
 links.connection: bias bilinear convolution_2d convolution_nd deconvolution_2d
-    deconvolution_nd dilated_convolution_2d embed_id highway linear parameter scale
+    deconvolution_nd dilated_convolution_2d embed_id gru highway linear lstm n_step_gru
+    n_step_lstm n_step_rnn parameter peephole scale zoneoutlstm
 links.loss: black_out crf1d hierarchical_softmax negative_sampling
 links.model: classifier
 links.normalization: batch_normalization batch_renormalization
@@ -65,8 +68,8 @@ training.extensions: _snapshot computational_graph evaluator exponential_shift
     multistep_shift parameter_statistics plot_report polynomial_shift print_report
     progress_bar snapshot_writers step_shift value_observation
     variable_statistics_plot variable_unchain warmup_shift
-training.triggers: early_stopping_trigger interval_trigger manual_schedule_trigger
-    minmax_value_trigger once_trigger time_trigger
+training.triggers: early_stopping_trigger interval interval_trigger
+    manual_schedule_trigger minmax_value_trigger once_trigger time_trigger
 training.updaters: multiprocess_parallel_updater parallel_updater standard_updater
 dataset: convert dataset_mixin download iterator tabular
 dataset.tabular: delegate_dataset tabular_dataset

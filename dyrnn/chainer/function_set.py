@@ -12,6 +12,8 @@ class FunctionSet(Chain):
     def __setattr__(self, name, value):
         with_link = hasattr(value, "namedparams") and "_children" in vars(self)
         if with_link and not self.within_init_scope:
+            if name in self._children:
+                delattr(self, name)
             with self.init_scope():
                 super().__setattr__(name, value)
         else:
@@ -31,7 +33,17 @@ class FunctionSet(Chain):
         """The parameters' arrays, sorted by path."""
         return tuple(p.data for p in self.params())
 
+    @parameters.setter
+    def parameters(self, arrays):
+        for parameter, array in zip(self.params(), arrays, strict=True):
+            parameter.data = array
+
     @property
     def gradients(self):
         """The gradients' arrays, sorted by path."""
         return tuple(p.grad for p in self.params())
+
+    @gradients.setter
+    def gradients(self, arrays):
+        for parameter, array in zip(self.params(), arrays, strict=True):
+            parameter.grad = array

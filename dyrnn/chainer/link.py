@@ -158,15 +158,30 @@ class Link(DeviceResident):
         super().__delattr__(name)
 
     def add_param(self, name, shape=None, dtype=np.float32, initializer=None):
-        """Register a new parameter."""
+        """Register a new parameter, or give a waiting one of version 1 its shape."""
+        if initializer is None:
+            initializer = initializers.NaN(dtype)
+        waiting = vars(self).get(name)
+        if shape is not None and getattr(waiting, "is_initialized", True) is False:
+            waiting.initializer = initializers._get_initializer(initializer)
+            waiting.initialize(shape)
+            return
         if name in vars(self):
             raise AttributeError(
                 f"cannot register a new parameter {name}: attribute exists"
             )
-        if initializer is None:
-            initializer = initializers.NaN(dtype)
         with self.init_scope():
             setattr(self, name, Parameter(initializer, shape))
+
+    def add_uninitialized_param(self, name):
+        """Register a parameter that waits for ``add_param`` of version 1."""
+        self.add_param(name)
+
+    @property
+    def has_uninitialized_params(self):
+        """Whether a parameter of this link itself waits for its shape; version 1."""
+        values = vars(self)
+        return any(not values[name].is_initialized for name in self._params)
 
     def add_persistent(self, name, value):
         """Register a new value that is saved, but not trained."""

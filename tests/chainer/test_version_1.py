@@ -3,10 +3,14 @@
 Numbers were compared with Chainer 1.24 once; here stand the rules behind them.
 """
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
 from dyrnn import chainer
+from dyrnn.chainer import flag, optimizers
 from dyrnn.chainer import functions as F
 from dyrnn.chainer import links as L
 
@@ -106,3 +110,89 @@ def test_use_cudnn_has_no_effect_on_losses():
     t = np.array([0, 2], np.int32)
     F.softmax_cross_entropy(f(2, 3), t, use_cudnn=False)
     F.sigmoid_cross_entropy(f(2, 1), t[:, None] // 2, use_cudnn=False)
+
+
+def test_flags_say_what_is_volatile():
+    x = chainer.Variable(f(2), "ON")
+    assert x.volatile == "on" and x.volatile is flag.ON and F.exp(x).creator is None
+    assert chainer.Variable(f(2), volatile=x.volatile).volatile
+    assert chainer.Variable(f(2), volatile=flag.AUTO).volatile == chainer.OFF
+    x.volatile = "off"
+    assert not x.volatile and F.exp(x).creator is not None
+    assert pickle.loads(pickle.dumps(flag.AUTO)) is flag.AUTO
+    assert flag.ON != "perhaps" and str(flag.ON) == repr(flag.ON) == "ON"
+    with pytest.raises(ValueError, match="AUTO cannot be converted to boolean"):
+        bool(flag.AUTO)
+    with pytest.raises(ValueError, match="'perhaps' is not a valid Flag"):
+        chainer.Variable(f(2), volatile="perhaps")
+
+
+def test_a_set_of_functions_is_written_to_and_pickled():
+    model = chainer.FunctionSet(l=F.Linear(2, 3))
+    model.l = F.Linear(2, 4)
+    optimizer = optimizers.SGD(lr=1)
+    optimizer.setup(model.collect_parameters())
+    other = copy.deepcopy(model)
+    model.parameters = [np.zeros((4, 2), "f"), np.ones(4, "f")]
+    model.gradients = [np.ones((4, 2), "f"), np.ones(4, "f")]
+    optimizer.update()
+    assert (model.l.W.array == -1).all() and not model.l.b.array.any()
+    restored = pickle.loads(pickle.dumps(model))
+    other.copy_parameters_from(restored.parameters)
+    np.testing.assert_array_equal(other.l(f(1, 2)).array, model.l(f(1, 2)).array)
+
+
+class Late(chainer.Link):
+    """A link as version 1 writes one whose input has any size."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.n = n
+        self.add_uninitialized_param("W")
+
+    def __call__(self, x):
+        if self.has_uninitialized_params:
+            self.add_param("W", (self.n, x.shape[1]), initializer=2)
+        return F.linear(x, self.W)
+
+
+def test_parameters_that_wait_are_updated():
+    model = chainer.Chain(late=Late(3))
+    optimizer = optimizers.SGD(lr=1).setup(model)
+    optimizer.zero_grads()
+    F.sum(model.late(np.ones((1, 2), np.float32))).backward()
+    optimizer.update()
+    assert (model.late.W.array == 1).all()
+    with pytest.raises(AttributeError, match="attribute exists"):
+        model.late.add_param("W", (3, 2))
+
+
+def test_weights_are_filled_in_place():
+    array = np.empty(3, np.float32)
+    chainer.initializers.init_weight(array, 2, scale=3)
+    assert (array == 6).all()
+
+
+def test_paths_of_version_1_lead_somewhere():
+    chainer.install()
+    from chainer.functions.activation.lstm import lstm
+    from chainer.links.connection.n_step_lstm import NStepLSTM
+
+    assert lstm is F.lstm and NStepLSTM is L.NStepLSTM
+
+
+@pytest.mark.skipif(chainer.cuda.available, reason="there is a GPU")
+def test_makers_of_arrays_ask_for_a_gpu():
+    for call in (chainer.cuda.init, lambda: chainer.cuda.zeros((2, 3))):
+        with pytest.raises(RuntimeError, match="CUDA environment is not correctly"):
+            call()
+
+
+@pytest.mark.gpu
+def test_makers_of_arrays_make_floats_in_single_precision():
+    chainer.cuda.init(0)
+    for array in (chainer.cuda.zeros((2, 3)), chainer.cuda.full(2, 1)):
+        assert isinstance(array, chainer.cuda.ndarray) and array.dtype == np.float32
+    assert chainer.cuda.ones(2, np.int32).dtype == np.int32
+    like = chainer.cuda.zeros_like(chainer.cuda.ones(2, np.float16))
+    assert like.dtype == np.float16

@@ -73,6 +73,12 @@ def _get_initializer(initializer, default=None):
     return initializer
 
 
+def init_weight(weights, initializer, scale=1.0):
+    """Fill an array in place by an initializer and multiply it; version 1."""
+    _get_initializer(initializer)(weights)
+    weights *= scale
+
+
 def _check_is_initializer_like(initializer):
     if not (
         initializer is None
