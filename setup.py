@@ -13,7 +13,8 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 PACKAGE_DIR = {"": ".", "dyrnn.extensions": "extensions"}
 
-CHAINER = ["h5py", "pillow", "scipy"]  # files, images, special functions
+# files, images, special functions; six came with Chainer, so scripts import it
+CHAINER = ["h5py", "pillow", "scipy", "six"]
 TEST = [
     *CHAINER,
     "pytest>=8",
