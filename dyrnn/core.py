@@ -32,7 +32,8 @@ class Variable(Operators):
     Parameters
     ----------
     array : numpy.ndarray or cupy.ndarray
-        The values. It is held, not copied.
+        The values. It is held, not copied, here and by the operations: change it in
+        place only when no :meth:`backward` through them is to come.
     name : str, optional
         Shown by ``repr`` and in graphs.
     requires_grad : bool
@@ -204,14 +205,17 @@ class Variable(Operators):
             if self._requires_grad and self._gradient is None:
                 self.grad = self.xp.ones_like(self.array)
             return
-        seed = self.grad if self.grad is not None else self.xp.ones_like(self.array)
+        # A copy, since leaves may borrow the seed, and whoever gave it may change it.
+        seed = self.xp.ones_like(self.array) if self.grad is None else self.grad.copy()
         for leaf, total in propagate(
             [(_edge(self), seed)], retain_grad=retain_grad
         ).items():
             if leaf._gradient is None:
                 leaf._gradient = total
             else:
-                leaf._gradient.add(total.value())
+                leaf._gradient.add(total.unscaled()[0])
+            # Promises are kept now: the arrays they hold may change after backward.
+            leaf._gradient.unscaled()
 
     def unchain(self):
         """Cut this variable off the node that made it; only its values remain."""

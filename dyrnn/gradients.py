@@ -215,6 +215,7 @@ class Sum:
         """Return the sum without evaluating a lone promise; not to be written to."""
         if len(self.terms) > 1:
             self._add_up()
+        self.is_owned = False
         return self.terms[0]
 
     def value(self):

@@ -223,6 +223,34 @@ def test_seed_gradient_is_not_written_to():
     assert seed.tolist() == [1, 10]
 
 
+def test_gradient_does_not_follow_changes_of_its_seed():
+    x, seed = variable(1.0, 2.0), np.array([1.0, 10.0])
+    y = x + 0.0
+    y.grad = seed
+    y.backward()
+    seed[...] = 0
+    assert x.grad.tolist() == [1, 10]
+
+
+def test_input_buffer_may_be_filled_anew_after_backward(rng):
+    W, batch = Variable(rng.random((2, 3))), np.empty((4, 3))
+    sums = []
+    for _ in range(3):  # micro-batches whose gradients add up
+        batch[...] = rng.random((4, 3))
+        sums.append(batch.sum(axis=0))
+        F.sum(F.linear(batch, W)).backward()
+    batch[...] = np.nan
+    np.testing.assert_allclose(W.grad, [sum(sums)] * 2)
+
+
+def test_backward_after_backward_keeps_one_gradient_of_a_leaf():
+    x = variable(1.0, 2.0)
+    for _ in range(3):
+        F.sum(x * 2).backward()
+    assert len(x._gradient.terms) == 1
+    assert x.grad.tolist() == [6, 6]
+
+
 def test_intermediate_gradients_are_kept_on_demand():
     x = variable(2.0)
     y = x * 3
@@ -233,6 +261,14 @@ def test_intermediate_gradients_are_kept_on_demand():
     assert y.grad.tolist() == [12]
     y.grad *= 0
     assert x.grad.tolist() == [72]
+
+
+def test_kept_gradient_is_not_that_of_a_leaf():
+    x = variable(1.0, 2.0)
+    y = x + 0.0
+    F.sum(y * 2 + y * 3).backward(retain_grad=True)
+    y.grad *= 0
+    assert x.grad.tolist() == [5, 5]
 
 
 def test_backward_from_a_non_scalar_needs_a_gradient():
