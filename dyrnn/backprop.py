@@ -74,7 +74,7 @@ def propagate(seeds, targets=None, retain_grad=False, create_graph=False):
     while ready or waiting:
         if ready:
             node = heapq.heappop(ready)[1]
-            key = None if create_graph else node.group()
+            key = None if create_graph or node.is_cut else node.group()
             if key is not None:
                 waiting.setdefault(key, []).append(node)
                 continue
@@ -84,7 +84,9 @@ def propagate(seeds, targets=None, retain_grad=False, create_graph=False):
         runs = []
         for node in nodes:
             gys = _take(held, node, targets, found, retain_grad)
-            if gys is not None and (useful is None or node in useful):
+            if gys is None or node.is_cut:
+                continue
+            if useful is None or node in useful:
                 runs.append((node, gys))
         if runs:
             results = _run(runs, watchers, create_graph)

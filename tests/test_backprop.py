@@ -102,6 +102,20 @@ def test_graph_starts_anew_from_a_cut_value():
     assert w.grad.tolist() == [2] and x.grad is None
 
 
+@pytest.mark.parametrize("cut", [lambda x, W: F.linear(x, W), lambda x, W: x * W])
+def test_gradient_ends_where_the_graph_was_cut_later(cut, rng):
+    x, W = Variable(rng.random((1, 2))), Variable(rng.random((2, 2)))
+    h = cut(x, W)
+    w = variable(5.0)
+    y = h * w
+    h.unchain_backward()
+    F.sum(y).backward()
+    np.testing.assert_allclose(w.grad, [h.array.sum()])
+    assert x.grad is None and W.grad is None
+    (gh,) = grad(F.sum(y), [h], create_graph=True)
+    assert (gh.array == 5).all()
+
+
 def test_unchain_makes_a_constant():
     x = variable(1.0)
     h = x * 2
