@@ -79,7 +79,7 @@ def test_calls_say_whether_this_is_training():
 
 @pytest.mark.parametrize("name", ["NStepLSTM", "NStepBiGRU", "NStepRNNTanh"])
 def test_layers_over_sequences_take_options_of_version_1(name):
-    link = getattr(L, name)(2, 3, 4, 0.5, use_cudnn=False)
+    link = getattr(L, name)(2, 3, 4, 0.5, False)  # use_cudnn
     states = (None, None) if "LSTM" in name else (None,)
     xs = [f(5, 3), f(2, 3)]
     with chainer.using_config("train", False):
@@ -196,3 +196,16 @@ def test_makers_of_arrays_make_floats_in_single_precision():
     assert chainer.cuda.ones(2, np.int32).dtype == np.int32
     like = chainer.cuda.zeros_like(chainer.cuda.ones(2, np.float16))
     assert like.dtype == np.float16
+
+
+def test_links_of_scripts_scale_initial_values():
+    get = chainer.initializers._get_initializer
+    arrays = []
+    for initial in (None, 3, np.full((2, 3), 3, "f"), chainer.initializers.One()):
+        for scale in (1.0, 0.5):
+            arrays.append(np.empty((2, 3), np.float32))
+            np.random.seed(0)
+            get(initial, scale)(arrays[-1])
+    for whole, half in zip(arrays[::2], arrays[1::2], strict=True):
+        np.testing.assert_allclose(half, whole / 2, rtol=1e-6)
+        assert whole.all()

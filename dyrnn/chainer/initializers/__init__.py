@@ -62,15 +62,24 @@ def generate_array(initializer, shape, xp, dtype=None, device=None):
     return array
 
 
-def _get_initializer(initializer, default=None):
-    """Return an initializer; for None one of a constant, or LeCun's without it."""
+def _get_initializer(initializer, scale=1.0, *, default=None):
+    """Return an initializer; for None one of a constant, or LeCun's without it.
+
+    Links of version 1 multiply the values by ``scale``.
+    """
     if initializer is None:
-        return LeCunNormal() if default is None else Constant(default)
+        return LeCunNormal(scale) if default is None else Constant(default)
     if isinstance(initializer, _backend.array_types()) or np.isscalar(initializer):
-        return Constant(initializer)
+        return Constant(initializer if scale == 1.0 else initializer * scale)
     if not callable(initializer):
         raise TypeError(f"invalid type of initializer: {type(initializer)}")
-    return initializer
+    if scale == 1.0:
+        return initializer
+
+    def fill(array):
+        init_weight(array, initializer, scale)
+
+    return fill
 
 
 def init_weight(weights, initializer, scale=1.0):

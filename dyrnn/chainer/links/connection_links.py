@@ -19,33 +19,21 @@ class WeightAndBias(Link):
     """
 
     def _add_parameters(
-        self, in_size, out_size, nobias, initialW, initial_bias, wscale=None, bias=0
+        self, in_size, out_size, nobias, initialW, initial_bias, wscale=1, bias=0
     ):
         with self.init_scope():
-            self.W = Parameter(_scaled(initialW, wscale))
+            weights = initializers._get_initializer(initialW, math.sqrt(wscale))
+            self.W = Parameter(weights)
             if in_size is not None:
                 self._initialize_params(in_size)
             if nobias:
                 self.b = None
             else:
-                initial_bias = initializers._get_initializer(initial_bias, bias)
+                initial_bias = initializers._get_initializer(initial_bias, default=bias)
                 self.b = Parameter(initial_bias, out_size)
 
     def _initialize_params(self, in_size):
         self.W.initialize((self.out_size, in_size))
-
-
-def _scaled(initialW, wscale):
-    """Return an initializer of weights, multiplied by the root of ``wscale``."""
-    initializer = initializers._get_initializer(initialW)
-    if wscale is None:
-        return initializer
-
-    def fill(array):
-        initializer(array)
-        array *= math.sqrt(wscale)
-
-    return fill
 
 
 class Linear(WeightAndBias):
@@ -62,7 +50,7 @@ class Linear(WeightAndBias):
         initialW=None,
         initial_bias=None,
         *,
-        wscale=None,
+        wscale=1,
         bias=0,
     ):
         super().__init__()
@@ -232,7 +220,7 @@ class Maxout(Chain):
         initialW=None,
         initial_bias=0,
         *,
-        wscale=None,
+        wscale=1,
     ):
         super().__init__()
         self.out_size = out_size

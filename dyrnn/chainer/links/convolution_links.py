@@ -11,7 +11,7 @@ from dyrnn.chainer.variable import as_array
 _OPTIONS = (
     ("dilate", 1),
     ("groups", 1),
-    ("wscale", None),
+    ("wscale", 1),
     ("bias", 0),
     ("use_cudnn", True),
 )

@@ -13,7 +13,7 @@ from dyrnn.chainer.variable import Parameter, as_variable
 
 def _lazy_parameter(given, default, dtype=None):
     """Return a parameter without a shape, in float32 where the rest is mixed16."""
-    initializer = initializers._get_initializer(given, default)
+    initializer = initializers._get_initializer(given, default=default)
     initializer.dtype = get_dtype(dtype, map_mixed16=np.float32)
     return Parameter(initializer)
 
@@ -31,8 +31,8 @@ class LayerNormalization(_ScaleAndShift):
         super().__init__()
         get = initializers._get_initializer
         with self.init_scope():
-            self.gamma = Parameter(get(initial_gamma, 1))
-            self.beta = Parameter(get(initial_beta, 0))
+            self.gamma = Parameter(get(initial_gamma, default=1))
+            self.beta = Parameter(get(initial_beta, default=0))
             self.eps = eps
         if size is not None:
             self._initialize_params(size)
@@ -106,7 +106,7 @@ class BatchNormalization(RunningAverages):
     def _initialize_params(self, shape):
         averages = []
         for given, default in zip(self._initial_averages, (0, 1), strict=True):
-            init = initializers._get_initializer(given, default)
+            init = initializers._get_initializer(given, default=default)
             array = initializers.generate_array(init, shape, self.xp, self._dtype)
             averages.append(array)
         self.avg_mean, self.avg_var = averages

@@ -366,12 +366,12 @@ class NStepRNNBase(ChainList):
         in_size,
         out_size,
         dropout,
+        use_cudnn=True,
         *,
         initialW=None,
         initial_bias=None,
         **kwargs,
     ):
-        kwargs.pop("use_cudnn", None)
         argument.refuse_kwargs(
             kwargs,
             use_bi_direction="use_bi_direction is not supported anymore",
@@ -379,7 +379,7 @@ class NStepRNNBase(ChainList):
         )
         directions = 2 if self.use_bi_direction else 1
         weight = initializers._get_initializer(initialW)
-        bias = initializers._get_initializer(initial_bias, 0)
+        bias = initializers._get_initializer(initial_bias, default=0)
         layers = []
         for k in range(n_layers * directions):
             size = in_size if k < directions else out_size * directions
