@@ -156,6 +156,11 @@ class Trainer:
         it, ``finalize`` in the opposite order. An extension may add others when it is
         initialized.
         """
+        if isinstance(extension, type):
+            raise TypeError(
+                f"extend: {extension.__name__} is a class, and an extension is an "
+                f"object: write trainer.extend({extension.__name__}(...))"
+            )
         if not callable(extension):
             raise TypeError(
                 f"extend: an extension must be callable with the trainer, "
@@ -223,7 +228,7 @@ class Trainer:
             with self.reporter.scope(self.observation):
                 for entry in entries:
                     if entry.call_before_training:
-                        entry.extension(self)
+                        _call(entry.extension, self)
         while not self._interrupted() and not self.stop_trigger(self):
             self.observation = Observation()
             with self.reporter.scope(self.observation):
@@ -231,7 +236,7 @@ class Trainer:
                 for group in groups:
                     fired = [entry for entry in group if entry.trigger(self)]
                     for entry in fired:
-                        entry.extension(self)
+                        _call(entry.extension, self)
 
     def _interrupted(self):
         if self._signal is not None:
@@ -303,6 +308,16 @@ class Trainer:
 
 def _nothing(*_):
     pass
+
+
+def _call(extension, trainer):
+    made = extension(trainer)
+    if callable(made):  # a function that makes extensions, given without parentheses
+        name = getattr(extension, "__name__", type(extension).__name__)
+        raise TypeError(
+            f"extend: {name} is no extension, but makes one when it is called: write "
+            f"trainer.extend({name}()), with parentheses"
+        )
 
 
 def _serialize(thing, s):

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 
+from dyrnn import extensions
 from dyrnn.reporter import report
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import (
@@ -121,6 +122,22 @@ def test_unknown_extension_lists_the_known_ones(tmp_path):
 def test_extension_must_be_callable(tmp_path):
     with pytest.raises(TypeError, match="must be callable with the trainer, got 3"):
         make(tmp_path).extend(3)
+
+
+def test_a_class_is_no_extension(tmp_path):
+    with pytest.raises(TypeError, match=r"write trainer\.extend\(Noting\(\.\.\.\)\)"):
+        make(tmp_path).extend(Noting)
+
+
+@pytest.mark.parametrize("factory", [extensions.snapshot, extensions.observe_lr])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_function_that_makes_extensions_is_no_extension(tmp_path, factory, before):
+    trainer = make(tmp_path)
+    trainer.extend(factory, call_before_training=before)
+    name = factory.__name__
+    with pytest.raises(TypeError, match=rf"write trainer\.extend\({name}\(\)\)"):
+        trainer.run()
+    assert trainer.updater.iteration == (0 if before else 1)
 
 
 def test_extension_without_call_says_so(tmp_path):
