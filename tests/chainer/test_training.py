@@ -330,6 +330,28 @@ def test_standard_updater_takes_tuples_dictionaries_and_arrays(kind):
     assert not updater.device >= 0
 
 
+@pytest.mark.parametrize("device", [None, -1])
+def test_an_updater_may_write_its_device(device):
+    """As scripts of versions 2 to 5 do, whose updaters had a plain attribute."""
+
+    class Unrolled(training.StandardUpdater):
+        def __init__(self, iterator, optimizer, device):
+            super().__init__(iterator, optimizer, device=None)
+            self.device = device
+
+        def update_core(self):
+            batch = self.get_iterator("main").next()
+            arrays = self.converter(batch, self.device)
+            self.get_optimizer("main").update(model, *arrays)
+
+    model = Model()
+    iterator = iterators.SerialIterator(examples(4), 4)
+    updater = Unrolled(iterator, optimizers.SGD().setup(model), device)
+    updater.update()
+    assert updater.device == updater.input_device
+    assert updater.device is device or updater.device == chainer.get_device("@numpy")
+
+
 def test_epochs_may_be_left_to_the_script():
     optimizer = optimizers.SGD().setup(Model())
     iterator = iterators.SerialIterator(examples(4), 4)

@@ -78,7 +78,13 @@ class StandardUpdater(Updater):
 
     @property
     def device(self):
+        """Where the models are; subclasses of versions 2 to 5 write it."""
         return self._device
+
+    @device.setter
+    def device(self, spec):
+        self._device = None if spec is None else backend.get_device(spec)
+        self._input_device = self._device
 
     @property
     def input_device(self):
