@@ -227,3 +227,11 @@ def test_sequences_in_stacked_layers(name):
     assert [y.shape for y in ys] == [(n, 4 * directions) for n in (3, 2, 2)]
     with pytest.raises(ValueError, match="Inconsistent input size in input values"):
         getattr(F, name)(1, 0.0, h, h, ws, bs, [np.ones((3, 5))])
+
+
+def test_losses_of_scripts_call_a_log_softmax_of_arrays():
+    log_softmax = F.activation.log_softmax._log_softmax
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    wanted = F.log_softmax(x).array
+    for options in ((), (1,), (False,)):  # the last is use_cudnn of version 1
+        np.testing.assert_array_equal(log_softmax(x, *options), wanted)

@@ -176,6 +176,11 @@ def array_log_softmax(x, axis=1):
     return x - xp.log(xp.exp(x).sum(axis=axis, keepdims=True))
 
 
+def _log_softmax(x, axis=1):
+    """Chainer's name, for losses of scripts; version 1 has ``use_cudnn`` there."""
+    return array_log_softmax(x, 1 if isinstance(axis, bool) else axis)
+
+
 class LogSoftmax(Softmax):
     """Logarithm of the softmax."""
 
