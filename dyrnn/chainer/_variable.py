@@ -370,7 +370,7 @@ class Variable(NoComparisons):
         warnings.warn(
             "Variable.zerograd is deprecated. Use Variable.cleargrad instead.",
             DeprecationWarning,
-            stacklevel=2,
+            stacklevel=1,
         )
         self._grad_valid = True
         if self.array is None:
@@ -422,7 +422,7 @@ class Variable(NoComparisons):
                     "scalar variable. If the size of this variable accidentally "
                     "becomes one, set zero to grad.",
                     DeprecationWarning,
-                    stacklevel=2,
+                    stacklevel=1,
                 )
             self.grad = self.xp.ones_like(self.array)
             if loss_scale is not None:

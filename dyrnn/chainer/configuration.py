@@ -193,7 +193,7 @@ class DebugMode(ConfigContext):
             "chainer.DebugMode is deprecated. "
             'Use chainer.using_config("debug", ...) instead.',
             DeprecationWarning,
-            stacklevel=2,
+            stacklevel=1,
         )
         super().__init__(config, "debug", debug)
 

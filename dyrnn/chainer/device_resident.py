@@ -103,7 +103,7 @@ class _ToDeviceVisitor(DeviceResidentsVisitor):
                 f"{method} is deprecated. "
                 f"Please use to_device('{_METHODS[method]}') instead.",
                 DeprecationWarning,
-                stacklevel=4,
+                stacklevel=1,
             )
         self._device = device
         self._entry = entry_method_info

@@ -190,6 +190,6 @@ class Function:
             warnings.warn(
                 "retain_after_backward option has no effect",
                 DeprecationWarning,
-                stacklevel=2,
+                stacklevel=1,
             )
         self.node.retain_outputs(indexes)

@@ -31,7 +31,7 @@ def assert_allclose(x, y, atol=1e-5, rtol=1e-4, verbose=True):
         "chainer.gradient_check.assert_allclose is deprecated. "
         "Use chainer.testing.assert_allclose instead.",
         DeprecationWarning,
-        stacklevel=2,
+        stacklevel=1,
     )
     _assert_allclose(x, y, atol, rtol, verbose)
 

@@ -282,7 +282,7 @@ class Link(DeviceResident):
             "Link._device_id is left only for backward compatibility and likely to be "
             "removed. Use Link.device instead.",
             DeprecationWarning,
-            stacklevel=2,
+            stacklevel=1,
         )
         return getattr(getattr(self.device, "device", None), "id", None)
 
@@ -350,7 +350,7 @@ class Link(DeviceResident):
         warnings.warn(
             "Link.zerograds is deprecated. Use Link.cleargrads instead.",
             DeprecationWarning,
-            stacklevel=2,
+            stacklevel=1,
         )
         for parameter in self.params():
             parameter.zerograd()

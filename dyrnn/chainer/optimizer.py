@@ -475,7 +475,7 @@ class GradientMethod(Optimizer):
         warnings.warn(
             "GradientMethod.use_cleargrads is deprecated.",
             DeprecationWarning,
-            stacklevel=2,
+            stacklevel=1,
         )
         self._use_cleargrads = use
 
@@ -513,7 +513,7 @@ def _moved(hook):
             f"chainer.optimizer.{hook.__name__} is deprecated from v4. Use "
             f"chainer.optimizer_hooks.{hook.__name__} instead.",
             DeprecationWarning,
-            stacklevel=2,
+            stacklevel=1,
         )
         hook.__init__(self, *args, **kwargs)
 

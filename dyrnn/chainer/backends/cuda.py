@@ -162,7 +162,7 @@ def get_device(*args):
         "get_device is deprecated. Please use get_device_from_id or "
         "get_device_from_array instead.",
         DeprecationWarning,
-        stacklevel=2,
+        stacklevel=1,
     )
     for arg in args:
         if isinstance(arg, _integer_types) and not isinstance(arg, bool):

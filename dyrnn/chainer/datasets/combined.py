@@ -151,7 +151,7 @@ def _number_of_folds(n_folds, kwargs):
     warnings.warn(
         "Argument `n_fold` is deprecated. Please use `n_folds` instead",
         DeprecationWarning,
-        stacklevel=3,
+        stacklevel=1,
     )
     return kwargs["n_fold"]
 

@@ -18,7 +18,7 @@ class PrintHook(FunctionHook):
             warnings.warn(
                 "sep argument in chainer.function_hooks.PrintHook is deprecated.",
                 DeprecationWarning,
-                stacklevel=2,
+                stacklevel=1,
             )
         self.sep = sep
         self.end = end

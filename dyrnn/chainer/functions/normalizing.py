@@ -220,7 +220,7 @@ def fixed_batch_renormalization(x, gamma, beta, mean, var, eps=2e-5):
         "fixed_batch_renormalization is deprecated. "
         "Use fixed_batch_normalization instead.",
         DeprecationWarning,
-        stacklevel=2,
+        stacklevel=1,
     )
     return fixed_batch_normalization(x, gamma, beta, mean, var, eps)
 

@@ -199,7 +199,7 @@ def batch_matmul(a, b, transa=False, transb=False):
     warnings.warn(
         "batch_matmul is deprecated. Use matmul instead.",
         DeprecationWarning,
-        stacklevel=2,
+        stacklevel=1,
     )
     F = functions()
     a = F.reshape(a, (*a.shape, 1)) if a.ndim == 2 else as_variable(a)

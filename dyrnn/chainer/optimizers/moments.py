@@ -30,7 +30,7 @@ class _StepSize:
             f"{self._renamed} has been renamed to AdamRule.alpha_t. Use of "
             f"{self._renamed} is deprecated in Chainer v6.",
             DeprecationWarning,
-            stacklevel=2,
+            stacklevel=1,
         )
         return self.alpha_t
 

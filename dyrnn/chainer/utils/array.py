@@ -10,7 +10,7 @@ def _warn(name, advice):
     warnings.warn(
         f"chainer.utils.array.{name} is deprecated. Please refer to {advice}.",
         DeprecationWarning,
-        stacklevel=3,
+        stacklevel=1,
     )
 
 

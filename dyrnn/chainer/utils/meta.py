@@ -21,7 +21,7 @@ class _EnableFinal(type):
                 if action is None:
                     continue
                 if issubclass(action, Warning):
-                    warnings.warn(f"Overriding method {key!r}.", action, stacklevel=2)
+                    warnings.warn(f"Overriding method {key!r}.", action, stacklevel=1)
                 else:
                     raise action(f"method {key!r} is final.")
         return super().__new__(cls, name, bases, attributes)

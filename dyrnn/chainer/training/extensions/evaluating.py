@@ -111,7 +111,7 @@ class Evaluator(Extension):
                 "iterator instead of resetting. This behavior is deprecated. Please "
                 "implement the reset method.",
                 DeprecationWarning,
-                stacklevel=2,
+                stacklevel=1,
             )
             iterator = copy.copy(iterator)
         summary = reporter.DictSummary()

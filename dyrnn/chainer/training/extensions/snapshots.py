@@ -37,7 +37,7 @@ def _renamed(kwargs, n_retains=-1):
     warnings.warn(
         "Argument `num_retain` is deprecated. Please use `n_retains` instead",
         DeprecationWarning,
-        stacklevel=4,
+        stacklevel=1,
     )
     return kwargs.pop("num_retain")
 
