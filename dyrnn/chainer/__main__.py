@@ -6,7 +6,7 @@ import sys
 import types
 from pathlib import Path
 
-from dyrnn.chainer import old_numpy
+from dyrnn.chainer import old_numpy, old_sources
 from dyrnn.chainer.aliases import install
 
 USAGE = "usage: python -m dyrnn.chainer script.py [ARGS...] | -m MODULE [ARGS...]"
@@ -21,12 +21,14 @@ def main():
     install()
     if args[0] == "-m":
         sys.path[0] = os.getcwd()
-        old_numpy.revive(sys.path[0])
+        old_numpy.revive()
+        old_sources.install(sys.path[0])
         sys.argv = args[1:]
         runpy.run_module(args[1], run_name="__main__", alter_sys=True)
     else:
         sys.path[0] = str(Path(args[0]).resolve().parent)
-        old_numpy.revive(sys.path[0])
+        old_numpy.revive()
+        old_sources.install(sys.path[0])
         sys.argv = args
         run_script(args[0])
 
@@ -36,7 +38,7 @@ def run_script(path):
     module = types.ModuleType("__main__")
     module.__file__ = path
     sys.modules["__main__"] = module
-    exec(old_numpy.compiled(Path(path).read_bytes(), path), vars(module))
+    exec(old_sources.compiled(Path(path).read_bytes(), path), vars(module))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,197 @@
+"""Sources of old programs, compiled so that an array of one number is a number.
+
+Before NumPy 2.4 ``float(x)`` and ``math.exp(x)`` took an array of one number whatever
+its axes, ``y[i] = x`` stored it, and ``"%f" % x`` printed it. Chainer's programs do all
+four with what a model of one output returns. NumPy's arrays cannot be taught that, so
+the calls, stores and formats are changed as the program is compiled.
+"""
+
+import ast
+import builtins
+import importlib.abc
+import importlib.util
+import sys
+from importlib.machinery import PathFinder, SourceFileLoader
+from pathlib import Path
+
+import numpy as np
+
+from dyrnn.chainer.old_numpy import number_of
+
+_NUMBER = "_dyrnn_number_of"
+_STORED = "_dyrnn_stored_in"
+_FORMAT = "_dyrnn_format"
+_LIBRARIES = ("chainer", "chainermn", "chainerx", "dyrnn", "numpy", "cupy")
+
+
+def install(folder):
+    """Compile the modules of programs in ``folder`` as their scripts.
+
+    So are modules where a program itself extends ``sys.path``, and installed ones whose
+    source, or whose package's, names Chainer.
+    """
+    setattr(builtins, _NUMBER, number_of)
+    setattr(builtins, _STORED, _stored_in)
+    setattr(builtins, _FORMAT, _format)
+    finder = _Finder(folder)
+    sys.meta_path.insert(0, finder)
+    last = sys.meta_path.index(PathFinder)
+    sys.meta_path.insert(last, _Elsewhere(finder.programs))
+
+
+def compiled(source, path):
+    """Compile the source of an old program."""
+    tree = ast.fix_missing_locations(_Numbers().visit(ast.parse(source, str(path))))
+    return compile(tree, str(path), "exec", dont_inherit=True)
+
+
+def _stored_in(x, value):
+    """Return ``value`` as ``x[...] = value`` takes it."""
+    is_array = isinstance(x, np.ndarray) and x.dtype != object
+    return number_of(value) if is_array else value
+
+
+class _Printed:
+    """An array of one number for ``%``: a number only where the text asks for one."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __float__(self):
+        return float(number_of(self.x))
+
+    def __int__(self):
+        return int(number_of(self.x))
+
+    def __str__(self):
+        return str(self.x)
+
+    def __repr__(self):
+        return repr(self.x)
+
+
+def _printed(value):
+    return value if number_of(value) is value else _Printed(value)
+
+
+def _format(text, values):
+    """Return ``text % values``."""
+    if isinstance(values, tuple):
+        return text % tuple([_printed(value) for value in values])
+    if type(values) is dict:
+        return text % {key: _printed(value) for key, value in values.items()}
+    return text % _printed(values)
+
+
+class _Numbers(ast.NodeTransformer):
+    """Turns ``float(x)`` into ``float(_number_of(x))``, and the like."""
+
+    def visit_Call(self, node):
+        self.generic_visit(node)
+        match node.func:
+            case ast.Name("int" | "float") if len(node.args) == 1 and not node.keywords:
+                node.args = [_wrapped(arg) for arg in node.args]
+            case ast.Attribute(ast.Name("math")):
+                node.args = [_wrapped(arg) for arg in node.args]
+        return node
+
+    def visit_Assign(self, node):
+        self.generic_visit(node)
+        match node.targets:
+            case [ast.Subscript(value=x)] if _is_plain(x):
+                node.value = _call(_STORED, node.value, _loaded(x), node.value)
+        return node
+
+    def visit_AugAssign(self, node):
+        self.generic_visit(node)
+        match node.target:
+            case ast.Subscript(value=x) if _is_plain(x):
+                node.value = _call(_STORED, node.value, _loaded(x), node.value)
+        return node
+
+    def visit_BinOp(self, node):
+        self.generic_visit(node)
+        match node:
+            case ast.BinOp(ast.Constant(value=str()), ast.Mod()):
+                return _call(_FORMAT, node, node.left, node.right)
+        return node
+
+
+def _wrapped(argument):
+    if isinstance(argument, (ast.Starred, ast.Constant)):
+        return argument
+    return _call(_NUMBER, argument, argument)
+
+
+def _call(name, place, *args):
+    """Return a call where ``place`` is in the text."""
+    return ast.copy_location(ast.Call(ast.Name(name, ast.Load()), [*args], []), place)
+
+
+def _is_plain(x):
+    """Return whether an expression may be evaluated twice."""
+    plain = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.expr_context)
+    return all(isinstance(node, plain) for node in ast.walk(x))
+
+
+def _loaded(x):
+    """Return a copy of an expression, as a value."""
+    return ast.parse(ast.unparse(x), mode="eval").body
+
+
+class _Loader(SourceFileLoader):
+    """Loads a module of a program as its script; its bytecode is not kept."""
+
+    def get_code(self, fullname):
+        return compiled(self.get_data(self.path), self.path)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds modules of programs: before Python does, those in the script's folder."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.programs = set()  # their top-level names
+
+    def find_spec(self, fullname, path=None, target=None):
+        top = fullname.partition(".")[0]
+        if top not in self.programs and (path or top in sys.builtin_module_names):
+            return None
+        folder = Path(path[0]) if path else self.folder
+        name = fullname.rpartition(".")[2]
+        for file in (folder / name / "__init__.py", folder / f"{name}.py"):
+            if file.is_file():
+                self.programs.add(top)
+                loader = _Loader(fullname, str(file))
+                return importlib.util.spec_from_file_location(
+                    fullname, file, loader=loader
+                )
+        return None
+
+
+class _Elsewhere(importlib.abc.MetaPathFinder):
+    """Finds modules where Python does, and tells those of programs."""
+
+    def __init__(self, programs):
+        self._programs = programs
+        self._at_start = {str(Path(entry).resolve()) for entry in sys.path}
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.partition(".")[0] in _LIBRARIES:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or type(spec.loader) is not SourceFileLoader:
+            return spec
+        if self._is_program(spec):
+            self._programs.update({fullname} if not path else ())
+            spec.loader = _Loader(fullname, spec.origin)
+        return spec
+
+    def _is_program(self, spec):
+        file = Path(spec.origin)
+        if "." not in spec.name:
+            is_package = spec.submodule_search_locations is not None
+            folder = file.parent.parent if is_package else file.parent
+            if str(folder.resolve()) not in self._at_start:
+                return True
+        return b"chainer" in file.read_bytes()

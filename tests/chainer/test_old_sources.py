@@ -1,0 +1,138 @@
+"""What ``python -m dyrnn.chainer`` changes in the text of old programs, and where."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from dyrnn.chainer import old_numpy, old_sources
+
+
+def run(folder, text, **env):
+    script = folder / "old.py"
+    script.write_text(textwrap.dedent(text))
+    return subprocess.run(
+        [sys.executable, "-m", "dyrnn.chainer", str(script)],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_an_array_of_one_number_is_a_number(tmp_path):
+    done = run(
+        tmp_path,
+        """
+        import math
+        import numpy as np
+        y = np.full((1, 1), 2.25, np.float32)
+        table, kept, row, boxes = np.zeros((3, 2)), {}, [0, 0], np.empty(1, object)
+        table[0], table[1, 0], kept["y"], row[0], boxes[0] = 1, 2, y, y, y
+        table[0, 0] = y
+        table[2, 1] += y
+        kept["y"] = row[1] = y
+        row[0] = y
+        boxes[0] = y[0]
+        assert table.tolist() == [[2.25, 1], [2, 0], [0, 2.25]]
+        assert kept["y"] is row[0] is row[1] is y and boxes[0].shape == (1,)
+        assert math.sqrt(y) == 1.5 and math.pi > 3
+        print("%.1f %d%% %s %r" % (y, y, y, y[0, 0]), "%.1f" % y, "%s" % [y.size])
+        print("%(a).1f %(b)s" % {"a": y, "b": y}, "%s" % y)
+        assert np.array([0.5, y[0, 0], y[0]], np.float32).tolist() == [0.5, 2.25, 2.25]
+        """,
+    )
+    assert done.stderr == ""
+    assert done.stdout == "2.2 2% [[2.25]] 2.25 2.2 [1]\n2.2 [[2.25]] [[2.25]]\n"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["x[0] = np.ones(2)", "'%f' % np.ones(2)", "'%d' % 'a'"]
+)
+def test_what_was_wrong_before_is_wrong_still(tmp_path, wrong):
+    done = run(tmp_path, f"import numpy as np\nx = np.zeros(2)\n{wrong}\n")
+    assert done.stderr.count("Error: ") and 'old.py", line 3' in done.stderr
+
+
+def test_numbers_are_printed_without_their_types(tmp_path):
+    done = run(
+        tmp_path,
+        """
+        import numpy as np
+        print([np.float32(0.5), np.int64(2)], {"a": np.float64(3)}, np.zeros(1))
+        """,
+    )
+    assert done.stdout == "[0.5, 2] {'a': 3.0} [0.]\n"
+
+
+def test_functions_of_numpy_take_what_they_took(tmp_path):
+    done = run(
+        tmp_path,
+        """
+        import numpy as np
+        rows = map(np.array, [[1, 2], [3, 4]])
+        assert np.vstack(rows).shape == (2, 2) and np.asfarray([1]).dtype == float
+        assert np.fromstring(b"\\1\\2", np.uint8).tolist() == [1, 2]
+        assert np.fromstring("1,2", int, sep=",").tolist() == [1, 2]
+        assert np.array([1, 2], copy=False).tolist() == [1, 2]
+        """,
+    )
+    assert done.stderr == ""
+
+
+def test_modules_of_programs_are_known_wherever_they_are(tmp_path):
+    """Those which the program looks for itself, and installed ones for Chainer."""
+    convert = "import numpy as np\nvalue = float(np.ones((1, 1)))\n"
+    for name, text in (
+        ("added/helper.py", convert),
+        ("installed/agents/__init__.py", "import chainer\n"),
+        ("installed/agents/dqn.py", "# for chainer\n" + convert),
+        ("installed/agents/other.py", convert),
+        ("program/site/other.py", convert),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    done = run(
+        tmp_path / "program",
+        """
+        import os, sys
+        sys.path.append(os.path.join(os.path.dirname(__file__), os.pardir, "added"))
+        import helper
+        from agents import dqn
+        from agents import other
+        assert helper.value == dqn.value == 1
+        import other
+        """,
+        PYTHONPATH=os.pathsep.join(
+            [*sys.path, str(tmp_path / "installed"), str(tmp_path / "program/site")]
+        ),
+    )
+    assert "TypeError: only 0-dimensional" in done.stderr or not done.stderr
+    assert done.stderr == "" or "program/site/other.py" in done.stderr
+
+
+def test_no_expression_is_evaluated_twice_that_acts():
+    source = "calls.append(1)\nmake()[0] = y\nx.y[0][1] = y\n"
+    calls: list[int] = []
+    x = type("X", (), {"y": [np.zeros(2)]})
+    table = np.zeros((1, 1))
+
+    def make():
+        calls.append(2)
+        return table
+
+    code = old_sources.compiled(source, "old.py")
+    vars_ = {"calls": calls, "make": make, "y": np.ones((1, 1)), "x": x}
+    exec(code, vars_ | {old_sources._STORED: old_sources._stored_in})
+    assert calls == [1, 2] and table.tolist() == [[1]] and x.y[0].tolist() == [0, 1]
+
+
+def test_tolerance_ends_with_other_errors():
+    array = old_numpy._tolerant(np.array)
+    with pytest.raises(ValueError, match="inhomogeneous"):
+        array([[1], [1, 2]], np.float32)
+    with pytest.raises(ValueError, match="invalid literal"):
+        array(["a"], int)
