@@ -64,13 +64,14 @@ class ELU(FunctionNode):
         self.alpha = alpha
 
     def forward(self, xp, x):
-        y = xp.where(x >= 0, x, xp.expm1(xp.minimum(x, 0)) * self.alpha)
+        self.is_positive = x >= 0
+        y = xp.where(self.is_positive, x, xp.expm1(xp.minimum(x, 0)) * self.alpha)
         self.save(y)
         return y
 
     def backward(self, xp, gy):
         (y,) = self.saved
-        return xp.where(as_array(y) >= 0, gy, gy * (y + self.alpha))
+        return xp.where(self.is_positive, gy, gy * (y + self.alpha))
 
 
 class Softplus(FunctionNode):

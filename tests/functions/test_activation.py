@@ -60,6 +60,13 @@ def test_softmax_over_half_precision_adds_in_single():
     np.testing.assert_allclose(F.log_softmax(x).array, -np.log(5000), rtol=1e-3)
 
 
+@pytest.mark.parametrize("alpha", [0.0, -0.5])
+def test_elu_of_any_alpha_has_the_gradient_of_its_side(alpha):
+    x = Variable(np.array([-1.0, 2.0]))
+    F.sum(F.elu(x, alpha)).backward()
+    np.testing.assert_allclose(x.grad, [alpha * np.exp(-1), 1])
+
+
 def test_maxout_refuses_a_pool_that_does_not_divide():
     with pytest.raises(ShapeError, match=r"axis 1 of shape \(2, 5\) .* pool size 2"):
         F.maxout(np.zeros((2, 5)), 2)
