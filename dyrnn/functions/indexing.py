@@ -68,7 +68,7 @@ def _put(xp, gy, key, shape):
     if _is_basic(key) or _is_mask(key):
         gx[key] = gy
     elif backend.is_array(key):
-        ids = key.reshape(-1) % shape[0]
+        ids = key.reshape(-1).astype(np.int64, copy=False) % shape[0]
         backend.scatter_add(xp, gx, ids, gy.reshape(len(ids), *shape[1:]))
     else:
         places = xp.arange(gx.size).reshape(shape)[key].reshape(-1)

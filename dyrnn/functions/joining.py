@@ -119,15 +119,21 @@ class PadSequence(FunctionNode):
         self.padding = padding
 
     def forward(self, xp, *xs):
-        self.lengths = [len(x) for x in xs]
+        self.kinds = [(len(x), x.dtype) for x in xs]
         shape = (len(xs), self.length, *xs[0].shape[1:])
-        y = xp.full(shape, self.padding, dtype=xs[0].dtype)
+        y = xp.full(shape, self.padding, dtype=np.result_type(*[x.dtype for x in xs]))
         for i, x in enumerate(xs):
             y[i, : len(x)] = x
         return y
 
     def backward(self, xp, gy):
-        return tuple([gy[i, :length] for i, length in enumerate(self.lengths)])
+        gxs = [gy[i, :length] for i, (length, _) in enumerate(self.kinds)]
+        return tuple(
+            [
+                gx if gx.dtype == dtype else gx.astype(dtype)
+                for gx, (_, dtype) in zip(gxs, self.kinds, strict=True)
+            ]
+        )
 
 
 def _variables(name, xs):

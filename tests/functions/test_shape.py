@@ -88,6 +88,14 @@ def test_index_may_be_a_variable():
     assert x.grad.tolist() == [[0, 0], [0, 0], [2, 2]]
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_index_may_be_of_a_type_smaller_than_the_axis(dtype):
+    x = Variable(np.zeros((300, 2)))
+    ids = np.array([1, 127, -1], np.int8).astype(dtype)
+    F.sum(x[ids]).backward()
+    assert np.flatnonzero(x.grad[:, 0]).tolist() == sorted(int(i) % 300 for i in ids)
+
+
 def test_rows_named_often_add_up_alike_in_every_run(rng):
     x = Variable(np.zeros((3, 2), np.float32))
     ids = rng.integers(-3, 3, 1000)
@@ -142,6 +150,14 @@ def test_splitting_refuses_bounds_that_do_not_fit():
 def test_pad_refuses_an_unknown_mode():
     with pytest.raises(ValueError, match="unknown mode 'mean'; there are constant"):
         F.pad(np.ones(3), 1, mode="mean")
+
+
+def test_pad_sequence_has_the_type_of_all_its_sequences():
+    a, b = Variable(np.ones(1, np.float32)), Variable(np.full(2, 1e300))
+    y = F.pad_sequence([a, b])
+    assert y.array.tolist() == [[1, 0], [1e300, 1e300]]
+    F.sum(y).backward()
+    assert a.grad.dtype == np.float32 and b.grad.dtype == np.float64
 
 
 def test_pad_sequence_refuses_a_length_too_short():
