@@ -39,7 +39,7 @@ class SoftmaxCrossEntropy(FunctionNode):
 
     def forward(self, xp, x):
         t, ignored = self.t.reshape(-1), self.ignore_label
-        rows = xp.ascontiguousarray(x.reshape((len(t), -1)))
+        rows = xp.ascontiguousarray(x.reshape((len(t), x.shape[-1])))
         with np.errstate(invalid="ignore", divide="ignore"):
             loss, e, inverse = kernels.softmax_cross_entropy(rows, t, ignored)
         if xp is np and not np.isfinite(loss).all():

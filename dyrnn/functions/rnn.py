@@ -32,16 +32,24 @@ class _Window(FunctionNode):
 
     def gate_inputs(self, xp, x, W, b):
         """Return the input's part of the gates (T, B, n * H); note what is padding."""
-        z = kernels.linear(x.reshape((-1, x.shape[2])), W, b)
         if self.lengths is not None:
             self.mask = xp.arange(len(x))[:, None] < self.lengths
+        z = kernels.linear(self.within(xp, x).reshape((-1, x.shape[2])), W, b)
         return z.reshape((*x.shape[:2], len(W)))
+
+    def within(self, xp, a):
+        """Return ``a`` (T, B, ...), 0 at padding, which may hold anything, even NaN."""
+        return a if self.mask is None else xp.where(self.mask[..., None], a, 0)
+
+    def composed_inputs(self, x, W, b):
+        """Return the input's part of the gates, to be differentiated twice."""
+        if self.mask is not None:
+            x = where(self.mask[..., None], x, 0.0)
+        return linear(x, W, b)
 
     def outputs(self, xp, h):
         """Return ``h`` without the initial state, 0 at padding."""
-        if self.mask is None:
-            return h[1:]
-        return xp.where(self.mask[..., None], h[1:], 0)
+        return self.within(xp, h[1:])
 
     def to_states(self, xp, gy, gh_last, h):
         """Return the gradients of ``h[1:]``."""
@@ -66,6 +74,7 @@ class _Window(FunctionNode):
         if self.wants(0):
             gx = times(xp, gz, W).reshape(x.shape)
         if self.wants(first):
+            x = self.within(xp, x)
             gW = gradients.product(xp, gz, x.reshape((-1, x.shape[2])))
         if self.wants(first + 1):
             gU = gradients.product(xp, ga, h[:-1].reshape((-1, h.shape[2])))
@@ -94,7 +103,7 @@ class LSTMWindow(_Window):
         return gx, gh0, gc0, gW, gU, gb
 
     def composed(self, x, h, c, W, U, b):
-        z = linear(x, W, b)
+        z = self.composed_inputs(x, W, b)
 
         def step(t, h, c):
             c, h = composed_lstm(c, z[t] + h @ U.T)
@@ -124,7 +133,7 @@ class GRUWindow(_Window):
         return gx, gh0, gW, gU, gb, gb_u
 
     def composed(self, x, h, W, U, b, b_u):
-        z = linear(x, W, b)
+        z = self.composed_inputs(x, W, b)
 
         def step(t, h):
             return (composed_gru(z[t], h, linear(h, U, b_u)),)
@@ -154,7 +163,7 @@ class RNNWindow(_Window):
         return gx, gh0, gW, gU, gb
 
     def composed(self, x, h, W, U, b):
-        z = linear(x, W, b)
+        z = self.composed_inputs(x, W, b)
         activation = tanh if self.activation == "tanh" else relu
 
         def step(t, h):

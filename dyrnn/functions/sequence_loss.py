@@ -5,7 +5,13 @@ import numpy as np
 from dyrnn import backend
 from dyrnn.core import FunctionNode, as_variable
 from dyrnn.errors import ShapeError
-from dyrnn.functions.checks import array_of, check_choice, check_floats, check_ids
+from dyrnn.functions.checks import (
+    array_of,
+    check_batch,
+    check_choice,
+    check_floats,
+    check_ids,
+)
 from dyrnn.functions.joining import concat, stack
 from dyrnn.functions.reduction import logsumexp
 
@@ -27,7 +33,9 @@ class CTC(FunctionNode):
     def forward(self, xp, x):
         T, B, _ = x.shape
         batch = xp.arange(B)
-        shifted = x - x.max(axis=2, keepdims=True)
+        self.is_inside = (xp.arange(T)[:, None] < self.lengths)[..., None]
+        shifted = xp.where(self.is_inside, x, 0)  # padding may hold anything, even NaN
+        shifted = shifted - shifted.max(axis=2, keepdims=True)
         log_p = shifted - xp.log(xp.exp(shifted).sum(axis=2, keepdims=True))
         emit = xp.take_along_axis(
             log_p, xp.broadcast_to(self.states, (T, *self.states.shape)), axis=2
@@ -61,7 +69,7 @@ class CTC(FunctionNode):
         T, B, S = emit.shape
         batch = xp.arange(B)
         gx = xp.exp(log_p)
-        gx *= (xp.arange(T)[:, None] < self.lengths)[..., None]
+        gx *= self.is_inside
         zeros = xp.zeros((B, 2), x.dtype)
         ended = self.lengths - 1
         posterior = xp.zeros((B, S), x.dtype)
@@ -157,6 +165,9 @@ def connectionist_temporal_classification(
             "(T, B, V) and (B, L)."
         )
     T, B, V = x.shape
+    if T == 0:
+        raise ShapeError(f"{name}: x has shape {x.shape}; give at least one step.")
+    check_batch(name, x, 1)
     L = labels.shape[1]
     if not 0 <= blank_symbol < V:
         raise ValueError(
@@ -167,7 +178,7 @@ def connectionist_temporal_classification(
     xp = backend.get_array_module(array_of(x))
     # Padding may hold anything; as blanks it does no harm.
     is_label = xp.arange(L) < xp.asarray(label_length)[:, None]
-    labels = xp.where(is_label, labels, blank_symbol)
+    labels = xp.where(is_label, labels, xp.asarray(blank_symbol))
     check_ids(name, "label", labels, V)
     states = xp.full((B, 2 * L + 1), blank_symbol, labels.dtype)
     states[:, 1::2] = labels

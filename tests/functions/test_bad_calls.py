@@ -91,6 +91,9 @@ LOSS = [
 ]
 SEQUENCE_LOSS = [
     (lambda: CTC([], labels(1, 1), 0), ValueError, "x is an empty list"),
+    (lambda: CTC(a(0, 2, 3), labels(2, 1), 0), ShapeError,
+     r"x has shape \(0, 2, 3\); give at least one step"),
+    (lambda: CTC(a(4, 0, 3), labels(0, 1), 0), ValueError, "a batch of 0 examples"),
     (lambda: CTC(a(4, 2, 3), labels(3, 1), 0), ShapeError,
      r"x has shape \(4, 2, 3\), but t \(3, 1\)"),
     (lambda: CTC(a(4, 2, 3), labels(2, 1), 3), ValueError,

@@ -22,6 +22,15 @@ def test_unnormalized_loss_of_a_window_is_the_sum_of_batch_means(window):
     testing.assert_allclose(loss, sum(steps), rtol=1e-14)
 
 
+def test_loss_of_a_window_without_steps_is_zero():
+    x, t = Variable(np.zeros((0, 2, 3))), np.zeros((0, 2), np.int32)
+    loss = F.softmax_cross_entropy(x, t)
+    loss.backward()
+    assert loss.array == 0 and x.grad.shape == (0, 2, 3)
+    assert F.softmax_cross_entropy(x, t, reduce="no").shape == (0, 2)
+    assert grad(loss, [x], create_graph=True)[0].shape == (0, 2, 3)
+
+
 def test_classes_may_be_on_axis_1(window):
     x, t = window
     apart = np.ascontiguousarray(x.transpose(0, 2, 1))
@@ -119,6 +128,23 @@ def test_ctc_of_padded_sequences_is_that_of_each_alone(rng, device):
         gx = backend.to_cpu(v.grad)[:, k]
         testing.assert_allclose(gx[: input_length[k]], alone.grad[:, 0], rtol=1e-9)
         assert not gx[input_length[k] :].any()
+
+
+def test_ctc_padding_may_be_nan(rng):
+    x, t, lengths = rng.normal(size=(5, 2, 3)), np.array([[1, 2], [2, 2]]), [5, 3]
+    x[3:, 1] = np.nan
+    v = Variable(x)
+    CTC(v, t, 0, np.array(lengths)).backward()
+    x[3:, 1] = 0
+    expected = Variable(x)
+    CTC(expected, t, 0, np.array(lengths)).backward()
+    np.testing.assert_array_equal(v.grad, expected.grad)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_ctc_blank_may_exceed_the_type_of_the_labels(dtype, rng):
+    x, t = rng.normal(size=(4, 2, 400)), np.array([[1, 2], [2, 2]])
+    testing.assert_allclose(CTC(x, t.astype(dtype), 399), CTC(x, t, 399), rtol=1e-14)
 
 
 def test_ctc_takes_a_list_of_steps(rng):

@@ -195,6 +195,31 @@ def test_padding_has_no_influence(rng):
     assert not any(gx.array[n:, k].any() for k, n in enumerate(lengths))
 
 
+@pytest.mark.parametrize("window", [F.lstm_window, F.gru_window, F.rnn_window])
+def test_padding_may_be_nan(window, rng):
+    n, n_states = {F.lstm_window: (4, 2), F.gru_window: (3, 1), F.rnn_window: (1, 1)}[
+        window
+    ]
+    weights = variables(rng, (n * 2, 2), (n * 2, 2), (n * 2,))
+    x = rng.random((4, 3, 2))
+    lengths = [2, 4, 0]
+    found = []
+    for padding in (0.0, np.nan):
+        for k, m in enumerate(lengths):
+            x[m:, k] = padding
+        v = Variable(x.copy())
+        *_, y = window(v, *[None] * n_states, *weights, lengths=lengths)
+        gradients = grad(F.sum(y * y), [v, *weights], create_graph=True)
+        second = grad(sum(F.sum(g * g) for g in gradients[1:]), [v, *weights])
+        for weight in weights:
+            weight.cleargrad()
+        F.sum(y * y).backward()
+        first = [w.grad for w in weights]
+        found.append([*first, *[g.array for g in (y, *gradients, *second)]])
+    for plain, with_nan in zip(*found, strict=True):
+        np.testing.assert_array_equal(plain, with_nan)
+
+
 def test_sequences_without_elements_leave_all_states(rng):
     hx, cx = variables(rng, (1, 2, 2), (1, 2, 2))
     ws, bs = [[np.ones((8, 3)), np.ones((8, 2))]], [[np.ones(8), np.ones(8)]]
