@@ -171,7 +171,10 @@ def densify(value):
 
 
 def sum_to(gy, shape):
-    """Sum ``gy`` over the axes along which an array of ``shape`` was broadcast."""
+    """Sum ``gy`` over the axes along which an array of ``shape`` was broadcast.
+
+    Halves are added up in single precision.
+    """
     if gy.shape == shape:
         return gy
     lead = len(gy.shape) - len(shape)
@@ -180,7 +183,12 @@ def sum_to(gy, shape):
         for i, size in enumerate(shape)
         if size == 1 and gy.shape[lead + i] != 1
     )
-    return gy.sum(axis=axes, keepdims=True).reshape(shape) if axes else gy
+    if not axes:
+        return gy
+    if gy.dtype == np.float16 and backend.is_array(gy):
+        total = gy.sum(axis=axes, keepdims=True, dtype=np.float32)
+        return total.astype(np.float16).reshape(shape)
+    return gy.sum(axis=axes, keepdims=True).reshape(shape)
 
 
 class Sum:

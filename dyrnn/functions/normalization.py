@@ -4,6 +4,7 @@ import numpy as np
 
 from dyrnn.core import FunctionNode, as_variable
 from dyrnn.errors import ShapeError
+from dyrnn.functions.arithmetic import fit
 from dyrnn.functions.checks import check_floats
 from dyrnn.functions.math import rsqrt
 
@@ -19,7 +20,11 @@ class Standardize(FunctionNode):
         self.eps = eps
 
     def statistics(self, xp, x):
-        """Return x less its mean, the variance, and one over the deviation."""
+        """Return x less its mean, the variance, and one over the deviation.
+
+        Those of halves are floats: squares of halves above 255 are infinite.
+        """
+        x = x.astype(np.float32) if x.dtype == np.float16 else x
         centred = x - x.mean(axis=self.axis, keepdims=True)
         variance = (centred * centred).mean(axis=self.axis, keepdims=True)
         return centred, variance, 1.0 / xp.sqrt(variance + self.eps)
@@ -28,7 +33,7 @@ class Standardize(FunctionNode):
         self.save(x)
         centred, self.variance, inverse = self.statistics(xp, x)
         self.mean = x.mean(axis=self.axis, keepdims=True)
-        return centred * inverse
+        return fit(centred * inverse, (x.shape, x.dtype))
 
     def backward(self, xp, gy):
         (x,) = self.saved
@@ -36,7 +41,7 @@ class Standardize(FunctionNode):
         y = centred * inverse
         mean_gy = gy.mean(axis=self.axis, keepdims=True)
         mean_gyy = (gy * y).mean(axis=self.axis, keepdims=True)
-        return inverse * (gy - mean_gy - y * mean_gyy)
+        return fit(inverse * (gy - mean_gy - y * mean_gyy), (x.shape, x.dtype))
 
 
 def layer_normalization(x, gamma, beta, eps=1e-5):

@@ -34,6 +34,14 @@ class MatMul(FunctionNode):
         return ga, gb
 
 
+def _einsum(xp, subscripts, *xs):
+    """Add products of halves up in single precision, as the other products do."""
+    if np.result_type(*[x.dtype for x in xs]) != np.float16:
+        return xp.einsum(subscripts, *xs)
+    wide = [x.astype(np.float32) for x in xs]
+    return xp.einsum(subscripts, *wide).astype(np.float16)
+
+
 class Einsum(FunctionNode):
     def __init__(self, operands, result):
         self.operands = operands
@@ -41,7 +49,7 @@ class Einsum(FunctionNode):
 
     def forward(self, xp, *xs):
         self.save(*xs)
-        return xp.einsum(",".join(self.operands) + "->" + self.result, *xs)
+        return _einsum(xp, ",".join(self.operands) + "->" + self.result, *xs)
 
     def backward(self, xp, gy):
         gxs = []
@@ -52,14 +60,14 @@ class Einsum(FunctionNode):
             others = [s for j, s in enumerate(self.operands) if j != i]
             arrays = [a for j, a in enumerate(self.saved) if j != i]
             known = [s for s in labels if s in self.result or s in "".join(others)]
-            gx = xp.einsum(
-                ",".join([self.result, *others]) + "->" + "".join(known), gy, *arrays
-            )
+            subscripts = ",".join([self.result, *others]) + "->" + "".join(known)
+            gx = _einsum(xp, subscripts, gy, *arrays)
             # A label of this operand alone was summed over.
             shape = [
                 n if s in known else 1 for s, n in zip(labels, x.shape, strict=True)
             ]
-            gxs.append(xp.broadcast_to(gx.reshape(tuple(shape)), x.shape))
+            gx = xp.broadcast_to(gx.reshape(tuple(shape)), x.shape)
+            gxs.append(fit(gx, (x.shape, x.dtype)))
         return tuple(gxs)
 
 

@@ -80,10 +80,12 @@ class CumSum(FunctionNode):
         self.axis = axis
 
     def forward(self, xp, x):
+        if x.dtype == np.float16:
+            return xp.cumsum(x.astype(np.float32), axis=self.axis).astype(np.float16)
         return xp.cumsum(x, axis=self.axis)
 
     def backward(self, xp, gy):
-        return xp.flip(xp.cumsum(xp.flip(gy, self.axis), self.axis), self.axis)
+        return xp.flip(self.forward(xp, xp.flip(gy, self.axis)), self.axis)
 
 
 class LogSumExp(_Reduction):
@@ -222,6 +224,8 @@ def batch_l2_norm_squared(x):
 def normalize(x, eps=1e-5, axis=1):
     """Divide by the Euclidean norm along ``axis`` plus ``eps``; zeros stay zeros."""
     x = as_variable(x)
+    if x.array.dtype == np.float16:  # squares exceed, or fall below, what a half holds
+        return cast(normalize(cast(x, np.float32), eps, axis), np.float16)
     # The root of 0 has no gradient: the smallest normal number stands for 0.
     tiny = float(np.finfo(x.dtype).tiny)
     norm = sqrt(maximum(sum(square(x), axis, keepdims=True), tiny))

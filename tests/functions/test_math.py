@@ -32,6 +32,9 @@ def test_gradient_keeps_the_type_of_each_operand():
         a.cleargrad()
         F.sum(function([a, b])).backward()
         assert a.grad.dtype == np.float32
+    a.cleargrad()
+    F.einsum("i,i->", a, b).backward()
+    assert a.grad.dtype == np.float32
 
 
 def test_power_at_zero():
@@ -78,6 +81,13 @@ def test_expm1_and_log1p_are_accurate_near_zero():
 def test_half_precision_is_added_up_in_single():
     x = np.ones((5000, 2), np.float16)
     assert F.sum(x, 0).array.tolist() == [5000, 5000]
+    assert F.cumsum(x, 0).array[-1].tolist() == [5000, 5000]
+    assert F.einsum("ij,ij->j", x, x).array.tolist() == [5000, 5000]
+    assert gradient(lambda b: x + b, x[0])[0].tolist() == [5000, 5000]
+    assert gradient(lambda v: F.cumsum(v, 0), x)[0][0].tolist() == [5000, 5000]
+    assert (
+        gradient(lambda a: F.einsum("ij,j->ij", x, a), x[0])[0].tolist() == [5000] * 2
+    )
     big = np.full(100, 6e4, np.float16)
     assert F.mean(big).array == np.float16(6e4)
 
@@ -125,6 +135,15 @@ def test_normalized_zeros_stay_zeros():
     np.testing.assert_allclose(y.array, [[0, 0], [0.6, 0.8]], rtol=1e-5)
     F.sum(y).backward()
     assert np.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e4])
+def test_normalized_halves_have_length_one(size):
+    x = np.array([[3, 4]]) * size
+    y = F.normalize(x.astype(np.float16))
+    assert y.dtype == np.float16
+    expected = np.array([[0.6, 0.8]]) / (1 + 1e-5 / (5 * size))
+    np.testing.assert_allclose(y.array, expected, rtol=1e-2)
 
 
 def test_products_refuse_shapes_that_do_not_fit():

@@ -251,3 +251,19 @@ def test_dropout_is_between_layers_only(rng):
 
     assert np.array_equal(run(1, 0.5), run(1, 0.0))
     assert not np.array_equal(run(2, 0.5), run(2, 0.0))
+
+
+@pytest.mark.parametrize("function", [F.layer_normalization, F.batch_normalization])
+def test_normalization_of_halves_squares_them_as_floats(function, rng):
+    x = (rng.normal(size=(4, 4)) * 1e4).astype(np.float16)
+    gy = rng.normal(size=x.shape).astype(np.float16)
+    found = []
+    for dtype in (np.float16, np.float64):
+        v = Variable(x.astype(dtype))
+        y = function(v, np.ones(4, dtype), np.zeros(4, dtype))
+        y.grad = gy.astype(dtype)
+        y.backward()
+        assert y.dtype == v.grad.dtype == dtype
+        found.append((y.array, v.grad))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=2e-2, atol=1e-6)
