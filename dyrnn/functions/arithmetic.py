@@ -17,7 +17,15 @@ from dyrnn.gradients import sum_to
 
 def _kind(x):
     """Return shape and type of an operand, None of a number."""
-    return None if isinstance(x, (bool, int, float)) else (x.shape, x.dtype)
+    if isinstance(x, (bool, int, float)):
+        return None
+    try:
+        return x.shape, x.dtype
+    except AttributeError:
+        raise TypeError(
+            f"an operand is of type {type(x).__name__}; use variables, arrays and real "
+            "numbers, e.g. np.asarray(x, dtype=np.float32)"
+        ) from None
 
 
 def fit(gy, kind):
@@ -100,7 +108,9 @@ class Power(_Binary):
                 # A constant has gradient 0, also at a = 0.
                 ga = gy * 0.0 if b == 0 else gy * (a if b == 2 else a ** (b - 1)) * b
             else:
-                ga = gy * b * a ** (b - 1)
+                # So is 0 ** 0 where the exponent stays, but 0 ** -1 is infinite.
+                is_constant = (as_array(a) == 0) & (as_array(b) == 0)
+                ga = gy * b * a ** xp.where(is_constant, 1.0, b - 1)
         if self.wants(1):
             if self.kinds[0] is None:
                 gb = gy * y * (float(np.log(a)) if a > 0 else 0.0)

@@ -1,6 +1,6 @@
 """Mathematical functions, elementwise."""
 
-import numpy as np
+import math
 
 from dyrnn import backend
 from dyrnn.core import FunctionNode, as_array, as_variable
@@ -32,13 +32,18 @@ class Expm1(FunctionNode):
 
 
 class Log(FunctionNode):
+    """To base e, "2" or "10": a quotient of logarithms is not exact at powers of 10."""
+
+    def __init__(self, base=""):
+        self.base = base
+
     def forward(self, xp, x):
         self.save(x)
-        return xp.log(x)
+        return getattr(xp, "log" + self.base)(x)
 
     def backward(self, xp, gy):
         (x,) = self.saved
-        return gy / x
+        return gy / (x * math.log(float(self.base)) if self.base else x)
 
 
 class Log1p(FunctionNode):
@@ -213,12 +218,12 @@ def log1p(x):
 
 def log2(x):
     """Logarithm to base 2, elementwise."""
-    return log(x) * (1 / float(np.log(2)))
+    return Log("2").apply(x)
 
 
 def log10(x):
     """Logarithm to base 10, elementwise."""
-    return log(x) * (1 / float(np.log(10)))
+    return Log("10").apply(x)
 
 
 def sqrt(x):

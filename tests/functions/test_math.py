@@ -37,6 +37,16 @@ def test_gradient_keeps_the_type_of_each_operand():
     assert a.grad.dtype == np.float32
 
 
+@pytest.mark.parametrize("operand", [[1, 2], None, 1j])
+def test_operand_of_another_kind_is_refused(operand):
+    x = Variable(np.ones(2))
+    for function in (F.add, F.multiply, F.power, F.maximum):
+        with pytest.raises(
+            TypeError, match=r"an operand is of type \w+; use variables"
+        ):
+            function(x, operand)
+
+
 def test_power_at_zero():
     assert gradient(lambda x: x**2, [0.0, 3.0])[0].tolist() == [0, 6]
     assert gradient(lambda x: x**1, [0.0])[0].tolist() == [1]
@@ -44,6 +54,9 @@ def test_power_at_zero():
     ga, gb = gradient(F.power, [0.0, 2.0], [2.0, 3.0])
     np.testing.assert_allclose(ga, [0, 12])
     np.testing.assert_allclose(gb, [0, 8 * np.log(2)])
+    ga, gb = gradient(F.power, [0.0, 0.0, 2.0], [0.0, 1.0, 0.0])
+    np.testing.assert_allclose(ga, [0, 1, 0])
+    np.testing.assert_allclose(gb, [0, 0, np.log(2)])
     assert gradient(lambda x: 0.0**x, [2.0])[0].tolist() == [0]
 
 
@@ -76,6 +89,13 @@ def test_expm1_and_log1p_are_accurate_near_zero():
     x = np.array([1e-12])
     np.testing.assert_allclose(F.expm1(x).array, x, rtol=1e-11)
     np.testing.assert_allclose(F.log1p(x).array, x, rtol=1e-11)
+
+
+@pytest.mark.parametrize("base", [2, 10])
+def test_logarithms_of_powers_of_their_base_are_exact(base):
+    log = {2: F.log2, 10: F.log10}[base]
+    n = np.arange(-20.0, 20)
+    assert log(base**n).array.tolist() == n.tolist()
 
 
 def test_half_precision_is_added_up_in_single():
