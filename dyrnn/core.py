@@ -139,8 +139,12 @@ class Variable(Operators):
         if value is None:
             total = None
         else:
-            if isinstance(value, Variable):
-                value = value.array
+            value = as_array(value)
+            if not hasattr(value, "shape"):
+                raise TypeError(
+                    f"a gradient is an array, not a {type(value).__name__}; give one "
+                    f"of shape {self.shape}, e.g. np.ones_like(v.array)"
+                )
             if value.shape != self.shape:
                 raise ShapeError(
                     f"a gradient of shape {value.shape} was given to a variable of "

@@ -51,6 +51,9 @@ class Operators:
     def __floordiv__(self, other):
         return functions.floor(functions.divide(self, other))
 
+    def __rfloordiv__(self, other):
+        return functions.floor(functions.divide(other, self))
+
     def __pow__(self, other):
         return functions.power(self, other)
 

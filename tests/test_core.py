@@ -95,6 +95,7 @@ def test_operators_are_functions(rng):
         (x * y, a * b),
         (x / y, a / b),
         (x // y, a // b),
+        (5 // x, 5 // a),
         (x**y, a**b),
         (x @ y, a @ b),
         (-x, -a),
@@ -284,6 +285,11 @@ def test_backward_from_a_non_scalar_needs_a_gradient():
 def test_gradient_of_another_shape_is_refused():
     with pytest.raises(ShapeError, match=r"shape \(3,\) was given to .* \(2,\)"):
         variable(1.0, 2.0).grad = np.zeros(3)
+
+
+def test_gradient_that_is_no_array_is_refused():
+    with pytest.raises(TypeError, match=r"not a float; give one of shape \(2,\)"):
+        variable(1.0, 2.0).grad = 3.0
 
 
 def test_backward_of_a_leaf_is_one():
