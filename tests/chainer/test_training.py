@@ -228,12 +228,8 @@ def test_extensions_that_cannot_be_added():
         trainer.extend(nameless)
     with pytest.raises(ValueError, match='the name "training" is prohibited'):
         trainer.extend(print, name="training")
-    with pytest.raises(ValueError, match="invoke_before_training has been removed"):
-        trainer.extend(print, invoke_before_training=True)
     with pytest.raises(TypeError, match="unexpected keyword argument"):
         training.make_extension(nonsense=1)
-    with pytest.raises(AttributeError, match="Use Extension.initialize instead"):
-        training.Extension().invoke_before_training  # noqa: B018
     with pytest.raises(AttributeError, match="Extension object has no attribute x"):
         training.Extension().x  # noqa: B018
     with pytest.raises(NotImplementedError, match="must override __call__"):

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from dyrnn import chainer
-from dyrnn.chainer import flag, optimizers
+from dyrnn.chainer import flag, optimizers, serializers, training
 from dyrnn.chainer import functions as F
 from dyrnn.chainer import links as L
+from dyrnn.chainer.training import extensions
+from tests.chainer.models import make_trainer
 
 
 def f(*shape):
@@ -209,3 +211,48 @@ def test_links_of_scripts_scale_initial_values():
     for whole, half in zip(arrays[::2], arrays[1::2], strict=True):
         np.testing.assert_allclose(half, whole / 2, rtol=1e-6)
         assert whole.all()
+
+
+def test_extensions_are_invoked_before_training_and_before_it_goes_on(tmp_path):
+    calls = []
+
+    @training.make_extension(trigger=(9, "epoch"), invoke_before_training=True)
+    def by_decorator(trainer):
+        calls.append(("decorator", trainer.updater.iteration))
+
+    class ByClass(training.Extension):
+        trigger = (9, "epoch")
+        invoke_before_training = True
+
+        def __call__(self, trainer):
+            calls.append(("class", trainer.updater.iteration))
+
+    def train(epochs):
+        trainer, _ = make_trainer(tmp_path, (epochs, "epoch"))
+        trainer.extend(by_decorator)
+        trainer.extend(ByClass())
+        trainer.extend(ByClass(), "not", invoke_before_training=False)
+        trainer.extend(extensions.snapshot(filename="last", trigger=(1, "epoch")))
+        if calls:
+            serializers.load_npz(tmp_path / "last", trainer)
+        trainer.run()
+        return trainer.updater.iteration
+
+    iteration = train(1)
+    train(2)
+    names = "decorator", "class"
+    assert calls == [(name, i) for i in (0, iteration) for name in names]
+
+
+def test_snapshots_are_told_when(tmp_path):
+    trainer, model = make_trainer(tmp_path, (2, "iteration"))
+    trainer.extend(extensions.snapshot(trigger=(2, "iteration")))
+    trainer.extend(
+        extensions.snapshot_object(
+            model, "model_{.updater.iteration}", trigger=(1, "iteration")
+        )
+    )
+    trainer.run()
+    found = {path.name for path in tmp_path.iterdir()}
+    assert {"snapshot_iter_2", "model_1", "model_2"} <= found
+    assert "snapshot_iter_1" not in found

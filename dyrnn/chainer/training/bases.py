@@ -1,14 +1,8 @@
 """Base classes of extensions and updaters."""
 
-from dyrnn.chainer.utils import argument
-
 PRIORITY_WRITER = 300
 PRIORITY_EDITOR = 200
 PRIORITY_READER = 100
-
-_REMOVED = (
-    "invoke_before_training has been removed since Chainer v2.0.0. Use {} instead."
-)
 
 
 class Extension:
@@ -22,11 +16,14 @@ class Extension:
         The higher, the earlier among those due.
     name : str or None
         As the trainer knows it; None before.
+    invoke_before_training : bool
+        Version 1: whether it is called before training, too, also where it goes on.
     """
 
     trigger = (1, "iteration")
     priority = PRIORITY_READER
     name = None
+    invoke_before_training = False
 
     @property
     def default_name(self):
@@ -37,8 +34,6 @@ class Extension:
         raise NotImplementedError("Extension implementation must override __call__.")
 
     def __getattr__(self, name):
-        if name == "invoke_before_training":
-            raise AttributeError(_REMOVED.format("Extension.initialize"))
         raise AttributeError(f"{type(self).__name__} object has no attribute {name}")
 
     def finalize(self):
@@ -61,11 +56,10 @@ def make_extension(
     finalizer=None,
     initializer=None,
     on_error=None,
-    **kwargs,
+    *,
+    invoke_before_training=False,
 ):
     """Return a decorator that makes a function of the trainer an extension."""
-    message = _REMOVED.format("initializer=")
-    argument.refuse_kwargs(kwargs, invoke_before_training=message)
 
     def decorator(extension):
         extension.trigger = Extension.trigger if trigger is None else trigger
@@ -74,6 +68,7 @@ def make_extension(
         extension.finalize = finalizer
         extension.on_error = on_error
         extension.initialize = initializer
+        extension.invoke_before_training = invoke_before_training
         return extension
 
     return decorator

@@ -7,9 +7,8 @@ import traceback
 
 from dyrnn.chainer.reporter import Reporter
 from dyrnn.chainer.serializer import Serializer
-from dyrnn.chainer.training.bases import _REMOVED, PRIORITY_READER
+from dyrnn.chainer.training.bases import PRIORITY_READER
 from dyrnn.chainer.training.triggers.counting import get_trigger
-from dyrnn.chainer.utils import argument
 
 _get_time = time.perf_counter
 
@@ -21,11 +20,12 @@ def _print_error(where, error):
 
 
 class _ExtensionEntry:
-    def __init__(self, extension, priority, trigger, call_before_training):
+    def __init__(self, extension, priority, trigger, before_first, before_any):
         self.extension = extension
         self.trigger = trigger
         self.priority = priority
-        self.call_before_training = call_before_training
+        self.before_first = before_first
+        self.before_any = before_any
 
 
 class Trainer:
@@ -78,13 +78,15 @@ class Trainer:
         name=None,
         trigger=None,
         priority=None,
+        invoke_before_training=None,
         *,
         call_before_training=False,
-        **kwargs,
     ):
-        """Add an extension; a name that is taken gets a number."""
-        message = _REMOVED.format("initializer=")
-        argument.refuse_kwargs(kwargs, invoke_before_training=message)
+        """Add an extension; a name that is taken gets a number.
+
+        ``call_before_training`` holds where training starts, version 1's
+        ``invoke_before_training`` also where it goes on.
+        """
         for attribute in ("name", "default_name", "__name__"):
             name = getattr(extension, attribute, None) if name is None else name
         if name is None:
@@ -95,13 +97,19 @@ class Trainer:
             trigger = getattr(extension, "trigger", (1, "iteration"))
         if priority is None:
             priority = getattr(extension, "priority", PRIORITY_READER)
+        if invoke_before_training is None:
+            invoke_before_training = getattr(extension, "invoke_before_training", False)
         unique, number = name, 0
         while unique in self._extensions:
             number += 1
             unique = f"{name}_{number}"
         extension.name = unique
         self._extensions[unique] = _ExtensionEntry(
-            extension, priority, get_trigger(trigger), call_before_training
+            extension,
+            priority,
+            get_trigger(trigger),
+            call_before_training,
+            invoke_before_training,
         )
 
     def get_extension(self, name):
@@ -123,8 +131,10 @@ class Trainer:
             initialize = getattr(entry.extension, "initialize", None)
             if initialize and not getattr(entry.trigger, "finished", False):
                 initialize(self)
-        if self.is_before_training:
-            self._observe([e for e in entries if e.call_before_training])
+        starts = self.is_before_training
+        self._observe(
+            [e for e in entries if e.before_any or (starts and e.before_first)]
+        )
         try:
             while not self.stop_trigger(self):
                 self.observation = {}

@@ -42,12 +42,17 @@ def _renamed(kwargs, n_retains=-1):
     return kwargs.pop("num_retain")
 
 
-def snapshot_object(target, filename, savefun=None, **kwargs):
+def snapshot_object(target, filename, savefun=None, trigger=None, **kwargs):
     """Return an extension that saves one object; see :func:`snapshot`."""
-    return _make(target, filename, savefun, **kwargs)
+    return _make(target, filename, savefun, trigger, **kwargs)
 
 
-def snapshot(savefun=None, filename="snapshot_iter_{.updater.iteration}", **kwargs):
+def snapshot(
+    savefun=None,
+    filename="snapshot_iter_{.updater.iteration}",
+    trigger=None,
+    **kwargs,
+):
     """Return an extension that saves the trainer.
 
     Parameters
@@ -67,17 +72,22 @@ def snapshot(savefun=None, filename="snapshot_iter_{.updater.iteration}", **kwar
         How many files are kept; all if negative.
     autoload : bool
         Whether to load the newest file before training.
+    trigger : tuple or callable
+        Version 1: when, if ``Trainer.extend`` is not told.
     """
-    return _make(kwargs.pop("target", None), filename, savefun, **kwargs)
+    return _make(kwargs.pop("target", None), filename, savefun, trigger, **kwargs)
 
 
-def _make(target, filename, savefun, writer=None, **kwargs):
+def _make(target, filename, savefun, trigger=None, writer=None, **kwargs):
     if savefun is not None and writer is not None:
         raise TypeError("savefun and writer arguments cannot be specified together.")
     if writer is None:
         writer = SimpleWriter(savefun=savefun or save_npz)
     kwargs["n_retains"] = _renamed(kwargs)
-    return _Snapshot(target=target, filename=filename, writer=writer, **kwargs)
+    made = _Snapshot(target=target, filename=filename, writer=writer, **kwargs)
+    if trigger is not None:
+        made.trigger = trigger
+    return made
 
 
 class _Snapshot(Extension):
