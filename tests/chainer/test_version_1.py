@@ -256,3 +256,27 @@ def test_snapshots_are_told_when(tmp_path):
     found = {path.name for path in tmp_path.iterdir()}
     assert {"snapshot_iter_2", "model_1", "model_2"} <= found
     assert "snapshot_iter_1" not in found
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: L.GRU(4),
+        lambda: L.GRU(4, 4),
+        lambda: L.GRU(n_units=4, n_inputs=4),
+        lambda: L.GRU(4, n_inputs=3),
+    ],
+)
+def test_a_gru_without_memory(make):
+    link = seeded(make)
+    h, x = f(2, 4), f(3, link.W.W.shape[1])[:2]
+    same = seeded(lambda: L.StatelessGRU(link.W.W.shape[1], 4))
+    np.testing.assert_array_equal(link(h, x).array, same(h, x).array)
+    assert link.h is None
+
+
+def test_a_gru_of_two_sizes_remembers():
+    link = L.GRU(3, 4)
+    assert link(f(2, 3)).shape == (2, 4) and link.h is not None
+    with pytest.raises(ValueError, match="StatelessGRU instead, which takes n_inputs"):
+        L.GRU(4, 3)(f(2, 4), f(2, 3))

@@ -278,10 +278,23 @@ class StatefulGRU(_Stateful, GRUBase):
 
 
 class GRU(StatefulGRU):
-    """A gated recurrent layer that remembers."""
+    """A gated recurrent layer that remembers.
+
+    In version 1 it was one that does not, ``GRU(n_units, n_inputs=n_units)``, and
+    ``h = link(h, x)``: so it is here with one size, or two that are the same.
+    """
+
+    def __init__(self, in_size=None, out_size=None, *args, n_units=None, **kwargs):
+        n_units = in_size if n_units is None else n_units
+        self._may_forget = out_size in (None, in_size)
+        if out_size is None:
+            in_size, out_size = kwargs.pop("n_inputs", None) or n_units, n_units
+        super().__init__(in_size, out_size, *args, **kwargs)
 
     def forward(self, *args):
         """Return the outputs of the next step."""
+        if len(args) == 2 and self._may_forget:
+            return StatelessGRU.forward(self, *args)
         if len(args) != 1:
             text = (
                 "Invalid argument. The length of GRU.forward must be 1. "
@@ -290,7 +303,8 @@ class GRU(StatefulGRU):
             if len(args) == 2:
                 text += (
                     "In Chainer v2, chainer.links.GRU is changed from stateless to "
-                    "stateful. Use chainer.links.StatelessGRU instead."
+                    "stateful. Use chainer.links.StatelessGRU instead, which takes "
+                    "n_inputs first."
                 )
             raise ValueError(text)
         return super().forward(args[0])
