@@ -260,3 +260,28 @@ def test_an_mlp_learns():
     for _ in range(150):
         optimizer.update(model, x, t)
     assert model.accuracy.array > 0.9
+
+
+def test_stacked_layers_of_scripts_have_chainers_bases():
+    """As copies of Chainer's own files in scripts: a function and three numbers."""
+    chainer.install()
+    from chainer.links.connection.n_step_rnn import NStepRNNBase
+    from chainer.links.rnn.n_step_gru import NStepGRUBase
+
+    class Stacked(NStepRNNBase):
+        n_weights = 6
+        n_cells = 1
+        use_bi_direction = True
+
+        def rnn(self, *args):
+            return F.n_step_bigru(*args)
+
+        def forward(self, hx, xs, **kwargs):
+            (hy,), ys = self._call([hx], xs, **kwargs)
+            return hy, ys
+
+    xs = [np.ones((n, 3), np.float32) for n in (2, 4)]
+    own, ours = Stacked(2, 3, 4, 0.0), L.NStepBiGRU(2, 3, 4, 0.0)
+    ours.copyparams(own)
+    np.testing.assert_array_equal(own(None, xs)[0].array, ours(None, xs)[0].array)
+    assert isinstance(ours, NStepGRUBase) and not isinstance(ours, L.NStepGRU)

@@ -443,7 +443,7 @@ class NStepRNNBase(ChainList):
         (hy,), ys = self._call([hx], xs, train)
         return hy, ys
 
-    def _call(self, hs, xs, train):
+    def _call(self, hs, xs, train=None):
         assert isinstance(xs, (list, tuple))
         order = argsort_list_descent(xs)
         xs = permutate_list(xs, order, inv=False)
@@ -461,7 +461,9 @@ class NStepRNNBase(ChainList):
         return states, permutate_list(ys, order, inv=True)
 
 
-class _NStepLSTMBase(NStepRNNBase):
+class NStepLSTMBase(NStepRNNBase):
+    """Stacked LSTM layers in one direction or both."""
+
     n_weights = 8
     n_states = 2
 
@@ -471,27 +473,32 @@ class _NStepLSTMBase(NStepRNNBase):
         return hy, cy, ys
 
 
-class NStepLSTM(_NStepLSTMBase):
+class NStepLSTM(NStepLSTMBase):
     """Stacked LSTM layers."""
 
     function = "n_step_lstm"
 
 
-class NStepBiLSTM(_NStepLSTMBase):
+class NStepBiLSTM(NStepLSTMBase):
     """Stacked LSTM layers in both directions."""
 
     function = "n_step_bilstm"
     use_bi_direction = True
 
 
-class NStepGRU(NStepRNNBase):
-    """Stacked GRU layers."""
+class NStepGRUBase(NStepRNNBase):
+    """Stacked GRU layers in one direction or both."""
 
     n_weights = 6
+
+
+class NStepGRU(NStepGRUBase):
+    """Stacked GRU layers."""
+
     function = "n_step_gru"
 
 
-class NStepBiGRU(NStepGRU):
+class NStepBiGRU(NStepGRUBase):
     """Stacked GRU layers in both directions."""
 
     function = "n_step_bigru"
