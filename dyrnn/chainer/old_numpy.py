@@ -53,6 +53,10 @@ def number_of(x):
     return x.reshape(()) if is_one else x
 
 
+def _is_number(x):
+    return np.isscalar(x) or getattr(x, "ndim", None) == 0
+
+
 def _tolerant(function):
     """Return a function that makes an array of objects where rows differ in length."""
 
@@ -65,8 +69,10 @@ def _tolerant(function):
         except ValueError as error:
             if "inhomogeneous" not in str(error):
                 raise
-            if args or kwargs:
-                return function([number_of(row) for row in x], *args, **kwargs)
+            rows = [number_of(row) for row in x]
+            are_numbers = all(_is_number(row) for row in rows)
+            if args or kwargs or are_numbers:
+                return function(rows, *args, **kwargs)
         rows = _objects(x)
         return rows if "array" in function.__name__ else function(rows)
 

@@ -42,7 +42,9 @@ def test_an_array_of_one_number_is_a_number(tmp_path):
         assert math.sqrt(y) == 1.5 and math.pi > 3
         print("%.1f %d%% %s %r" % (y, y, y, y[0, 0]), "%.1f" % y, "%s" % [y.size])
         print("%(a).1f %(b)s" % {"a": y, "b": y}, "%s" % y)
-        assert np.array([0.5, y[0, 0], y[0]], np.float32).tolist() == [0.5, 2.25, 2.25]
+        for dtype in ((), (np.float32,)):
+            row = np.array([0.5, y[0, 0], y[0]], *dtype).astype(np.float32)
+            assert row.tolist() == [0.5, 2.25, 2.25]
         """,
     )
     assert done.stderr == ""
