@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import itertools
 import os
 import signal
@@ -166,6 +167,8 @@ class Trainer:
                 f"extend: an extension must be callable with the trainer, "
                 f"got {extension!r}"
             )
+        if _needs_no_trainer(extension):
+            raise _is_a_maker(extension)
         if name is None:
             candidates = ("name", "default_name", "__name__")
             named = (getattr(extension, candidate, None) for candidate in candidates)
@@ -311,13 +314,24 @@ def _nothing(*_):
 
 
 def _call(extension, trainer):
-    made = extension(trainer)
-    if callable(made):  # a function that makes extensions, given without parentheses
-        name = getattr(extension, "__name__", type(extension).__name__)
-        raise TypeError(
-            f"extend: {name} is no extension, but makes one when it is called: write "
-            f"trainer.extend({name}()), with parentheses"
-        )
+    if callable(extension(trainer)):
+        raise _is_a_maker(extension)
+
+
+def _needs_no_trainer(extension):
+    """Whether it is a function like `snapshot`, with a default for all it takes."""
+    if not inspect.isfunction(extension):
+        return False
+    parameters = inspect.signature(extension).parameters.values()
+    return all(each.default is not each.empty for each in parameters)
+
+
+def _is_a_maker(extension):
+    name = getattr(extension, "__name__", type(extension).__name__)
+    return TypeError(
+        f"extend: {name} is not an extension, but makes one when it is called: write "
+        f"trainer.extend({name}(...)), with parentheses"
+    )
 
 
 def _serialize(thing, s):

@@ -129,15 +129,31 @@ def test_a_class_is_no_extension(tmp_path):
         make(tmp_path).extend(Noting)
 
 
-@pytest.mark.parametrize("factory", [extensions.snapshot, extensions.observe_lr])
+@pytest.mark.parametrize("maker", [extensions.snapshot, extensions.observe_lr])
+def test_a_function_that_makes_extensions_is_no_extension(tmp_path, maker):
+    message = rf"write trainer\.extend\({maker.__name__}\(\.\.\.\)\)"
+    with pytest.raises(TypeError, match=message):
+        make(tmp_path).extend(maker)
+
+
 @pytest.mark.parametrize("before", [False, True])
-def test_a_function_that_makes_extensions_is_no_extension(tmp_path, factory, before):
+def test_an_extension_that_makes_an_extension_is_named(tmp_path, before):
+    def maker(trainer):
+        return Noting([])
+
     trainer = make(tmp_path)
-    trainer.extend(factory, call_before_training=before)
-    name = factory.__name__
-    with pytest.raises(TypeError, match=rf"write trainer\.extend\({name}\(\)\)"):
+    trainer.extend(maker, call_before_training=before)
+    with pytest.raises(TypeError, match="maker is not an extension, but makes one"):
         trainer.run()
     assert trainer.updater.iteration == (0 if before else 1)
+
+
+def test_an_extension_may_take_any_arguments(tmp_path):
+    trainer = make(tmp_path)
+    notes = []
+    trainer.extend(lambda *everything: notes.append(everything))
+    trainer.run()
+    assert notes == 3 * [(trainer,)]
 
 
 def test_extension_without_call_says_so(tmp_path):
