@@ -349,6 +349,7 @@ def _check_writable(out):
         raise OSError(
             error.errno,
             f"the output directory cannot be written to ({error.strerror}). "
-            "Choose another one: Trainer(..., out=DIRECTORY)",
+            "Choose another one: Trainer(..., out=DIRECTORY), or --out DIRECTORY on "
+            "the command line of the examples",
             os.fspath(out),
         ) from error

@@ -264,7 +264,7 @@ def test_unwritable_output_directory_is_found_before_training(tmp_path):
         trainer.run()
     assert trainer.updater.iteration == 0
     trainer = make(tmp_path / "file" / "below")
-    with pytest.raises(OSError, match="Choose another one: Trainer"):
+    with pytest.raises(OSError, match="Choose another one: Trainer.* or --out"):
         trainer.run()
 
 
