@@ -168,7 +168,18 @@ class Sampler(training.Extension):
 
 def load_model(path):
     """Return the model and the vocabulary that a training run saved."""
+    if not Path(path).exists():
+        raise FileNotFoundError(
+            f"there is no model {path}: train one first, with "
+            "python examples/char_rnn/train_char_rnn.py, or name another one with "
+            "--model"
+        )
     metadata = serializers.read_manifest(path)["metadata"]
+    if not {"vocabulary", "units"} <= metadata.keys():
+        raise ValueError(
+            f"{path} is not a model that train_char_rnn.py saved: give --model the "
+            "best.npz in its --out"
+        )
     vocabulary = Vocabulary.from_json(metadata["vocabulary"])
     model = CharRNN(len(vocabulary), metadata["units"])
     serializers.load_npz(path, model)
@@ -251,6 +262,11 @@ def parse_arguments():
         args.batchsize, args.lr = 20, 3e-3
     if args.overlap >= args.window:
         parser.error("--overlap must be less than --window")
+    for name in ("minutes", "gradclip", "decay"):
+        if getattr(args, name) == 0:
+            parser.error(f"argument --{name}: must be more than 0")
+    if args.model and not args.sample_only:
+        parser.error("argument --model: is for --sample-only; training writes to --out")
     return args
 
 
@@ -313,8 +329,13 @@ def main():
     is_best = MinValueTrigger(VALIDATION, every)
     best = extensions.snapshot_object(rnn, "best.npz", metadata=metadata)
     trainer.extend(best, "best", is_best)
-    identity = {"vocabulary": vocabulary.sha256, "units": args.unit}
-    command_line.extend_with_snapshots(trainer, args, every, identity)
+    command_line.extend_with_snapshots(
+        trainer,
+        args,
+        trigger=every,
+        identity={"vocabulary": vocabulary.sha256, "units": args.unit},
+        settings="window overlap mask lr decay decay_steps gradclip".split(),
+    )
     trainer.run()
 
     path = Path(args.out) / "best.npz"

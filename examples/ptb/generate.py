@@ -25,6 +25,8 @@ def main():
     add("--no-unk", action="store_true", help="never choose the word <unk>")
     add("--seed", type=number(int, 0), default=0)
     args = parser.parse_args()
+    if args.top_p == 0:
+        parser.error("argument --top-p: must be more than 0")
 
     dyrnn.random.seed(args.seed)
     model, vocabulary = load_model(args.model)

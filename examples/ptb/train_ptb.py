@@ -7,6 +7,8 @@ own documentation.
 """
 
 import argparse
+import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +147,17 @@ def tensorflow_progress(trainer):
 
 def load_model(path):
     """Return the model and the vocabulary that a training run saved."""
+    if not Path(path).exists():
+        raise FileNotFoundError(
+            f"there is no model {path}: train one first, with "
+            "python examples/ptb/train_ptb.py, or name another one with --model"
+        )
     metadata = serializers.read_manifest(path)["metadata"]
+    if not {"vocabulary", "model"} <= metadata.keys():
+        raise ValueError(
+            f"{path} is not a model that train_ptb.py saved at its end: give --model "
+            "the model.npz in its --out"
+        )
     vocabulary = Vocabulary.from_json(metadata["vocabulary"])
     model = RNNForLM(len(vocabulary), **metadata["model"])
     serializers.load_npz(path, model)
@@ -186,6 +198,17 @@ def parse_arguments():
     for name, value in chosen.items():
         if getattr(args, name, None) is None:
             setattr(args, name, value)
+    for name in ("keep", "gradclip", "decay"):
+        if getattr(args, name) == 0:
+            parser.error(f"argument --{name}: must be more than 0")
+    path = Path(args.out) / args.model
+    folder = path.parent
+    is_ready = folder.is_dir() and os.access(folder, os.W_OK)
+    if path.is_dir() or not (is_ready or folder == Path(args.out)):
+        parser.error(
+            f"argument --model: no file can be written at {path}; give the name of one "
+            "in --out, or a path to a directory that is there"
+        )
     return args
 
 
@@ -254,10 +277,17 @@ def main():
         args,
         trigger=(10, "iteration") if args.test else (1, "epoch"),
         identity={"vocabulary": vocabulary.sha256, "seed": args.seed},
+        settings=("lr", "flat", "decay", "keep", "gradclip", "cell", "mode"),
     )
     trainer.run()
 
-    print(f"valid perplexity: {perplexity(model, valid, device):.3f}")
+    valid_perplexity = perplexity(model, valid, device)
+    print(f"valid perplexity: {valid_perplexity:.3f}")
+    if not math.isfinite(valid_perplexity):
+        raise dyrnn.NonFiniteError(
+            "training has diverged: its last validation perplexity is not finite, and "
+            "no model was saved. Lower --lr or --gradclip"
+        )
     print(f"test perplexity: {perplexity(model, test, device):.3f}")
     path = Path(args.out) / args.model
     metadata = {"vocabulary": vocabulary.to_json(), "model": shape}

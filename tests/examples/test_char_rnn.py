@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dyrnn
-from dyrnn import datasets, random
+from dyrnn import datasets, random, serializers
 from tests.examples.running import load, run
 
 EXAMPLE = "char_rnn/train_char_rnn.py"
@@ -158,7 +158,16 @@ def test_the_learning_rate_decays(kind, text, tmp_path):
 def test_wrong_arguments_are_refused(tmp_path):
     message = run(EXAMPLE, "--window", 10, "--overlap", 10, cwd=tmp_path, code=2)
     assert "--overlap must be less than --window" in message
+    for option in ("--minutes", "--gradclip", "--decay"):
+        message = run(EXAMPLE, option, 0, cwd=tmp_path, code=2)
+        assert f"argument {option}: must be more than 0" in message
+    message = run(EXAMPLE, "--model", "best.npz", cwd=tmp_path, code=2)
+    assert "argument --model: is for --sample-only" in message
     message = run(EXAMPLE, "--sample-only", cwd=tmp_path, code=1)
-    assert "best.npz" in message
+    assert "best.npz: train one first, with python examples/char_rnn/" in message
+    serializers.save_npz(tmp_path / "other.npz", dyrnn.Chain(), {"model": {}})
+    args = ("--sample-only", "--model", "other.npz")
+    message = run(EXAMPLE, *args, cwd=tmp_path, code=1)
+    assert "other.npz is not a model that train_char_rnn.py saved" in message
     message = run(EXAMPLE, "--text", "absent.txt", cwd=tmp_path, code=1)
     assert "there is no file 'absent.txt'" in message

@@ -184,6 +184,57 @@ def test_batch_size_0_is_a_usage_error():
     assert "0 is less than 1" in done.stderr
 
 
+@pytest.mark.parametrize("option", ["--keep", "--gradclip", "--decay"])
+def test_zero_is_refused_before_the_text_is_read(option):
+    done = run("train_ptb.py", "--data", "none.zip", option, 0, code=2)
+    assert f"argument {option}: must be more than 0" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["none/model.npz", "/none/model.npz", "."])
+def test_a_model_that_cannot_be_written_is_found_before_training(tmp_path, name):
+    args = ("--data", "none.zip", "--out", tmp_path, "--model", name)
+    done = run("train_ptb.py", *args, code=2)
+    assert "argument --model: no file can be written at" in done.stderr
+
+
+def test_the_model_may_be_in_a_directory_that_is_there(tmp_path):
+    (tmp_path / "models").mkdir()
+    args = ("--out", tmp_path / "out", "--model", tmp_path / "models" / "m.npz")
+    run("train_ptb.py", "--test", "--epoch", 1, *args)
+    assert (tmp_path / "models" / "m.npz").exists()
+
+
+def test_a_directory_that_cannot_be_written_to_names_the_option(tmp_path):
+    (tmp_path / "file").touch()
+    done = run("train_ptb.py", "--test", "--out", tmp_path / "file" / "x", code=1)
+    assert "--out DIRECTORY" in done.stderr
+
+
+def test_a_diverged_run_saves_no_model_and_exits_with_3(tmp_path):
+    args = ("--test", "--epoch", 1, "--lr", 1e9, "--out", tmp_path)
+    done = run("train_ptb.py", *args, code=3)
+    assert "valid perplexity: inf" in done.stdout
+    assert "training has diverged" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "model.npz").exists()
+
+
+def test_what_is_not_a_model_of_this_example_is_refused(trained, tmp_path):
+    done = run("generate.py", "--model", tmp_path / "none.npz", code=1)
+    assert "none.npz: train one first, with python examples/ptb/" in done.stderr
+    snapshot = trained[0] / "snapshot_iter_00000070.npz"
+    done = run("generate.py", "--model", snapshot, code=1)
+    assert "070.npz is not a model that train_ptb.py saved" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_probability_0_is_refused_before_anything_is_printed(trained):
+    args = ("--model", trained[0] / "model.npz", "--top-p", 0)
+    done = run("generate.py", *args, code=2)
+    assert "argument --top-p: must be more than 0" in done.stderr
+    assert done.stdout == ""
+
+
 def test_a_corrupt_snapshot_is_refused_and_nothing_lost(trained, tmp_path):
     out, _ = trained
     data = bytearray((out / "snapshot_iter_00000070.npz").read_bytes())
