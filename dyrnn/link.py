@@ -27,7 +27,8 @@ class Link:
     name : str or None
         The name its parent knows it by.
     carried : tuple of str
-        Names of attributes that hold variables (or None) carried over time.
+        Names of attributes that hold variables (or None) carried over time. They are
+        what :meth:`reset_state` clears and snapshots hold; ``__init__`` sets them.
     update_enabled : bool
         Whether optimizers change the link's own parameters.
 
@@ -47,6 +48,14 @@ class Link:
 
     carried: tuple[str, ...] = ()
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if isinstance(cls.carried, str):
+            raise TypeError(
+                f"{cls.__name__}: carried is a tuple of names, not a str. Write "
+                f"carried = ({cls.carried!r},) with a comma."
+            )
+
     def __init__(self):
         # Dictionaries as ordered sets of attribute names.
         self._params = {}
@@ -62,37 +71,73 @@ class Link:
     @contextmanager
     def init_scope(self):
         """Register the parameters and links assigned inside the ``with`` block."""
-        if "_params" not in self.__dict__:
-            raise RuntimeError(
-                f"{type(self).__name__}: Link.__init__() has not been called. Call "
-                "super().__init__() first in __init__."
-            )
-        before = self._is_in_init_scope
+        before, known = self._is_in_init_scope, set(self.__dict__)
         self._is_in_init_scope = True
         try:
             yield
         finally:
             self._is_in_init_scope = before
+        for name, value in self.__dict__.items():
+            if name not in known and isinstance(value, (list, tuple, dict)):
+                self._check_container(name, value)
+
+    def _check_container(self, name, value):
+        """Refuse links and parameters that only a list or the like holds."""
+        values = value.values() if isinstance(value, dict) else value
+        parts = {part for part in values if isinstance(part, (Link, Parameter))}
+        if parts.difference(self.links(), self.params()):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a {type(value).__name__} of links or "
+                "parameters, which nothing would train or save. Use a ChainList or a "
+                "Sequential of links, or give each an attribute of its own."
+            )
 
     def __setattr__(self, name, value):
-        registered = self.__dict__
-        if registered.get("_is_in_init_scope"):
-            if isinstance(value, Parameter):
-                if value.name is None:
-                    value.name = name
-                self._params[name] = None
-            elif isinstance(value, Link):
-                value.name = name
-                self._links[name] = None
-        elif name in registered.get("_params", ()):
-            if not isinstance(value, Parameter):
-                del self._params[name]
-        elif name in registered.get("_links", ()):
-            if isinstance(value, Link):
-                value.name = name
-            else:
-                del self._links[name]
+        own = self.__dict__
+        if (
+            own.get("_is_in_init_scope")
+            or name in own.get("_params", ())
+            or name in own.get("_links", ())
+        ):
+            self._register(name, value)
         object.__setattr__(self, name, value)
+
+    def _register(self, name, value):
+        """Enter or replace the parameter or link ``name``; None ends it."""
+        names = None
+        if isinstance(value, Parameter):
+            names = self._params
+            value.name = name if value.name is None else value.name
+        elif isinstance(value, Link):
+            names = self._links
+            value.name = name
+        elif value is not None and (name in self._params or name in self._links):
+            place = f"{type(self).__name__}.{name}"
+            raise TypeError(
+                f"{place} is registered, but a {type(value).__name__} in its place "
+                "would be neither trained nor saved. To change a parameter's values, "
+                f"assign to {place}.array[...] instead; to take it out, del {place}."
+            )
+        for others in (self._params, self._links):
+            if others is not names:
+                others.pop(name, None)
+        if names is not None:
+            names[name] = None
+
+    def __getattr__(self, name):
+        """Say what is missing; called for attributes that are not there."""
+        kind = type(self).__name__
+        if name in _OWN and "_params" not in self.__dict__:
+            raise RuntimeError(
+                f"{kind}: Link.__init__() has not been called. Call super().__init__() "
+                "first in __init__."
+            )
+        if name in self.carried:
+            raise AttributeError(
+                f"{kind}.carried names {name!r}, but there is no such attribute. "
+                f"Assign self.{name} = None in __init__, or correct the name."
+            )
+        return object.__getattribute__(self, name)
 
     def __delattr__(self, name):
         for names in (self._params, self._persistent, self._links):
@@ -266,7 +311,7 @@ class Link:
         link = copy.copy(self)
         link.name = None
         for names in ("_params", "_persistent", "_links"):
-            link.__dict__[names] = dict(self.__dict__[names])
+            link.__dict__[names] = dict(getattr(self, names))
         for name in self._links:
             child = self.__dict__[name].copy()
             child.name = name
@@ -320,6 +365,7 @@ class Link:
     def reset_state(self):
         """Forget what is carried over time, here and in all links below."""
         for name in self.carried:
+            getattr(self, name)  # a name that is wrong is refused
             setattr(self, name, None)
         for child in self.children():
             child.reset_state()
@@ -505,6 +551,10 @@ class Sequential(ChainList):
         copies = dict(zip(map(id, self._list), link._list, strict=True))
         link.layers = [copies.get(id(layer), layer) for layer in self.layers]
         return link
+
+
+# Set by __init__, of ChainList too.
+_OWN = {"_params", "_persistent", "_links", "_is_in_init_scope", "_device", "_list"}
 
 
 def _values(value):

@@ -114,14 +114,74 @@ def test_replacing_an_attribute_keeps_or_ends_its_registration(model):
     assert not list(model.children())
 
 
-def test_forgotten_init_is_named():
-    class Wrong(Chain):
+@pytest.mark.parametrize("name", ["scale", "first"])
+@pytest.mark.parametrize("is_in_scope", [False, True])
+def test_arithmetic_in_place_does_not_end_a_registration(model, name, is_in_scope):
+    before = getattr(model, name)
+    with pytest.raises(TypeError, match=rf"Model.{name} is registered, but a Variable"):
+        if is_in_scope:
+            with model.init_scope():
+                setattr(model, name, model.scale * 2)
+        else:
+            setattr(model, name, model.scale * 2)
+    assert getattr(model, name) is before
+    assert [path for path, _ in model.namedparams()] == PATHS
+    with pytest.raises(TypeError, match=r"assign to Model.scale.array\[...\] instead"):
+        model.scale *= 2
+    with pytest.raises(TypeError, match=r"Model.scale is registered, but a ndarray"):
+        model.scale = np.ones(1, np.float32)
+
+
+def test_a_link_may_take_the_place_of_a_parameter(model):
+    with model.init_scope():
+        model.scale = Layer(1)
+    assert [path for path, _ in model.namedparams()][-2:] == ["/scale/W", "/scale/b"]
+    with model.init_scope():
+        model.scale = None
+    assert "/scale/b" not in dict(model.namedparams())
+
+
+@pytest.mark.parametrize("kind", [list, tuple, lambda x: dict(enumerate(x))])
+@pytest.mark.parametrize("part", [Layer, lambda: Parameter(0.0, (1,))])
+def test_links_in_a_list_are_refused_since_nothing_would_train_them(kind, part):
+    model = Chain()
+    with (
+        pytest.raises(TypeError, match=r"Chain.layers is a \w+ of .*Use a ChainList"),
+        model.init_scope(),
+    ):
+        model.layers = kind([1, part()])
+
+
+def test_links_appended_to_a_list_are_refused_but_not_those_registered():
+    model = Chain()
+    with pytest.raises(TypeError, match="nothing would train"), model.init_scope():
+        model.layers = []
+        model.layers.append(Layer())
+    model = Chain()
+    with model.init_scope():
+        model.first, model.scale = Layer(), Parameter(0.0, (1,))
+        model.both = [model.first, model.scale, "a text"]
+    assert len(list(model.params())) == 3
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda m: list(m.params()), lambda m: m.init_scope().__enter__(), Chain.copy],
+)
+@pytest.mark.parametrize("base", [Chain, ChainList])
+def test_forgotten_init_is_named(base, use):
+    class Wrong(base):
         def __init__(self):
-            with self.init_scope():
-                self.W = Parameter(0.0, (1,))
+            self.W = Parameter(0.0, (1,))
 
     with pytest.raises(RuntimeError, match=r"Wrong: Link.__init__\(\) has not been"):
-        Wrong()
+        use(Wrong())
+
+
+def test_missing_attributes_are_named_as_always():
+    with pytest.raises(AttributeError, match="'Model' object has no attribute 'thrid'"):
+        _ = Model().thrid
+    assert not hasattr(Model(), "third")
 
 
 def test_calling_a_link_without_forward():
@@ -420,6 +480,18 @@ class TestSerialize:
         with pytest.raises(SnapshotError, match="missing"):
             load_npz(tmp_path / "file", other)
         assert not other.first.W.is_initialized
+
+    def test_names_of_carried_state_are_checked(self):
+        with pytest.raises(TypeError, match=r"Typo: carried is a .*\('total',\)"):
+
+            class Typo(Counter):
+                carried = "total"
+
+        class Missing(Counter):
+            carried = ("total", "totl")
+
+        with pytest.raises(AttributeError, match="carried names 'totl', but there is"):
+            Missing().reset_state()
 
     def test_reset_state_reaches_all_links(self, model):
         model.reset_state()
