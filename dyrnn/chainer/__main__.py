@@ -6,7 +6,7 @@ import sys
 import types
 from pathlib import Path
 
-from dyrnn.chainer import old_numpy, old_sources
+from dyrnn.chainer import old_numpy, old_python, old_sources
 from dyrnn.chainer.aliases import install
 
 USAGE = "usage: python -m dyrnn.chainer script.py [ARGS...] | -m MODULE [ARGS...]"
@@ -18,19 +18,27 @@ def main():
     if not args or args[0] in ("-h", "--help") or args == ["-m"]:
         print(USAGE)
         sys.exit(2 if args in ([], ["-m"]) else 0)
+    if args[0] != "-m" and (os.path.isdir(args[0]) or not os.path.exists(args[0])):
+        print(f"dyrnn.chainer: there is no file {args[0]!r}. {USAGE}", file=sys.stderr)
+        sys.exit(2)
     install()
     if args[0] == "-m":
         sys.path[0] = os.getcwd()
-        old_numpy.revive()
-        old_sources.install(sys.path[0])
+        prepare(sys.path[0])
         sys.argv = args[1:]
         runpy.run_module(args[1], run_name="__main__", alter_sys=True)
     else:
         sys.path[0] = str(Path(args[0]).resolve().parent)
-        old_numpy.revive()
-        old_sources.install(sys.path[0])
+        prepare(sys.path[0])
         sys.argv = args
         run_script(args[0])
+
+
+def prepare(folder):
+    """Bring back what the programs in a folder expect of Python and NumPy."""
+    old_python.revive()
+    old_numpy.revive()
+    old_sources.install(folder)
 
 
 def run_script(path):

@@ -85,6 +85,22 @@ def test_functions_of_numpy_take_what_they_took(tmp_path):
     assert done.stderr == ""
 
 
+def test_what_python_has_dropped_is_there(tmp_path):
+    done = run(
+        tmp_path,
+        """
+        import collections, fractions, inspect, random, time
+        from collections import Iterable, Mapping
+        assert isinstance([], Iterable) and isinstance({}, collections.Mapping)
+        assert fractions.gcd(4, 6) == 2 and time.clock() >= 0
+        assert inspect.getargspec(lambda x, *y: x).args == ["x"]
+        assert sorted(random.sample({1, 2, 3}, 3)) == [1, 2, 3]
+        assert random.sample({"a": 1}.keys(), k=1) == ["a"]
+        """,
+    )
+    assert done.stderr == ""
+
+
 def test_modules_of_programs_are_known_wherever_they_are(tmp_path):
     """Those which the program looks for itself, and installed ones for Chainer."""
     convert = "import numpy as np\nvalue = float(np.ones((1, 1)))\n"
