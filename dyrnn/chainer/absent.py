@@ -61,20 +61,23 @@ ADVICE = {
 
 
 def message(path):
-    """Return what to say of ``chainer.PATH``, which is not there."""
+    """Return what to say of ``chainer.PATH``, which is not there.
+
+    Without a full stop: Python puts ". Did you mean: ...?" behind it.
+    """
     advice = ADVICE.get(path)
     if advice is not None:
-        return f"chainer.{path} is not part of dyrnn.chainer: {advice}."
+        return f"chainer.{path} is not part of dyrnn.chainer: {advice}"
     function = _function_of_node(path)
     if function is not None:
         return (
             f"chainer.{path} is not part of dyrnn.chainer: version 1 had nodes among "
-            f"the functions; call chainer.functions.{function}, which makes one."
+            f"the functions; call chainer.functions.{function}, which makes one"
         )
     return (
         f"chainer.{path} is not part of dyrnn.chainer, which has Chainer's names for "
         "recurrent and text models, the Trainer and multi-layer perceptrons. "
-        "docs/chainer.md lists them, and what to use instead of the others."
+        "docs/chainer.md lists them, and what to use instead of the others"
     )
 
 

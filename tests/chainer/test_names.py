@@ -49,6 +49,14 @@ def test_a_script_runs_unedited(tmp_path):
     assert "'-n', '3'" in done.stdout
 
 
+def test_a_script_that_is_not_there_is_named(tmp_path):
+    for name in ("nofile.py", "."):
+        done = python("-m", "dyrnn.chainer", name, cwd=tmp_path)
+        assert done.returncode == 2
+        assert f"there is no file {name!r}. usage: python -m" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_what_numpy_has_dropped_is_there_for_unedited_scripts(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "__init__.py").write_text("")
@@ -145,6 +153,18 @@ def test_the_table_of_names_is_right():
         module, _, name = f"chainer.{path}".rpartition(".")
         with pytest.raises(AttributeError, match=re.escape(absent.ADVICE[path])):
             getattr(importlib.import_module(module), name)
+
+
+def test_a_suggestion_of_python_follows_the_reason_why_a_name_is_absent(tmp_path):
+    done = python(
+        "-c",
+        "import dyrnn.chainer.functions as F; F.roi_max_pooling_2d",
+        cwd=tmp_path,
+    )
+    assert "torchvision.ops has its like" in done.stderr
+    assert ".." not in done.stderr
+    if sys.version_info >= (3, 11):
+        assert done.stderr.endswith("like. Did you mean: 'max_pooling_2d'?\n")
 
 
 def test_paths_are_views_that_pass_patches_on(monkeypatch):
