@@ -10,8 +10,8 @@ Trajectories", Neural Computation 2(4), 1990).
 from __future__ import annotations
 
 import math
-import operator
 import time
+import warnings
 
 import numpy as np
 
@@ -19,12 +19,18 @@ from dyrnn import backend
 from dyrnn.core import Variable
 from dyrnn.datasets import concat_examples
 from dyrnn.errors import NonFiniteError
+from dyrnn.iterators.base import positive_integer
+from dyrnn.link import Link
+from dyrnn.parameter import Parameter
 from dyrnn.reporter import default_weight, get_current_reporter, read_scalars, report
 
 __all__ = ["BPTTUpdater", "StandardUpdater"]
 
 # Losses on a device are looked at after so many updates, or when a log is written.
 _MAX_UNCHECKED = 256
+
+# Classes of links with state that snapshots leave out, as their user has been told.
+_warned: set[type] = set()
 
 
 class StandardUpdater:
@@ -77,11 +83,8 @@ class StandardUpdater:
             ("iterator", self._iterators),
             ("optimizer", self._optimizers),
         ):
-            if "main" not in given:
-                raise KeyError(
-                    f"{type(self).__name__}: no {kind} is called 'main'; "
-                    f"got {', '.join(map(str, given)) or 'none'}"
-                )
+            self._named(kind, given, "main")
+        self._check_arguments()
         self.converter = converter
         self.loss_func = loss_func
         self.device = None if device is None else backend.get_device(device)
@@ -93,6 +96,38 @@ class StandardUpdater:
         if self.device is not None:
             for each in self._optimizers.values():
                 each.target.to_device(self.device)
+
+    def _check_arguments(self):
+        """Refuse what is no iterator, and no optimizer with a model."""
+        kind = type(self).__name__
+        for name, iterator in self._iterators.items():
+            if not hasattr(iterator, "next"):
+                raise TypeError(
+                    f"{kind}: iterator {name!r} is of type {type(iterator).__name__}, "
+                    f"which has no next(). Call {kind}(iterator, optimizer), with a "
+                    "dyrnn.iterators.SerialIterator or the like."
+                )
+        for name, optimizer in self._optimizers.items():
+            if not hasattr(optimizer, "update") or not hasattr(optimizer, "target"):
+                raise TypeError(
+                    f"{kind}: optimizer {name!r} is of type {type(optimizer).__name__}, "
+                    f"which is no optimizer. Call {kind}(iterator, optimizer), with "
+                    "optimizer = dyrnn.optimizers.Adam().setup(model) or the like."
+                )
+            if optimizer.target is None:
+                raise ValueError(
+                    f"{kind}: optimizer {name!r} has no model to train; call "
+                    "optimizer.setup(model) first."
+                )
+
+    def _named(self, kind, given, name):
+        if name not in given:
+            names = ", ".join(map(repr, given)) or "none"
+            raise KeyError(
+                f"{type(self).__name__}: no {kind} is called {name!r}; there are: "
+                f"{names}"
+            )
+        return given[name]
 
     @property
     def epoch(self):
@@ -106,11 +141,11 @@ class StandardUpdater:
 
     def get_iterator(self, name="main"):
         """The iterator called ``name``."""
-        return self._iterators[name]
+        return self._named("iterator", self._iterators, name)
 
     def get_optimizer(self, name="main"):
         """The optimizer called ``name``."""
-        return self._optimizers[name]
+        return self._named("optimizer", self._optimizers, name)
 
     def get_all_optimizers(self):
         """All optimizers by name."""
@@ -142,16 +177,31 @@ class StandardUpdater:
         arrays = self.converter(batch, self.device)
         optimizer = self.get_optimizer()
         with default_weight(target_count(arrays, batch)):
-            loss = call_with(self.loss_func or optimizer.target, arrays)
+            loss = self._loss(arrays)
             self._report_loss(loss, optimizer.target)
         self.check_loss(loss)
         optimizer.target.cleargrads()
         loss.backward()
         optimizer.update()
 
-    def _next(self, iterator):
+    def _loss(self, arrays):
+        """Return the loss as ``loss_func`` or the model computes it."""
+        function = self.loss_func or self.get_optimizer().target
+        loss = call_with(function, arrays)
+        if not hasattr(loss, "backward") or loss.size != 1:
+            name = getattr(function, "__name__", type(function).__name__)
+            found = getattr(loss, "shape", None)
+            found = "" if found is None else f" of shape {found}"
+            raise TypeError(
+                f"{type(self).__name__}: {name} returned a {type(loss).__name__}"
+                f"{found}, but the loss is a Variable with one element. Return it as "
+                "such, e.g. F.softmax_cross_entropy(y, t)."
+            )
+        return loss
+
+    def _next(self, iterator, *steps):
         try:
-            return iterator.next()
+            return iterator.next_window(*steps) if steps else iterator.next()
         except StopIteration:
             raise RuntimeError(
                 f"the training iterator ended in iteration {self.iteration + 1}, "
@@ -199,6 +249,8 @@ class StandardUpdater:
             optimizer.target.serialize(s["model:" + name])
             optimizer.serialize(s["optimizer:" + name])
             if hasattr(optimizer.target, "serialize_state"):
+                if not s.loading:
+                    warn_of_lost_state(optimizer.target)
                 optimizer.target.serialize_state(s["carried:" + name])
         self.iteration = s("iteration", self.iteration)
         self.previous_epoch_detail = float(
@@ -248,10 +300,7 @@ class BPTTUpdater(StandardUpdater):
         loss_func=None,
         reset_at_epoch=False,
     ):
-        if operator.index(bprop_len) < 1:
-            raise ValueError(
-                f"BPTTUpdater: bprop_len must be at least 1, got {bprop_len}"
-            )
+        bprop_len = positive_integer("BPTTUpdater: bprop_len", bprop_len)
         super().__init__(iterator, optimizer, converter, device, loss_func)
         steps = getattr(self.get_iterator(), "steps", bprop_len)
         if steps != bprop_len:
@@ -268,16 +317,15 @@ class BPTTUpdater(StandardUpdater):
         """Do the work of one iteration."""
         optimizer = self.get_optimizer()
         model = optimizer.target
-        loss_func = self.loss_func or model
         epoch = self.epoch
         arrays = self._next_window()
         length = len(arrays[0])
         if self.window:
-            loss = loss_func(*arrays) * length
+            loss = self._loss(arrays) * length
         else:
             loss = 0
             for step in range(length):
-                loss += loss_func(*(array[step] for array in arrays))
+                loss += self._loss(tuple(array[step] for array in arrays))
         # A model may have reported its last step; the mean over all of them counts.
         if get_current_reporter() is not None:
             report({"loss": loss.array / length}, model, weight=arrays[-1].size)
@@ -305,7 +353,7 @@ class BPTTUpdater(StandardUpdater):
         """Arrays (T, B, ...) of the next steps, on the device."""
         iterator = self.get_iterator()
         if hasattr(iterator, "next_window"):
-            arrays = iterator.next_window(self.bprop_len)
+            arrays = self._next(iterator, self.bprop_len)
         else:
             batch = self._next(iterator)
             if isinstance(batch, tuple):  # a window, as of WindowIterator
@@ -329,6 +377,35 @@ def _diagnosis(value):
         f"the loss is {float(value)}. A lower learning rate or gradient clipping may "
         "help; config.debug = True names the operation. Go on from the last snapshot."
     )
+
+
+def warn_of_lost_state(model):
+    """Warn, once a class, of links with variables that look carried over time.
+
+    A link that resets a state of its own, but does not name it in ``carried``, goes on
+    without it after a resume.
+    """
+    for link in model.links():
+        cls = type(link)
+        if cls.reset_state is Link.reset_state or cls in _warned:
+            continue
+        values = vars(link).items()
+        lost = [k for k, v in values if k not in cls.carried and _has_variable(v)]
+        if lost:
+            _warned.add(cls)
+            warnings.warn(
+                f"{cls.__name__} resets a state of its own, but a snapshot leaves out "
+                f"its {', '.join(lost)}, so that a resumed run would differ. Name them "
+                f"in the class, carried = {(*cls.carried, *lost)!r}, each with one "
+                "variable or None.",
+                stacklevel=2,
+            )
+
+
+def _has_variable(value):
+    if isinstance(value, list | tuple):
+        return any(map(_has_variable, value))
+    return isinstance(value, Variable) and not isinstance(value, Parameter)
 
 
 def call_with(function, arrays):

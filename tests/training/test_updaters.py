@@ -9,6 +9,7 @@ from dyrnn.core import Variable
 from dyrnn.datasets import concat_examples
 from dyrnn.errors import NonFiniteError
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator, WindowIterator
+from dyrnn.link import Chain
 from dyrnn.optimizers import SGD
 from dyrnn.reporter import DictSummary, Observation, Reporter, report
 from dyrnn.serializers import load_npz, save_npz
@@ -55,8 +56,8 @@ def standard(batch_size=4, device=None, model=None, **options):
     return StandardUpdater(iterator, optimizer, device=device, **options)
 
 
-def sequential(iterator=None, bprop_len=3, dtype=np.float64, **options):
-    optimizer = SGD(lr=0.1).setup(Recurrent(dtype=dtype))
+def sequential(iterator=None, bprop_len=3, dtype=np.float64, model=None, **options):
+    optimizer = SGD(lr=0.1).setup(model or Recurrent(dtype=dtype))
     iterator = iterator or ParallelSequentialIterator(text(), 4)
     return BPTTUpdater(iterator, optimizer, bprop_len, **options)
 
@@ -131,10 +132,78 @@ def test_several_iterators_and_optimizers_by_name():
     assert updater.get_iterator("more") is main
     assert updater.get_optimizer("other") is optimizers["other"]
     assert updater.get_all_optimizers() == optimizers
-    with pytest.raises(KeyError, match="no iterator is called 'main'; got train"):
+    with pytest.raises(KeyError, match="no iterator is called 'main'.* are: 'train'"):
         StandardUpdater({"train": main}, optimizers)
-    with pytest.raises(KeyError, match="no optimizer is called 'main'; got none"):
+    with pytest.raises(KeyError, match="no optimizer is called 'main'.* are: none"):
         StandardUpdater(main, {})
+    with pytest.raises(KeyError, match="no iterator is called 'x'; .* 'main', 'more'"):
+        updater.get_iterator("x")
+    with pytest.raises(KeyError, match="no optimizer is called 'x'; .*'main', 'other'"):
+        updater.get_optimizer("x")
+
+
+def test_what_is_no_iterator_and_no_optimizer_is_named():
+    iterator, model = SerialIterator(points(), 4), Regression()
+    optimizer = SGD().setup(model)
+    with pytest.raises(TypeError, match="optimizer 'main' is of type Regression"):
+        StandardUpdater(iterator, model)
+    with pytest.raises(TypeError, match=r"iterator 'main' is of type SGD.*no next\(\)"):
+        StandardUpdater(optimizer, iterator)
+    with pytest.raises(TypeError, match="iterator 'main' is of type list"):
+        BPTTUpdater(points(), optimizer, 3)
+    with pytest.raises(ValueError, match=r"call optimizer.setup\(model\) first"):
+        StandardUpdater(iterator, SGD())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "loss returned a NoneType, but the loss is a Variable"),
+        (1.0, "loss returned a float"),
+        (np.float32(1), r"loss returned a float32 of shape \(\)"),
+        (Variable(np.ones(3)), r"loss returned a Variable of shape \(3,\)"),
+    ],
+)
+@pytest.mark.parametrize("make", [standard, sequential])
+def test_loss_that_is_none_or_no_variable_is_refused(make, value, message):
+    def loss(x, t):
+        return value
+
+    for options in [{}] if make is standard else [{}, {"window": True}]:
+        with pytest.raises(TypeError, match=message):
+            make(loss_func=loss, **options).update()
+
+
+def test_state_that_a_snapshot_leaves_out_is_warned_of_once(tmp_path):
+    class Own(Recurrent):
+        carried = ()
+
+        def reset_state(self):
+            self.h = None
+
+    class Handing(Chain):
+        def __init__(self):
+            super().__init__()
+            with self.init_scope():
+                self.model = Recurrent()
+
+        def forward(self, x, t):
+            return self.model(x, t)
+
+        def reset_state(self):
+            self.model.reset_state()
+
+    updater = sequential(model=Own())
+    save_npz(tmp_path / "none.npz", updater)  # no state yet
+    updater.update()
+    with pytest.warns(UserWarning, match=r"Own .* leaves out its h, .*\('h',\)"):
+        save_npz(tmp_path / "warned.npz", updater)
+    save_npz(tmp_path / "once.npz", updater)
+    for model in (Recurrent(), Handing()):
+        updater = sequential(model=model)
+        updater.update()
+        save_npz(tmp_path / "silent.npz", updater)
+    save_npz(tmp_path / "model.npz", Own())
 
 
 def test_training_iterator_that_ends_is_an_error():
@@ -142,6 +211,11 @@ def test_training_iterator_that_ends_is_an_error():
     updater = StandardUpdater(iterator, SGD().setup(Regression()))
     updater.update()
     with pytest.raises(RuntimeError, match="ended in iteration 2.*repeat=True"):
+        updater.update()
+    updater = sequential(ParallelSequentialIterator(text(7), 1, repeat=False))
+    updater.update()
+    updater.update()
+    with pytest.raises(RuntimeError, match="ended in iteration 3.*repeat=True"):
         updater.update()
 
 
@@ -222,6 +296,8 @@ def test_examples_of_vectors_are_stacked_over_time():
 def test_bad_bprop_len():
     with pytest.raises(ValueError, match="bprop_len must be at least 1, got 0"):
         sequential(bprop_len=0)
+    with pytest.raises(TypeError, match=r"bprop_len must be an integer, got 1\.5"):
+        sequential(bprop_len=1.5)
 
 
 def test_state_is_carried_and_its_graph_is_cut():
