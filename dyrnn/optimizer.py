@@ -14,6 +14,7 @@ momentum decays), so they make the gradient dense, unless ``optimizer.lazy_rows 
 says to leave absent rows and their state alone: much faster, and another algorithm.
 """
 
+import inspect
 import math
 
 import numpy as np
@@ -56,6 +57,18 @@ class Optimizer:
     skips_absent_rows = False
     kernel: str | None = None  # a class's own: a subclass may have another rule
 
+    def __new__(cls, *args, **kwargs):
+        """Refuse an unknown keyword: the rate is ``lr`` here, and ``alpha`` there."""
+        known = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        names = [parameter.name for parameter in known]
+        unknown = [name for name in kwargs if name not in names]
+        if unknown and all(p.kind is not p.VAR_KEYWORD for p in known):
+            raise TypeError(
+                f"{cls.__name__} has no argument {unknown[0]!r}; it takes: "
+                f"{', '.join(names)}"
+            )
+        return super().__new__(cls)
+
     def __init__(self):
         self.target = None
         self.t = 0
@@ -70,6 +83,12 @@ class Optimizer:
         if not isinstance(link, Link):
             raise TypeError(
                 f"{type(self).__name__}.setup takes a link, not a {type(link).__name__}"
+            )
+        if next(link.params(), None) is None:
+            raise ValueError(
+                f"{type(self).__name__}.setup: {type(link).__name__} has no parameters "
+                "to train. Assign parameters and links to attributes of it inside "
+                "`with self.init_scope():`."
             )
         self.target = link
         self.t = 0
@@ -279,10 +298,14 @@ class Optimizer:
     def _check_hyperparameters(self):
         for name, limit in self.ranges.items():
             value = getattr(self, name)
-            if not 0 <= value < limit:
+            try:
+                is_allowed = 0 <= value < limit
+            except (TypeError, ValueError):  # a string, an array
+                is_allowed = False
+            if not is_allowed:
                 upper = "" if limit == math.inf else f" and < {limit:g}"
                 raise ValueError(
-                    f"{type(self).__name__}: {name} is {value}; "
+                    f"{type(self).__name__}: {name} is {value!r}; "
                     f"use a number >= 0{upper}"
                 )
 

@@ -12,6 +12,7 @@ from dyrnn.core import Variable
 from dyrnn.errors import NonFiniteError, SnapshotError
 from dyrnn.gradients import Rows, Sum
 from dyrnn.link import Chain, Link
+from dyrnn.links import Linear
 from dyrnn.optimizer import Optimizer
 from dyrnn.optimizer_hooks import GradientClipping
 from dyrnn.parameter import Parameter
@@ -402,7 +403,7 @@ class TestAveragedSGD:
         assert model.W.array == 2
 
     def test_rows_stay_sparse_before_averaging_only(self):
-        optimizer = optimizers.ASGD(start=1).setup(Link())
+        optimizer = optimizers.ASGD(start=1).setup(model_of(W=np.ones(1)))
         assert optimizer.skips_absent_rows
         optimizer.t = 2
         assert not optimizer.skips_absent_rows
@@ -439,7 +440,7 @@ class TestErrors:
             optimizers.Adam(alpha=-1)
         with pytest.raises(ValueError, match="beta1 is 1.0; use a number >= 0 and < 1"):
             optimizers.Adam(beta1=1.0)
-        optimizer = optimizers.SGD().setup(Link())
+        optimizer = optimizers.SGD().setup(model_of(W=np.ones(1)))
         optimizer.lr = -0.1
         with pytest.raises(ValueError, match="SGD: lr is -0.1"):
             optimizer.update()
@@ -452,6 +453,12 @@ class TestErrors:
         with pytest.raises(TypeError, match=r"SGD.setup takes a link, not a list"):
             optimizers.SGD().setup([])
 
+    def test_model_without_parameters_is_refused(self):
+        with pytest.raises(ValueError, match=r"SGD.setup: Chain has no parameters to"):
+            optimizers.SGD().setup(Chain())
+        waiting = Chain(layer=Linear(None, 2, nobias=True))
+        assert optimizers.SGD().setup(waiting).target is waiting
+
     def test_a_rule_that_is_missing(self):
         model = model_of(W=np.ones(1))
         model.W.grad = np.ones(1)
@@ -459,7 +466,7 @@ class TestErrors:
             Optimizer().setup(model).update()
 
     def test_hooks(self):
-        optimizer = optimizers.SGD().setup(Link())
+        optimizer = optimizers.SGD().setup(model_of(W=np.ones(1)))
         calls = []
         optimizer.add_hook(calls.append, "log")
         optimizer.update()
@@ -485,7 +492,9 @@ class TestErrors:
             def serialize(self, s):
                 self.count = s("count", self.count)
 
-        optimizer, other = [optimizers.SGD().setup(Link()) for _ in range(2)]
+        optimizer, other = [
+            optimizers.SGD().setup(model_of(W=np.ones(1))) for _ in range(2)
+        ]
         optimizer.add_hook(Hook())
         other.add_hook(Hook())
         optimizer.update()
@@ -504,7 +513,7 @@ class TestErrors:
         with pytest.raises(
             SnapshotError, match=r"parameter /W \(update 1\), which the"
         ):
-            load_npz(tmp_path / "adam", optimizers.Adam().setup(Link()))
+            load_npz(tmp_path / "adam", optimizers.Adam().setup(model_of(V=np.ones(1))))
         lazy = Link()
         lazy.add_param("W")
         with pytest.raises(SnapshotError, match="/W has no values yet; load the model"):
