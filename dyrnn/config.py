@@ -39,7 +39,7 @@ class Configuration(threading.local):
                 f"config.matmul_precision is one of {', '.join(MATMUL_PRECISIONS)}, "
                 f"not {value!r}"
             )
-        super().__setattr__(name, np.dtype(value) if name == "dtype" else value)
+        super().__setattr__(name, _float_type(value) if name == "dtype" else value)
 
     def __getattr__(self, name):
         raise AttributeError(
@@ -49,6 +49,18 @@ class Configuration(threading.local):
     def __repr__(self):
         values = ", ".join(f"{name}={getattr(self, name)!r}" for name in _NAMES)
         return f"Configuration({values})"
+
+
+def _float_type(value):
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        dtype = None
+    if dtype is None or value is None or dtype not in ("f2", "f4", "f8"):
+        raise ValueError(
+            f"config.dtype is np.float16, np.float32 or np.float64, not {value!r}"
+        )
+    return dtype
 
 
 _NAMES = [name for name in vars(Configuration) if not name.startswith("_")]

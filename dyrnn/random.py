@@ -69,7 +69,12 @@ _streams: dict[str, Stream] = {}
 def seed(number):
     """Start all streams anew from ``number``, an integer from 0 to 2**96 - 1."""
     global _seed
-    number = operator.index(number)
+    try:
+        number = operator.index(number)
+    except TypeError:
+        raise TypeError(
+            f"seed {number!r} is not an integer; use 0 to 2**96 - 1"
+        ) from None
     if not 0 <= number < 1 << 96:
         raise ValueError(f"seed {number} is out of range: use 0 to 2**96 - 1")
     _seed = number

@@ -112,6 +112,11 @@ class Reporter:
         weight = self._weight if weight is None else weight
         weights = getattr(self.observation, "weights", {})
         for key, value in values.items():
+            if not hasattr(value, "shape") and not isinstance(value, int | float):
+                raise TypeError(
+                    f"report: {key!r} is {value!r}, a {type(value).__name__}; report "
+                    "Variables, arrays or numbers."
+                )
             self.observation[prefix + key] = _detached(value)
             weights.pop(prefix + key, None)
             if weight is not None:

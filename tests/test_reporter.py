@@ -34,6 +34,13 @@ def test_report_without_reporter_does_nothing():
     report({"loss": 1.0}, object())
 
 
+@pytest.mark.parametrize("value", ["hello", None, [1.0]])
+def test_what_has_no_mean_is_refused(value):
+    reporter = Reporter()
+    with reporter, pytest.raises(TypeError, match="report: 'a' is .* arrays or num"):
+        report({"a": value})
+
+
 def test_values_get_the_names_of_their_observers():
     model = Chain(predictor=Link())
     reporter = Reporter()
@@ -230,7 +237,7 @@ def test_observation_is_saved_with_its_weights(tmp_path, xp):
     observation = Observation()
     with Reporter().scope(observation):
         report({"a": xp.asarray(np.float32(0.1)), "b": math.nan}, weight=xp.asarray(4))
-        report({"text": "left out"})
+        report({"several": xp.ones(2)})
     loaded = reload(tmp_path, observation, Observation({"old": 1.0}))
     assert loaded["a"] == np.float32(0.1)
     assert math.isnan(loaded["b"])

@@ -56,6 +56,19 @@ def check_same_shape(name, **inputs):
         )
 
 
+def check_ratio(name, ratio, key="ratio"):
+    """Raise unless ``ratio`` is a share that may be dropped."""
+    try:
+        is_share = 0 <= ratio < 1
+    except TypeError:
+        is_share = False
+    if not is_share:
+        raise ValueError(
+            f"{name}: {key}={ratio!r}, but the share that is dropped must be a number "
+            "of at least 0 and less than 1."
+        )
+
+
 def check_choice(name, key, value, choices):
     """Raise unless ``value`` is one of ``choices``."""
     if value not in choices:

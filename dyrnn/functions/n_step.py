@@ -69,6 +69,11 @@ def _stacked(name, parts, n):
 
 def _n_step(name, n, run, n_layers, ratio, states, ws, bs, xs, directions):
     """Run all layers: ``run(x, states, W, U, b, b_u, lengths)`` runs one."""
+    if hasattr(xs, "shape"):
+        raise TypeError(
+            f"{name}: xs is one array of shape {xs.shape}, but a list of sequences is "
+            f"needed, each (length, I): for a window (T, B, I), list(x.swapaxes(0, 1))."
+        )
     if len(xs) == 0:
         raise ValueError(f"{name}: xs is an empty list; give at least one sequence.")
     xs = [as_variable(x) for x in xs]

@@ -10,18 +10,10 @@ from dyrnn import kernels, random
 from dyrnn.config import config
 from dyrnn.core import FunctionNode, as_variable
 from dyrnn.functions.activation import softmax
-from dyrnn.functions.checks import check_floats, check_same_shape
+from dyrnn.functions.checks import check_floats, check_ratio, check_same_shape
 from dyrnn.functions.connection import linear
 from dyrnn.functions.indexing import where
 from dyrnn.functions.math import exp
-
-
-def _check_ratio(name, ratio):
-    if not 0 <= ratio < 1:
-        raise ValueError(
-            f"{name}: ratio={ratio}, but the share that is dropped must be at least 0 "
-            "and less than 1."
-        )
 
 
 class Dropout(FunctionNode):
@@ -55,7 +47,7 @@ def dropout(x, ratio=0.5):
     Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from
     Overfitting", JMLR 15, 2014.
     """
-    _check_ratio("dropout", ratio)
+    check_ratio("dropout", ratio)
     if ratio == 0 or not config.train:
         return as_variable(x)
     check_floats("dropout", x=x)
@@ -72,7 +64,7 @@ def zoneout(h, x, ratio=0.5):
     Krueger et al., "Zoneout: Regularizing RNNs by Randomly Preserving Hidden
     Activations", ICLR 2017.
     """
-    _check_ratio("zoneout", ratio)
+    check_ratio("zoneout", ratio)
     check_same_shape("zoneout", h=h, x=x)
     check_floats("zoneout", h=h, x=x)
     h, x = as_variable(h), as_variable(x)

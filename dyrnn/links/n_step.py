@@ -4,6 +4,7 @@ They keep no state: initial states go in, final ones come out.
 """
 
 import dyrnn.functions as F
+from dyrnn.functions.checks import check_ratio
 from dyrnn.initializers import get_initializer
 from dyrnn.link import ChainList, Link
 from dyrnn.links.connection import check_size
@@ -49,6 +50,7 @@ class _NStep(ChainList):
     ):
         super().__init__()
         check_size(self, n_layers=n_layers, in_size=in_size, out_size=out_size)
+        check_ratio(type(self).__name__, dropout, "dropout")
         self.n_layers = n_layers
         self.in_size = in_size
         self.out_size = out_size
