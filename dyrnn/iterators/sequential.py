@@ -195,8 +195,8 @@ class WindowIterator(_SequentialIterator):
 
     def serialize(self, s):
         self._must_match(s, "steps", self.steps)
-        self._must_match(s, "windows", self.windows)
         super().serialize(s)
+        self._must_match(s, "windows", self.windows)
         if self.position >= self.windows:
             raise SnapshotError(
                 f"WindowIterator: position {self.position} is beyond the last of "

@@ -124,7 +124,10 @@ def atomic_output(path, check=None):
     temporary = os.path.join(
         folder, f".{name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
     )
-    fd = os.open(temporary, _FLAGS, 0o666)
+    try:
+        fd = os.open(temporary, _FLAGS, 0o666)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     try:
         try:
             output = _Output(fd)
@@ -135,8 +138,10 @@ def atomic_output(path, check=None):
         if check is not None:
             check(temporary)
         _replace(temporary, os.path.join(folder, name))
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None and error.errno:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
     sync_directory(folder)

@@ -1,5 +1,7 @@
 """Whole objects to npz files and back."""
 
+import os
+
 from dyrnn.errors import SnapshotError
 from dyrnn.serializers.machine import environment
 from dyrnn.serializers.protocol import Keeper, Loader, Restorer, capture
@@ -27,6 +29,7 @@ def save_npz(path, obj, metadata=None, verify=False):
     OSError
         If writing fails. A file called ``path`` is then as it was before.
     """
+    _check_order("save_npz", path, obj)
     write_snapshot(path, capture(obj), metadata, environment(), verify)
 
 
@@ -55,6 +58,7 @@ def load_npz(path, obj, path_in_file="", strict=True, ignore_names=None):
         If the file is damaged, or does not fit to ``obj``: all keys that are missing,
         left over, or of another shape or dtype are named.
     """
+    _check_order("load_npz", path, obj)
     keeper = Keeper()
     obj.serialize(keeper)
     with SnapshotReader(path) as reader:
@@ -67,11 +71,23 @@ def load_npz(path, obj, path_in_file="", strict=True, ignore_names=None):
             raise
 
 
+def _check_order(function, path, obj):
+    if isinstance(path, str | os.PathLike) and hasattr(obj, "serialize"):
+        return
+    raise TypeError(
+        f"{function}(path, obj): got path {type(path).__name__} and obj "
+        f"{type(obj).__name__}. The path comes first, then an object with a method "
+        "serialize, such as a link, an optimizer or a trainer"
+    )
+
+
 def _load(obj, loader, reader, strict):
     try:
         obj.serialize(loader)
-    except SnapshotError:
-        raise
+    except SnapshotError as error:
+        if str(reader.path) in str(error):
+            raise
+        raise type(error)(f"{reader.path}: {error}") from error
     except Exception as error:
         loader.finish(strict)  # what was missing is likely to be the reason
         raise SnapshotError(

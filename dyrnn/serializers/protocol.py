@@ -16,6 +16,8 @@ from dyrnn.serializers.reader import describe
 from dyrnn.serializers.writer import Contents
 from dyrnn.serializers.zip_layout import name_problem
 
+_MODEL = "model:main"
+
 
 class Serializer:
     """What ``serialize`` methods are given.
@@ -185,7 +187,9 @@ class Loader(Serializer):
         """
         problems = []
         if self._mismatches:
-            problems.append("; ".join(self._mismatches[:20]))
+            # A model's arrays first: what an optimizer keeps for them has their shapes.
+            mismatches = sorted(self._mismatches, key=lambda text: _MODEL not in text)
+            problems.append(_listed(mismatches, 6, "; "))
         if strict and self._missing:
             problems.append(f"not in the file: {_listed(self._missing)}")
         extra = [
@@ -198,7 +202,30 @@ class Loader(Serializer):
         if strict and extra:
             problems.append(f"only in the file: {_listed(extra)}")
         if problems:
-            raise SnapshotError(f"{self._reader.path}: {'. '.join(problems)}")
+            hint = self._hint([*self._missing, *extra])
+            text = ". ".join([*problems, *hint])
+            raise SnapshotError(f"{self._reader.path}: {text}")
+
+    def _hint(self, keys):
+        """Yield what is likely to be the reason why ``keys`` are on one side only."""
+        of_trainer = ("extensions/", "extension_triggers/")
+        if self._mismatches:
+            yield "The object must have the sizes and dtypes it was saved with"
+        elif not self._used and any(key.startswith("updater/") for key in keys):
+            if any(key.startswith("updater/") for key in self._missing):
+                yield "The file is no snapshot of a trainer: load it into what it is of"
+            else:
+                yield (
+                    "The file is a snapshot of a trainer: path_in_file="
+                    f"'updater/{_MODEL}' loads its model"
+                )
+        elif not self._used:
+            yield "The file is of another object"
+        elif all(key.startswith(of_trainer) for key in keys):
+            yield (
+                "The trainer must have the extensions it was saved with, by the same "
+                "names, before the file is loaded"
+            )
 
     def undo(self):
         """Give arrays that were written to the contents they had."""
@@ -257,6 +284,6 @@ def _kind(value):
     return str(value)
 
 
-def _listed(keys):
-    more = f" and {len(keys) - 20} more" if len(keys) > 20 else ""
-    return ", ".join(keys[:20]) + more
+def _listed(texts, most=20, separator=", "):
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return separator.join(texts[:most]) + more

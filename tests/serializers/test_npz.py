@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from dyrnn.errors import SnapshotError
+from dyrnn.extensions import LogReport
 from dyrnn.serializers import Saver, capture, load_npz, read_manifest, save_npz
 from tests import strict
 from tests.serializers.objects import Layer, Model, One
+from tests.training.toys import language_trainer
 
 
 @pytest.fixture
@@ -316,3 +318,46 @@ def test_a_captured_copy_is_independent():
 def test_a_missing_file_is_a_missing_file(path):
     with pytest.raises(FileNotFoundError):
         load_npz(path, Layer())
+
+
+def test_a_file_of_something_else_is_called_that(path, tmp_path):
+    trainer, other = language_trainer(tmp_path), language_trainer(tmp_path)
+    trainer.extend(LogReport())
+    model = other.updater.get_optimizer().target
+    save_npz(path, trainer)
+    with pytest.raises(SnapshotError, match="path_in_file='updater/model:main' loads"):
+        load_npz(path, model)
+    load_npz(path, model, path_in_file="updater/model:main")
+    with pytest.raises(SnapshotError, match="must have the extensions it was saved"):
+        load_npz(path, other)
+    save_npz(path, model)
+    with pytest.raises(
+        SnapshotError, match="is no snapshot of a trainer: load it into"
+    ):
+        load_npz(path, other)
+    with pytest.raises(SnapshotError, match="The file is of another object"):
+        load_npz(path, One(1))
+
+
+def test_arrays_of_a_model_are_named_before_what_depends_on_them(path):
+    class Trained:
+        def __init__(self, size):
+            self.arrays = {f"optimizer/{k}": np.zeros(size) for k in range(8)}
+            self.arrays["model:main/W"] = np.zeros(size)
+
+        def serialize(self, s):
+            for key, array in self.arrays.items():
+                s(key, array)
+
+    save_npz(path, Trained(4))
+    text = "npz: model:main/W: the file has .* and 3 more.* the sizes and dtypes it was"
+    with pytest.raises(SnapshotError, match=text):
+        load_npz(path, Trained(5))
+
+
+def test_arguments_in_the_wrong_order_are_explained(path):
+    for function in (save_npz, load_npz):
+        with pytest.raises(TypeError, match="The path comes first, then an object"):
+            function(Layer(), str(path))
+    with pytest.raises(FileNotFoundError, match="'nowhere/a.npz'"):
+        save_npz("nowhere/a.npz", Layer())
