@@ -22,6 +22,7 @@ from dyrnn.serializers import (
     newest_valid,
     prune,
     remove_leftovers,
+    set_later_aside,
     write_snapshot,
 )
 from dyrnn.training import Extension, TrainingInterrupted
@@ -49,6 +50,7 @@ class Snapshot(Extension):
     trigger = (1, "epoch")
     # The last one, since a snapshot holds what the others did in this iteration.
     priority = -100
+    _PRIORITY_TO_LOAD = -101  # initialized before others see which iteration it is
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class Snapshot(Extension):
         metadata=None,
         allow_changes=(),
     ):
+        _check_arguments(filename, savefun, target)
         if n_retains == 0 or n_retains < -1:
             raise ValueError(
                 f"snapshot: n_retains is {n_retains}: keep at least 1, or -1 for all"
@@ -85,6 +88,8 @@ class Snapshot(Extension):
         self.n_retains = n_retains
         self.every = every
         self.autoload = autoload
+        if autoload:
+            self.priority = self._PRIORITY_TO_LOAD
         self.verify = verify
         self.on_failure = on_failure
         self.identity = dict(identity or {})
@@ -99,6 +104,7 @@ class Snapshot(Extension):
         self._writer = BackgroundWriter() if background else None
 
     def initialize(self, trainer):
+        self._name(trainer)
         if self._is_on():
             remove_leftovers(trainer.out)
         if self.autoload:
@@ -107,31 +113,58 @@ class Snapshot(Extension):
                 load_npz(found.path, trainer if self.target is None else self.target)
                 self.loaded = found.path
                 print(f"resumed from {found.path}", file=sys.stderr)
+            else:
+                text = f"no snapshot {self._pattern} in {trainer.out}: starting anew"
+                print(text, file=sys.stderr)
+        if self._is_on() and "*" in self._pattern:
+            self._set_other_runs_aside(trainer)
         if self._writer is not None:
             # An error of the writer must not wait for the next snapshot.
             trainer.extend(self._check_writer, name="snapshot_writer")
         self._ready = True
 
     def __call__(self, trainer):
-        self._save(trainer, self.filename.format(trainer), emergency=False)
+        self._save(trainer, self._name(trainer), emergency=False)
 
     def on_error(self, trainer, error, traceback):
         if not self._ready:
             return
         if isinstance(error, TrainingInterrupted):
-            name = self.filename.format(trainer)
-            is_there = os.path.exists(os.path.join(trainer.out, name))
-            done = self._saved_iteration == trainer.updater.iteration and is_there
+            name = self._name(trainer)
+            path, iteration = os.path.join(trainer.out, name), trainer.updater.iteration
+            done = self._saved_iteration == iteration and os.path.exists(path)
             if self.on_signal and not done:
                 self._save(trainer, name, emergency=False)
+            if self.on_signal and self._is_on():
+                print(f"to go on from iteration {iteration}: {path}", file=sys.stderr)
         elif self.snapshot_on_error:
-            name = "emergency_" + self.filename.format(trainer)
-            self._save(trainer, name, emergency=True)
+            self._save(trainer, "emergency_" + self._name(trainer), emergency=True)
 
     def finalize(self):
         self._ready = False
         if self._writer is not None:
             self._guarded(self._writer.close)
+
+    def _set_other_runs_aside(self, trainer):
+        iteration = trainer.updater.iteration
+        aside = set_later_aside(trainer.out, iteration, self._pattern)
+        if aside:
+            print(
+                f"{trainer.out} has snapshots of another run, beyond iteration "
+                f"{iteration}, where this one starts. They were renamed: "
+                + ", ".join(map(os.path.basename, aside)),
+                file=sys.stderr,
+            )
+
+    def _name(self, trainer):
+        try:
+            return self.filename.format(trainer)
+        except (AttributeError, KeyError, IndexError, ValueError, TypeError) as error:
+            raise ValueError(
+                f"snapshot: filename {self.filename!r} is formatted with the trainer, "
+                "as in 'snapshot_iter_{.updater.iteration:08}.npz', which fails: "
+                f"{error}"
+            ) from error
 
     def _is_on(self):
         return self.condition is None or self.condition()
@@ -171,7 +204,11 @@ class Snapshot(Extension):
         except OSError as error:
             if self.on_failure == "raise":
                 raise
-            warnings.warn(f"a snapshot was not saved: {error}", stacklevel=2)
+            warnings.warn(
+                f"a snapshot was not saved: {error}; training goes on at iteration "
+                f"{self._saved_iteration}",
+                stacklevel=2,
+            )
 
     def serialize(self, s):
         """Save or load the iteration last saved; refuse a run of another identity."""
@@ -197,6 +234,30 @@ class Snapshot(Extension):
             warnings.warn(
                 f"resumed, but perhaps not bit by bit: {difference}", stacklevel=2
             )
+
+
+def _check_arguments(filename, savefun, target):
+    if not isinstance(filename, str):
+        raise TypeError(
+            f"snapshot: filename is {filename!r}: use a string; the order is "
+            "snapshot_object(target, filename) and snapshot(savefun, filename)"
+        )
+    if os.path.basename(filename) != filename:
+        raise ValueError(
+            f"snapshot: filename is {filename!r}: use a name without a directory; "
+            "files go to the trainer's directory, Trainer(..., out=DIRECTORY)"
+        )
+    if savefun is not None and not callable(savefun):
+        raise TypeError(
+            f"snapshot: savefun is {savefun!r}: use a function (path, target); the "
+            "name of the file is filename=...; to add the extension itself, write "
+            "trainer.extend(snapshot())"
+        )
+    if target is not None and savefun is None and not hasattr(target, "serialize"):
+        raise TypeError(
+            f"snapshot: target is {target!r}: use an object with a method serialize, "
+            "such as a link, an optimizer or the trainer"
+        )
 
 
 def _differences(saved, here):
@@ -250,7 +311,9 @@ def snapshot(
     every : int, optional
         Keep files whose iteration is a multiple of it, too.
     autoload : bool
-        Before training, load the newest whole file that is in ``out``.
+        Before training, load the newest whole file that is in ``out``. Files that are
+        there but beyond the iteration where a run starts are another run's, and are
+        renamed to ``NAME.bak``.
     background : bool
         Write in a thread; an error is raised in the next iteration, or at the end.
     verify : bool

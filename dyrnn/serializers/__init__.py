@@ -19,6 +19,8 @@ from dyrnn.serializers.retention import (
     newest_valid,
     prune,
     remove_leftovers,
+    rename_aside,
+    set_later_aside,
 )
 from dyrnn.serializers.writer import Contents, write_snapshot
 
@@ -41,5 +43,7 @@ __all__ = [
     "newest_valid",
     "prune",
     "remove_leftovers",
+    "rename_aside",
+    "set_later_aside",
     "BackgroundWriter",
 ]

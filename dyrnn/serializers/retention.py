@@ -91,15 +91,36 @@ def _set_aside(path, error):
     if isinstance(error.__cause__, OSError):
         warnings.warn(f"snapshot skipped: {error}", stacklevel=4)
         return
-    target = f"{path}.corrupt"
-    number = 1
-    while os.path.exists(target):
-        number += 1
-        target = f"{path}.corrupt-{number}"
-    os.rename(path, target)
+    target = rename_aside(path, ".corrupt")
     warnings.warn(
         f"damaged snapshot renamed to {os.path.basename(target)}: {error}", stacklevel=4
     )
+
+
+def rename_aside(path, extension):
+    """Add ``extension`` to a file's name, and a number if it is taken; return it."""
+    target = f"{path}{extension}"
+    number = 1
+    while os.path.exists(target):
+        number += 1
+        target = f"{path}{extension}-{number}"
+    os.rename(path, target)
+    return target
+
+
+def set_later_aside(folder, iteration, pattern="snapshot*.npz"):
+    """Rename snapshots of later iterations to ``NAME.bak``; return the new paths.
+
+    To a run that is at ``iteration``, they are another run's: they would pass for its
+    newest ones.
+
+    Raises
+    ------
+    NewerVersionError
+        If a file was written by a later version of dyrnn.
+    """
+    later = [s for s in list_snapshots(folder, pattern) if s.iteration > iteration]
+    return [rename_aside(snapshot.path, ".bak") for snapshot in later]
 
 
 def prune(folder, n_retains, pattern="snapshot*.npz", every=None, keep=()):

@@ -1,5 +1,6 @@
 import errno
 import os
+import signal
 
 import pytest
 
@@ -303,3 +304,74 @@ def test_manifest_says_what_made_the_file(tmp_path):
     assert {"numpy", "python", "dyrnn", "blas", "processor", "machine"} <= set(
         environment
     )
+
+
+def test_snapshots_of_another_run_do_not_pass_for_this_ones(tmp_path, capsys):
+    make(tmp_path, stop=6, n_retains=2).run()
+    before = (tmp_path / "snapshot_iter_00000006.npz").read_bytes()
+    again = make(tmp_path, stop=3, n_retains=2, autoload=False)
+    again.run()
+    assert iterations(tmp_path) == [2, 3]
+    assert "another run, beyond iteration 0" in capsys.readouterr().err
+    kept = tmp_path / "snapshot_iter_00000006.npz.bak"
+    assert kept.read_bytes() == before
+    make(tmp_path, stop=7).run()  # what has the name of a file set aside gets a number
+    make(tmp_path, stop=1).run()
+    assert (tmp_path / "snapshot_iter_00000006.npz.bak-2").exists()
+    assert kept.read_bytes() == before
+
+
+def test_snapshots_beyond_the_one_resumed_from_are_set_aside(tmp_path):
+    make(tmp_path, stop=6).run()
+    resumed = make(tmp_path, stop=5, n_retains=2)
+    load_npz(tmp_path / "snapshot_iter_00000004.npz", resumed)
+    resumed.run()
+    assert iterations(tmp_path) == [4, 5]
+
+
+@pytest.mark.parametrize("best_first", [False, True])
+def test_a_resume_keeps_other_snapshots_of_its_run(tmp_path, best_first, capsys):
+    def run(stop):
+        trainer = Trainer(FakeUpdater(3), (stop, "iteration"), tmp_path)
+        best = snapshot(filename="best_iter_{.updater.iteration}.npz", n_retains=1)
+        main = snapshot(autoload=True)
+        for extension in (best, main) if best_first else (main, best):
+            trainer.extend(extension, trigger=(2, "iteration"))
+        trainer.run()
+
+    run(2)
+    run(3)
+    assert iterations(tmp_path, "best*.npz") == [2]
+    assert not list(tmp_path.glob("*.bak"))
+    err = capsys.readouterr().err
+    assert err.count("starting anew") == err.count("resumed from") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"filename": "{.updater.iteratoin}.npz"}, ValueError, "'iteratoin'"),
+        ({"filename": "{:d}.npz"}, ValueError, "is formatted with the trainer"),
+        ({"filename": "a/b.npz"}, ValueError, "a name without a directory"),
+        ({"filename": None}, TypeError, "filename is None: use a string"),
+        ({"savefun": "a.npz"}, TypeError, "the name of the file is filename="),
+        ({"target": 3}, TypeError, "with a method serialize"),
+    ],
+)
+def test_arguments_are_checked_before_training(tmp_path, arguments, error, message):
+    with pytest.raises(error, match=message):
+        make(tmp_path, **arguments).run()
+    assert names(tmp_path) == []
+
+
+def test_the_end_says_what_to_go_on_from(tmp_path, capsys):
+    def interrupt(trainer):
+        if trainer.updater.iteration == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    trainer = make(tmp_path, every=5, on_signal=True)
+    trainer.extend(interrupt)
+    with pytest.raises(SystemExit):
+        trainer.run()
+    text = f"to go on from iteration 3: {tmp_path}{os.sep}snapshot_iter_00000003.npz"
+    assert text in capsys.readouterr().err
