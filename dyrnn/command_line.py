@@ -49,12 +49,15 @@ def add_common_options(parser, out="result"):
         action="append",
         default=[],
         metavar="NAME",
-        help="resume although NAME, such as seed or threads, is not as it was",
+        help="resume although NAME, such as seed or keep, is not as it was "
+        "(the learning rate goes on as saved)",
     )
     add("--test", action="store_true", help="a tiny run of a few seconds")
 
 
-def extend_with_snapshots(trainer, args, trigger, identity=None, n_retains=2):
+def extend_with_snapshots(
+    trainer, args, trigger, identity=None, n_retains=2, settings=()
+):
     """Write ``config.json``, snapshot at a trigger and on a signal, and resume.
 
     Parameters
@@ -68,7 +71,10 @@ def extend_with_snapshots(trainer, args, trigger, identity=None, n_retains=2):
         vocabulary.
     n_retains : int
         How many snapshots to keep.
+    settings : sequence of str
+        Names of arguments that a resumed run must share, too.
     """
+    identity = {**(identity or {}), **{name: vars(args)[name] for name in settings}}
     trainer.extend(
         extensions.snapshot(
             n_retains=n_retains,
@@ -80,6 +86,11 @@ def extend_with_snapshots(trainer, args, trigger, identity=None, n_retains=2):
         trigger=trigger,
     )
     if args.resume and args.resume != "auto":
+        if not Path(args.resume).is_file():
+            raise FileNotFoundError(
+                f"--resume {args.resume}: no such file. Give a snapshot's name, or "
+                f"'auto' for the newest one in {args.out}"
+            )
         serializers.load_npz(args.resume, trainer)
     trainer.extend(_Settings(args))
 

@@ -54,6 +54,7 @@ def train(out, *arguments, vocabulary="ab", interrupt_at=None):
     """Train as a script does, with the options of its command line."""
     parser = argparse.ArgumentParser()
     command_line.add_common_options(parser, str(out))
+    parser.add_argument("--keep", type=float, default=0.5)
     args = parser.parse_args(arguments)
     random.seed(args.seed)
     trainer = language_trainer(out, (9, "iteration"), dropout=0.2)
@@ -64,7 +65,11 @@ def train(out, *arguments, vocabulary="ab", interrupt_at=None):
 
     trainer.extend(interrupt)
     command_line.extend_with_snapshots(
-        trainer, args, (4, "iteration"), {"vocabulary": vocabulary}
+        trainer,
+        args,
+        (4, "iteration"),
+        {"vocabulary": vocabulary},
+        settings=("keep",),
     )
     trainer.run()
     return trainer
@@ -88,10 +93,19 @@ def test_refused_resume_leaves_the_settings(tmp_path):
     train(tmp_path)
     before = (tmp_path / "config.json").read_bytes()
     assert json.loads(before)["arguments"]["seed"] == 0
-    changes = (["--seed", "3"], "ab", "seed is 0"), ([], "ba", "vocabulary is 'ab'")
+    changes = (
+        (["--seed", "3"], "ab", "seed is 0"),
+        (["--keep", "0.8"], "ab", "keep is 0.5 in the file and 0.8 here"),
+        ([], "ba", "vocabulary is 'ab'"),
+    )
     for arguments, vocabulary, message in changes:
         with pytest.raises(SnapshotError, match=message):
             train(tmp_path, "--resume", "auto", *arguments, vocabulary=vocabulary)
     assert (tmp_path / "config.json").read_bytes() == before
     with pytest.warns(UserWarning, match="resumed with a change: seed is 0"):
         train(tmp_path, "--resume=auto", "--seed=3", "--allow-change=seed")
+
+
+def test_a_snapshot_that_is_not_there_is_named_with_the_way_out(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--resume autp: no such file.*'auto'"):
+        train(tmp_path, "--resume", "autp")

@@ -139,7 +139,8 @@ def main():
     values = ["main/loss", "main/accuracy", "validation/main/accuracy", "elapsed_time"]
     trainer.extend(extensions.PrintReport(["epoch", *values]))
     trainer.extend(extensions.ProgressBar())
-    command_line.extend_with_snapshots(trainer, args, (1, "epoch"))
+    settings = "cell", "layers", "bidirectional", "bucket", "dropout", "length"
+    command_line.extend_with_snapshots(trainer, args, (1, "epoch"), settings=settings)
     trainer.run()
 
     for name, low, high in (("short", 0, 0.5), ("long", 0.5, 1)):

@@ -68,7 +68,8 @@ def train(name, args, lr=None, speaks=True):
     if speaks:
         trainer.extend(print_cost, trigger=(100, "epoch"))
         args = argparse.Namespace(**{**vars(args), "out": out})
-        command_line.extend_with_snapshots(trainer, args, (500, "epoch"))
+        every = 500, "epoch"
+        command_line.extend_with_snapshots(trainer, args, every, settings=("lr",))
     trainer.run()
     return model, log.log
 

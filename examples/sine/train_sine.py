@@ -170,7 +170,8 @@ def main():
     trainer.extend(extensions.LogReport(trigger=every))
     trainer.extend(extensions.PrintReport(["iteration", "main/loss", "elapsed_time"]))
     trainer.extend(extensions.ProgressBar())
-    command_line.extend_with_snapshots(trainer, args, every)
+    settings = "variant", "steps", "lr", "noise", "iteration"
+    command_line.extend_with_snapshots(trainer, args, every, settings=settings)
     trainer.run()
 
     time = time[: args.primer + args.length]
