@@ -3,11 +3,13 @@
 Before NumPy 2.4 ``float(x)`` and ``math.exp(x)`` took an array of one number whatever
 its axes, ``y[i] = x`` stored it, and ``"%f" % x`` printed it. Chainer's programs do all
 four with what a model of one output returns. NumPy's arrays cannot be taught that, so
-the calls, stores and formats are changed as the program is compiled.
+the calls, stores and formats are changed as the program is compiled. So are calls of
+methods that arrays have lost, such as ``x.ptp()``.
 """
 
 import ast
 import builtins
+import functools
 import importlib.abc
 import importlib.util
 import sys
@@ -21,6 +23,7 @@ from dyrnn.chainer.old_numpy import number_of
 _NUMBER = "_dyrnn_number_of"
 _STORED = "_dyrnn_stored_in"
 _FORMAT = "_dyrnn_format"
+_METHOD = "_dyrnn_method"
 _LIBRARIES = ("chainer", "chainermn", "chainerx", "dyrnn", "numpy", "cupy")
 
 
@@ -33,6 +36,7 @@ def install(folder):
     setattr(builtins, _NUMBER, number_of)
     setattr(builtins, _STORED, _stored_in)
     setattr(builtins, _FORMAT, _format)
+    setattr(builtins, _METHOD, _method)
     finder = _Finder(folder)
     sys.meta_path.insert(0, finder)
     last = sys.meta_path.index(PathFinder)
@@ -43,6 +47,32 @@ def compiled(source, path):
     """Compile the source of an old program."""
     tree = ast.fix_missing_locations(_Numbers().visit(ast.parse(source, str(path))))
     return compile(tree, str(path), "exec", dont_inherit=True)
+
+
+def _itemset(x, *args):
+    """Store a number: the only one, or that at a flat or a full index."""
+    *index, value = args
+    if not index:
+        x[...] = value
+    elif isinstance(index[0], tuple):
+        x[index[0]] = value
+    else:
+        x.flat[index[0]] = value
+
+
+_LOST = {
+    "itemset": _itemset,
+    "newbyteorder": lambda x, order="S": x.view(x.dtype.newbyteorder(order)),
+    "ptp": np.ptp,
+    "tostring": np.ndarray.tobytes,
+}
+
+
+def _method(x, name):
+    """Return the method of an array, also one that arrays have lost."""
+    if isinstance(x, np.ndarray) and not hasattr(x, name):
+        return functools.partial(_LOST[name], x)
+    return getattr(x, name)
 
 
 def _stored_in(x, value):
@@ -93,6 +123,8 @@ class _Numbers(ast.NodeTransformer):
                 node.args = [_wrapped(arg) for arg in node.args]
             case ast.Attribute(ast.Name("math")):
                 node.args = [_wrapped(arg) for arg in node.args]
+            case ast.Attribute(x, name) if name in _LOST:
+                node.func = _call(_METHOD, node.func, x, ast.Constant(name))
         return node
 
     def visit_Assign(self, node):

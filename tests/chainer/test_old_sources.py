@@ -154,3 +154,28 @@ def test_tolerance_ends_with_other_errors():
         array([[1], [1, 2]], np.float32)
     with pytest.raises(ValueError, match="invalid literal"):
         array(["a"], int)
+
+
+def test_arrays_have_the_methods_they_lost(tmp_path):
+    done = run(
+        tmp_path,
+        """
+        import numpy as np
+        x = np.arange(6.0).reshape(2, 3)
+        assert x.ptp() == 5 and x.ptp(axis=0).tolist() == [3, 3, 3]
+        x.itemset(5, 9)
+        x.itemset((0, 0), -1)
+        assert x.tolist() == [[-1, 1, 2], [3, 4, 9]]
+        y = np.zeros(())
+        y.itemset(3)
+        assert y == 3 and np.array([1], "<i2").tostring() == bytes([1, 0])
+        assert np.array([1], "<i2").newbyteorder()[0] == 256
+        class Own(object):
+            def ptp(self, k):
+                return k
+        assert Own().ptp(3) == 3
+        x.nothing()
+        """,
+    )
+    assert done.stderr.splitlines()[-1].startswith("AttributeError: 'numpy.ndarray'")
+    assert 'old.py", line 16' in done.stderr, done.stderr
