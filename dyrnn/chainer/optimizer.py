@@ -210,9 +210,9 @@ class UpdateRule:
             try:
                 value = serializer(key, None)
             except KeyError:
-                if self.enabled:
+                if self.enabled and self.t:
                     raise
-                value = None
+                value = None  # version 1 saves optimizers before their first update
             if value is None:
                 self._state = None
                 break

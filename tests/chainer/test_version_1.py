@@ -280,3 +280,13 @@ def test_a_gru_of_two_sizes_remembers():
     assert link(f(2, 3)).shape == (2, 4) and link.h is not None
     with pytest.raises(ValueError, match="StatelessGRU instead, which takes n_inputs"):
         L.GRU(4, 3)(f(2, 4), f(2, 3))
+
+
+def test_an_optimizer_is_saved_before_its_first_update(tmp_path):
+    optimizer = optimizers.Adam().setup(L.Linear(2, 3))
+    serializers.save_npz(tmp_path / "first", optimizer)
+    serializers.load_npz(tmp_path / "first", optimizers.Adam().setup(L.Linear(2, 3)))
+    optimizer.t = optimizer.target.W.update_rule.t = 1
+    serializers.save_npz(tmp_path / "broken", optimizer)
+    with pytest.raises(KeyError, match="W/m"):
+        serializers.load_npz(tmp_path / "broken", optimizers.Adam().setup(L.Linear(2)))
