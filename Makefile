@@ -21,6 +21,9 @@ help:
 
 # A stamp says which extras an environment has; older than setup.py, they may have changed.
 define environment
+@command -v $(PYTHON) > /dev/null || \
+	{ echo "There is no $(PYTHON). Name a Python that is there, 3.10 or newer:" \
+	"make PYTHON=python3.12" >&2; exit 1; }
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	{ echo "dyrnn needs Python 3.10 or newer, but $(PYTHON) is $(VERSION)." \
 	"Name another one: make PYTHON=python3.12" >&2; exit 1; }

@@ -158,3 +158,14 @@ def test_sdist_holds_each_source_once(sdist):
     assert {"LICENSE", "README.md", "pyproject.toml", "setup.py"} <= names
     assert "extensions/__init__.py" in names
     assert not any(name.startswith("dyrnn/extensions") for name in names)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_names_a_python_that_is_not_there(tmp_path):
+    for name in ("Makefile", "setup.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    command = ["make", "lint", "PYTHON=no-python"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "There is no no-python. Name a Python that is there" in done.stderr
+    assert "dyrnn needs" not in done.stderr
