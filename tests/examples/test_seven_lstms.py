@@ -48,7 +48,7 @@ def test_two_sequences_are_known_by_heart(tmp_path):
 
 def test_two_sequences_says_when_it_has_not_learnt_them(tmp_path):
     args = ("--test", "--limit", 5)
-    text = run(FOLDER + "two_sequences.py", *args, cwd=tmp_path)
+    text = run(FOLDER + "two_sequences.py", *args, cwd=tmp_path, code=1)
     assert text == "not known by heart after 5 updates\n"
 
 
