@@ -3,9 +3,9 @@
 A :class:`Variable` is an array, the node that made it, and its index among that node's
 outputs. A :class:`FunctionNode` is one application of an operation: it keeps arrays its
 rule needs and, as edges, where its inputs came from. Nodes are numbered as they are
-made, and every number is higher than those it depends on; :func:`propagate` counts
-down through them, without recursion, since the graph of a recurrent network is deeper
-than Python's stack.
+made, and every number is higher than those it depends on; :func:`propagate` runs those
+whose outputs nobody waits for any more, the latest made first, without recursion, since
+the graph of a recurrent network is deeper than Python's stack.
 
 One rule serves three worlds: ``backward(xp, gy)`` runs on NumPy arrays, on CuPy arrays,
 and, for a gradient of a gradient, on variables with ``xp = dyrnn.functions``.
@@ -193,7 +193,7 @@ class Variable(Operators):
         ValueError
             If the variable has several elements and no ``grad`` was set.
         RuntimeError
-            If its graph has been cut.
+            If its graph has been cut, or none was recorded.
         """
         if self.node is not None and self.node.is_cut:
             raise RuntimeError(
@@ -206,7 +206,13 @@ class Variable(Operators):
                 "with gradient 1. Reduce it, e.g. F.sum(y), or set y.grad."
             )
         if self.node is None:
-            if self._requires_grad and self._gradient is None:
+            if not self._requires_grad:
+                raise RuntimeError(
+                    "backward on a variable without a graph: it was computed inside "
+                    "no_backprop_mode(), or only from arrays and variables that "
+                    "require no gradient, or it was unchained"
+                )
+            if self._gradient is None:
                 self.grad = self.xp.ones_like(self.array)
             return
         # A copy, since leaves may borrow the seed, and whoever gave it may change it.
@@ -260,6 +266,7 @@ def as_variable(x):
     """Return ``x`` as a variable; an array becomes one without a gradient."""
     if isinstance(x, Variable):
         return x
+    # A np.float64 is a float, too, but has a type of its own, which it keeps.
     if isinstance(x, (bool, int, float)) and not isinstance(x, np.generic):
         x = np.asarray(x, dtype=config.dtype)
     return Variable(x, requires_grad=False)
@@ -412,7 +419,11 @@ class FunctionNode:
         )
 
     def differentiable_backward(self, gys):
-        """Run ``backward`` on variables, so that its result can be differentiated."""
+        """Run ``backward`` on variables, so that its result can be differentiated.
+
+        What ``backward`` reads must be variables of the graph then. An intermediate
+        value (role None) is none: how it depends on the inputs was not recorded.
+        """
         if None in self._roles:
             return self._composed_backward(gys)
         arrays = self.saved
@@ -475,7 +486,10 @@ _new_variable = Variable.__new__
 
 
 def _distinct(inputs, arrays):
-    """Give different variables that share one array different array objects."""
+    """Give different variables that share one array different array objects.
+
+    :func:`_role` tells saved arrays apart by identity: it would take one for another.
+    """
     seen = {}
     for i, array in enumerate(arrays):
         if backend.is_array(array):
@@ -485,7 +499,11 @@ def _distinct(inputs, arrays):
 
 
 def _role(array, inputs, outputs):
-    """Return what a saved array is: an input, an output, a constant, or None."""
+    """Return what a saved array is: an input, an output, a constant, or None.
+
+    Integers and booleans (ids, masks) are constants, whatever they were computed from:
+    they do not change with small changes of the inputs.
+    """
     if not hasattr(array, "dtype"):
         return ("number", 0)
     for i, x in enumerate(inputs):

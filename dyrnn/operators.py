@@ -1,6 +1,7 @@
-"""What lets a variable be written like an array: operators, methods, conversions.
+"""Operators and methods that let programs treat a variable as an array.
 
-The functions they call are a floor above and introduce themselves.
+They call :mod:`dyrnn.functions`, which is a floor above and cannot be imported here: it
+passes itself to :func:`use_functions` when it is imported.
 """
 
 from typing import Any
@@ -66,6 +67,18 @@ class Operators:
     def __rmatmul__(self, other):
         return functions.matmul(other, self)
 
+    def _compare(self, other):
+        raise TypeError(
+            "a Variable is not compared, as its gradient would end there; compare its "
+            "array: `v.array > 0`, or `is` for the same variable"
+        )
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _compare
+    __hash__ = object.__hash__  # by identity, since nothing else is equal
+
+    def __pos__(self):
+        return self
+
     def __neg__(self):
         return functions.negative(self)
 
@@ -125,7 +138,13 @@ class Operators:
         return np.asarray(self.array, dtype=dtype)
 
     def __array_function__(self, func, types, args, kwargs):
-        return NotImplemented  # np.mean(v) would silently drop the graph
+        # np.mean(v) would silently drop the graph.
+        name = func.__name__
+        ours = f"F.{name}(v), or " if hasattr(functions, name) else ""
+        raise TypeError(
+            f"np.{name} on a Variable would lose its gradient; use {ours}"
+            f"np.{name}(v.array) without one"
+        )
 
     def __dlpack__(self, **kwargs):
         return self.array.__dlpack__(**kwargs)

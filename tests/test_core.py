@@ -1,6 +1,7 @@
 """Variables, operators, and how gradients flow back through recorded operations."""
 
 import copy
+import operator
 import pickle
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 import dyrnn.functions as F
 from dyrnn import backend
-from dyrnn.config import config
+from dyrnn.config import config, no_backprop_mode
 from dyrnn.core import FunctionNode, Variable, as_array, as_variable, grad
 from dyrnn.errors import ShapeError
 from tests.toys import variable
@@ -43,6 +44,17 @@ def test_numpy_scalar_becomes_an_array_without_axes():
 def test_variable_has_no_truth_value():
     with pytest.raises(TypeError, match="no truth value; compare its array"):
         bool(variable(1.0))
+
+
+@pytest.mark.parametrize("name", ["eq", "ne", "lt", "le", "gt", "ge"])
+def test_comparison_is_refused_but_identity_finds_a_variable(name):
+    x, y = variable(1.0), variable(1.0)
+    for other in (3, np.ones(1), y, None):
+        with pytest.raises(TypeError, match=r"not compared.* `v.array > 0`"):
+            getattr(operator, name)(x, other)
+        with pytest.raises(TypeError, match="not compared"):
+            getattr(operator, name)(other, x)
+    assert x in [x, y] and len({x, y, x}) == 2 and {x: 1}[x] == 1
 
 
 def test_repr_is_as_in_chainer():
@@ -99,6 +111,7 @@ def test_operators_are_functions(rng):
         (x**y, a**b),
         (x @ y, a @ b),
         (-x, -a),
+        (+x, a),
         (abs(-x), a),
         (x[0, 1:], a[0, 1:]),
         (1 + x, 1 + a),
@@ -153,6 +166,10 @@ def test_numpy_functions_do_not_drop_the_graph_silently():
     array = np.ones(2)
     with pytest.raises(TypeError):
         array += v
+    with pytest.raises(TypeError, match=r"use F.mean\(v\), or np.mean\(v.array\)"):
+        np.mean(v)
+    with pytest.raises(TypeError, match=r"its gradient; use np.median\(v.array\)"):
+        np.median(v)
 
 
 def test_explicit_conversion_to_numpy_works():
@@ -296,6 +313,18 @@ def test_backward_of_a_leaf_is_one():
     x = variable(5.0)
     x.backward()
     assert x.grad.tolist() == [1]
+
+
+def test_backward_without_a_graph_is_refused():
+    x = variable(2.0)
+    with no_backprop_mode():
+        unrecorded = F.sum(x * x)
+    unchained = F.sum(x * x)
+    unchained.unchain()
+    for y in (unrecorded, unchained, as_variable(3.0), F.sum(np.ones(2))):
+        with pytest.raises(RuntimeError, match=r"without a graph: .* no_back"):
+            y.backward()
+    assert x.grad is None
 
 
 def test_what_needs_no_gradient_gets_none():
