@@ -2,6 +2,7 @@ import io
 import json
 import math
 
+import numpy as np
 import pytest
 
 from dyrnn import extensions
@@ -14,7 +15,7 @@ VALUES = {1: 1.0, 2: 3.0, 3: math.nan, 4: math.inf, 5: 5.0, 6: 6.0, 7: 7.0}
 
 
 def make(out, stop=7, trigger=(2, "iteration"), **options):
-    updater = FakeUpdater(3, lambda i: {"loss": VALUES[i], "text": "left out"})
+    updater = FakeUpdater(3, lambda i: {"loss": VALUES[i], "text": np.ones(2)})
     trainer = Trainer(updater, (stop, "iteration"), out)
     trainer.extend(extensions.LogReport(trigger=trigger, **options))
     return trainer
