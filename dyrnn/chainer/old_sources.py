@@ -1,10 +1,12 @@
-"""Sources of old programs, compiled so that an array of one number is a number.
+"""Sources of old programs, compiled so that arrays and numbers mix as in NumPy 1.
 
 Before NumPy 2.4 ``float(x)`` and ``math.exp(x)`` took an array of one number whatever
 its axes, ``y[i] = x`` stored it, and ``"%f" % x`` printed it. Chainer's programs do all
 four with what a model of one output returns. NumPy's arrays cannot be taught that, so
 the calls, stores and formats are changed as the program is compiled. So are calls of
-methods that arrays have lost, such as ``x.ptp()``.
+methods that arrays have lost, such as ``x.ptp()``, and arithmetic: before NumPy 2 an
+array decided on the type of its product with a number, and ``np.sqrt(2) * x`` was as
+precise as ``x``, which is what links accept.
 """
 
 import ast
@@ -12,6 +14,7 @@ import builtins
 import functools
 import importlib.abc
 import importlib.util
+import operator
 import sys
 from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
@@ -24,6 +27,13 @@ _NUMBER = "_dyrnn_number_of"
 _STORED = "_dyrnn_stored_in"
 _FORMAT = "_dyrnn_format"
 _METHOD = "_dyrnn_method"
+_OPERATION = "_dyrnn_"  # and its name
+_OPERATIONS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
 _LIBRARIES = ("chainer", "chainermn", "chainerx", "dyrnn", "numpy", "cupy")
 
 
@@ -36,6 +46,8 @@ def install(folder):
     setattr(builtins, _NUMBER, number_of)
     setattr(builtins, _STORED, _stored_in)
     setattr(builtins, _FORMAT, _format)
+    for kind, operation in _OPERATIONS.items():
+        setattr(builtins, _OPERATION + kind.__name__, _of_old_types(operation))
     setattr(builtins, _METHOD, _method)
     finder = _Finder(folder)
     sys.meta_path.insert(0, finder)
@@ -81,6 +93,26 @@ def _stored_in(x, value):
     return number_of(value) if is_array else value
 
 
+def _of_old_types(operation):
+    """Return an operation whose result has the type of an array, not of a number."""
+
+    def call(x, y):
+        if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
+            return operation(_beside(y, x), _beside(x, y))
+        return operation(x, y)
+
+    return call
+
+
+def _beside(array, x):
+    """Return ``x``, as a plain number if it is one of a wider type than the array."""
+    is_number = isinstance(x, (np.floating, np.ndarray)) and x.ndim == 0
+    if is_number and x.dtype.kind == "f" and isinstance(array, np.ndarray):
+        is_wider = array.dtype.kind == "f" and x.itemsize > array.itemsize
+        return float(x) if is_wider and array.ndim else x
+    return x
+
+
 class _Printed:
     """An array of one number for ``%``: a number only where the text asks for one."""
 
@@ -116,6 +148,8 @@ def _format(text, values):
 class _Numbers(ast.NodeTransformer):
     """Turns ``float(x)`` into ``float(_number_of(x))``, and the like."""
 
+    is_index = False  # whether it is within brackets
+
     def visit_Call(self, node):
         self.generic_visit(node)
         match node.func:
@@ -141,12 +175,24 @@ class _Numbers(ast.NodeTransformer):
                 node.value = _call(_STORED, node.value, _loaded(x), node.value)
         return node
 
+    def visit_Subscript(self, node):
+        node.value = self.visit(node.value)
+        was_index, self.is_index = self.is_index, True
+        node.slice = self.visit(node.slice)
+        self.is_index = was_index
+        return node
+
     def visit_BinOp(self, node):
         self.generic_visit(node)
         match node:
             case ast.BinOp(ast.Constant(value=str()), ast.Mod()):
                 return _call(_FORMAT, node, node.left, node.right)
-        return node
+            case ast.BinOp(ast.Constant()) | ast.BinOp(right=ast.Constant()):
+                return node  # a plain number, which is of no type
+        if self.is_index or type(node.op) not in _OPERATIONS:
+            return node  # an index is of whole numbers, and often in a loop
+        name = _OPERATION + type(node.op).__name__
+        return _call(name, node, node.left, node.right)
 
 
 def _wrapped(argument):

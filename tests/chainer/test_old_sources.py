@@ -59,6 +59,24 @@ def test_what_was_wrong_before_is_wrong_still(tmp_path, wrong):
     assert done.stderr.count("Error: ") and 'old.py", line 3' in done.stderr
 
 
+def test_an_array_decides_on_the_type_of_its_product_with_a_number(tmp_path):
+    done = run(
+        tmp_path,
+        """
+        import numpy as np
+        x, half, root = np.ones(3, np.float32), np.ones(3, np.float16), np.sqrt(2)
+        for y in (root * x, x / root, x + np.array(2.0), root - x):
+            assert y.dtype == np.float32
+        assert (half * np.float32(2)).dtype == np.float16
+        assert (x * np.ones(3)).dtype == (root * np.arange(3)).dtype == np.float64
+        assert (x * half).dtype == np.float32 and (x[0] * root).dtype == np.float64
+        assert x[int(np.array([1])) + 1] == x[len(x) - 1 - len(x)] == 1
+        assert root / root == 1 and [1] + [2] == [1, 2] and 2 * "a" + "b" == "aab"
+        """,
+    )
+    assert done.stderr == ""
+
+
 def test_numbers_are_printed_without_their_types(tmp_path):
     done = run(
         tmp_path,
