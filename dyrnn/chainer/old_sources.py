@@ -6,7 +6,8 @@ four with what a model of one output returns. NumPy's arrays cannot be taught th
 the calls, stores and formats are changed as the program is compiled. So are calls of
 methods that arrays have lost, such as ``x.ptp()``, and arithmetic: before NumPy 2 an
 array decided on the type of its product with a number, and ``np.sqrt(2) * x`` was as
-precise as ``x``, which is what links accept.
+precise as ``x``, which is what links accept. Version 1 gave variables to models, later
+ones give arrays, whose ``data`` is only memory; it is the array here.
 """
 
 import ast
@@ -21,12 +22,14 @@ from pathlib import Path
 
 import numpy as np
 
+from dyrnn.chainer import _backend
 from dyrnn.chainer.old_numpy import number_of
 
 _NUMBER = "_dyrnn_number_of"
 _STORED = "_dyrnn_stored_in"
 _FORMAT = "_dyrnn_format"
 _METHOD = "_dyrnn_method"
+_DATA = "_dyrnn_data"
 _OPERATION = "_dyrnn_"  # and its name
 _OPERATIONS = {
     ast.Add: operator.add,
@@ -49,6 +52,7 @@ def install(folder):
     for kind, operation in _OPERATIONS.items():
         setattr(builtins, _OPERATION + kind.__name__, _of_old_types(operation))
     setattr(builtins, _METHOD, _method)
+    setattr(builtins, _DATA, _data)
     finder = _Finder(folder)
     sys.meta_path.insert(0, finder)
     last = sys.meta_path.index(PathFinder)
@@ -78,6 +82,11 @@ _LOST = {
     "ptp": np.ptp,
     "tostring": np.ndarray.tobytes,
 }
+
+
+def _data(x):
+    """Return ``x.data``, the array itself if it is one."""
+    return x if isinstance(x, _backend.array_types()) else x.data
 
 
 def _method(x, name):
@@ -161,6 +170,13 @@ class _Numbers(ast.NodeTransformer):
                 node.func = _call(_METHOD, node.func, x, ast.Constant(name))
         return node
 
+    def visit_Attribute(self, node):
+        self.generic_visit(node)
+        match node:
+            case ast.Attribute(x, "data", ast.Load()):
+                return _call(_DATA, node, x)
+        return node
+
     def visit_Assign(self, node):
         self.generic_visit(node)
         match node.targets:
@@ -209,7 +225,14 @@ def _call(name, place, *args):
 def _is_plain(x):
     """Return whether an expression may be evaluated twice."""
     plain = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.expr_context)
-    return all(isinstance(node, plain) for node in ast.walk(x))
+    return all(isinstance(node, plain) or _is_data(node) for node in ast.walk(x))
+
+
+def _is_data(node):
+    match node:
+        case ast.Call(ast.Name(name)):
+            return name == _DATA
+    return False
 
 
 def _loaded(x):

@@ -197,3 +197,25 @@ def test_arrays_have_the_methods_they_lost(tmp_path):
     )
     assert done.stderr.splitlines()[-1].startswith("AttributeError: 'numpy.ndarray'")
     assert 'old.py", line 16' in done.stderr, done.stderr
+
+
+def test_data_of_an_array_is_the_array(tmp_path):
+    done = run(
+        tmp_path,
+        """
+        import numpy as np
+        from chainer import Variable
+        class Own(object):
+            data = 3
+        x, y = np.zeros((2, 1), np.float32), Variable(np.zeros((2, 1), np.float32))
+        for z in (x, y):
+            assert z.data.astype(int).shape == (2, 1) and z.data is not Own().data
+            z.data[0, 0] = np.ones((1, 1))
+            z.data[1] += 2
+            assert Variable(z.data).data.tolist() == [[1], [2]]
+        y.data = x.data * 2
+        assert x.data is x and y.data[1, 0] == 4 and Own().data == 3
+        [].data
+        """,
+    )
+    assert done.stderr.splitlines()[-1].startswith("AttributeError: 'list' object")
