@@ -15,7 +15,13 @@ import sys
 
 from tqdm import tqdm
 
+from dyrnn.extensions.checks import (
+    check_file_is_own,
+    names_of_values,
+    warn_of_unseen,
+)
 from dyrnn.reporter import DictSummary
+from dyrnn.serializers import rename_aside
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.training import PRIORITY_READER, Extension, get_trigger
 
@@ -28,7 +34,8 @@ class LogReport(Extension):
     The last interval is written when training ends, even if it is not complete; a
     resumed run takes such a row back. After a resume the file holds the rows that it
     would hold without, no matter what was written after the snapshot. A file of
-    another run in the way is renamed to ``NAME.bak``.
+    another run in the way is renamed to ``NAME.bak``, ``NAME.bak-2`` and so on. Of
+    ``keys`` that were never observed, a warning at the end names them.
 
     Parameters
     ----------
@@ -40,7 +47,7 @@ class LogReport(Extension):
         May change or add to a row, a dictionary, before it is written; see
         `perplexity`.
     filename : str
-        In the trainer's ``out``; None writes no file.
+        In the trainer's ``out``, where no other extension writes it; None writes none.
 
     Attributes
     ----------
@@ -59,26 +66,30 @@ class LogReport(Extension):
         filename="log.jsonl",
     ):
         self.log = []
-        self._keys = keys
+        self._keys = None if keys is None else names_of_values(keys, "LogReport: keys")
         self._trigger = get_trigger(trigger)
         self._postprocess = postprocess
-        self._filename = filename
+        self.filename = filename
         self._summary = DictSummary()
         self._path = None
         self._trainer = None
+        self._seen = set()
+        self._is_interval_over = False
 
     def initialize(self, trainer):
         self._trainer = trainer
-        if self._filename is not None:
-            self._path = os.path.join(trainer.out, self._filename)
+        if self.filename is not None:
+            check_file_is_own(self, trainer)
+            self._path = os.path.join(trainer.out, self.filename)
             if not self.log and os.path.exists(self._path):
-                os.replace(self._path, self._path + ".bak")
+                rename_aside(self._path, ".bak")
             with atomic_output(self._path) as output:
                 output.write("".join(map(_encode, self.log)).encode())
 
     def __call__(self, trainer):
         observation = trainer.observation
         if self._keys is not None:
+            self._seen.update(observation)
             weights = getattr(observation, "weights", {})
             observation = type(observation)(
                 (key, observation[key]) for key in self._keys if key in observation
@@ -87,6 +98,7 @@ class LogReport(Extension):
         self._summary.add(observation)
         if self._trigger(trainer):
             self._write_row(trainer)
+            self._is_interval_over = True
             # On a GPU, this is where losses are looked at.
             check_finite = getattr(trainer.updater, "check_finite", None)
             if check_finite is not None:
@@ -105,10 +117,16 @@ class LogReport(Extension):
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(_encode(row))
 
+    def on_error(self, trainer, error, traceback):
+        self._is_interval_over = False  # what did not come is not misspelt
+
     def finalize(self):
         if self._trainer is not None and len(self._summary):
             self._write_row(self._trainer)
         self._trainer = None
+        if self._is_interval_over:
+            # The rows tell of values before a resume.
+            warn_of_unseen(self, self._keys or (), self._seen.union(*self.log))
 
     def serialize(self, s):
         """Save or load the rows, the running means, and the trigger."""
@@ -192,6 +210,8 @@ def perplexity(row):
 class PrintReport(Extension):
     """Prints the rows of a `LogReport` as a table, as they come.
 
+    A warning at the end names the columns that were in no row.
+
     Parameters
     ----------
     entries : sequence of str, optional
@@ -203,11 +223,14 @@ class PrintReport(Extension):
     """
 
     def __init__(self, entries=None, log_report="LogReport", out=None):
+        if entries is not None:
+            entries = names_of_values(entries, "PrintReport: entries")
         self._entries = entries
         self._log_report = log_report
         self._out = out
         self._columns = None
         self._printed = 0
+        self._is_interval_over = False
 
     def initialize(self, trainer):
         if isinstance(self._log_report, str):
@@ -218,10 +241,17 @@ class PrintReport(Extension):
 
     def __call__(self, trainer):
         self._print_rows()
+        self._is_interval_over = self._columns is not None
+
+    def on_error(self, trainer, error, traceback):
+        self._is_interval_over = False  # what did not come is not misspelt
 
     def finalize(self):
         if not isinstance(self._log_report, str):
             self._print_rows()
+        if self._is_interval_over:
+            seen = set().union(*self._log_report.log)
+            warn_of_unseen(self, self._entries or (), seen)
 
     def _print_rows(self):
         for row in self._log_report.log[self._printed :]:

@@ -8,6 +8,7 @@ import json
 import os
 import warnings
 
+from dyrnn.extensions.checks import check_file_is_own, warn_of_unseen
 from dyrnn.hooks import FunctionHook
 from dyrnn.reporter import DictSummary
 from dyrnn.serializers.atomic import atomic_output
@@ -66,6 +67,7 @@ class PlotReport(Extension):
     """Plots means of observed values over the training, redrawn after each interval.
 
     It needs matplotlib; without it, a warning says so once, and nothing is drawn.
+    Another warning, at the end, names values that were never observed.
 
     Parameters
     ----------
@@ -75,7 +77,8 @@ class PlotReport(Extension):
     trigger : trigger, default (1, "epoch")
         The ends of the intervals.
     filename : str
-        In the trainer's ``out``; the ending says the format.
+        In the trainer's ``out``, where no other extension writes it; the ending says
+        the format.
     marker : str, optional
         Of each point, as matplotlib names them.
     postprocess : callable (axes), optional
@@ -100,18 +103,22 @@ class PlotReport(Extension):
         self._y_keys = (y_keys,) if isinstance(y_keys, str) else tuple(y_keys)
         self._x_key = x_key
         self._trigger = get_trigger(trigger)
-        self._filename = filename
+        self.filename = filename
         self._marker = marker
         self._postprocess = postprocess
         self._summary = DictSummary()
         self._points = {key: [] for key in self._y_keys}
         self._draws = False
+        self._seen = set()
+        self._is_interval_over = False
 
     def initialize(self, trainer):
+        check_file_is_own(self, trainer)
         self._draws = _has_matplotlib()
 
     def __call__(self, trainer):
         observation = trainer.observation
+        self._seen.update(observation)
         chosen = type(observation)(
             (key, observation[key]) for key in self._y_keys if key in observation
         )
@@ -119,6 +126,7 @@ class PlotReport(Extension):
         self._summary.add(chosen)
         if not self._trigger(trainer):
             return
+        self._is_interval_over = True
         x = getattr(
             trainer.updater, "epoch_detail" if self._x_key == "epoch" else "iteration"
         )
@@ -126,7 +134,16 @@ class PlotReport(Extension):
             self._points[key].append([x, mean])
         self._summary = DictSummary()
         if self._draws:
-            save_figure(os.path.join(trainer.out, self._filename), self._draw)
+            save_figure(os.path.join(trainer.out, self.filename), self._draw)
+
+    def on_error(self, trainer, error, traceback):
+        self._is_interval_over = False  # what did not come is not misspelt
+
+    def finalize(self):
+        if self._is_interval_over:
+            # The points tell of values before a resume.
+            drawn = {key for key, points in self._points.items() if points}
+            warn_of_unseen(self, self._y_keys, self._seen | drawn)
 
     def _draw(self, figure):
         axes = figure.add_subplot()

@@ -85,7 +85,7 @@ def test_chosen_keys_and_postprocessing(tmp_path):
     def double(row):
         row["double"] = 2 * row["loss"]
 
-    make(tmp_path, keys=["loss", "missing"], postprocess=double, stop=2).run()
+    make(tmp_path, keys=["loss"], postprocess=double, stop=2).run()
     assert rows(tmp_path) == [{"loss": 2.0, "epoch": 0, "iteration": 2, "double": 4.0}]
 
 
@@ -129,6 +129,95 @@ def test_log_of_another_run_is_kept_aside(tmp_path):
     assert (tmp_path / "log.jsonl.bak").read_text() == old
 
 
+def test_every_log_of_another_run_is_kept(tmp_path):
+    logs = []
+    for stop in (4, 2, 6):
+        make(tmp_path, stop=stop).run()
+        logs.append((tmp_path / "log.jsonl").read_text())
+    names = ["log.jsonl.bak", "log.jsonl.bak-2", "log.jsonl"]
+    assert [(tmp_path / name).read_text() for name in names] == logs
+
+
+def test_a_file_that_another_extension_writes_is_refused(tmp_path):
+    make(tmp_path, stop=2).run()
+    old = (tmp_path / "log.jsonl").read_text()
+    trainer = make(tmp_path)
+    trainer.extend(extensions.LogReport(filename=None))
+    trainer.extend(extensions.LogReport())
+    message = r"LogReport and LogReport_2 .* the same file, 'log\.jsonl': give each"
+    with pytest.raises(ValueError, match=message):
+        trainer.run()
+    assert trainer.updater.iteration == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "log.jsonl": old
+    }
+
+
+def test_two_logs_with_files_of_their_own(tmp_path):
+    trainer = make(tmp_path)
+    trainer.extend(extensions.LogReport(filename="epochs.jsonl"))
+    trainer.run()
+    assert len(rows(tmp_path)) == 4
+    assert len(extensions.read_log(tmp_path / "epochs.jsonl")) == 3
+
+
+def test_keys_that_were_never_observed_are_named_at_the_end(tmp_path):
+    trainer = make(tmp_path, keys=["los", "loss"])
+    message = "LogReport: never observed: los; observed were: .*, loss, text. Correct"
+    with pytest.warns(UserWarning, match=message):
+        trainer.run()
+
+
+def test_columns_that_were_never_observed_are_named_at_the_end(tmp_path):
+    trainer = make(tmp_path, stop=2)
+    trainer.extend(extensions.PrintReport(["epoch", "los"]))
+    message = "PrintReport: never observed: los; observed were: elapsed_time, epoch, it"
+    with pytest.warns(UserWarning, match=message):
+        trainer.run()
+
+
+def test_names_observed_before_a_resume_were_observed(tmp_path):
+    def build(stop):
+        updater = FakeUpdater(
+            3, lambda i: {"loss": 1.0, **({"x": 2.0} if i < 3 else {})}
+        )
+        trainer = Trainer(updater, (stop, "iteration"), tmp_path)
+        trainer.extend(extensions.LogReport(["x", "loss"], (2, "iteration")))
+        trainer.extend(extensions.PrintReport(["x", "loss"]))
+        return trainer
+
+    trainer = build(3)
+    trainer.run()
+    save_npz(tmp_path / "s.npz", trainer)
+    for stop in (3, 6):
+        resumed = build(stop)
+        load_npz(tmp_path / "s.npz", resumed)
+        resumed.run()
+
+
+def test_nothing_is_called_misspelt_when_an_error_ends_training(tmp_path):
+    trainer = make(tmp_path, keys=["loss", "validation/loss"])
+    trainer.extend(extensions.PrintReport(["loss", "validation/loss"]))
+    trainer.extend(lambda trainer: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trainer.run()
+
+
+def test_nothing_is_called_misspelt_before_an_interval_is_over(tmp_path):
+    trainer = make(tmp_path, stop=1, keys=["loss", "validation/loss"])
+    trainer.extend(extensions.PrintReport(["loss", "validation/loss"]))
+    trainer.run()
+    assert len(rows(tmp_path)) == 1
+
+
+def test_a_single_name_is_no_list_of_names():
+    message = r"entries is 'epoch': give a list of names, such as \['epoch'\]"
+    with pytest.raises(TypeError, match=message):
+        extensions.PrintReport("epoch")
+    with pytest.raises(TypeError, match="LogReport: keys is 'loss': give a list"):
+        extensions.LogReport("loss")
+
+
 def test_torn_last_line_is_left_out_and_other_damage_named(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"a": 1}\n{"a": 2}\n{"a')
@@ -155,7 +244,8 @@ def test_table_is_printed_row_by_row(tmp_path):
     trainer.extend(
         extensions.PrintReport(["epoch", "iteration", "loss", "no"], out=out)
     )
-    trainer.run()
+    with pytest.warns(UserWarning, match="never observed: no;"):
+        trainer.run()
     lines = out.getvalue().splitlines()
     assert lines[0].split() == ["epoch", "iteration", "loss", "no"]
     assert [line.split() for line in lines[1:]] == [

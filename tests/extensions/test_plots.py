@@ -14,7 +14,7 @@ def make(out, stop=6, **options):
     updater = FakeUpdater(3, lambda i: {"loss": 1 / i, "other": i, "third": 0})
     trainer = Trainer(updater, (stop, "iteration"), out)
     options = {"trigger": (2, "iteration"), **options}
-    trainer.extend(E.PlotReport(["loss", "other", "missing"], **options))
+    trainer.extend(E.PlotReport(["loss", "other"], **options))
     return trainer
 
 
@@ -43,8 +43,40 @@ def test_nothing_is_drawn_without_values(tmp_path):
     pytest.importorskip("matplotlib")
     trainer = Trainer(FakeUpdater(3), (3, "iteration"), tmp_path)
     trainer.extend(E.PlotReport("loss", trigger=(1, "epoch")))
-    trainer.run()
+    with pytest.warns(UserWarning, match="never observed: loss; observed were: none"):
+        trainer.run()
     assert (tmp_path / "plot.png").exists()
+
+
+def test_values_that_were_never_observed_are_named_at_the_end(tmp_path):
+    trainer = Trainer(FakeUpdater(3, lambda i: {"loss": i}), (3, "epoch"), tmp_path)
+    trainer.extend(E.PlotReport(["loss", "los"]))
+    trainer.get_extension("PlotReport")._draw = lambda figure: None
+    message = "PlotReport: never observed: los; observed were: loss. Correct the name"
+    with pytest.warns(UserWarning, match=message):
+        trainer.run()
+
+
+def test_nothing_is_called_misspelt_when_an_error_ends_training(tmp_path):
+    trainer = make(tmp_path)
+    trainer.extend(E.PlotReport("validation/loss", filename="validation.png"))
+    trainer.extend(lambda trainer: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trainer.run()
+
+
+def test_nothing_is_called_misspelt_before_an_interval_is_over(tmp_path):
+    trainer = make(tmp_path, stop=1)
+    trainer.extend(E.PlotReport("validation/loss", filename="validation.png"))
+    trainer.run()
+
+
+def test_a_picture_that_another_extension_draws_is_refused(tmp_path):
+    trainer = make(tmp_path)
+    trainer.extend(E.PlotReport("third"))
+    message = "PlotReport and PlotReport_1 of this trainer write the same file"
+    with pytest.raises(ValueError, match=message):
+        trainer.run()
 
 
 def test_without_matplotlib_one_warning_says_so(tmp_path, monkeypatch):

@@ -67,9 +67,9 @@ MAKERS = {
 
 # Set up anew from the trainer by ``initialize``: nothing to save.
 DERIVED = {
-    "LogReport": {"_path"},
-    "PlotReport": {"_draws"},
-    "PrintReport": {"_log_report", "_printed", "_columns"},
+    "LogReport": {"_path", "_seen", "_is_interval_over"},
+    "PlotReport": {"_draws", "_seen", "_is_interval_over"},
+    "PrintReport": {"_log_report", "_printed", "_columns", "_is_interval_over"},
     "ProgressBar": {"_bar", "_trainer", "_unit"},
     "Evaluator": {"_iterators", "_targets"},  # started anew each time
     "Trainer": {"reporter"},
