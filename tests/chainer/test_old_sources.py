@@ -116,7 +116,7 @@ def test_what_python_has_dropped_is_there(tmp_path):
         assert random.sample({"a": 1}.keys(), k=1) == ["a"]
         """,
     )
-    assert done.stderr == ""
+    assert done.returncode == 0, done.stderr  # Python 3.10 warns of some
 
 
 def test_modules_of_programs_are_known_wherever_they_are(tmp_path):
