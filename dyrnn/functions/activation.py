@@ -52,11 +52,13 @@ class LeakyReLU(FunctionNode):
         self.slope = slope
 
     def forward(self, xp, x):
-        self.is_positive = x >= 0
-        return xp.where(self.is_positive, x, x * self.slope)
+        is_high = x >= 0
+        self.save(is_high)
+        return xp.where(is_high, x, x * self.slope)
 
     def backward(self, xp, gy):
-        return xp.where(self.is_positive, gy, gy * self.slope)
+        (is_high,) = self.saved
+        return xp.where(is_high, gy, gy * self.slope)
 
 
 class ELU(FunctionNode):
@@ -64,14 +66,14 @@ class ELU(FunctionNode):
         self.alpha = alpha
 
     def forward(self, xp, x):
-        self.is_positive = x >= 0
-        y = xp.where(self.is_positive, x, xp.expm1(xp.minimum(x, 0)) * self.alpha)
-        self.save(y)
+        is_high = x >= 0  # not y >= 0: alpha may be negative
+        y = xp.where(is_high, x, xp.expm1(xp.minimum(x, 0)) * self.alpha)
+        self.save(is_high, y)
         return y
 
     def backward(self, xp, gy):
-        (y,) = self.saved
-        return xp.where(self.is_positive, gy, gy * (y + self.alpha))
+        is_high, y = self.saved
+        return xp.where(is_high, gy, gy * (y + self.alpha))
 
 
 class Softplus(FunctionNode):
@@ -153,12 +155,14 @@ def relu6(x):
 
 
 def leaky_relu(x, slope=0.2):
-    """``x`` where it is positive, ``slope * x`` elsewhere."""
+    """``x`` where it is positive, ``slope * x`` elsewhere; with gradient 1 at 0."""
     return LeakyReLU(slope).apply(x)
 
 
 def elu(x, alpha=1.0):
     """Exponential linear unit: ``x`` where positive, else ``alpha * (exp(x) - 1)``.
+
+    The gradient at 0 is 1.
 
     References
     ----------
@@ -179,17 +183,21 @@ def selu(x, alpha=1.6732632423543772, scale=1.0507009873554805):
     return elu(x, alpha) * scale
 
 
-def crelu(x, axis=1):
+def crelu(x, axis=-1):
     """Rectified ``x`` and rectified ``-x``, joined along ``axis``."""
     x = as_variable(x)
     return concat([relu(x), relu(-x)], axis)
 
 
 def prelu(x, W):
-    """``x`` where it is positive, ``W * x`` elsewhere; W has the shape of ``x[0]``.
+    """``x`` where it is positive, ``W * x`` elsewhere.
 
-    W may have fewer axes: its last one then lies on the last one it matches from axis 1
-    on, as in Chainer; one slope for all is an array without axes.
+    Parameters
+    ----------
+    x : Variable, (B, ...)
+    W : Variable
+        Slopes for the axes of ``x`` after the first, as many as it has:
+        ``W.shape == x.shape[1:1 + W.ndim]``. Without axes, it is one slope for all.
     """
     x, W = as_variable(x), as_variable(W)
     if W.shape != x.shape[1 : 1 + W.ndim]:
@@ -218,17 +226,17 @@ def swish(x, beta=1.0):
     return x * sigmoid(x * beta)
 
 
-def softmax(x, axis=1):
-    """Exponentials divided by their sum over ``axis``."""
+def softmax(x, axis=-1):
+    """Exponentials divided by their sum over ``axis``, by default the features."""
     return Softmax(axis).apply(as_variable(x))
 
 
-def log_softmax(x, axis=1):
+def log_softmax(x, axis=-1):
     """Logarithm of :func:`softmax`, accurate where that is nearly 0."""
     return LogSoftmax(axis).apply(as_variable(x))
 
 
-def maxout(x, pool_size, axis=1):
+def maxout(x, pool_size, axis=-1):
     """Maximum over groups of ``pool_size`` neighbours along ``axis``."""
     x = as_variable(x)
     axis %= x.ndim

@@ -143,10 +143,11 @@ def _variables(name, xs):
     return xs
 
 
-def concat(xs, axis=1):
+def concat(xs, axis=-1):
     """Join arrays along an axis they have; the other sizes are equal.
 
-    The default axis joins features (B, I1), (B, I2) of a batch to (B, I1 + I2).
+    The default axis joins features: (B, I1), (B, I2) of a step to (B, I1 + I2), and
+    (T, B, I1), (T, B, I2) of a window likewise.
     """
     xs = _variables("concat", xs)
     first = xs[0]

@@ -108,7 +108,7 @@ def gaussian(mean, ln_var, eps=None, return_eps=False):
     return (y, eps) if return_eps else y
 
 
-def gumbel_softmax(log_pi, tau=0.1, axis=1):
+def gumbel_softmax(log_pi, tau=0.1, axis=-1):
     """Draw from a categorical distribution, softened so that it has a gradient.
 
     Parameters

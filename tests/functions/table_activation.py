@@ -81,5 +81,6 @@ CASES = [
         TENSOR,
         "axes",
         pool_size=2,
+        axis=1,
     ),
 ]

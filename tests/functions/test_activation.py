@@ -60,6 +60,38 @@ def test_softmax_over_half_precision_adds_in_single():
     np.testing.assert_allclose(F.log_softmax(x).array, -np.log(5000), rtol=1e-3)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        F.softmax,
+        F.log_softmax,
+        F.crelu,
+        lambda x: F.maxout(x, 2),
+        lambda x: F.concat((x, x)),
+    ],
+)
+def test_a_window_gives_what_its_steps_give(function):
+    x = np.random.default_rng(0).normal(size=(3, 5, 4))
+    steps = [function(step).array for step in x]
+    np.testing.assert_array_equal(function(x).array, steps)
+
+
+@pytest.mark.parametrize("function", [F.leaky_relu, F.elu, F.relu])
+def test_a_graph_that_is_cut_keeps_nothing(function):
+    y = function(Variable(np.ones(3)))
+    node = y.node
+    y.unchain_backward()
+    assert not [value for value in vars(node).values() if isinstance(value, np.ndarray)]
+    assert node.saved == ()
+
+
+def test_gradients_at_0():
+    for function, expected in ((F.relu, 0), (F.leaky_relu, 1), (F.elu, 1)):
+        x = Variable(np.zeros(2))
+        F.sum(function(x)).backward()
+        assert x.grad.tolist() == [expected] * 2
+
+
 @pytest.mark.parametrize("alpha", [0.0, -0.5])
 def test_elu_of_any_alpha_has_the_gradient_of_its_side(alpha):
     x = Variable(np.array([-1.0, 2.0]))
