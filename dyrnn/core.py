@@ -346,10 +346,17 @@ class FunctionNode:
                     edge = (node, x.index)
                     is_recorded = True
                 x = x.array
+            elif type(x) is np.ndarray:
+                if x.dtype.kind not in _KINDS:
+                    _refuse(x)
             elif isinstance(x, np.generic):
                 x = x.item()  # a NumPy scalar must not widen the type
-            elif type(x) is np.ndarray and x.dtype.kind not in _KINDS:
-                _refuse(x)
+            elif not isinstance(x, (float, int)) and not backend.is_array(x):
+                raise TypeError(
+                    f"{type(self).__name__}: an input is of type {type(x).__name__}; "
+                    "use variables, arrays and real numbers, e.g. np.asarray(x, "
+                    "dtype=np.float32)"
+                )
             arrays.append(x)
             edges.append(edge)
         if len(arrays) > 1 and len(set(map(id, arrays))) < len(arrays):

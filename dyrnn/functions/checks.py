@@ -17,13 +17,28 @@ def array_of(x):
     return getattr(x, "array", x)
 
 
+def check_arrays(name, **inputs):
+    """Raise unless all inputs that are not None are variables or arrays.
+
+    Called where something has failed already, so that it costs nothing elsewhere.
+    """
+    for key, x in inputs.items():
+        if x is not None and not backend.is_array(array_of(x)):
+            raise TypeError(
+                f"{name}: {key} is a {type(x).__name__}, but a Variable or an array is "
+                f"needed. Convert it, e.g. np.asarray({key}, dtype=np.float32), or "
+                "np.int32 for ids and labels."
+            )
+
+
 def check_floats(name, **inputs):
     """Raise unless all inputs that are not None have one and the same float type."""
     first = None
     for key, x in inputs.items():
         if x is None:
             continue
-        if x.dtype.kind != "f":
+        if getattr(getattr(x, "dtype", None), "kind", None) != "f":
+            check_arrays(name, **{key: x})
             raise TypeError(
                 f"{name}: {key} has type {x.dtype}, but real floating-point numbers "
                 f"are needed. Convert it, e.g. {key}.astype(np.float32)."
@@ -79,10 +94,10 @@ def check_ids(name, what, ids, size, ignored=None, x=None):
     """Raise unless ``ids``, where x is, are integers within ``0 <= id < size``."""
     ids = array_of(ids)
     if not backend.is_array(ids) or ids.dtype.kind not in "iu":
-        kind = getattr(ids, "dtype", type(ids).__name__)
+        kind = ids.dtype if backend.is_array(ids) else type(ids).__name__
         raise TypeError(
             f"{name}: {what}s must be an array of integers, not {kind}. Convert them, "
-            "e.g. ids.astype(np.int32)."
+            "e.g. np.asarray(ids, dtype=np.int32)."
         )
     if x is not None:
         backend.get_array_module(array_of(x), ids)

@@ -12,6 +12,7 @@ from dyrnn.core import FunctionNode, Variable, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
     array_of,
+    check_arrays,
     check_batch,
     check_floats,
     check_ids,
@@ -142,7 +143,11 @@ def linear(x, W, b=None, n_batch_axes=None):
     >>> linear(np.array([[1.0, 1.0]]), W).array
     array([[3., 1., 3.]])
     """
-    shape = x.shape
+    try:
+        shape, dtype = x.shape, x.dtype
+    except AttributeError:
+        check_arrays("linear", x=x)
+        raise
     if n_batch_axes is not None and n_batch_axes != len(shape) - 1:
         if not 0 < n_batch_axes < len(shape):
             raise ValueError(
@@ -160,7 +165,7 @@ def linear(x, W, b=None, n_batch_axes=None):
             f"features. Reshape x to (batch, {W.shape[1]}), or create the link with "
             f"in_size={shape[-1] if shape else 1}."
         )
-    if x.dtype != W.dtype or x.dtype.kind != "f":
+    if dtype != W.dtype or dtype.kind != "f":
         check_floats("linear", x=x, W=W)
     if shape[-2] == 0:
         check_batch("linear", x, -2)

@@ -12,6 +12,7 @@ from dyrnn.errors import NonFiniteError, ShapeError
 from dyrnn.functions.checks import (
     array_of,
     bounded,
+    check_arrays,
     check_batch,
     check_choice,
     check_floats,
@@ -139,7 +140,11 @@ def softmax_cross_entropy(
     name = "softmax_cross_entropy"
     t = array_of(t)
     check_choice(name, "reduce", reduce, ("mean", "no"))
-    x = _classes_last(name, x, t)
+    try:
+        x = _classes_last(name, x, t)
+    except AttributeError:
+        check_arrays(name, x=x, t=t)
+        raise
     check_floats(name, x=x, class_weight=class_weight)
     check_batch(name, x, -2)
     check_ids(name, "label", t, x.shape[-1], ignore_label, x)

@@ -2,6 +2,7 @@
 
 import dyrnn.functions as F
 from dyrnn import initializers
+from dyrnn.functions.checks import check_arrays
 from dyrnn.link import Chain, Link
 from dyrnn.parameter import Parameter as Weight
 
@@ -74,6 +75,7 @@ class Linear(Link):
     def forward(self, x, n_batch_axes=None):
         """Return y for x (B, I) or (T, B, I); see :func:`dyrnn.functions.linear`."""
         if self.W.array is None:
+            check_arrays(type(self).__name__, x=x)
             shape = x.shape[-1:] if n_batch_axes is None else x.shape[n_batch_axes:]
             size = 1
             for n in shape:

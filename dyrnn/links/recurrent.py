@@ -10,6 +10,7 @@ import dyrnn.functions as F
 from dyrnn.backend import get_array_module
 from dyrnn.core import Variable, as_variable
 from dyrnn.errors import ShapeError
+from dyrnn.functions.checks import check_arrays
 from dyrnn.initializers import Initializer, Zero, get_initializer
 from dyrnn.link import Chain
 from dyrnn.links.connection import Linear, check_size
@@ -79,7 +80,12 @@ class Recurrent(Chain):
 
     def forward(self, x):
         """Return the output (B, H) of a step x (B, I), or (T, B, H) of a window."""
-        if x.ndim not in (2, 3):
+        try:
+            ndim = x.ndim
+        except AttributeError:
+            check_arrays(type(self).__name__, x=x)
+            raise
+        if ndim not in (2, 3):
             raise ShapeError(
                 f"{type(self).__name__}: x has shape {x.shape}; it must be (batch, "
                 "features), or (time, batch, features) for a window"
@@ -111,6 +117,7 @@ class Recurrent(Chain):
 
     def start(self, x, batch):
         """Set the state to zeros."""
+        check_arrays(type(self).__name__, x=x)
         for name, size in self.state_sizes().items():
             setattr(self, name, _zeros(x, (batch, size)))
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import dyrnn.functions as F
+import dyrnn.links as L
 from dyrnn.errors import NonFiniteError, ShapeError
 
 CTC = F.connectionist_temporal_classification
@@ -30,6 +31,17 @@ def n_step(xs, ws=None, hx=None, n_layers=1):
     return F.n_step_lstm(n_layers, 0.0, hx, None, ws or weights, biases, xs)
 
 
+class Frame:
+    """What other libraries hold values in."""
+
+    def __init__(self, *shape):
+        self.shape, self.ndim = shape, len(shape)
+
+
+class Foreign(Frame):
+    dtype = object()
+
+
 # fmt: off
 CONNECTION = [
     (lambda: F.linear(a(2, 3), a(4, 5)), ShapeError,
@@ -52,6 +64,16 @@ CONNECTION = [
     (lambda: F.embed_id(ids(0, 9), a(4, 2), ignore_label=-1), ValueError,
      r"id 9 at position \(1,\) .* 0 to 3 \(4 in all\), or -1, which is ignored"),
     (lambda: F.embed_id([0, 1], a(4, 2)), TypeError, "array of integers, not list"),
+    (lambda: F.linear([[1.0]], a(4, 2)), TypeError, r"linear: x is a list, .*asarray"),
+    (lambda: F.linear(Foreign(2, 2), a(4, 2)), TypeError, "linear: x is a Foreign, b"),
+    (lambda: F.tanh([1.0]), TypeError, "Tanh: an input is of type list; use"),
+    (lambda: F.tanh(Foreign(2)), TypeError, "Tanh: an input is of type Foreign"),
+    (lambda: L.Linear(None, 2)([[1.0]]), TypeError, "Linear: x is a list, but a Var"),
+    (lambda: L.Linear(None, 2)(Frame(2, 2)), TypeError, "Linear: x is a Frame, but a "),
+    (lambda: L.Linear(2, 2)(Frame(2, 2)), TypeError, "linear: x is a Frame, but a Var"),
+    (lambda: L.LSTM(1, 2)([[1.0]]), TypeError, "LSTM: x is a list, but a Variable or"),
+    (lambda: L.LSTM(2, 2)(Foreign(2, 2)), TypeError, "LSTM: x is a Foreign, but a Var"),
+    (lambda: L.GRU(2, 2)(Frame(2, 2)), TypeError, "GRU: x is a Frame, but a Variable"),
     (lambda: F.bilinear(a(2, 3), a(3, 4), a(3, 4, 2)), ShapeError,
      r"e1 has shape \(2, 3\) and e2 \(3, 4\), but W \(3, 4, 2\)"),
 ]
@@ -70,6 +92,14 @@ NORMALIZATION = [
      "the variance of 1 values per column says nothing"),
 ]
 LOSS = [
+    (lambda: F.softmax_cross_entropy([[1.0]], ids(0)), TypeError,
+     "softmax_cross_entropy: x is a list, but a Variable or an array"),
+    (lambda: F.softmax_cross_entropy(a(2, 3), [0, 1]), TypeError,
+     r"t is a list, .* or np.int32 for ids and labels"),
+    (lambda: F.softmax_cross_entropy(Foreign(2, 3), labels(2)), TypeError,
+     "x is a Foreign, but a Variable or an array"),
+    (lambda: F.softmax_cross_entropy(a(2, 3), Foreign(2)), TypeError,
+     "labels must be an array of integers, not Foreign"),
     (lambda: F.softmax_cross_entropy(a(2, 3), labels(2), reduce="sum"), ValueError,
      r"reduce='sum' is unknown; use one of \('mean', 'no'\)"),
     (lambda: F.softmax_cross_entropy(a(2, 3), labels(2), class_weight=a(2)), ShapeError,

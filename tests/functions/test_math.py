@@ -41,9 +41,7 @@ def test_gradient_keeps_the_type_of_each_operand():
 def test_operand_of_another_kind_is_refused(operand):
     x = Variable(np.ones(2))
     for function in (F.add, F.multiply, F.power, F.maximum):
-        with pytest.raises(
-            TypeError, match=r"an operand is of type \w+; use variables"
-        ):
+        with pytest.raises(TypeError, match=r"an input is of type \w+; use variables"):
             function(x, operand)
 
 
