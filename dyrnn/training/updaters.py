@@ -110,9 +110,10 @@ class StandardUpdater:
         for name, optimizer in self._optimizers.items():
             if not hasattr(optimizer, "update") or not hasattr(optimizer, "target"):
                 raise TypeError(
-                    f"{kind}: optimizer {name!r} is of type {type(optimizer).__name__}, "
-                    f"which is no optimizer. Call {kind}(iterator, optimizer), with "
-                    "optimizer = dyrnn.optimizers.Adam().setup(model) or the like."
+                    f"{kind}: optimizer {name!r} is of type "
+                    f"{type(optimizer).__name__}, which is no optimizer. Call "
+                    f"{kind}(iterator, optimizer), with optimizer = "
+                    "dyrnn.optimizers.Adam().setup(model) or the like."
                 )
             if optimizer.target is None:
                 raise ValueError(
