@@ -13,6 +13,7 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, extensions, optimizers, training
+from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import pad_sequences
 from dyrnn.iterators import BucketIterator, SerialIterator
 
@@ -93,20 +94,18 @@ def padding(iterator):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     number = command_line.number
     add = parser.add_argument
-    add("--cell", choices=CELLS, default="lstm")
-    add("--layers", type=number(int, 1), default=1)
+    add("--cell", choices=CELLS, default="lstm", help="kind of layer")
+    add("--layers", type=number(int, 1), default=1, help="layers on each other")
     add("--bidirectional", action="store_true", help="read in both directions")
     add("--bucket", action="store_true", help="batches of sequences of similar length")
     add("--dropout", type=number(float, 0, 0.9), default=0.0, help="around the cells")
     add("--length", type=number(int, 2), default=80, help="of the longest sequence")
-    add("--unit", "-u", type=number(int, 1), default=32)
-    add("--batchsize", "-b", type=number(int, 1), default=32)
-    add("--epoch", "-e", type=number(int, 1), help="default: 10")
+    add("--unit", "-u", type=number(int, 1), default=32, help="size of a layer")
+    add("--batchsize", "-b", type=number(int, 1), default=32, help="sequences")
+    add("--epoch", "-e", type=number(int, 1), help="passes over the data; default: 10")
     command_line.add_common_options(parser, "result/cells")
     args = parser.parse_args()
     args.epoch = args.epoch or (2 if args.test else 10)

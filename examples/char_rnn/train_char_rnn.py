@@ -30,6 +30,7 @@ from dyrnn import (
     serializers,
     training,
 )
+from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import (
     PaddedWindows,
     Vocabulary,
@@ -43,6 +44,9 @@ from dyrnn.iterators import SerialIterator
 from dyrnn.training.triggers import MinValueTrigger, TimeTrigger
 
 LOSS, VALIDATION = "main/loss", "validation/main/loss"
+LEVEL = "what the tokens are"
+UNIT = "sizes of the GRU layers, the first one on the embedding"
+MASK = "padding is left out of the loss alone, or not computed at all; same results"
 
 
 class CharRNN(dyrnn.Chain):
@@ -225,24 +229,22 @@ def draw(figure, log):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     number = command_line.number
     add = parser.add_argument
     add("--text", help="a text file, one text a line")
-    add("--level", choices=("char", "word", "subword"), default="char")
+    add("--level", choices=("char", "word", "subword"), default="char", help=LEVEL)
     add("--words", type=number(int, 2), default=5000, help="most frequent words kept")
     add("--syllables", type=number(int, 0), default=2000, help="... and syllables")
     add("--min-count", type=number(int, 1), default=5, help="rarer ones are <unk>")
-    add("--unit", "-u", type=number(int, 1), nargs="+", default=[128, 256])
+    add("--unit", "-u", type=number(int, 1), nargs="+", default=[128, 256], help=UNIT)
     add("--window", type=number(int, 2), default=50, help="tokens of a window")
     add(
         "--overlap", type=number(int, 1), default=25, help="tokens shared with the next"
     )
-    add("--batchsize", "-b", type=number(int, 1), default=64)
-    add("--mask", choices=("loss", "length"), default="length")
-    add("--epoch", "-e", type=number(float, 0), default=10)
+    add("--batchsize", "-b", type=number(int, 1), default=64, help="windows")
+    add("--mask", choices=("loss", "length"), default="length", help=MASK)
+    add("--epoch", "-e", type=number(float, 0), default=10, help="passes over the text")
     add("--minutes", type=number(float, 0), help="train so long, whatever the epoch")
     add("--lr", type=number(float, 0), default=3e-4, help="of Adam")
     add("--decay", type=number(float, 0, 1), default=1.0, help="of the learning rate")

@@ -14,6 +14,7 @@ import numpy as np
 import dyrnn
 import dyrnn.functions as F
 from dyrnn import command_line, extensions, optimizers, training
+from dyrnn.command_help import HelpFormatter
 from dyrnn.iterators import SerialIterator
 
 OPTIMIZERS = {
@@ -109,14 +110,12 @@ def draw_surface(figure, logs, x, t):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     number = command_line.number
     add = parser.add_argument
-    add("--optimizer", choices=OPTIMIZERS, default="sgd")
+    add("--optimizer", choices=OPTIMIZERS, default="sgd", help="whose table is printed")
     add("--lr", type=number(float, 0), help="default: 1e-5, with RMSprop 1e-3")
-    add("--epoch", "-e", type=number(int, 1), default=2001)
+    add("--epoch", "-e", type=number(int, 1), default=2001, help="updates")
     command_line.add_common_options(parser, "result/counting")
     parser.set_defaults(seed=1)
     args = parser.parse_args()

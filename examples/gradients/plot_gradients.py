@@ -19,6 +19,7 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, extensions, initializers, random
+from dyrnn.command_help import HelpFormatter
 
 ACTIVATIONS = {
     "tanh": F.tanh,
@@ -93,14 +94,12 @@ def draw(figure, curves):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     number = command_line.number
     add = parser.add_argument
     add("--steps", type=number(int, 2), default=100, help="length of the sequences")
     add("--unit", "-u", type=number(int, 1), default=64, help="size of the state")
-    add("--batchsize", "-b", type=number(int, 1), default=20)
+    add("--batchsize", "-b", type=number(int, 1), default=20, help="sequences")
     add("--gain", type=number(float, 0), default=1.0, help="of the recurrent weights")
     add("--out", "-o", default="result/gradients", help="directory of the picture")
     add("--seed", type=number(int, 0), default=0, help="of all random numbers")

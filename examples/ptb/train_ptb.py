@@ -17,6 +17,7 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, extensions, optimizers, serializers, training
+from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import Vocabulary, load_corpus
 from dyrnn.iterators import WindowIterator
 
@@ -32,6 +33,7 @@ CONFIGS = {  # flat: epochs before the learning rate starts to be multiplied by 
     "quick":   (0.1,  1.0,  5, 2, 20,  256,  6, 10, 0.4,  0.5,      10),
 }
 # fmt: on
+CONFIG = "sets --batchsize to --init, where they are not given; see README.md"
 DTYPES = ("float16", "float32", "float64")
 PRECISIONS = ("float32", "tf32", "bfloat16")
 PRECISION = "what a GPU may round the factors of products to"
@@ -165,12 +167,10 @@ def load_model(path):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     number = command_line.number
     add = parser.add_argument
-    add("--config", choices=CONFIGS, default="chainer", help="sets the other options")
+    add("--config", choices=CONFIGS, default="chainer", help=CONFIG)
     add("--data", help="directory or zip with ptb.*.txt, a text file, or 'ptb'")
     add("--batchsize", "-b", type=number(int, 1), help="sequences side by side")
     add("--bproplen", "-l", type=number(int, 1), help="time steps per update")

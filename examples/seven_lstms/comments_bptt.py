@@ -11,6 +11,7 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, extensions, optimizers, training
+from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import concat_examples, load_corpus
 from dyrnn.iterators import Iterator, WindowIterator
 
@@ -89,14 +90,12 @@ class RNNForLM(dyrnn.Chain):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     number = command_line.number
     add = parser.add_argument
     add("--data", help="a text file; default: Python's documentation")
-    add("--epoch", "-e", type=number(int, 1), help="default: 4")
-    add("--unit", "-u", type=number(int, 1), default=100)
+    add("--epoch", "-e", type=number(int, 1), help="passes over the text; default: 4")
+    add("--unit", "-u", type=number(int, 1), default=100, help="size of a layer")
     command_line.add_common_options(parser, "result/comments_bptt")
     args = parser.parse_args()
     args.epoch = args.epoch or (1 if args.test else 4)

@@ -11,6 +11,7 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, extensions, optimizers, training
+from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import load_corpus, split_lines
 from dyrnn.iterators import SerialIterator
 
@@ -41,12 +42,12 @@ def to_arrays(batch, device):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     number = command_line.number
     add = parser.add_argument
     add("--data", help="a text file; default: Python's documentation")
-    add("--epoch", "-e", type=number(int, 1), help="default: 4")
-    add("--unit", "-u", type=number(int, 1), default=100)
+    add("--epoch", "-e", type=number(int, 1), help="passes over the text; default: 4")
+    add("--unit", "-u", type=number(int, 1), default=100, help="size of a layer")
     add("--batchsize", "-b", type=number(int, 1), default=20, help="lines")
     command_line.add_common_options(parser, "result/comments_nstep")
     args = parser.parse_args()

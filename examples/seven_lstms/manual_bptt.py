@@ -12,6 +12,7 @@ from tqdm import tqdm
 import dyrnn
 import dyrnn.links as L
 from dyrnn import command_line, optimizers
+from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import concat_examples, load_corpus
 from dyrnn.iterators import ParallelSequentialIterator
 
@@ -65,12 +66,13 @@ def perplexity(model, words):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     number = command_line.number
-    parser.add_argument("--data", help="a text file; default: Python's documentation")
-    parser.add_argument("--epoch", "-e", type=number(int, 1), help="default: 3")
-    parser.add_argument("--unit", "-u", type=number(int, 1), default=100)
-    parser.add_argument("--test", action="store_true", help="a run of a few seconds")
+    add = parser.add_argument
+    add("--data", help="a text file; default: Python's documentation")
+    add("--epoch", "-e", type=number(int, 1), help="passes over the text; default: 3")
+    add("--unit", "-u", type=number(int, 1), default=100, help="size of a layer")
+    add("--test", action="store_true", help="a run of a few seconds")
     args = parser.parse_args()
     args.epoch = args.epoch or (1 if args.test else 3)
 

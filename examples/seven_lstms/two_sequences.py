@@ -14,6 +14,7 @@ import numpy as np
 import dyrnn
 import dyrnn.links as L
 from dyrnn import command_line, optimizers, sampling
+from dyrnn.command_help import HelpFormatter
 
 
 def make_sequences(middle):
@@ -61,13 +62,14 @@ def learn(model, optimizer, sequences, limit):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     number = command_line.number
-    parser.add_argument("--middle", type=number(int, 1), default=20, help="its length")
-    parser.add_argument("--unit", "-u", type=number(int, 1), default=40)
-    parser.add_argument("--limit", type=number(int, 1), default=3000, help="updates")
-    parser.add_argument("--seed", type=number(int, 0), default=0)
-    parser.add_argument("--test", action="store_true", help="a middle of 5 symbols")
+    add = parser.add_argument
+    add("--middle", type=number(int, 1), default=20, help="its length")
+    add("--unit", "-u", type=number(int, 1), default=40, help="LSTM units")
+    add("--limit", type=number(int, 1), default=3000, help="updates")
+    add("--seed", type=number(int, 0), default=0, help="of all random numbers")
+    add("--test", action="store_true", help="a middle of 5 symbols")
     args = parser.parse_args()
 
     dyrnn.random.seed(args.seed)

@@ -14,11 +14,13 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, extensions, optimizers, random, training
+from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import Dataset, concat_examples
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator
 
 STEPS_PER_CYCLE = 100
 CYCLES = 50
+VARIANT = "carry the state, or cut windows; see above"
 
 
 class SineRNN(dyrnn.Chain):
@@ -132,14 +134,12 @@ def draw(figure, time, wave, primer, predicted):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     number = command_line.number
     add = parser.add_argument
-    add("--variant", choices=("offsets", "cuts"), default="cuts")
+    add("--variant", choices=("offsets", "cuts"), default="cuts", help=VARIANT)
     add("--unit", "-u", type=number(int, 1), default=32, help="LSTM units")
-    add("--batchsize", "-b", type=number(int, 1), default=20)
+    add("--batchsize", "-b", type=number(int, 1), default=20, help="windows at once")
     add("--steps", type=number(int, 1), default=100, help="steps of a window")
     add("--lr", type=number(float, 0), default=0.01, help="falls to a hundredth of it")
     add("--noise", type=number(float, 0), default=0.1, help="deviation, in training")

@@ -1,5 +1,7 @@
 """What all examples share: help that explains, a short README, a tiny run."""
 
+import ast
+
 import pytest
 
 from tests.examples.running import EXAMPLES, run
@@ -27,6 +29,27 @@ def test_help_explains_what_it_does(script, tmp_path):
     first_words = docstring.split()[:5]
     assert " ".join(first_words) in " ".join(text.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def options(script):
+    """The keyword arguments of each call that adds an option, by the option's name."""
+    for node in ast.walk(ast.parse((EXAMPLES / script).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and node.args:
+            name = getattr(node.args[0], "value", None)
+            if isinstance(name, str) and name.startswith("--") and " " not in name:
+                yield name, {each.arg: each.value for each in node.keywords}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_explains_each_option_and_says_its_default(script, tmp_path):
+    text = " ".join(run(script, "-h", cwd=tmp_path).split())
+    found = list(options(script))
+    assert found
+    for name, keywords in found:
+        assert "help" in keywords, name
+        default = keywords.get("default")
+        if isinstance(default, ast.Constant):
+            assert f"(default: {default.value})" in text, name
 
 
 @pytest.mark.parametrize("folder", sorted(READMES))
