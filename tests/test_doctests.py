@@ -53,11 +53,15 @@ def test_the_example_of_the_package_learns():
     assert 0 <= names["loss"].item() < 10
 
 
-def test_programs_of_the_readme_run(tmp_path, monkeypatch):
+def test_programs_of_the_readme_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     for block in blocks:
         exec(block, {"__name__": "__main__"})
+    header, *rows = capsys.readouterr().out.splitlines()
+    losses = [float(row.split()[1]) for row in rows]
+    assert header.split()[1] == "main/loss" and losses[-1] < 0.1 < losses[0]
+    assert (tmp_path / "result" / "echo" / "log.jsonl").exists()
 
 
 def test_a_wrong_example_is_found():
