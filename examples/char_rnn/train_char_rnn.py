@@ -4,7 +4,7 @@ Lines are cut into overlapping windows, padded with id 0 at their ends; the loss
 of the tokens alone. Every few hundred updates the model is evaluated and continues a
 few beginnings. Without --text, the text is Python's own documentation.
 
-    train_char_rnn.py --text tweets.txt
+    train_char_rnn.py --text your.txt
     train_char_rnn.py --sample-only --model result/char_rnn/best.npz --length 10000
 
 Samples are drawn from softmax(logits / temperature). (The program that this one is

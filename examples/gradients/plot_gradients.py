@@ -108,6 +108,8 @@ def main():
     if args.test:
         args.steps, args.unit = 50, 48
 
+    picture = Path(args.out) / "gradients.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
     dyrnn.random.seed(args.seed)
     dyrnn.config.dtype = np.float64
     shape = (args.steps, args.batchsize, 8)
@@ -126,8 +128,6 @@ def main():
     for name, norms in curves.items():
         factor = norms[0] ** (1 / (len(norms) - 1))
         print(f"{name:24}{norms[0]:20.2e}{factor:18.3f}")
-    picture = Path(args.out) / "gradients.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
     if extensions.save_figure(picture, lambda f: draw(f, curves), (7, 4), 80):
         print(f"picture: {picture}")
 
