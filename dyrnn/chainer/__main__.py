@@ -21,9 +21,6 @@ def main():
     if args[0] != "-m" and (os.path.isdir(args[0]) or not os.path.exists(args[0])):
         print(f"dyrnn.chainer: there is no file {args[0]!r}. {USAGE}", file=sys.stderr)
         sys.exit(2)
-    if args[0] != "-m" and (os.path.isdir(args[0]) or not os.path.exists(args[0])):
-        print(f"dyrnn.chainer: there is no file {args[0]!r}. {USAGE}", file=sys.stderr)
-        sys.exit(2)
     install()
     if args[0] == "-m":
         sys.path[0] = os.getcwd()
