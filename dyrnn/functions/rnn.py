@@ -51,7 +51,7 @@ class _Window(FunctionNode):
         """Return ``h`` without the initial state, 0 at padding."""
         return self.within(xp, h[1:])
 
-    def to_states(self, xp, gy, gh_last, h):
+    def state_gradients(self, xp, gy, gh_last, h):
         """Return the gradients of ``h[1:]``."""
         if gy is None:
             gh = xp.zeros_like(h[1:])
@@ -63,7 +63,7 @@ class _Window(FunctionNode):
             gh[-1] += gh_last
         return gh
 
-    def to_inputs(self, xp, gz, ga, h, x, W):
+    def input_gradients(self, xp, gz, ga, h, x, W):
         """Return the gradients of ``x``, ``W``, ``U`` and ``b``.
 
         ``ga`` is the gradient of the recurrent product, mostly ``gz`` itself.
@@ -97,9 +97,9 @@ class LSTMWindow(_Window):
 
     def backward(self, xp, gh_last, gc_last, gy):
         x, _, _, W, U, _, gates, h, c = self.saved
-        gh = self.to_states(xp, gy, gh_last, h)
+        gh = self.state_gradients(xp, gy, gh_last, h)
         gz, gh0, gc0 = kernels.lstm_backward(gh, gc_last, gates, c, U, self.mask)
-        gx, gW, gU, gb = self.to_inputs(xp, gz, gz, h, x, W)
+        gx, gW, gU, gb = self.input_gradients(xp, gz, gz, h, x, W)
         return gx, gh0, gc0, gW, gU, gb
 
     def composed(self, x, h, c, W, U, b):
@@ -126,9 +126,9 @@ class GRUWindow(_Window):
 
     def backward(self, xp, gh_last, gy):
         x, _, W, U, _, _, gates, h, inner = self.saved
-        gh = self.to_states(xp, gy, gh_last, h)
+        gh = self.state_gradients(xp, gy, gh_last, h)
         gz, ga, gh0 = kernels.gru_backward(gh, gates, inner, h, U, True, self.mask)
-        gx, gW, gU, gb = self.to_inputs(xp, gz, ga, h, x, W)
+        gx, gW, gU, gb = self.input_gradients(xp, gz, ga, h, x, W)
         gb_u = column_sums(ga.reshape((-1, len(W)))) if self.wants(5) else None
         return gx, gh0, gW, gU, gb, gb_u
 
@@ -157,9 +157,9 @@ class RNNWindow(_Window):
 
     def backward(self, xp, gh_last, gy):
         x, _, W, U, _, h = self.saved
-        gh = self.to_states(xp, gy, gh_last, h)
+        gh = self.state_gradients(xp, gy, gh_last, h)
         gz, gh0 = kernels.rnn_backward(gh, h, U, self.activation, self.mask)
-        gx, gW, gU, gb = self.to_inputs(xp, gz, gz, h, x, W)
+        gx, gW, gU, gb = self.input_gradients(xp, gz, gz, h, x, W)
         return gx, gh0, gW, gU, gb
 
     def composed(self, x, h, W, U, b):

@@ -138,18 +138,18 @@ def gru_gates_backward(gy, gates, h, a):
     return _kernel("gru_gates_backward", gates)(gy, gates, h, a)
 
 
-def lstm_forward(z, h0, c0, W, mask=None):
+def lstm_forward(z, h0, c0, U, mask=None):
     """Run an LSTM over a window of gate inputs.
 
     Parameters
     ----------
     z : (T, B, 4H)
-        Gate inputs x W_x^T + b in blocks i, f, g, o. Overwritten with the gates'
+        Gate inputs x W^T + b in blocks i, f, g, o. Overwritten with the gates'
         values, which :func:`lstm_backward` needs: the caller must own it.
     h0, c0 : (B, H)
         State before the window.
-    W : (4H, H)
-        Recurrent matrix; h W^T is added to z.
+    U : (4H, H)
+        Recurrent matrix; h U^T is added to z.
     mask : (T, B) bool, optional
         Where False, a step is padding: the state is carried over it as it was.
 
@@ -157,12 +157,12 @@ def lstm_forward(z, h0, c0, W, mask=None):
     -------
     h, c : (T + 1, B, H)
         State before the window and after each step: ``h[1:]`` is the output, ``h[:-1]``
-        is what W was multiplied by, ``c[-1]`` is carried on.
+        is what U was multiplied by, ``c[-1]`` is carried on.
     """
-    return _kernel("lstm_forward", z)(z, h0, c0, W, mask)
+    return _kernel("lstm_forward", z)(z, h0, c0, U, mask)
 
 
-def lstm_backward(gh, gc_last, gates, c, W, mask=None):
+def lstm_backward(gh, gc_last, gates, c, U, mask=None):
     """Gradients of :func:`lstm_forward`.
 
     Parameters
@@ -173,30 +173,30 @@ def lstm_backward(gh, gc_last, gates, c, W, mask=None):
         Gradient of ``c[-1]``.
     gates : (T, B, 4H)
         What became of z.
-    c, W, mask
+    c, U, mask
         As returned by and given to the forward kernel.
 
     Returns
     -------
     gz : (T, B, 4H)
-        Gradient of the gate inputs; W's is product_weight(gz, h[:-1]) over all rows.
+        Gradient of the gate inputs; U's is product_weight(gz, h[:-1]) over all rows.
     gh0, gc0 : (B, H)
     """
-    return _kernel("lstm_backward", gates)(gh, gc_last, gates, c, W, mask)
+    return _kernel("lstm_backward", gates)(gh, gc_last, gates, c, U, mask)
 
 
-def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
+def gru_forward(z, h0, U, b=None, reset_after=False, mask=None):
     """Run a GRU over a window: h' = (1 - u) n + u h, with gates r and u.
 
-    The candidate is n = tanh(z_n + (r h) W_n^T), or with ``reset_after``
-    n = tanh(z_n + r (h W_n^T + b)).
+    The candidate is n = tanh(z_n + (r h) U_n^T), or with ``reset_after``
+    n = tanh(z_n + r (h U_n^T + b)).
 
     Parameters
     ----------
     z : (T, B, 3H)
         Gate inputs in blocks r, u, n. Overwritten with r, u and n.
     h0 : (B, H)
-    W : (3H, H)
+    U : (3H, H)
     b : (H,), optional
         Only with ``reset_after``.
     mask : (T, B) bool, optional
@@ -207,35 +207,35 @@ def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
     h : (T + 1, B, H)
         State before the window and after each step.
     inner : (T, B, H)
-        r h, or with ``reset_after`` h W_n^T + b.
+        r h, or with ``reset_after`` h U_n^T + b.
     """
-    return _kernel("gru_forward", z)(z, h0, W, b, reset_after, mask)
+    return _kernel("gru_forward", z)(z, h0, U, b, reset_after, mask)
 
 
-def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
+def gru_backward(gh, gates, inner, h, U, reset_after=False, mask=None):
     """Gradients of :func:`gru_forward`; gh (T, B, H) is the gradient of ``h[1:]``.
 
     Returns
     -------
     gz : (T, B, 3H)
         Gradient of the gate inputs.
-    gr : (T, B, 3H) or None
-        With ``reset_after``, the gradient of h W^T + b: W's is
-        product_weight(gr, h[:-1]), and b's is the sum of the last block. Without, those
-        of W's blocks are product_weight(gz_ru, h[:-1]), product_weight(gz_n, inner).
+    ga : (T, B, 3H) or None
+        With ``reset_after``, the gradient of h U^T + b: U's is
+        product_weight(ga, h[:-1]), and b's is the sum of the last block. Without, those
+        of U's blocks are product_weight(gz_ru, h[:-1]), product_weight(gz_n, inner).
     gh0 : (B, H)
     """
-    return _kernel("gru_backward", gates)(gh, gates, inner, h, W, reset_after, mask)
+    return _kernel("gru_backward", gates)(gh, gates, inner, h, U, reset_after, mask)
 
 
-def rnn_forward(z, h0, W, activation="tanh", mask=None):
-    """Run h' = activation(z + h W^T) over a window; "tanh" or "relu".
+def rnn_forward(z, h0, U, activation="tanh", mask=None):
+    """Run h' = activation(z + h U^T) over a window; "tanh" or "relu".
 
     Parameters
     ----------
     z : (T, B, H)
     h0 : (B, H)
-    W : (H, H)
+    U : (H, H)
     mask : (T, B) bool, optional
         Where False, the state is carried over the step as it was.
 
@@ -244,19 +244,19 @@ def rnn_forward(z, h0, W, activation="tanh", mask=None):
     h : (T + 1, B, H)
         State before the window and after each step.
     """
-    return _kernel("rnn_forward", z)(z, h0, W, activation, mask)
+    return _kernel("rnn_forward", z)(z, h0, U, activation, mask)
 
 
-def rnn_backward(gh, h, W, activation="tanh", mask=None):
+def rnn_backward(gh, h, U, activation="tanh", mask=None):
     """Gradients of :func:`rnn_forward`; gh (T, B, H) is the gradient of ``h[1:]``.
 
     Returns
     -------
     gz : (T, B, H)
-        Gradient of z; W's is product_weight(gz, h[:-1]).
+        Gradient of z; U's is product_weight(gz, h[:-1]).
     gh0 : (B, H)
     """
-    return _kernel("rnn_backward", h)(gh, h, W, activation, mask)
+    return _kernel("rnn_backward", h)(gh, h, U, activation, mask)
 
 
 def matmul(a, b, out=None):

@@ -95,7 +95,7 @@ def _gradient(last, like):
     return np.zeros_like(like) if last is None else last.copy()
 
 
-def lstm_forward(z, h0, c0, W, mask=None):
+def lstm_forward(z, h0, c0, U, mask=None):
     """Overwrite z by the gates, with one tanh for all four of them."""
     T, B, H = len(z), *h0.shape
     h, c = _states(T, h0), _states(T, c0)
@@ -103,7 +103,7 @@ def lstm_forward(z, h0, c0, W, mask=None):
     scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], z.dtype), H)
     shift = np.repeat(np.array([0.5, 0.5, 0, 0.5], z.dtype), H)
     grain = _sequences(H, 4)
-    factor = _Factor(W.T * scale, shares(B, grain))
+    factor = _Factor(U.T * scale, shares(B, grain))
 
     def run(part):
         z_, h_, c_ = z[:, part], h[:, part], c[:, part]
@@ -135,13 +135,13 @@ def _keep(counts, states, t):
         state[t + 1, skip] = state[t, skip]
 
 
-def lstm_backward(gh, gc_last, gates, c, W, mask=None):
+def lstm_backward(gh, gc_last, gates, c, U, mask=None):
     """Only products remain in the loop."""
     T, B, H = len(gates), *c[0].shape
     gz = np.empty_like(gates)
     gh0, gc0 = np.empty_like(c[0]), _gradient(gc_last, c[0])
     grain = _sequences(H, 4)
-    factor = _Factor(W, shares(B, grain))
+    factor = _Factor(U, shares(B, grain))
 
     def run(part):
         dz, dc, dh = gz[:, part], gc0[part], gh0[part]
@@ -183,20 +183,20 @@ def lstm_backward(gh, gc_last, gates, c, W, mask=None):
     return gz, gh0, gc0
 
 
-def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
+def gru_forward(z, h0, U, b=None, reset_after=False, mask=None):
     """Overwrite z by the gates r, u and the candidate n."""
     T, B, H = len(z), *h0.shape
-    h, W_T = _states(T, h0), W.T.copy()
-    W_T[:, : 2 * H] *= 0.5  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2
+    h, U_T = _states(T, h0), U.T.copy()
+    U_T[:, : 2 * H] *= 0.5  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2
     grain = _sequences(H, 3)
     parts = shares(B, grain)
     inner = np.empty((T, B, H), z.dtype)
     if reset_after:
-        factor = _Factor(W_T, parts)
+        factor = _Factor(U_T, parts)
     else:
         factor, factor_n = (
-            _Factor(W_T[:, : 2 * H], parts),
-            _Factor(W_T[:, 2 * H :], parts),
+            _Factor(U_T[:, : 2 * H], parts),
+            _Factor(U_T[:, 2 * H :], parts),
         )
 
     def run(part):
@@ -232,17 +232,17 @@ def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
     return h, inner
 
 
-def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
+def gru_backward(gh, gates, inner, h, U, reset_after=False, mask=None):
     """Only products remain in the loop."""
     T, B, H = len(gates), *h[0].shape
     gz, gh0 = np.empty_like(gates), np.empty_like(h[0])
-    gr = np.empty_like(gates) if reset_after else gz  # for the hidden state's product
+    ga = np.empty_like(gates) if reset_after else gz  # for the hidden state's product
     grain = _sequences(H, 3)
     parts = shares(B, grain)
     if reset_after:
-        factor = _Factor(W, parts)
+        factor = _Factor(U, parts)
     else:
-        factor, factor_n = _Factor(W[: 2 * H], parts), _Factor(W[2 * H :], parts)
+        factor, factor_n = _Factor(U[: 2 * H], parts), _Factor(U[2 * H :], parts)
 
     def run(part):
         dz, dh, h_ = gz[:, part], gh0[part], h[:-1, part]
@@ -266,10 +266,10 @@ def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
             np.multiply(dz_un, dh[:, None], out=dz_un)
             if reset_after:
                 np.multiply(dz_r[t], dz_n[t], out=dz_r[t])
-                gr_ = gr[t, part]
-                np.copyto(gr_, dz[t])
-                np.multiply(gr_[:, 2 * H :], r[t], out=gr_[:, 2 * H :])
-                recurrent(gr_)
+                ga_ = ga[t, part]
+                np.copyto(ga_, dz[t])
+                np.multiply(ga_[:, 2 * H :], r[t], out=ga_[:, 2 * H :])
+                recurrent(ga_)
             else:
                 recurrent_n(dz_n[t])
                 np.multiply(dz_r[t], d_inner, out=dz_r[t])
@@ -286,14 +286,14 @@ def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
         np.copyto(dh, from_later)
 
     parallel(run, B, grain)
-    return gz, gr if reset_after else None, gh0
+    return gz, ga if reset_after else None, gh0
 
 
-def rnn_forward(z, h0, W, activation="tanh", mask=None):
+def rnn_forward(z, h0, U, activation="tanh", mask=None):
     """Leave z alone: the derivative is a function of h."""
     T, B, H = len(z), *h0.shape
     h, grain = _states(T, h0), _sequences(H, 1)
-    factor = _Factor(W.T, shares(B, grain))
+    factor = _Factor(U.T, shares(B, grain))
 
     def run(part):
         h_ = h[:, part]
@@ -313,11 +313,11 @@ def rnn_forward(z, h0, W, activation="tanh", mask=None):
     return h
 
 
-def rnn_backward(gh, h, W, activation="tanh", mask=None):
+def rnn_backward(gh, h, U, activation="tanh", mask=None):
     """Only products remain in the loop."""
     T, B, H = len(h) - 1, *h[0].shape
     gz, gh0, grain = np.empty_like(h[1:]), np.empty_like(h[0]), _sequences(H, 1)
-    factor = _Factor(W, shares(B, grain))
+    factor = _Factor(U, shares(B, grain))
 
     def run(part):
         dz, dh = gz[:, part], gh0[part]

@@ -155,32 +155,32 @@ def _at(array, t):
     return None if array is None else array[t]
 
 
-def lstm_forward(z, h0, c0, W, mask=None):
+def lstm_forward(z, h0, c0, U, mask=None):
     """One kernel for all steps, or two for each."""
     if not works_on(z):
-        return plain.lstm_forward(z, h0, c0, W, mask)
+        return plain.lstm_forward(z, h0, c0, U, mask)
     xp = cuda_device.machine().xp
     T, B, H = len(z), *h0.shape
     h, c = _states(xp, T, h0), _states(xp, T, c0)
-    W, mask = dense(W, mask)
+    U, mask = dense(U, mask)
     plan = _plan("window", 4, z.dtype, B, H)
     if plan is not None:
-        plan.launch(T, B, H, W, None, mask, z, h, c)
+        plan.launch(T, B, H, U, None, mask, z, h, c)
         return h, c
     a = xp.empty_like(z[0])
     for t in range(T):
-        matmul(h[t], W.T, out=a)
+        matmul(h[t], U.T, out=a)
         before, after = (c[t], h[t], _at(mask, t)), (c[t + 1], None, h[t + 1])
         _step("lstm_step", (B, H), z[t], a, *before, *after)
     return h, c
 
 
-def lstm_backward(gh, gc_last, gates, c, W, mask=None):
+def lstm_backward(gh, gc_last, gates, c, U, mask=None):
     """One kernel for all steps, or two for each."""
     if not is_known(gates.dtype) or len(gates) == 0:
-        return plain.lstm_backward(gh, gc_last, gates, c, W, mask)
+        return plain.lstm_backward(gh, gc_last, gates, c, U, mask)
     xp = cuda_device.machine().xp
-    gh, gates, c, W, mask = dense(gh, gates, c, W, mask)
+    gh, gates, c, U, mask = dense(gh, gates, c, U, mask)
     T, B, H = len(gates), *c[0].shape
     gz = xp.empty_like(gates)
     gc = xp.zeros_like(c[0]) if gc_last is None else gc_last.copy()
@@ -188,8 +188,8 @@ def lstm_backward(gh, gc_last, gates, c, W, mask=None):
     if plan is not None:
         gc0 = gc.astype(wide(gc.dtype), copy=False)
         rest = xp.zeros_like(gc0)
-        plan.launch(T, B, H, W, mask, gates, c, None, gh, gz, None, gc0, rest)
-        gh0 = matmul(gz[0], W)
+        plan.launch(T, B, H, U, mask, gates, c, None, gh, gz, None, gc0, rest)
+        gh0 = matmul(gz[0], U)
         if mask is not None:
             gh0 += rest
         return gz, gh0, gc0.astype(gc.dtype, copy=False)
@@ -199,85 +199,85 @@ def lstm_backward(gh, gc_last, gates, c, W, mask=None):
         upstream = _at(gh, t), later, rest, gc, _at(mask, t)
         step = gates[t], c[t], c[t + 1], None
         _step("lstm_step_backward", (B, H), *step, *upstream, gz[t], gc, rest)
-        later = matmul(gz[t], W, out=later)
+        later = matmul(gz[t], U, out=later)
     return gz, later if rest is None else later + rest, gc
 
 
-def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
+def gru_forward(z, h0, U, b=None, reset_after=False, mask=None):
     """One kernel, or two for each step, if the reset comes after the product."""
     if not (reset_after and works_on(z)):
-        return plain.gru_forward(z, h0, W, b, reset_after, mask)
+        return plain.gru_forward(z, h0, U, b, reset_after, mask)
     xp = cuda_device.machine().xp
-    W, b, mask = dense(W, b, mask)
+    U, b, mask = dense(U, b, mask)
     T, B, H = len(z), *h0.shape
     h, inner, a = _states(xp, T, h0), xp.empty((T, B, H), z.dtype), None
     plan = _plan("window", 3, z.dtype, B, H)
     if plan is not None:
-        plan.launch(T, B, H, W, b, mask, z, h, inner)
+        plan.launch(T, B, H, U, b, mask, z, h, inner)
         return h, inner
     for t in range(len(z)):
-        a = matmul(h[t], W.T, out=a)
+        a = matmul(h[t], U.T, out=a)
         step = z[t], a, b, h[t], _at(mask, t), inner[t], h[t + 1]
         _step("gru_step", h0.shape, *step)
     return h, inner
 
 
-def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
+def gru_backward(gh, gates, inner, h, U, reset_after=False, mask=None):
     """One kernel, or two for each step, if the reset comes after the product."""
     if not reset_after or not is_known(gates.dtype) or len(gates) == 0:
-        return plain.gru_backward(gh, gates, inner, h, W, reset_after, mask)
+        return plain.gru_backward(gh, gates, inner, h, U, reset_after, mask)
     xp = cuda_device.machine().xp
-    gh, gates, inner, h, W, mask = dense(gh, gates, inner, h, W, mask)
+    gh, gates, inner, h, U, mask = dense(gh, gates, inner, h, U, mask)
     T, B, H = len(gates), *h[0].shape
-    gz, gr, rest = xp.empty_like(gates), xp.empty_like(gates), xp.zeros_like(h[0])
+    gz, ga, rest = xp.empty_like(gates), xp.empty_like(gates), xp.zeros_like(h[0])
     plan = _plan("window_backward", 3, gates.dtype, B, H)
     if plan is not None:
         rest = rest.astype(wide(rest.dtype), copy=False)
-        plan.launch(T, B, H, W, mask, gates, inner, h, gh, gz, gr, None, rest)
-        gh0 = matmul(gr[0], W)
+        plan.launch(T, B, H, U, mask, gates, inner, h, gh, gz, ga, None, rest)
+        gh0 = matmul(ga[0], U)
         gh0 += rest
-        return gz, gr, gh0
+        return gz, ga, gh0
     later = None
     for t in reversed(range(len(gates))):
         step = gates[t], inner[t], h.shape[2], h[t], gh[t], later, rest
-        into = gz[t], gr[t], rest
+        into = gz[t], ga[t], rest
         _step("gru_step_backward", rest.shape, *step, _at(mask, t), *into)
-        later = matmul(gr[t], W, out=later)
-    return gz, gr, later + rest
+        later = matmul(ga[t], U, out=later)
+    return gz, ga, later + rest
 
 
-def rnn_forward(z, h0, W, activation="tanh", mask=None):
+def rnn_forward(z, h0, U, activation="tanh", mask=None):
     """One kernel for all steps, or two for each."""
     if not is_known(z.dtype):
-        return plain.rnn_forward(z, h0, W, activation, mask)
+        return plain.rnn_forward(z, h0, U, activation, mask)
     xp, is_relu = cuda_device.machine().xp, activation == "relu"
-    z, W, mask = dense(z, W, mask)
+    z, U, mask = dense(z, U, mask)
     T, B, H = z.shape
     h, a = _states(xp, T, h0), None
     plan = _plan("window", 1, z.dtype, B, H, is_relu)
     if plan is not None:
-        plan.launch(T, B, H, W, None, mask, z, h, None)
+        plan.launch(T, B, H, U, None, mask, z, h, None)
         return h
     for t in range(T):
-        a = matmul(h[t], W.T, out=a)
+        a = matmul(h[t], U.T, out=a)
         step = z[t], a, h[t], _at(mask, t), h[t + 1]
         _step("rnn_step", (B, H), is_relu, *step)
     return h
 
 
-def rnn_backward(gh, h, W, activation="tanh", mask=None):
+def rnn_backward(gh, h, U, activation="tanh", mask=None):
     """One kernel for all steps, or two for each."""
     if not is_known(h.dtype) or len(gh) == 0:
-        return plain.rnn_backward(gh, h, W, activation, mask)
+        return plain.rnn_backward(gh, h, U, activation, mask)
     xp, is_relu = cuda_device.machine().xp, activation == "relu"
-    gh, h, W, mask = dense(gh, h, W, mask)
+    gh, h, U, mask = dense(gh, h, U, mask)
     T, B, H = gh.shape
     gz, later = xp.empty_like(gh), None
     plan = _plan("window_backward", 1, gh.dtype, B, H, is_relu)
     if plan is not None:
         rest = xp.zeros((B, H), wide(gh.dtype))
-        plan.launch(T, B, H, W, mask, None, None, h, gh, gz, None, None, rest)
-        gh0 = matmul(gz[0], W)
+        plan.launch(T, B, H, U, mask, None, None, h, gh, gz, None, None, rest)
+        gh0 = matmul(gz[0], U)
         if mask is not None:
             gh0 += rest
         return gz, gh0
@@ -285,5 +285,5 @@ def rnn_backward(gh, h, W, activation="tanh", mask=None):
     for t in reversed(range(T)):
         step = h[t + 1], gh[t], later, rest, _at(mask, t), gz[t], rest
         _step("rnn_step_backward", (B, H), is_relu, *step)
-        later = matmul(gz[t], W, out=later)
+        later = matmul(gz[t], U, out=later)
     return gz, later if rest is None else later + rest

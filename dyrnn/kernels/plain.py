@@ -2,7 +2,10 @@
 
 They are the definitions that the faster kernels are tested against, and they serve the
 arrays that have none: half precision on the CPU, array modules made known by
-:func:`dyrnn.backend.register_array_module`. Contracts: :mod:`dyrnn.kernels`.
+:func:`dyrnn.backend.register_array_module`. Arguments and results in full, and what may
+be overwritten, are in :mod:`dyrnn.kernels`. Gates lie side by side on the last axis;
+``gx`` is the gradient of the loss with respect to x; z is what the input adds to the
+gates, a what the state adds.
 """
 
 import numpy as np
@@ -18,7 +21,10 @@ def blocks(a, n):
 
 
 def _sigmoid(xp, a):
-    """Sigmoid in place by one tanh: its error is small beside 1, as a gate needs."""
+    """Replace ``a`` by its sigmoid, 1/2 + tanh(a / 2) / 2.
+
+    Its error is small beside 1, as a gate needs.
+    """
     a *= 0.5
     xp.tanh(a, out=a)
     a *= 0.5
@@ -26,6 +32,7 @@ def _sigmoid(xp, a):
 
 
 def _states(xp, T, h0):
+    """Return an array (T + 1, B, H) for a state over time, which starts with h0."""
     states = xp.empty((T + 1, *h0.shape), h0.dtype)
     states[0] = h0
     return states
@@ -37,7 +44,11 @@ def _choose(xp, mask, t, new, old):
 
 
 def lstm_gates(a, c_prev, x=None):
-    """Gates in place, then the new state."""
+    """Step of an LSTM from gate inputs a + x (B, 4H): new c, its tanh, and h (B, H).
+
+    ``c = f * c_prev + i * g; h = o * tanh(c)``, where i, f, o are sigmoids and g is a
+    tanh. Their values take the place of ``a``.
+    """
     xp = get_array_module(a)
     if x is not None:
         a += x
@@ -53,7 +64,11 @@ def lstm_gates(a, c_prev, x=None):
 
 
 def lstm_gates_backward(gates, c_prev, tanh_c, gc, gh):
-    """Leave out the terms of gradients that are None."""
+    """Gradients gz (B, 4H) and gc_prev (B, H) of a step, from those of c and h.
+
+    A gradient that is None is 0. s (1 - s) is the slope of a sigmoid s, 1 - g^2 that of
+    a tanh g.
+    """
     xp = get_array_module(gates)
     i, f, g, o = blocks(gates, 4)
     gz = xp.empty_like(gates)
@@ -72,19 +87,26 @@ def lstm_gates_backward(gates, c_prev, tanh_c, gc, gh):
     return gz, dc * f
 
 
-def lstm_forward(z, h0, c0, W, mask=None):
-    """One step after the other."""
+def lstm_forward(z, h0, c0, U, mask=None):
+    """All T steps of an LSTM: the states h, c (T + 1, B, H), the initial ones first.
+
+    The gate inputs of a step are ``z[t] + h[t] @ U.T`` (B, 4H); z keeps the gates.
+    """
     xp = get_array_module(z)
     h, c = _states(xp, len(z), h0), _states(xp, len(z), c0)
     for t in range(len(z)):
-        c_next, _, h_next = lstm_gates(z[t], c[t], matmul(h[t], W.T))
+        c_next, _, h_next = lstm_gates(z[t], c[t], matmul(h[t], U.T))
         c[t + 1] = _choose(xp, mask, t, c_next, c[t])
         h[t + 1] = _choose(xp, mask, t, h_next, h[t])
     return h, c
 
 
-def lstm_backward(gh, gc_last, gates, c, W, mask=None):
-    """One step before the other."""
+def lstm_backward(gh, gc_last, gates, c, U, mask=None):
+    """Gradients gz (T, B, 4H) and gh0, gc0 (B, H), from the last step to the first.
+
+    The state h[t] reaches the loss as an output, which gives ``gh[t - 1]``, and through
+    the next step's gates, which gives ``gz[t] @ U``; c[t] through the next step's c.
+    """
     xp = get_array_module(gates)
     gz = xp.empty_like(gates)
     gc = xp.zeros_like(c[0]) if gc_last is None else gc_last.copy()
@@ -96,12 +118,16 @@ def lstm_backward(gh, gc_last, gates, c, W, mask=None):
         gz_t, gc_t = lstm_gates_backward(gates[t], c[t], tanh_c, gc, gh_t)
         gz[t] = _choose(xp, mask, t, gz_t, 0)
         gc = _choose(xp, mask, t, gc_t, gc)
-        gh_t = matmul(gz[t], W) + (0 if mask is None else _choose(xp, mask, t, 0, gh_t))
+        gh_t = matmul(gz[t], U) + (0 if mask is None else _choose(xp, mask, t, 0, gh_t))
     return gz, gh_t, gc
 
 
 def gru_gates(z, h, a):
-    """Gates in place, then the new state."""
+    """Step of a GRU whose reset gate comes after the product a (B, 3H): new h (B, H).
+
+    ``h' = (1 - u) * n + u * h`` with ``n = tanh(z_n + r * a_n)`` and sigmoids r, u,
+    which take the places of their inputs in ``z`` (B, 3H).
+    """
     xp = get_array_module(z)
     H = h.shape[-1]
     n, gates = z[..., 2 * H :], z[..., : 2 * H]
@@ -114,7 +140,10 @@ def gru_gates(z, h, a):
 
 
 def gru_gates_backward(gy, gates, h, a):
-    """The gradient of a is that of z but for the block n."""
+    """Gradients gz, ga (B, 3H) of a step, and the direct part of gh (B, H).
+
+    Those of z and a are equal but for the candidate n, whose a is multiplied by r.
+    """
     xp = get_array_module(gates)
     r, update, n = blocks(gates, 3)
     gz = xp.empty_like(gates)
@@ -128,37 +157,45 @@ def gru_gates_backward(gy, gates, h, a):
     return gz, ga, gy * update
 
 
-def gru_forward(z, h0, W, b=None, reset_after=False, mask=None):
-    """One step after the other."""
+def gru_forward(z, h0, U, b=None, reset_after=False, mask=None):
+    """All T steps of a GRU: h (T + 1, B, H), and what the candidate's product needs.
+
+    That is ``inner`` (T, B, H): r * h, the factor of the product, or with
+    ``reset_after`` the product, which r is multiplied with afterwards.
+    """
     xp = get_array_module(z)
     H = h0.shape[-1]
     h = _states(xp, len(z), h0)
     inner = xp.empty((len(z), *h0.shape), z.dtype)
     for t in range(len(z)):
         if reset_after:
-            a = matmul(h[t], W.T)
+            a = matmul(h[t], U.T)
             if b is not None:
                 a[:, 2 * H :] += b
             inner[t] = a[:, 2 * H :]
             h_next = gru_gates(z[t], h[t], a)
         else:
             ru, n = z[t][:, : 2 * H], z[t][:, 2 * H :]
-            ru += h[t] @ W[: 2 * H].T
+            ru += h[t] @ U[: 2 * H].T
             _sigmoid(xp, ru)
             r, u = blocks(ru, 2)
             inner[t] = r * h[t]
-            n += inner[t] @ W[2 * H :].T
+            n += inner[t] @ U[2 * H :].T
             xp.tanh(n, out=n)
             h_next = (1 - u) * n + u * h[t]
         h[t + 1] = _choose(xp, mask, t, h_next, h[t])
     return h, inner
 
 
-def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
-    """One step before the other."""
+def gru_backward(gh, gates, inner, h, U, reset_after=False, mask=None):
+    """Gradients gz, ga (T, B, 3H) and gh0 (B, H), from the last step to the first.
+
+    ``ga`` is that of ``h[:-1] @ U.T`` with ``reset_after``; without, there is no such
+    product of all three gates, and it is None.
+    """
     xp = get_array_module(gates)
     H = h.shape[-1]
-    gz, gr = xp.empty_like(gates), xp.empty_like(gates)
+    gz, ga = xp.empty_like(gates), xp.empty_like(gates)
     gh_t = xp.zeros_like(h[0])
     for t in reversed(range(len(gates))):
         gh_t = gh_t + gh[t]
@@ -166,35 +203,38 @@ def gru_backward(gh, gates, inner, h, W, reset_after=False, mask=None):
         r, u, n = blocks(gates[t], 3)
         xp.multiply(gh_t * (1 - u), 1 - n * n, out=gz_n)
         xp.multiply(gh_t * (h[t] - n), u * (1 - u), out=gz_u)
-        d_inner = gz_n * r if reset_after else gz_n @ W[2 * H :]
+        d_inner = gz_n * r if reset_after else gz_n @ U[2 * H :]
         xp.multiply(
             gz_n * inner[t] if reset_after else d_inner * h[t], r * (1 - r), out=gz_r
         )
         gz[t] = _choose(xp, mask, t, gz[t], 0)
         before = gh_t * u
         if reset_after:
-            gr[t, :, : 2 * H] = gz[t, :, : 2 * H]
-            gr[t, :, 2 * H :] = _choose(xp, mask, t, d_inner, 0)
-            before += gr[t] @ W
+            ga[t, :, : 2 * H] = gz[t, :, : 2 * H]
+            ga[t, :, 2 * H :] = _choose(xp, mask, t, d_inner, 0)
+            before += ga[t] @ U
         else:
-            before += d_inner * r + gz[t, :, : 2 * H] @ W[: 2 * H]
+            before += d_inner * r + gz[t, :, : 2 * H] @ U[: 2 * H]
         gh_t = _choose(xp, mask, t, before, gh_t)
-    return gz, gr if reset_after else None, gh_t
+    return gz, ga if reset_after else None, gh_t
 
 
-def rnn_forward(z, h0, W, activation="tanh", mask=None):
-    """One step after the other."""
+def rnn_forward(z, h0, U, activation="tanh", mask=None):
+    """All T steps ``h' = activation(z[t] + h @ U.T)``: h (T + 1, B, H), h0 first."""
     xp = get_array_module(z)
     h = _states(xp, len(z), h0)
     for t in range(len(z)):
-        a = z[t] + matmul(h[t], W.T)
+        a = z[t] + matmul(h[t], U.T)
         y = xp.tanh(a) if activation == "tanh" else xp.maximum(a, 0)
         h[t + 1] = _choose(xp, mask, t, y, h[t])
     return h
 
 
-def rnn_backward(gh, h, W, activation="tanh", mask=None):
-    """One step before the other."""
+def rnn_backward(gh, h, U, activation="tanh", mask=None):
+    """Gradients gz (T, B, H) and gh0 (B, H), from the last step to the first.
+
+    The slope of the activation is a function of its value h: 1 - h^2, or h > 0.
+    """
     xp = get_array_module(h)
     gz = xp.empty_like(h[1:])
     gh_t = xp.zeros_like(h[0])
@@ -203,12 +243,12 @@ def rnn_backward(gh, h, W, activation="tanh", mask=None):
         y = h[t + 1]
         slope = 1 - y * y if activation == "tanh" else y > 0
         gz[t] = _choose(xp, mask, t, gh_t * slope, 0)
-        gh_t = matmul(gz[t], W) + (0 if mask is None else _choose(xp, mask, t, 0, gh_t))
+        gh_t = matmul(gz[t], U) + (0 if mask is None else _choose(xp, mask, t, 0, gh_t))
     return gz, gh_t
 
 
 def matmul(a, b, out=None):
-    """Leave it to the array module.
+    """Product of a (M, K) and b (K, N).
 
     NumPy has no fast product of halves: they are multiplied as floats, and rounded.
     """
@@ -223,7 +263,7 @@ def matmul(a, b, out=None):
 
 
 def linear(x, W, b=None):
-    """Multiply, then add."""
+    """Affine map x W^T + b (N, V) of x (N, I), with W (V, I) and b (V,)."""
     y = matmul(x, W.T)
     if b is not None:
         y += b
@@ -231,25 +271,38 @@ def linear(x, W, b=None):
 
 
 def product_input(gy, W, scale=None):
-    """Scale the small result."""
+    """Gradient of x in x W^T, ``gy @ W`` (N, I), each row of gy times its scale.
+
+    The scale is applied to the result, which has fewer columns than gy.
+    """
     gx = matmul(gy, W)
     return gx if scale is None else gx * scale[:, None]
 
 
 def product_weight(gy, x, scale=None):
-    """Scale the small operand."""
+    """Gradient of W in x W^T, ``gy.T @ x`` (V, I), each row of gy times its scale.
+
+    The scale is applied to x, which has fewer columns than gy.
+    """
     return matmul(gy.T, x if scale is None else x * scale[:, None])
 
 
 def sum_rows(gy, scale=None):
-    """Sum rows as a product with their scale."""
+    """Gradient of b in x W^T + b: the sum (V,) of the rows of gy, each times its scale.
+
+    A sum of rows is a product with a row of ones.
+    """
     if scale is None:
         scale = get_array_module(gy).ones(len(gy), gy.dtype)
     return scale @ gy
 
 
 def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
-    """Shift each row by its maximum."""
+    """Loss (N,) of each row, -log softmax(logits)[t], and its gradient in two parts.
+
+    The gradient is ``inverse[:, None] * e``: softmax less 1 at the label. Logits are
+    taken relative to the largest of their row, so that exp does not overflow.
+    """
     xp = get_array_module(logits)
     counted = t != ignore_label
     is_bad = outside(xp, t, logits.shape[1])
@@ -265,6 +318,7 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
     if is_bad is not None:
         total = xp.where(is_bad, xp.nan, total)
     loss = xp.where(counted, xp.log(total) - target, 0)
+    # The gradient at the label is softmax - 1, that is (e - total) / total.
     e[rows, label] -= total
     return loss, e, xp.where(counted, 1 / total, 0)
 
@@ -285,7 +339,7 @@ def mean_factor(counts, divisor, dtype):
 
 
 def mean_loss(loss, inverse, t, ignore_label=-1, divisor=None):
-    """Weigh each row."""
+    """Sum of the losses over the divisor, and ``inverse`` over it, (N,)."""
     xp, dtype = get_array_module(loss), loss.dtype
     counts = t != ignore_label
     weight = counts.astype(dtype)
@@ -294,7 +348,7 @@ def mean_loss(loss, inverse, t, ignore_label=-1, divisor=None):
 
 
 def take_rows(W, ids, ignore_label=None):
-    """Index, then replace rows."""
+    """Rows ``W[ids]``, (..., D): 0 for ``ignore_label``, NaN for an id out of range."""
     xp = get_array_module(W)
     is_ignored = None if ignore_label is None else ids == ignore_label
     is_bad = outside(xp, ids, len(W))
@@ -311,7 +365,10 @@ def take_rows(W, ids, ignore_label=None):
 
 
 def linear_softmax_cross_entropy(x, W, b, t, ignore_label=-1):
-    """Make the whole matrix after all."""
+    """Loss (N,) of logits x W^T + b, and the logarithm of each row's sum of exp.
+
+    The definition makes the whole matrix (N, V); faster kernels need not.
+    """
     xp = get_array_module(x)
     logits = linear(x, W, b)
     largest = logits.max(axis=1)
@@ -323,7 +380,10 @@ def linear_softmax_cross_entropy(x, W, b, t, ignore_label=-1):
 
 
 def linear_softmax_cross_entropy_backward(gy, x, W, b, t, log_total, ignore_label=-1):
-    """Make the whole matrix again."""
+    """Gradients of x, W and b; the logits are computed again, rather than kept.
+
+    The gradient of the logits is gy * (softmax, less 1 at the label).
+    """
     xp = get_array_module(x)
     counted = t != ignore_label
     p = xp.exp(linear(x, W, b) - log_total[:, None])
@@ -333,7 +393,7 @@ def linear_softmax_cross_entropy_backward(gy, x, W, b, t, log_total, ignore_labe
 
 
 def sum_rows_by_id(ids, rows):
-    """Wait, on a device, for the number of ids."""
+    """The different ids (M,), ascending, and the sum (M, H) of the rows of each."""
     xp = get_array_module(rows)
     ids = ids.reshape(-1)
     unique, inverse = xp.unique(ids, return_inverse=True)
@@ -343,7 +403,7 @@ def sum_rows_by_id(ids, rows):
 
 
 def add_rows_by_id(target, ids, rows):
-    """Sort, so that the order of the additions is known."""
+    """Add each row to ``target[id]``, in a known order; leave out ids out of range."""
     xp = get_array_module(rows)
     is_bad = outside(xp, ids, len(target))
     if is_bad is not None:
@@ -352,23 +412,27 @@ def add_rows_by_id(target, ids, rows):
 
 
 def squared_norm(x):
-    """Square and add in float64."""
+    """Sum of the squares of all elements, in float64."""
     xp = get_array_module(x)
     return float(xp.sum(xp.square(x.astype(xp.float64))))
 
 
 def sgd(x, gradient, rate):
-    """Update in place."""
+    """Change x by ``-rate * gradient``, in place."""
     x -= rate * gradient
 
 
 def sgd_rows(x, ids, rows, rate):
-    """Update the rows of ``ids``."""
+    """Change the rows ``x[ids]`` by ``-rate * rows``, in place."""
     x[ids] -= rate * rows
 
 
 def clip(arrays, threshold):
-    """Keep the norm on the device."""
+    """Scale arrays in place to a common norm of at most ``threshold``.
+
+    Return which of them are not finite; one that is not makes all 0. The norm stays on
+    the device, which is not waited for.
+    """
     xp = get_array_module(arrays[0])
     squares = xp.stack([xp.sum(xp.square(a.astype(xp.float64))) for a in arrays])
     norm = xp.sqrt(xp.sum(squares))
@@ -381,12 +445,15 @@ def clip(arrays, threshold):
 
 
 def update(rule, numbers, items):
-    """Leave it to the optimizer's own rule."""
+    """Return False: the optimizer's own rule is the definition."""
     return False
 
 
 def dropout_mask(generator, shape, ratio, dtype, like=None):
-    """Draw 16 bits per element on the CPU, and compare them with a threshold."""
+    """Mask of 0, with probability ``ratio``, and 1 / (1 - ratio) elsewhere.
+
+    Each element compares 16 random bits with a threshold, the same on all devices.
+    """
     size = int(np.prod(shape))
     words = generator.integers(0, 2**64, -(-size // 4), np.uint64, endpoint=False)
     bits = words.astype("<u8", copy=False).view("<u2")[:size].reshape(shape)
