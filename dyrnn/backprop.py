@@ -10,6 +10,8 @@ import heapq
 from dyrnn import backend, hooks
 from dyrnn.gradients import RowScaled, Sum, densify
 
+_LEAF = None  # the second of an edge that leads to a leaf variable, not to a node
+
 
 def _consumers(roots):
     """Count, for each node behind the roots, how many nodes' gradients it waits for."""
@@ -17,7 +19,7 @@ def _consumers(roots):
     stack = list(counts)
     while stack:
         for edge in stack.pop().edges:
-            if edge is not None and edge[1] is not None:
+            if edge is not None and edge[1] is not _LEAF:
                 source = edge[0]
                 if source in counts:
                     counts[source] += 1
@@ -65,8 +67,9 @@ def propagate(seeds, targets=None, retain_grad=False, create_graph=False):
     found: dict = {}
     for edge, gy in seeds:
         _contribute(held, edge, gy)
-    counts = _consumers([edge[0] for edge, _ in seeds if edge[1] is not None])
+    counts = _consumers([edge[0] for edge, _ in seeds if edge[1] is not _LEAF])
     useful = None if targets is None else _leading_to(counts, targets)
+    # No two nodes have the same number, so the heap never has to compare nodes.
     ready = [(-node.number, node) for node, count in counts.items() if count == 0]
     heapq.heapify(ready)
     waiting: dict = {}
@@ -94,11 +97,11 @@ def propagate(seeds, targets=None, retain_grad=False, create_graph=False):
                 for edge, gx in zip(node.edges, gxs, strict=True):
                     if gx is None or edge is None:
                         continue
-                    if targets is None or edge[1] is not None or edge in targets:
+                    if targets is None or edge[1] is not _LEAF or edge in targets:
                         _contribute(held, edge, gx)
         for node in nodes:
             for edge in node.edges:
-                if edge is not None and edge[1] is not None:
+                if edge is not None and edge[1] is not _LEAF:
                     source = edge[0]
                     counts[source] -= 1
                     if counts[source] == 0:
