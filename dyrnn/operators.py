@@ -140,10 +140,11 @@ class Operators:
     def __array_function__(self, func, types, args, kwargs):
         # np.mean(v) would silently drop the graph.
         name = func.__name__
+        theirs = f"{func.__module__.replace('numpy', 'np')}.{name}"
         ours = f"F.{name}(v), or " if hasattr(functions, name) else ""
         raise TypeError(
-            f"np.{name} on a Variable would lose its gradient; use {ours}"
-            f"np.{name}(v.array) without one"
+            f"{theirs} on a Variable would lose its gradient; use {ours}"
+            f"{theirs}(v.array) without one"
         )
 
     def __dlpack__(self, **kwargs):

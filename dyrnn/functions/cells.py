@@ -8,7 +8,7 @@ from dyrnn import gradients, kernels
 from dyrnn.core import FunctionNode, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import sigmoid, tanh
-from dyrnn.functions.checks import check_batch, check_floats
+from dyrnn.functions.checks import check_arrays, check_batch, check_floats
 from dyrnn.functions.connection import times
 from dyrnn.functions.joining import concat
 from dyrnn.kernels.plain import blocks
@@ -56,12 +56,17 @@ class LSTM(FunctionNode):
 def _check_cell(name, x, n_blocks, **states):
     """Raise unless ``x`` has ``n_blocks`` blocks of the states' columns."""
     for key, state in states.items():
-        if (
-            x.ndim != 2
-            or state.ndim != 2
-            or x.shape[1] != n_blocks * state.shape[1]
-            or x.shape[0] > state.shape[0]
-        ):
+        try:
+            is_wrong = (
+                x.ndim != 2
+                or state.ndim != 2
+                or x.shape[1] != n_blocks * state.shape[1]
+                or x.shape[0] > state.shape[0]
+            )
+        except AttributeError:
+            check_arrays(name, x=x, **states)
+            raise
+        if is_wrong:
             raise ShapeError(
                 f"{name}: x has shape {x.shape}, but with {key} of shape "
                 f"{state.shape} it must be (B, {n_blocks * state.shape[-1]}), B <= "

@@ -20,7 +20,7 @@ def array_of(x):
 def check_arrays(name, **inputs):
     """Raise unless all inputs that are not None are variables or arrays.
 
-    Called where something has failed already, so that it costs nothing elsewhere.
+    On a hot path, call it only where something has failed already.
     """
     for key, x in inputs.items():
         if x is not None and not backend.is_array(array_of(x)):
@@ -64,7 +64,12 @@ def check_batch(name, x, axis):
 def check_same_shape(name, **inputs):
     """Raise unless two inputs have the same shape."""
     (a, x), (b, y) = inputs.items()
-    if x.shape != y.shape:
+    try:
+        is_same = x.shape == y.shape
+    except AttributeError:
+        check_arrays(name, **inputs)
+        raise
+    if not is_same:
         raise ShapeError(
             f"{name}: {a} has shape {x.shape}, but {b} {y.shape}. They must be equal; "
             "reshape or broadcast one of them."

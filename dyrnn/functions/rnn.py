@@ -13,7 +13,13 @@ from dyrnn.core import FunctionNode, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import relu, tanh
 from dyrnn.functions.cells import composed_gru, composed_lstm
-from dyrnn.functions.checks import array_of, check_batch, check_choice, check_floats
+from dyrnn.functions.checks import (
+    array_of,
+    check_arrays,
+    check_batch,
+    check_choice,
+    check_floats,
+)
 from dyrnn.functions.connection import column_sums, linear, times
 from dyrnn.functions.indexing import where
 from dyrnn.functions.joining import stack
@@ -193,6 +199,7 @@ def _unroll(step, states, T, lengths):
 
 def _window(name, node, n, x, states, W, U, biases, lengths):
     """Check the arguments of a layer of ``n`` gates and run its node."""
+    check_arrays(name, x=x, **states)
     if x.ndim != 3:
         raise ShapeError(
             f"{name}: x has shape {x.shape}; a window is (T, B, I), time first. For "
