@@ -119,6 +119,39 @@ def test_what_python_has_dropped_is_there(tmp_path):
     assert done.returncode == 0, done.stderr  # Python 3.10 warns of some
 
 
+def test_modules_that_python_has_dropped_are_there(tmp_path):
+    done = run(
+        tmp_path,
+        """
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import configparser, imp, os
+        from distutils.util import strtobool
+        from distutils.version import LooseVersion, StrictVersion
+        configparser.SafeConfigParser()
+        folder = os.path.dirname(__file__)
+        with open(os.path.join(folder, "model.py"), "w") as file:
+            file.write("size = 3")
+        model = imp.load_source("model", os.path.join(folder, "model.py"))
+        assert model.size == 3 and imp.reload(model) is model
+        assert [strtobool(text) for text in ("Yes", "0")] == [1, 0]
+        versions = ["1.9", "1.10.2", "7.8.1", "8.0b1"]
+        assert sorted(versions, key=LooseVersion) == versions
+        assert LooseVersion("2.0") <= "2.0" and str(LooseVersion("2.0b1")) == "2.0b1"
+        versions = ["1.0a2", "1.0b1", "1.0", "1.9.9", "1.10"]
+        assert sorted(versions, key=StrictVersion) == versions
+        assert StrictVersion("1.0") == StrictVersion("1.0.0")
+        try:
+            StrictVersion("one")
+        except ValueError as error:
+            assert "invalid version number 'one'" in str(error)
+        else:
+            assert False
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_modules_of_programs_are_known_wherever_they_are(tmp_path):
     """Those which the program looks for itself, and installed ones for Chainer."""
     convert = "import numpy as np\nvalue = float(np.ones((1, 1)))\n"

@@ -281,12 +281,12 @@ class GRU(StatefulGRU):
     """A gated recurrent layer that remembers.
 
     In version 1 it was one that does not, ``GRU(n_units, n_inputs=n_units)``, and
-    ``h = link(h, x)``: so it is here with one size, or two that are the same.
+    ``h = link(h, x)``: so it is here with one size.
     """
 
     def __init__(self, in_size=None, out_size=None, *args, n_units=None, **kwargs):
         n_units = in_size if n_units is None else n_units
-        self._may_forget = out_size in (None, in_size)
+        self._may_forget = out_size is None
         if out_size is None:
             in_size, out_size = kwargs.pop("n_inputs", None) or n_units, n_units
         super().__init__(in_size, out_size, *args, **kwargs)
