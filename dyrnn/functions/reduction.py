@@ -221,7 +221,7 @@ def batch_l2_norm_squared(x):
     return sum(square(reshape(x, (len(x), -1))), 1)
 
 
-def normalize(x, eps=1e-5, axis=1):
+def normalize(x, eps=1e-5, axis=-1):
     """Divide by the Euclidean norm along ``axis`` plus ``eps``; zeros stay zeros."""
     x = as_variable(x)
     if x.array.dtype == np.float16:  # squares exceed, or fall below, what a half holds

@@ -258,7 +258,7 @@ REDUCTIONS = [
     Case(
         "normalize",
         F.normalize,
-        lambda x: x / (np.sqrt((x**2).sum(1, keepdims=True)) + 1e-5),
+        lambda x: x / (np.sqrt((x**2).sum(-1, keepdims=True)) + 1e-5),
         (TENSOR,),
     ),
     Case(

@@ -68,6 +68,7 @@ def test_softmax_over_half_precision_adds_in_single():
         F.crelu,
         lambda x: F.maxout(x, 2),
         lambda x: F.concat((x, x)),
+        F.normalize,
     ],
 )
 def test_a_window_gives_what_its_steps_give(function):
