@@ -11,7 +11,7 @@ import copy
 from contextlib import contextmanager
 
 from dyrnn import backend
-from dyrnn.core import Variable
+from dyrnn.core import Variable, as_array
 from dyrnn.errors import ShapeError, SnapshotError
 from dyrnn.parameter import Parameter
 
@@ -89,7 +89,8 @@ class Link:
             raise TypeError(
                 f"{type(self).__name__}.{name} is a {type(value).__name__} of links or "
                 "parameters, which nothing would train or save. Use a ChainList or a "
-                "Sequential of links, or give each an attribute of its own."
+                "Sequential of links, or register each inside the same init_scope(), "
+                "with setattr or add_link."
             )
 
     def __setattr__(self, name, value):
@@ -127,12 +128,14 @@ class Link:
     def __getattr__(self, name):
         """Say what is missing; called for attributes that are not there."""
         kind = type(self).__name__
-        if name in _OWN and "_params" not in self.__dict__:
-            raise RuntimeError(
-                f"{kind}: Link.__init__() has not been called. Call super().__init__() "
-                "first in __init__."
-            )
-        if name in self.carried:
+        if "_params" not in self.__dict__:
+            if name in _OWN:
+                raise RuntimeError(
+                    f"{kind}: Link.__init__() has not been called. Call "
+                    "super().__init__() first in __init__."
+                )
+        # Not before __init__, as in a copy that is being made: ``carried`` may need it.
+        elif name in self.carried:
             raise AttributeError(
                 f"{kind}.carried names {name!r}, but there is no such attribute. "
                 f"Assign self.{name} = None in __init__, or correct the name."
@@ -348,7 +351,7 @@ class Link:
             for name in link.carried:
                 value = getattr(link, name)
                 if value is not None:
-                    array = device.send(_values(value))
+                    array = device.send(as_array(value))
                     setattr(link, name, Variable(array, requires_grad=False))
         return self
 
@@ -394,7 +397,7 @@ class Link:
         for name in self.carried:
             value = getattr(self, name)
             if not s.loading:
-                s(name, None if value is None else _values(value))
+                s(name, None if value is None else as_array(value))
                 continue
             array = s(name, None)
             if array is not None:
@@ -555,10 +558,6 @@ class Sequential(ChainList):
 
 # Set by __init__, of ChainList too.
 _OWN = {"_params", "_persistent", "_links", "_is_in_init_scope", "_device", "_list"}
-
-
-def _values(value):
-    return value.array if isinstance(value, Variable) else value
 
 
 def _check_shapes(path, param, shape):

@@ -178,6 +178,29 @@ def test_forgotten_init_is_named(base, use):
         use(Wrong())
 
 
+class Several(Link):
+    """Its carried states are not known before its size."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+        for name in self.carried:
+            setattr(self, name, None)
+
+    @property
+    def carried(self):
+        return tuple(f"h{i}" for i in range(self.size))
+
+
+def test_carried_may_be_a_property():
+    for link in (copy.copy(Several(2)), pickle.loads(pickle.dumps(Several(2)))):
+        assert link.carried == ("h0", "h1")
+        link.reset_state()
+        del link.h1
+        with pytest.raises(AttributeError, match="carried names 'h1', but there is no"):
+            link.reset_state()
+
+
 def test_missing_attributes_are_named_as_always():
     with pytest.raises(AttributeError, match="'Model' object has no attribute 'thrid'"):
         _ = Model().thrid
