@@ -59,7 +59,9 @@ class Optimizer:
 
     def __new__(cls, *args, **kwargs):
         """Refuse an unknown keyword: the rate is ``lr`` here, and ``alpha`` there."""
-        known = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        # A decorator's own arguments count, too.
+        signature = inspect.signature(cls.__init__, follow_wrapped=False)
+        known = list(signature.parameters.values())[1:]
         names = [parameter.name for parameter in known]
         unknown = [name for name in kwargs if name not in names]
         if unknown and all(p.kind is not p.VAR_KEYWORD for p in known):

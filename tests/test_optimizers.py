@@ -1,6 +1,7 @@
 """Every update rule against its formula, sparse against dense, and exact resumption."""
 
 import copy
+import functools
 import math
 
 import numpy as np
@@ -520,3 +521,19 @@ class TestErrors:
             load_npz(tmp_path / "adam", optimizers.Adam().setup(lazy))
         with pytest.raises(SnapshotError, match="W/m"):
             load_npz(tmp_path / "adam", optimizers.Adam().setup(model_of(W=np.ones(2))))
+
+
+def test_a_decorator_of_init_may_have_arguments_of_its_own():
+    def configured(init):
+        @functools.wraps(init)
+        def call(self, *args, preset=None, **kwargs):
+            init(self, *(preset or args), **kwargs)
+
+        return call
+
+    class Preset(optimizers.SGD):
+        @configured
+        def __init__(self, lr=0.1):
+            super().__init__(lr)
+
+    assert Preset(preset=(0.5,)).lr == 0.5
