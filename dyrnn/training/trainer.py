@@ -20,7 +20,7 @@ import time
 
 from dyrnn import random
 from dyrnn.reporter import Observation, Reporter
-from dyrnn.training.extension import PRIORITY_READER
+from dyrnn.training.extension import PRIORITY_READER, Extension
 from dyrnn.training.triggers import StopTrigger, get_trigger
 
 __all__ = ["Trainer", "TrainingInterrupted"]
@@ -167,8 +167,9 @@ class Trainer:
                 f"extend: an extension must be callable with the trainer, "
                 f"got {extension!r}"
             )
-        if _needs_no_trainer(extension):
-            raise _is_a_maker(extension)
+        if _takes_no_trainer(extension):
+            problem = "takes no trainer, as an extension does; perhaps it makes one"
+            raise _no_extension(extension, problem)
         if name is None:
             candidates = ("name", "default_name", "__name__")
             named = (getattr(extension, candidate, None) for candidate in candidates)
@@ -314,23 +315,24 @@ def _nothing(*_):
 
 
 def _call(extension, trainer):
-    if callable(extension(trainer)):
-        raise _is_a_maker(extension)
+    made = extension(trainer)
+    if isinstance(made, Extension) or inspect.isfunction(made):
+        raise _no_extension(extension, "is no extension, but makes one")
 
 
-def _needs_no_trainer(extension):
+def _takes_no_trainer(extension):
     """Whether it is a function like `snapshot`, with a default for all it takes."""
-    if not inspect.isfunction(extension):
+    if not inspect.isfunction(extension) or hasattr(extension, "trigger"):
         return False
-    parameters = inspect.signature(extension).parameters.values()
-    return all(each.default is not each.empty for each in parameters)
+    parameters = inspect.signature(extension).parameters
+    have_defaults = all(p.default is not p.empty for p in parameters.values())
+    return have_defaults and "trainer" not in parameters
 
 
-def _is_a_maker(extension):
+def _no_extension(extension, problem):
     name = getattr(extension, "__name__", type(extension).__name__)
     return TypeError(
-        f"extend: {name} is not an extension, but makes one when it is called: write "
-        f"trainer.extend({name}(...)), with parentheses"
+        f"extend: {name} {problem}: write trainer.extend({name}(...)), with parentheses"
     )
 
 

@@ -1,3 +1,4 @@
+import functools
 import math
 import os
 import time
@@ -129,7 +130,13 @@ def test_a_class_is_no_extension(tmp_path):
         make(tmp_path).extend(Noting)
 
 
-@pytest.mark.parametrize("maker", [extensions.snapshot, extensions.observe_lr])
+def own_maker():
+    return extensions.snapshot()
+
+
+@pytest.mark.parametrize(
+    "maker", [extensions.snapshot, extensions.observe_lr, own_maker]
+)
 def test_a_function_that_makes_extensions_is_no_extension(tmp_path, maker):
     message = rf"write trainer\.extend\({maker.__name__}\(\.\.\.\)\)"
     with pytest.raises(TypeError, match=message):
@@ -143,17 +150,35 @@ def test_an_extension_that_makes_an_extension_is_named(tmp_path, before):
 
     trainer = make(tmp_path)
     trainer.extend(maker, call_before_training=before)
-    with pytest.raises(TypeError, match="maker is not an extension, but makes one"):
+    with pytest.raises(TypeError, match="maker is no extension, but makes one"):
         trainer.run()
     assert trainer.updater.iteration == (0 if before else 1)
 
 
-def test_an_extension_may_take_any_arguments(tmp_path):
-    trainer = make(tmp_path)
+def test_an_extension_may_take_any_arguments_and_return_anything(tmp_path):
     notes = []
-    trainer.extend(lambda *everything: notes.append(everything))
+
+    @make_extension()
+    def marked(t=None):
+        notes.append(t)
+
+    class Bound:
+        def __call__(self, t=None):
+            notes.append(t)
+
+        def method(self, t=None):
+            notes.append(t)
+            return self  # may be called, as a link may
+
+    trainer = make(tmp_path, (1, "iteration"))
+    trainer.extend(lambda *everything: notes.extend(everything))
+    trainer.extend(lambda trainer=None: notes.append(trainer))
+    trainer.extend(lambda t, others=notes: others.append(t))
+    trainer.extend(functools.partial(lambda others, t: others.append(t), notes))
+    for extension in (marked, Bound(), Bound().method):
+        trainer.extend(extension)
     trainer.run()
-    assert notes == 3 * [(trainer,)]
+    assert notes == 7 * [trainer]
 
 
 def test_extension_without_call_says_so(tmp_path):
