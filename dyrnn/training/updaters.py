@@ -9,6 +9,7 @@ Trajectories", Neural Computation 2(4), 1990).
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 import warnings
@@ -198,7 +199,7 @@ class StandardUpdater:
                 f"{found}, but the loss is a Variable with one element. Return it as "
                 "such, e.g. F.softmax_cross_entropy(y, t)."
             )
-        return loss
+        return loss.reshape(()) if loss.ndim else loss
 
     def _next(self, iterator, *steps):
         try:
@@ -390,17 +391,25 @@ def warn_of_lost_state(model):
         cls = type(link)
         if cls.reset_state is Link.reset_state or cls in _warned:
             continue
+        # Not all variables: a link may also keep its last loss, to be looked at.
+        names = _names_in_reset_state(cls).difference(link.carried)
         values = vars(link).items()
-        lost = [k for k, v in values if k not in cls.carried and _has_variable(v)]
+        lost = [k for k, v in values if k in names and _has_variable(v)]
         if lost:
             _warned.add(cls)
             warnings.warn(
                 f"{cls.__name__} resets a state of its own, but a snapshot leaves out "
                 f"its {', '.join(lost)}, so that a resumed run would differ. Name them "
-                f"in the class, carried = {(*cls.carried, *lost)!r}, each with one "
+                f"in the class, carried = {(*link.carried, *lost)!r}, each with one "
                 "variable or None.",
                 stacklevel=2,
             )
+
+
+def _names_in_reset_state(cls):
+    methods = [vars(base).get("reset_state") for base in cls.__mro__]
+    codes = [getattr(inspect.unwrap(m), "__code__", None) for m in methods if m]
+    return {name for code in codes if code for name in code.co_names}
 
 
 def _has_variable(value):

@@ -174,6 +174,17 @@ def test_loss_that_is_none_or_no_variable_is_refused(make, value, message):
             make(loss_func=loss, **options).update()
 
 
+@pytest.mark.parametrize("make", [standard, sequential])
+def test_loss_may_have_axes_around_its_one_element(make):
+    model = Regression(False) if make is standard else Recurrent()
+    plain, with_axes = make(model=model), make(model=model.copy("copy"))
+    other = with_axes.get_optimizer().target
+    with_axes.loss_func = lambda x, t: other(x, t).reshape((1, 1))
+    assert update(plain) == update(with_axes)
+    for ours, theirs in zip(model.params(), other.params(), strict=True):
+        np.testing.assert_array_equal(ours.array, theirs.array)
+
+
 def test_state_that_a_snapshot_leaves_out_is_warned_of_once(tmp_path):
     class Own(Recurrent):
         carried = ()
@@ -188,7 +199,8 @@ def test_state_that_a_snapshot_leaves_out_is_warned_of_once(tmp_path):
                 self.model = Recurrent()
 
         def forward(self, x, t):
-            return self.model(x, t)
+            self.loss = self.model(x, t)
+            return self.loss
 
         def reset_state(self):
             self.model.reset_state()
