@@ -200,7 +200,8 @@ class Variable(Operators):
                 "backward on a variable whose graph was cut by unchain_backward; "
                 "compute it again, or call backward first"
             )
-        if self.grad is None and self.size != 1:
+        seed = self.grad
+        if seed is None and self.size != 1:
             raise ValueError(
                 f"backward on a variable of shape {self.shape}: only a scalar starts "
                 "with gradient 1. Reduce it, e.g. F.sum(y), or set y.grad."
@@ -216,7 +217,7 @@ class Variable(Operators):
                 self.grad = self.xp.ones_like(self.array)
             return
         # A copy, since leaves may borrow the seed, and whoever gave it may change it.
-        seed = self.xp.ones_like(self.array) if self.grad is None else self.grad.copy()
+        seed = self.xp.ones_like(self.array) if seed is None else seed.copy()
         for leaf, total in propagate(
             [(_edge(self), seed)], retain_grad=retain_grad
         ).items():

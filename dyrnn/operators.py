@@ -141,7 +141,8 @@ class Operators:
         # np.mean(v) would silently drop the graph.
         name = func.__name__
         theirs = f"{func.__module__.replace('numpy', 'np')}.{name}"
-        ours = f"F.{name}(v), or " if hasattr(functions, name) else ""
+        is_ours = callable(getattr(functions, name, None))  # not F.shape, a module
+        ours = f"F.{name}(v), or " if is_ours else ""
         raise TypeError(
             f"{theirs} on a Variable would lose its gradient; use {ours}"
             f"{theirs}(v.array) without one"
