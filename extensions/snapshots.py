@@ -98,13 +98,14 @@ class Snapshot(Extension):
             allow_changes = [allow_changes]
         self.allow_changes = tuple(allow_changes)
         self.loaded = None
-        self._pattern = re.sub(r"\{[^{}]*\}", "*", filename)
+        self._pattern = _pattern(filename)
         self._saved_iteration = None
         self._ready = False
         self._writer = BackgroundWriter() if background else None
 
     def initialize(self, trainer):
-        self._name(trainer)
+        if "observation" not in self.filename:  # there is nothing observed yet
+            self._name(trainer)
         if self._is_on():
             remove_leftovers(trainer.out)
         if self.autoload:
@@ -236,13 +237,17 @@ class Snapshot(Extension):
             )
 
 
+def _pattern(filename):
+    return re.sub(r"\{[^{}]*\}", "*", filename)
+
+
 def _check_arguments(filename, savefun, target):
     if not isinstance(filename, str):
         raise TypeError(
             f"snapshot: filename is {filename!r}: use a string; the order is "
             "snapshot_object(target, filename) and snapshot(savefun, filename)"
         )
-    if os.path.basename(filename) != filename:
+    if os.path.dirname(_pattern(filename)):
         raise ValueError(
             f"snapshot: filename is {filename!r}: use a name without a directory; "
             "files go to the trainer's directory, Trainer(..., out=DIRECTORY)"

@@ -364,6 +364,12 @@ def test_arguments_are_checked_before_training(tmp_path, arguments, error, messa
     assert names(tmp_path) == []
 
 
+def test_the_name_may_tell_what_was_observed(tmp_path):
+    filename = "snapshot_{.observation[main/loss]:.1f}.npz"
+    make(tmp_path, 2, filename=filename, values=lambda i: {"main/loss": 3 / i}).run()
+    assert names(tmp_path) == ["snapshot_1.5.npz", "snapshot_3.0.npz"]
+
+
 def test_the_end_says_what_to_go_on_from(tmp_path, capsys):
     def interrupt(trainer):
         if trainer.updater.iteration == 3:
