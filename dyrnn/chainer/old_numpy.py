@@ -38,6 +38,8 @@ def revive():
     for module, name in (
         (np, "array"),
         (np, "asarray"),
+        (np, "asanyarray"),
+        (np, "atleast_1d"),
         (np.random, "permutation"),
     ):
         setattr(module, name, _tolerant(getattr(module, name)))

@@ -98,6 +98,9 @@ def test_functions_of_numpy_take_what_they_took(tmp_path):
         assert np.fromstring(b"\\1\\2", np.uint8).tolist() == [1, 2]
         assert np.fromstring("1,2", int, sep=",").tolist() == [1, 2]
         assert np.array([1, 2], copy=False).tolist() == [1, 2]
+        drawn = [np.float32(0.5), np.ones((1, 1), np.float32)]  # as plt.plot takes it
+        assert np.atleast_1d(drawn).tolist() == [0.5, 1]
+        assert np.atleast_1d([[1], [1, 2]]).shape == np.asanyarray(drawn).shape == (2,)
         """,
     )
     assert done.stderr == ""
