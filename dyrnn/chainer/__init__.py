@@ -1,7 +1,8 @@
 """Chainer's names, versions 1 to 7, for scripts about text, recurrent nets and MLPs.
 
 ``import dyrnn.chainer as chainer`` in an edited script, ``python -m dyrnn.chainer
-script.py ARGS...`` for an unedited one, :func:`install` in a running process.
+script.py ARGS...`` for an unedited one, ``%load_ext dyrnn.chainer`` in a notebook,
+:func:`install` in any running process.
 
 Where things are: ``_variable``, ``variable``, ``function_node``, ``function``,
 ``_backprop``, ``_grad`` are an engine with Chainer's semantics, on NumPy or CuPy arrays
@@ -93,6 +94,7 @@ from dyrnn.chainer.reporter import (
 )
 from dyrnn.chainer.sequential import Sequential
 from dyrnn.chainer.serializer import AbstractSerializer, Deserializer, Serializer
+from dyrnn.chainer.unedited import load_ipython_extension
 from dyrnn.chainer.utils import sparse as _sparse
 from dyrnn.chainer.utils import walker_alias as _walker_alias
 from dyrnn.chainer.variable import Parameter, Variable, as_array, as_variable

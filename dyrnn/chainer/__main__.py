@@ -6,8 +6,9 @@ import sys
 import types
 from pathlib import Path
 
-from dyrnn.chainer import old_numpy, old_python, old_sources
+from dyrnn.chainer import old_sources
 from dyrnn.chainer.aliases import install
+from dyrnn.chainer.unedited import prepare
 
 USAGE = "usage: python -m dyrnn.chainer script.py [ARGS...] | -m MODULE [ARGS...]"
 
@@ -32,13 +33,6 @@ def main():
         prepare(sys.path[0])
         sys.argv = args
         run_script(args[0])
-
-
-def prepare(folder):
-    """Bring back what the programs in a folder expect of Python and NumPy."""
-    old_python.revive()
-    old_numpy.revive()
-    old_sources.install(folder)
 
 
 def run_script(path):

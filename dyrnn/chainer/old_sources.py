@@ -61,7 +61,7 @@ def install(folder):
 
 def compiled(source, path):
     """Compile the source of an old program."""
-    tree = ast.fix_missing_locations(_Numbers().visit(ast.parse(source, str(path))))
+    tree = ast.fix_missing_locations(Numbers().visit(ast.parse(source, str(path))))
     return compile(tree, str(path), "exec", dont_inherit=True)
 
 
@@ -154,7 +154,7 @@ def _format(text, values):
     return text % _printed(values)
 
 
-class _Numbers(ast.NodeTransformer):
+class Numbers(ast.NodeTransformer):
     """Turns ``float(x)`` into ``float(_number_of(x))``, and the like."""
 
     is_index = False  # whether it is within brackets

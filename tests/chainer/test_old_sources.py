@@ -202,6 +202,40 @@ def test_no_expression_is_evaluated_twice_that_acts():
     assert calls == [1, 2] and table.tolist() == [[1]] and x.y[0].tolist() == [0, 1]
 
 
+def test_a_notebook_runs_unedited_after_one_more_cell(tmp_path):
+    (tmp_path / "helper.py").write_text("half = lambda y: float(y) / 2")
+    kernel = textwrap.dedent(
+        """
+        import ast, importlib
+
+        class Shell:  # what IPython does with %load_ext and with a cell
+            ast_transformers = []
+
+            def load_ext(self, name):
+                importlib.import_module(name).load_ipython_extension(self)
+
+            def run_cell(self, text, space={}):
+                tree = ast.parse(text)
+                for transformer in self.ast_transformers:
+                    tree = transformer.visit(tree)
+                exec(compile(ast.fix_missing_locations(tree), "cell", "exec"), space)
+
+        shell = Shell()
+        for _ in "load", "reload":
+            shell.load_ext("dyrnn.chainer")
+        shell.run_cell("import numpy as np, chainer, chainer.links as L, helper")
+        shell.run_cell("y = L.Linear(2, np.int(1), initialW=2)(np.ones((1, 2), 'f'))")
+        shell.run_cell("y = y.data")
+        shell.run_cell("print('%.1f' % y, float(y), helper.half(y), [y[0, 0]])")
+        print(len(shell.ast_transformers))
+        """
+    )
+    command = [sys.executable, "-c", kernel]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout == "4.0 4.0 2.0 [4.0]\n1\n"
+
+
 def test_tolerance_ends_with_other_errors():
     array = old_numpy._tolerant(np.array)
     with pytest.raises(ValueError, match="inhomogeneous"):
