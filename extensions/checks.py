@@ -41,6 +41,6 @@ def warn_of_unseen(extension, names, seen):
         known = ", ".join(sorted(seen)) or "none"
         warnings.warn(
             f"{type(extension).__name__}: never observed: {unseen}; observed were: "
-            f"{known}. Correct the name, or let the model report the value.",
+            f"{known}. Correct the name, or report the value before training ends.",
             stacklevel=3,
         )
