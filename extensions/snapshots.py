@@ -222,7 +222,15 @@ class Snapshot(Extension):
         saved_identity, saved_machine = s("identity", identity), s("machine", machine)
         if not s.loading:
             return
-        for key, difference in _differences(saved_identity, identity):
+        unknown = [key for key in self.identity if key not in saved_identity]
+        if unknown:
+            warnings.warn(
+                f"resumed from a snapshot that does not say {', '.join(unknown)}, "
+                "which must be as they were",
+                stacklevel=2,
+            )
+        known = {key: identity[key] for key in identity if key not in unknown}
+        for key, difference in _differences(saved_identity, known):
             if key not in self.allow_changes:
                 hint = _HINTS.get(key, "Resume with the same data and settings")
                 raise SnapshotError(
@@ -327,8 +335,8 @@ def snapshot(
         Whether an OSError, such as a full disk, ends training.
     identity : dict, optional
         What a resumed run must share, such as the hash of a vocabulary, beside the seed
-        and the number of threads: a snapshot with other values is refused. Another
-        processor or another version of NumPy is a warning.
+        and the number of threads: a snapshot with other values is refused. One without
+        them, another processor or another version of NumPy is a warning.
     metadata : dict, optional
         More to keep in the file's manifest.
     allow_changes : sequence of str

@@ -145,6 +145,15 @@ def test_run_of_another_identity_is_refused(tmp_path):
         make(tmp_path, autoload=True).run()
 
 
+def test_an_older_snapshot_without_some_settings_is_resumed_with_a_warning(tmp_path):
+    make(tmp_path, stop=2, identity={"vocabulary": "ab12"}).run()
+    identity = {"vocabulary": "ab12", "keep": 0.5, "cell": "lstm"}
+    trainer = make(tmp_path, autoload=True, identity=identity)
+    with pytest.warns(UserWarning, match="does not say keep, cell, which must be as"):
+        trainer.run()
+    assert trainer.updater.iteration == 6
+
+
 def test_error_leaves_an_emergency_file_that_is_never_loaded(tmp_path):
     def fail(trainer):
         if trainer.updater.iteration == 3:
