@@ -12,6 +12,7 @@ ones give arrays, whose ``data`` is only memory; it is the array here.
 
 import ast
 import builtins
+import copy
 import functools
 import importlib.abc
 import importlib.util
@@ -171,6 +172,10 @@ class Numbers(ast.NodeTransformer):
         return node
 
     def visit_Attribute(self, node):
+        match node:
+            case ast.Attribute(ast.Attribute(x, "data"), "ptr"):  # a GPU's memory
+                node.value.value = self.visit(x)
+                return node
         self.generic_visit(node)
         match node:
             case ast.Attribute(x, "data", ast.Load()):
@@ -181,14 +186,14 @@ class Numbers(ast.NodeTransformer):
         self.generic_visit(node)
         match node.targets:
             case [ast.Subscript(value=x)] if _is_plain(x):
-                node.value = _call(_STORED, node.value, _loaded(x), node.value)
+                node.value = _stored(x, node.value)
         return node
 
     def visit_AugAssign(self, node):
         self.generic_visit(node)
         match node.target:
             case ast.Subscript(value=x) if _is_plain(x):
-                node.value = _call(_STORED, node.value, _loaded(x), node.value)
+                node.value = _stored(x, node.value)
         return node
 
     def visit_Subscript(self, node):
@@ -222,6 +227,10 @@ def _call(name, place, *args):
     return ast.copy_location(ast.Call(ast.Name(name, ast.Load()), [*args], []), place)
 
 
+def _stored(x, value):
+    return _call(_STORED, value, copy.deepcopy(x), value)
+
+
 def _is_plain(x):
     """Return whether an expression may be evaluated twice."""
     plain = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.expr_context)
@@ -233,11 +242,6 @@ def _is_data(node):
         case ast.Call(ast.Name(name)):
             return name == _DATA
     return False
-
-
-def _loaded(x):
-    """Return a copy of an expression, as a value."""
-    return ast.parse(ast.unparse(x), mode="eval").body
 
 
 class _Loader(SourceFileLoader):

@@ -52,7 +52,8 @@ def test_an_array_of_one_number_is_a_number(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["x[0] = np.ones(2)", "'%f' % np.ones(2)", "'%d' % 'a'"]
+    "wrong",
+    ["x[0] = np.ones(2)", "x[0] += 1; y[0] = 1", "'%f' % np.ones(2)", "'%d' % 'a'"],
 )
 def test_what_was_wrong_before_is_wrong_still(tmp_path, wrong):
     done = run(tmp_path, f"import numpy as np\nx = np.zeros(2)\n{wrong}\n")
@@ -283,6 +284,9 @@ def test_data_of_an_array_is_the_array(tmp_path):
             z.data[0, 0] = np.ones((1, 1))
             z.data[1] += 2
             assert Variable(z.data).data.tolist() == [[1], [2]]
+        class OnGPU(np.ndarray):
+            data = type("Memory", (), {"ptr": 16})
+        assert [x.view(OnGPU)][0].data.ptr == 16
         y.data = x.data * 2
         assert x.data is x and y.data[1, 0] == 4 and Own().data == 3
         [].data
