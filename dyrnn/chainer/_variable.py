@@ -62,9 +62,9 @@ class Variable(NoComparisons):
             raise ValueError("dyrnn.chainer has no memory layouts; leave layout None")
         kinds = _backend.array_types()
         if data is not None and not isinstance(data, kinds):
-            first = ", ".join(map(str, kinds[:-1]))
             raise TypeError(
-                f"{first} or {kinds[-1]} are expected. Actual: {type(data)}"
+                f"{' or '.join(map(str, kinds))} are expected. Actual: {type(data)}. "
+                "Variable takes an array, such as np.array(data, np.float32)."
             )
         self._init(data, name, grad, grad_valid, requires_grad)
         if volatile is not False:
