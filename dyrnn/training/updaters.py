@@ -185,6 +185,7 @@ class StandardUpdater:
         optimizer.target.cleargrads()
         loss.backward()
         optimizer.update()
+        _cut_history(optimizer.target)
 
     def _loss(self, arrays):
         """Return the loss as ``loss_func`` or the model computes it."""
@@ -336,6 +337,7 @@ class BPTTUpdater(StandardUpdater):
         loss.backward()
         loss.unchain_backward()
         optimizer.update()
+        _cut_history(model)
         if self.reset_at_epoch and self.epoch != epoch:
             model.reset_state()
 
@@ -368,6 +370,19 @@ class BPTTUpdater(StandardUpdater):
         if self.device is not None:
             arrays = [self.device.send(array) for array in arrays]
         return tuple(arrays)
+
+
+def _cut_history(model):
+    """Keep of the carried state its values only, as a snapshot does.
+
+    A state that this update's loss did not depend on would take its graph into the
+    next one's, and gradients further back than in a run that was resumed in between.
+    """
+    for link in model.links():
+        for name in link.carried:
+            state = getattr(link, name)
+            if isinstance(state, Variable):
+                state.unchain_backward()
 
 
 def _located(problem, iteration):

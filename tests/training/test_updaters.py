@@ -11,6 +11,7 @@ from dyrnn.errors import NonFiniteError
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator, WindowIterator
 from dyrnn.link import Chain
 from dyrnn.optimizers import SGD
+from dyrnn.parameter import Parameter
 from dyrnn.reporter import DictSummary, Observation, Reporter, report
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import BPTTUpdater, StandardUpdater
@@ -324,6 +325,39 @@ def test_state_is_carried_and_its_graph_is_cut():
         gc.collect()
         nodes.append(sum(isinstance(each, Variable) for each in gc.get_objects()))
     assert nodes[0] == nodes[-1]
+
+
+class Late(Chain):
+    """A cell whose output is its state of before: no loss depends on the newest one."""
+
+    carried = ("h",)
+
+    def __init__(self):
+        super().__init__()
+        with self.init_scope():
+            self.W = Parameter(np.random.default_rng(1).normal(0, 0.4, (4, 3)))
+        self.h = None
+
+    def forward(self, x, t):
+        x, h = np.resize(x, (4, 3)).astype(float), self.h
+        self.h = F.tanh(F.linear(x if h is None else x + h[:, :3], self.W))
+        penalty = F.sum(self.W * self.W)
+        return penalty if h is None else penalty + F.sum(h * h)
+
+
+@pytest.mark.parametrize("make", [standard, sequential])
+def test_a_state_that_no_loss_depends_on_keeps_no_graph(tmp_path, make):
+    whole = make(model=Late())
+    for number in range(6):
+        whole.update()
+        assert whole.get_optimizer().target.h.node.is_cut
+        if number == 2:
+            save_npz(tmp_path / "updater.npz", whole)
+    resumed = make(model=Late())
+    load_npz(tmp_path / "updater.npz", resumed)
+    update(resumed, 3)
+    found, expected = (each.get_optimizer().target.W for each in (resumed, whole))
+    assert found.array.tobytes() == expected.array.tobytes()
 
 
 def test_state_may_be_reset_at_each_epoch():
