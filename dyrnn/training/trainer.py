@@ -97,6 +97,7 @@ class Trainer:
         self.observation = Observation()
         self.reporter = Reporter()
         self._entries = {}
+        self._has_begun = False
         self._elapsed = 0.0
         self._started = None
         self._signal = None
@@ -228,7 +229,8 @@ class Trainer:
         groups = [
             list(group) for _, group in itertools.groupby(entries, lambda e: e.priority)
         ]
-        if self.is_before_training:
+        if self.is_before_training and not self._has_begun:
+            self._has_begun = True
             with self.reporter.scope(self.observation):
                 for entry in entries:
                     if entry.call_before_training:
@@ -298,6 +300,8 @@ class Trainer:
     def serialize(self, s):
         """Save or load all that an exact resume needs, at an iteration boundary."""
         self.updater.serialize(s["updater"])
+        if self.is_before_training:
+            self._has_begun = s("has_begun", self._has_begun)
         _serialize(self.stop_trigger, s["stop_trigger"])
         for name, entry in self._entries.items():
             _serialize(entry.extension, s["extensions"][name])

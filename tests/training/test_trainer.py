@@ -18,7 +18,12 @@ from dyrnn.training import (
     make_extension,
 )
 from dyrnn.training.triggers import MinValueTrigger, OnceTrigger
-from tests.training.toys import FakeUpdater, language_trainer, parameters
+from tests.training.toys import (
+    FakeUpdater,
+    language_trainer,
+    parameters,
+    regression_trainer,
+)
 
 
 def make(out, stop=(3, "iteration"), **options):
@@ -218,6 +223,24 @@ def test_call_before_training_happens_once(tmp_path):
     )
     trainer.run()
     assert notes == [0, 1]
+
+
+def test_call_before_training_is_not_repeated_after_a_resume(tmp_path):
+    notes = []
+
+    def note(trainer):
+        notes.append(trainer.updater.iteration)
+        save_npz(tmp_path / "begun.npz", trainer)
+
+    for resumes in (False, True):
+        trainer = regression_trainer(tmp_path, (1, "iteration"))
+        trainer.extend(note, "note", call_before_training=True)
+        if resumes:
+            load_npz(tmp_path / "begun.npz", trainer)
+            notes.clear()
+        trainer.stop_trigger = lambda _: True
+        trainer.run()
+        assert notes == ([] if resumes else [0])
 
 
 def test_initialize_goes_up_and_finalize_down_the_priorities(tmp_path):
