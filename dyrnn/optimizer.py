@@ -240,7 +240,7 @@ class Optimizer:
             run(slice(0, rows), rows)
 
     def serialize(self, s):
-        """Save or load counts, hyperparameters and the state of every parameter."""
+        """Save or load counts, hyperparameters, what is frozen, and all states."""
         self._check_target("serialize")
         mine = type(self).__name__
         saved = s("class", mine)
@@ -252,6 +252,7 @@ class Optimizer:
         self.epoch = s("epoch", self.epoch)
         for name in self.ranges:
             setattr(self, name, s(name, float(getattr(self, name))))
+        self._serialize_frozen(s)
         params = dict(self.target.namedparams())
         states = {
             path: self._states[param]
@@ -273,6 +274,16 @@ class Optimizer:
         for name, hook in self.hooks.items():
             if hasattr(hook, "serialize"):
                 hook.serialize(s["hooks"][name])
+
+    def _serialize_frozen(self, s):
+        if not s.has("frozen"):
+            return
+        links = dict(self.target.namedlinks())
+        frozen = [path for path, link in links.items() if not link.update_enabled]
+        frozen = s("frozen", frozen)
+        if s.loading:
+            for path, link in links.items():
+                link.update_enabled = path not in frozen
 
     def _new_states(self, params, steps):
         states = {}

@@ -278,6 +278,40 @@ def test_resuming_equals_not_stopping(name, rng, tmp_path):
     assert saved.layer.W.array.tobytes() == model.layer.W.array.tobytes()
 
 
+def test_what_is_frozen_is_that_of_the_file(tmp_path):
+    def make():
+        layers = {name: model_of(W=np.ones(2)) for name in ("first", "second")}
+        return optimizers.SGD().setup(Chain(**layers))
+
+    saved, loaded = make(), make()
+    saved.target["first"].disable_update()
+    loaded.target["second"].disable_update()
+    save_npz(tmp_path / "optimizer", saved)
+    load_npz(tmp_path / "optimizer", loaded)
+    links = dict(loaded.target.namedlinks())
+    assert {path: link.update_enabled for path, link in links.items()} == {
+        "/": True,
+        "/first": False,
+        "/second": True,
+    }
+
+
+def test_a_file_that_does_not_say_what_is_frozen_leaves_it(tmp_path):
+    optimizer = optimizers.SGD().setup(model_of(W=np.ones(2)))
+    state = {"class": "SGD", "t": 3, "epoch": 1, "lr": 0.5, "steps": {}}
+
+    class Old:
+        def serialize(self, s):
+            for name, value in state.items():
+                s(name, value)
+
+    save_npz(tmp_path / "optimizer", Old())
+    optimizer.target.disable_update()
+    load_npz(tmp_path / "optimizer", optimizer)
+    assert optimizer.lr == 0.5
+    assert not optimizer.target.update_enabled
+
+
 class TestUpdate:
     def test_computes_the_gradients_of_a_loss_function(self):
         model = model_of(W=np.array([1.0, 2.0]))

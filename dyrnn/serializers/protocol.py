@@ -44,6 +44,10 @@ class Serializer:
         """
         raise NotImplementedError
 
+    def has(self, key):
+        """Whether there is a value: a file may be older than the key."""
+        return True
+
 
 class Saver(Serializer):
     """Collects the state of an object in memory.
@@ -157,6 +161,9 @@ class Loader(Serializer):
             return stored
         # Other programs store numbers as arrays without axes.
         return self._fitting(path, value, stored if stored.ndim else stored.item())
+
+    def has(self, key):
+        return self._path + key.strip("/") in self._reader
 
     def _fill(self, path, value):
         expected = np.dtype(value.dtype), tuple(value.shape)
