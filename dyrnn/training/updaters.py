@@ -446,6 +446,6 @@ def target_count(arrays, batch):
     if isinstance(arrays, dict):
         arrays = tuple(arrays.values())
     last = arrays[-1] if isinstance(arrays, tuple) else arrays
-    if isinstance(last, list | tuple):
+    if isinstance(last, list | tuple) and all(hasattr(x, "size") for x in last):
         return sum(array.size for array in last)
     return last.size if hasattr(last, "size") else len(batch)

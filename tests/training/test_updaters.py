@@ -126,6 +126,22 @@ def test_lists_of_sequences_count_their_elements():
     assert observation.weights["value"] == 7
 
 
+def test_lists_of_other_things_count_as_the_batch():
+    reporter, observation = Reporter(), Observation()
+
+    def loss(trees):
+        report({"value": 1.0})
+        return (model.W * model.W).mean() * len(trees)
+
+    model = Regression()
+    iterator = SerialIterator([{"word": 1}, {"left": {"word": 2}}, {"word": 3}], 2)
+    optimizer = SGD().setup(model)
+    updater = StandardUpdater(iterator, optimizer, lambda x, _: x, loss_func=loss)
+    with reporter.scope(observation):
+        updater.update()
+    assert observation.weights["value"] == 2
+
+
 def test_several_iterators_and_optimizers_by_name():
     main = SerialIterator(points(), 4)
     optimizers = {"main": SGD().setup(Regression()), "other": SGD().setup(Regression())}
