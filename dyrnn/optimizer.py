@@ -321,6 +321,8 @@ class Optimizer:
                     f"{type(self).__name__}: {name} is {value!r}; "
                     f"use a number >= 0{upper}"
                 )
+            # One of NumPy computes in its own type, and a file has Python's.
+            setattr(self, name, float(value))
 
 
 def _check_loss(loss):

@@ -278,6 +278,17 @@ def test_resuming_equals_not_stopping(name, rng, tmp_path):
     assert saved.layer.W.array.tobytes() == model.layer.W.array.tobytes()
 
 
+def test_hyperparameters_are_numbers_of_python_as_in_a_file(rng):
+    gradient = rng.normal(size=(5, 3)).astype(np.float32)
+    for lr in (np.float64(0.013), np.float32(0.013), np.array(0.013), 0.013, 1):
+        optimizer = optimizers.RMSprop(0.5).setup(model_of(W=np.ones((5, 3))))
+        optimizer.lr = lr
+        optimizer.target.W.grad = gradient.astype(float)
+        optimizer.update()
+        assert type(optimizer.lr) is float
+        assert optimizer.lr == lr
+
+
 def test_what_is_frozen_is_that_of_the_file(tmp_path):
     def make():
         layers = {name: model_of(W=np.ones(2)) for name in ("first", "second")}
