@@ -83,7 +83,7 @@ class Saver(Serializer):
             )
         if path in self.contents.arrays or path in self.contents.values:
             raise ValueError(f"two values are saved under the key {path!r}")
-        if is_array(value):
+        if is_array(value) or isinstance(value, np.number | np.bool_):
             self.contents.arrays[path] = self._array(path, value)
         else:
             try:
@@ -93,7 +93,7 @@ class Saver(Serializer):
         return value
 
     def _array(self, path, value):
-        array = npy.storable(to_cpu(value))
+        array = npy.storable(to_cpu(value) if is_array(value) else np.asarray(value))
         if array is None:
             raise TypeError(
                 f"{path}: an array of dtype {value.dtype} cannot be saved: use "
@@ -159,8 +159,10 @@ class Loader(Serializer):
         stored = self._reader.read_array(path)
         if value is None:
             return stored
-        # Other programs store numbers as arrays without axes.
-        return self._fitting(path, value, stored if stored.ndim else stored.item())
+        if not stored.ndim:  # a number of NumPy; other programs store any number so
+            is_ours = self._reader.manifest is not None
+            stored = stored[()] if is_ours else stored.item()
+        return self._fitting(path, value, stored)
 
     def has(self, key):
         return self._path + key.strip("/") in self._reader
