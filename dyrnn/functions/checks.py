@@ -8,13 +8,9 @@ slow.
 import numpy as np
 
 from dyrnn import backend
+from dyrnn.core import as_array
 from dyrnn.errors import ShapeError
 from dyrnn.kernels.plain import outside
-
-
-def array_of(x):
-    """Return the array of a variable; an array is returned as it is."""
-    return getattr(x, "array", x)
 
 
 def check_arrays(name, **inputs):
@@ -23,7 +19,7 @@ def check_arrays(name, **inputs):
     On a hot path, call it only where something has failed already.
     """
     for key, x in inputs.items():
-        if x is not None and not backend.is_array(array_of(x)):
+        if x is not None and not backend.is_array(as_array(x)):
             raise TypeError(
                 f"{name}: {key} is a {type(x).__name__}, but a Variable or an array is "
                 f"needed. Convert it, e.g. np.asarray({key}, dtype=np.float32), or "
@@ -97,7 +93,7 @@ def check_choice(name, key, value, choices):
 
 def check_ids(name, what, ids, size, ignored=None, x=None):
     """Raise unless ``ids``, where x is, are integers within ``0 <= id < size``."""
-    ids = array_of(ids)
+    ids = as_array(ids)
     if not backend.is_array(ids) or ids.dtype.kind not in "iu":
         kind = ids.dtype if backend.is_array(ids) else type(ids).__name__
         raise TypeError(
@@ -105,7 +101,7 @@ def check_ids(name, what, ids, size, ignored=None, x=None):
             "e.g. np.asarray(ids, dtype=np.int32)."
         )
     if x is not None:
-        backend.get_array_module(array_of(x), ids)
+        backend.get_array_module(as_array(x), ids)
     if type(ids) is not np.ndarray or ids.size == 0:
         return
     if ids.min() >= 0 and ids.max() < size:

@@ -8,10 +8,9 @@ product, too.
 import numpy as np
 
 from dyrnn import backend, gradients, kernels
-from dyrnn.core import FunctionNode, Variable, as_variable
+from dyrnn.core import FunctionNode, Variable, as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
-    array_of,
     check_arrays,
     check_batch,
     check_floats,
@@ -262,7 +261,7 @@ def embed_id(x, W, ignore_label=None):
         If an id is not within 0 <= id < V. A GPU would have to be waited for: there
         such an id gives NaN.
     """
-    x = array_of(x)
+    x = as_array(x)
     if W.ndim != 2:
         raise ShapeError(f"embed_id: W has shape {W.shape}; it must be (V, D).")
     check_ids("embed_id", "id", x, W.shape[0], ignore_label)

@@ -4,9 +4,9 @@ Nothing here waits for a GPU.
 """
 
 from dyrnn.backend import get_array_module
-from dyrnn.core import as_variable
+from dyrnn.core import as_array, as_variable
 from dyrnn.errors import ShapeError
-from dyrnn.functions.checks import array_of, check_ids, check_same_shape
+from dyrnn.functions.checks import check_ids, check_same_shape
 
 
 def _result(value, dtype):
@@ -32,7 +32,7 @@ def accuracy(y, t, ignore_label=None):
     -------
     Variable, ()
     """
-    y, t = array_of(y), array_of(t)
+    y, t = as_array(y), as_array(t)
     if y.shape[:-1] != t.shape:
         raise ShapeError(
             f"accuracy: y has shape {y.shape}, but t {t.shape}; t must have the shape "
@@ -56,7 +56,7 @@ def binary_accuracy(y, t):
     t : array of integers, same shape
         -1 does not count.
     """
-    y, t = array_of(y), array_of(t)
+    y, t = as_array(y), as_array(t)
     check_same_shape("binary_accuracy", y=y, t=t)
     check_ids("binary_accuracy", "label", t, 2, -1, y)
     xp = get_array_module(y)
@@ -75,7 +75,7 @@ def r2_score(pred, true, sample_weight=None, multioutput="uniform_average"):
     multioutput : str
         ``"uniform_average"`` over the K columns, or ``"raw_values"``.
     """
-    pred, true = array_of(pred), array_of(true)
+    pred, true = as_array(pred), as_array(true)
     check_same_shape("r2_score", pred=pred, true=true)
     if multioutput not in ("uniform_average", "raw_values"):
         raise ValueError(
@@ -85,7 +85,7 @@ def r2_score(pred, true, sample_weight=None, multioutput="uniform_average"):
     xp = get_array_module(pred)
     weight = xp.ones(pred.shape, pred.dtype)
     if sample_weight is not None:
-        weight = weight * array_of(sample_weight).reshape(
+        weight = weight * as_array(sample_weight).reshape(
             (-1,) + (1,) * (pred.ndim - 1)
         )
     mean = (weight * true).sum(axis=0) / weight.sum(axis=0)
@@ -100,7 +100,7 @@ def r2_score(pred, true, sample_weight=None, multioutput="uniform_average"):
 
 def _counts(name, y, t, label_num, ignore_label):
     """Count, for each class, where it was rightly chosen, chosen, and true."""
-    y, t = array_of(y), array_of(t)
+    y, t = as_array(y), as_array(t)
     if y.shape[:-1] != t.shape:
         raise ShapeError(
             f"{name}: y has shape {y.shape}, but t {t.shape}; t must have the shape of "

@@ -7,10 +7,9 @@ example, in the shape of its labels, with ``"no"``.
 import numpy as np
 
 from dyrnn import kernels
-from dyrnn.core import FunctionNode
+from dyrnn.core import FunctionNode, as_array
 from dyrnn.errors import NonFiniteError, ShapeError
 from dyrnn.functions.checks import (
-    array_of,
     bounded,
     check_arrays,
     check_batch,
@@ -138,7 +137,7 @@ def softmax_cross_entropy(
         If logits are NaN or +inf (not checked on a GPU).
     """
     name = "softmax_cross_entropy"
-    t = array_of(t)
+    t = as_array(t)
     check_choice(name, "reduce", reduce, ("mean", "no"))
     try:
         x = _classes_last(name, x, t)
@@ -149,7 +148,7 @@ def softmax_cross_entropy(
     check_batch(name, x, -2)
     check_ids(name, "label", t, x.shape[-1], ignore_label, x)
     if class_weight is not None:
-        class_weight = array_of(class_weight)
+        class_weight = as_array(class_weight)
         if class_weight.shape != x.shape[-1:]:
             raise ShapeError(
                 f"{name}: class_weight has shape {class_weight.shape}, but x {x.shape} "

@@ -3,10 +3,9 @@
 import numpy as np
 
 from dyrnn import kernels
-from dyrnn.core import FunctionNode
+from dyrnn.core import FunctionNode, as_array
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
-    array_of,
     bounded,
     check_batch,
     check_floats,
@@ -83,14 +82,14 @@ def linear_softmax_cross_entropy(x, W, b, t, normalize=True, ignore_label=-1):
     Variable, ()
     """
     name = "linear_softmax_cross_entropy"
-    t = array_of(t)
+    t = as_array(t)
     if x.shape[:-1] != t.shape or x.shape[-1:] != W.shape[1:]:
         raise ShapeError(
             f"{name}: x has shape {x.shape}, W {W.shape} and t {t.shape}. They must be "
             "(B, I), (V, I) and (B,), or with a window (T, B, I) and (T, B)."
         )
     if b is None:
-        b = array_of(W)[:, 0] * 0
+        b = as_array(W)[:, 0] * 0
     check_floats(name, x=x, W=W, b=b)
     check_batch(name, x, -2)
     check_ids(name, "label", t, W.shape[0], ignore_label, x)

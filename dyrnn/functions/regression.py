@@ -8,11 +8,10 @@ import math
 
 import numpy as np
 
-from dyrnn.core import as_variable
+from dyrnn.core import as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import relu, softplus
 from dyrnn.functions.checks import (
-    array_of,
     check_choice,
     check_floats,
     check_ids,
@@ -101,7 +100,7 @@ def hinge(x, t, norm="L1", reduce="mean"):
     check_choice("hinge", "norm", norm, ("L1", "L2"))
     check_choice("hinge", "reduce", reduce, ("mean", "no"))
     check_floats("hinge", x=x)
-    t = array_of(t)
+    t = as_array(t)
     check_ids("hinge", "label", t, x.shape[1], x=x)
     x = as_variable(x)
     is_other = x.xp.arange(x.shape[1]) != t[:, None]
@@ -184,7 +183,7 @@ def sigmoid_cross_entropy(x, t, normalize=True, reduce="mean"):
     check_choice(name, "reduce", reduce, ("mean", "no"))
     check_same_shape(name, x=x, t=t)
     check_floats(name, x=x)
-    t = array_of(t)
+    t = as_array(t)
     check_ids(name, "label", t, 2, -1, x)
     x = as_variable(x)
     xp = x.xp
@@ -214,7 +213,7 @@ def negative_log_likelihood(x, t, reduce="mean"):
     name = "negative_log_likelihood"
     check_choice(name, "reduce", reduce, ("mean", "no"))
     check_floats(name, x=x)
-    t = array_of(t)
+    t = as_array(t)
     if x.shape[:-1] != t.shape:
         raise ShapeError(
             f"{name}: x has shape {x.shape}, but t {t.shape}; t must have the shape of "

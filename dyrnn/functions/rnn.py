@@ -9,12 +9,11 @@ state returned is the one at the end.
 import numpy as np
 
 from dyrnn import backend, gradients, kernels
-from dyrnn.core import FunctionNode, as_variable
+from dyrnn.core import FunctionNode, as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import relu, tanh
 from dyrnn.functions.cells import composed_gru, composed_lstm
 from dyrnn.functions.checks import (
-    array_of,
     check_arrays,
     check_batch,
     check_choice,
@@ -218,7 +217,7 @@ def _window(name, node, n, x, states, W, U, biases, lengths):
             )
     check_floats(name, x=x, **{key: array for key, (array, _) in expected.items()})
     check_batch(name, x, 1)
-    xp = backend.get_array_module(array_of(x))
+    xp = backend.get_array_module(as_array(x))
     inputs = {
         key: xp.zeros(shape, x.dtype) if array is None else array
         for key, (array, shape) in expected.items()

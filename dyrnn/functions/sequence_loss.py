@@ -3,10 +3,9 @@
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.core import FunctionNode, as_variable
+from dyrnn.core import FunctionNode, as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
-    array_of,
     check_batch,
     check_choice,
     check_floats,
@@ -103,7 +102,7 @@ def _lengths(name, what, lengths, batch, most):
     """Return lengths on the host as an array (B,), checked."""
     if lengths is None:
         return np.full(batch, most)
-    lengths = np.asarray(backend.to_cpu(array_of(lengths)))
+    lengths = np.asarray(backend.to_cpu(as_array(lengths)))
     if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
         raise ShapeError(
             f"{name}: {what} must be {batch} integers, one per sequence, not an array "
@@ -158,7 +157,7 @@ def connectionist_temporal_classification(
         x = x.astype(np.float32)
         given = x, t, blank_symbol, input_length, label_length, reduce
         return connectionist_temporal_classification(*given).astype(np.float16)
-    labels = array_of(t)
+    labels = as_array(t)
     if x.ndim != 3 or labels.ndim != 2 or x.shape[1] != labels.shape[0]:
         raise ShapeError(
             f"{name}: x has shape {x.shape}, but t {labels.shape}. They must be "
@@ -175,7 +174,7 @@ def connectionist_temporal_classification(
         )
     input_length = _lengths(name, "input_length", input_length, B, T)
     label_length = _lengths(name, "label_length", label_length, B, L)
-    xp = backend.get_array_module(array_of(x))
+    xp = backend.get_array_module(as_array(x))
     # Padding may hold anything; as blanks it does no harm.
     is_label = xp.arange(L) < xp.asarray(label_length)[:, None]
     labels = xp.where(is_label, labels, xp.asarray(blank_symbol))
@@ -201,7 +200,7 @@ def _steps(name, xs, ys, lengths):
                 f"{name}: batch sizes of the steps {sizes} must not grow; sort the "
                 "sequences longest first, or give lengths."
             )
-        ys = None if ys is None else [array_of(y) for y in ys]
+        ys = None if ys is None else [as_array(y) for y in ys]
         return [as_variable(x) for x in xs], ys, None
     x = stack(xs, axis=0) if isinstance(xs, (list, tuple)) else as_variable(xs)
     lengths = _lengths(name, "lengths", lengths, x.shape[1], x.shape[0])
@@ -210,7 +209,7 @@ def _steps(name, xs, ys, lengths):
     counts = [int(n) for n in (lengths[:, None] > np.arange(lengths.max())).sum(axis=0)]
     steps = [x[t, rows[:n]] for t, n in enumerate(counts)]
     if ys is not None:
-        ys = [array_of(ys[t])[rows[:n]] for t, n in enumerate(counts)]
+        ys = [as_array(ys[t])[rows[:n]] for t, n in enumerate(counts)]
     return steps, ys, order
 
 
