@@ -56,7 +56,11 @@ class _PrefetchIterator(SerialIterator):
         if not self._ahead:
             raise StopIteration
         futures, place = self._ahead[0]
-        batch = [example for future in futures for example in future.result()]
+        try:
+            batch = [example for future in futures for example in future.result()]
+        except BaseException:
+            self._forget_ahead()  # the next call reads again, as a serial one does
+            raise
         self._ahead.popleft()
         self._place = place
         return batch

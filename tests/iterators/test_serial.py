@@ -240,6 +240,27 @@ def test_an_error_in_a_dataset_reaches_the_caller_and_moves_nothing():
             assert status(iterator) == (0, False, 0.5, 0.0)
 
 
+@pytest.mark.parametrize("make", [SerialIterator, MultithreadIterator])
+def test_what_could_not_be_read_is_read_again(make):
+    class Flaky:
+        failures = 1
+
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, i):
+            if i == 4 and self.failures:
+                self.failures -= 1
+                raise OSError("the network is down")
+            return i
+
+    with make(Flaky(), 2, shuffle=False) as iterator:
+        assert [next(iterator), next(iterator)] == [[0, 1], [2, 3]]
+        with pytest.raises(OSError, match="the network is down"):
+            next(iterator)
+        assert [next(iterator), next(iterator)] == [[4, 5], [6, 7]]
+
+
 def test_workers_and_prefetch_are_at_least_one():
     with pytest.raises(ValueError, match="n_threads must be at least 1, got 0"):
         MultithreadIterator(range(3), 1, n_threads=0)
