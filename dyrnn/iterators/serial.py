@@ -58,7 +58,8 @@ class SerialIterator(Iterator):
         ``order_sampler`` is given, which takes its place.
     order_sampler : callable, optional
         ``order_sampler(order, position)`` returns the indices of the next epoch, an
-        array of always the same size; ``order`` is the present one.
+        array of always the same size; ``order`` is the present one. Random numbers of
+        its own are in snapshots if it has a ``serialize``.
 
     Raises
     ------
@@ -203,6 +204,8 @@ class SerialIterator(Iterator):
             saved = s("order", None if s.loading else np.asarray(order, np.int64))
             order = order if saved is None else saved
             ahead = s("orders_ahead", None if s.loading else ahead)
+        if hasattr(self.order_sampler, "serialize"):
+            self.order_sampler.serialize(s["order_sampler"])
         if s.loading:
             self._check(position, epoch, order, ahead)
             self._drawn = [] if ahead is None else [np.array(row) for row in ahead]

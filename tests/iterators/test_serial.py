@@ -261,6 +261,28 @@ def test_what_could_not_be_read_is_read_again(make):
         assert [next(iterator), next(iterator)] == [[4, 5], [6, 7]]
 
 
+@pytest.mark.parametrize("make", [SerialIterator, threads])
+def test_state_of_an_order_sampler_is_saved(make):
+    class Rotating:
+        shift = 0
+
+        def __call__(self, order, position):
+            self.shift += 1
+            return np.roll(np.arange(5), self.shift)
+
+        def serialize(self, s):
+            self.shift = s("shift", self.shift)
+
+    whole = make(range(5), 2, order_sampler=Rotating())
+    expected = run(whole, 20)
+    stopped = make(range(5), 2, order_sampler=Rotating())
+    assert run(stopped, 7) == expected[:7]
+    resumed = load(save(stopped), make(range(5), 2, order_sampler=Rotating()))
+    assert run(resumed, 13) == expected[7:]
+    for iterator in (whole, stopped, resumed):
+        iterator.finalize()
+
+
 def test_workers_and_prefetch_are_at_least_one():
     with pytest.raises(ValueError, match="n_threads must be at least 1, got 0"):
         MultithreadIterator(range(3), 1, n_threads=0)
