@@ -212,15 +212,25 @@ class Trainer:
             stack.enter_context(self._watch_signals())
             self._started = time.monotonic()
             try:
-                # The lowest priority first, so that a snapshot is loaded before others
-                # look at the state. All are finalized, even if one of them raises.
-                for entry in reversed(self._by_priority()):
+                # All are finalized, even if one of them raises.
+                for entry in self._to_initialize():
                     stack.callback(getattr(entry.extension, "finalize", _nothing))
                     getattr(entry.extension, "initialize", _nothing)(self)
                 self._loop(self._by_priority())
             except BaseException as error:
                 self._tell(self._by_priority(), error)
                 raise
+
+    def _to_initialize(self):
+        """Yield each entry once, those that others add meanwhile, too.
+
+        The lowest priority first, so that a snapshot is loaded before others look at
+        the state.
+        """
+        begun = set()
+        while entries := [e for e in self._by_priority() if e.name not in begun]:
+            begun.add(entries[-1].name)
+            yield entries[-1]
 
     def _by_priority(self):
         return sorted(self._entries.values(), key=lambda entry: -entry.priority)

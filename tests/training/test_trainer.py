@@ -294,15 +294,15 @@ def test_extension_may_add_another_when_initialized(tmp_path):
 
     class Adding(Extension):
         def initialize(self, trainer):
-            trainer.extend(lambda t: notes.append(t.updater.iteration), "added")
+            trainer.extend(Noting(notes, "added"))
 
         def __call__(self, trainer):
             pass
 
-    trainer = make(tmp_path)
+    trainer = make(tmp_path, (2, "iteration"))
     trainer.extend(Adding())
     trainer.run()
-    assert notes == [1, 2, 3]
+    assert notes == ["added initialize", "added call", "added call", "added finalize"]
 
 
 def test_unwritable_output_directory_is_found_before_training(tmp_path):
