@@ -8,6 +8,8 @@ emergency file, which is for looking at, since an iteration may be half done in 
 
 from __future__ import annotations
 
+import fnmatch
+import glob
 import os
 import re
 import sys
@@ -31,6 +33,7 @@ __all__ = ["Snapshot", "snapshot", "snapshot_object"]
 
 # What the same bits depend on, beside the seed and the number of threads.
 _MACHINE = ("numpy", "blas", "machine", "processor")
+_FIELD = r"\{[^{}]*\}"  # of a filename
 _HINTS = {
     "seed": "Call dyrnn.random.seed with that number",
     "threads": "Set OPENBLAS_NUM_THREADS to that number",
@@ -106,6 +109,7 @@ class Snapshot(Extension):
     def initialize(self, trainer):
         if "observation" not in self.filename:  # there is nothing observed yet
             self._name(trainer)
+        self._check_names_are_own(trainer)
         if self._is_on():
             remove_leftovers(trainer.out)
         if self.autoload:
@@ -145,6 +149,22 @@ class Snapshot(Extension):
         self._ready = False
         if self._writer is not None:
             self._guarded(self._writer.close)
+
+    def _check_names_are_own(self, trainer):
+        """Refuse other snapshots that would be loaded, or deleted, as this one's."""
+        for name, other in trainer.extensions.items():
+            if not isinstance(other, Snapshot) or other is self:
+                continue
+            if not fnmatch.fnmatch(re.sub(_FIELD, "0", other.filename), self._pattern):
+                continue
+            is_pruned = self.n_retains > 0 and other.filename != self.filename
+            if is_pruned or other.target is not self.target:
+                raise ValueError(
+                    f"snapshot: the files of {name}, {other.filename!r}, would pass "
+                    f"for those of {self.filename!r}, and be loaded or deleted in "
+                    "their place. Begin each name with a word of its own, such as "
+                    "'model_'."
+                )
 
     def _set_other_runs_aside(self, trainer):
         iteration = trainer.updater.iteration
@@ -246,7 +266,7 @@ class Snapshot(Extension):
 
 
 def _pattern(filename):
-    return re.sub(r"\{[^{}]*\}", "*", filename)
+    return "*".join(map(glob.escape, re.split(_FIELD, filename)))
 
 
 def _check_arguments(filename, savefun, target):

@@ -373,6 +373,46 @@ def test_arguments_are_checked_before_training(tmp_path, arguments, error, messa
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("filename", "options", "of_model"),
+    [
+        ("snapshot_iter_{.updater.iteration:08}.npz", {}, True),
+        ("{.updater.iteration}.npz", {}, True),
+        ("{.updater.iteration}.npz", {"n_retains": 2}, False),
+    ],
+)
+def test_names_that_pass_for_those_of_another_are_refused(
+    tmp_path, filename, options, of_model
+):
+    trainer = make(tmp_path, filename=filename, **options)
+    target = trainer.updater.get_optimizer("main").target if of_model else None
+    trainer.extend(snapshot(target=target), "other")
+    with pytest.raises(ValueError, match="the files of .* would pass for those of"):
+        trainer.run()
+    assert names(tmp_path) == []
+
+
+def test_two_triggers_may_save_under_one_name(tmp_path):
+    trainer = make(tmp_path, every=2)
+    trainer.extend(snapshot(), trigger=(3, "iteration"))
+    trainer.run()
+    assert iterations(tmp_path) == [2, 3, 4, 6]
+
+
+def test_a_name_may_have_brackets(tmp_path):
+    for stop in (3, 5):
+        trainer = make(
+            tmp_path,
+            stop,
+            filename="run[1]_{.updater.iteration}.npz",
+            n_retains=2,
+            autoload=True,
+        )
+        trainer.run()
+    assert names(tmp_path) == ["run[1]_4.npz", "run[1]_5.npz"]
+    assert trainer.get_extension("Snapshot").loaded.endswith("run[1]_3.npz")
+
+
 def test_the_name_may_tell_what_was_observed(tmp_path):
     filename = "snapshot_{.observation[main/loss]:.1f}.npz"
     make(tmp_path, 2, filename=filename, values=lambda i: {"main/loss": 3 / i}).run()
