@@ -9,6 +9,7 @@ device, or by the same generator on the device, so a run draws the same ones eve
 """
 
 import operator
+import threading
 import zlib
 
 import numpy as np
@@ -64,6 +65,7 @@ def _checked(name, numbers):
 
 _seed = 0
 _streams: dict[str, Stream] = {}
+_thread = threading.local()
 
 
 def seed(number):
@@ -82,6 +84,11 @@ def seed(number):
         _streams[name].generator = Stream(name, number).generator
 
 
+def refuse_streams():
+    """Let `stream` raise in this thread from now on: it reads examples ahead."""
+    _thread.reads_ahead = True
+
+
 def get_seed():
     """Return the seed in force."""
     return _seed
@@ -89,6 +96,13 @@ def get_seed():
 
 def stream(name):
     """Return the stream called ``name``, made at the first call."""
+    if getattr(_thread, "reads_ahead", False):
+        raise RuntimeError(
+            f"a dataset draws from dyrnn.random.stream({name!r}), but is read ahead in "
+            "threads or processes: which example gets which numbers would depend on "
+            "their speed, and differ after a resume. Draw by the example's number, "
+            "numpy.random.default_rng((seed, i)), or use a SerialIterator."
+        )
     if name not in _streams:
         _streams[name] = Stream(name, _seed)
     return _streams[name]

@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
+from dyrnn import random
 from dyrnn.iterators.base import positive_integer
 from dyrnn.iterators.serial import SerialIterator
 
@@ -104,7 +105,8 @@ class _PrefetchIterator(SerialIterator):
 class MultithreadIterator(_PrefetchIterator):
     """A :class:`SerialIterator` that reads ahead on threads.
 
-    For datasets that wait: for files, or in code that releases Python's lock.
+    For datasets that wait: for files, or in code that releases Python's lock. They
+    must not draw from :mod:`dyrnn.random`, which is refused.
 
     Parameters
     ----------
@@ -131,7 +133,7 @@ class MultithreadIterator(_PrefetchIterator):
         )
 
     def _make_executor(self):
-        return ThreadPoolExecutor(self._n_workers)
+        return ThreadPoolExecutor(self._n_workers, initializer=random.refuse_streams)
 
     def _submit(self, indices):
         dataset = self.dataset
@@ -141,7 +143,8 @@ class MultithreadIterator(_PrefetchIterator):
 class MultiprocessIterator(_PrefetchIterator):
     """A :class:`SerialIterator` that reads ahead in worker processes.
 
-    For datasets that compute in Python. Each worker gets a copy of the dataset by
+    For datasets that compute in Python, but do not draw from :mod:`dyrnn.random`, which
+    is refused. Each worker gets a copy of the dataset by
     pickle, and a script that makes such an iterator needs the usual
     ``if __name__ == "__main__":`` around its main code. Workers end with ``finalize``
     and with the process that made them, even if that is killed.
@@ -225,6 +228,7 @@ def _start_worker(dataset):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _dataset = pickle.loads(dataset)
+    random.refuse_streams()
 
 
 def _end_with_parent():

@@ -283,6 +283,24 @@ def test_state_of_an_order_sampler_is_saved(make):
         iterator.finalize()
 
 
+class Noisy:
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return random.stream("noise").generator.normal()
+
+
+@pytest.mark.parametrize("make", [MultithreadIterator, MultiprocessIterator])
+def test_random_numbers_in_a_dataset_that_is_read_ahead_are_refused(make):
+    with (
+        make(Noisy(), 2) as iterator,
+        pytest.raises(RuntimeError, match="draws from dyrnn.random.*use a Serial"),
+    ):
+        next(iterator)
+    assert len(next(SerialIterator(Noisy(), 2))) == 2
+
+
 def test_workers_and_prefetch_are_at_least_one():
     with pytest.raises(ValueError, match="n_threads must be at least 1, got 0"):
         MultithreadIterator(range(3), 1, n_threads=0)
