@@ -3,10 +3,51 @@
 See :mod:`dyrnn.kernels.cuda_sources` for what these texts take for granted.
 """
 
+# What steps and windows compute for one unit of one sequence.
+CELLS = r"""
+// Of a plain RNN: the activation, and its derivative where it gave y.
+DEVICE A activation(A x, bool is_relu) {
+    return is_relu ? (x < 0 ? (A)0 : x) : tanh(x);
+}
+DEVICE A slope_at(A y, bool is_relu) { return is_relu ? (A)(y > 0) : 1 - y * y; }
+
+// From the gradients of h and c to those of the gates, at ``at``; return that of the c
+// before.
+DEVICE A lstm_gradients(const T* gates, int64 at, int H, A tanh_c, A c_prev, A dh,
+                        A dc, bool is_on, T* gz) {
+    A i = load(gates + at), f = load(gates + at + H);
+    A g = load(gates + at + 2 * H), o = load(gates + at + 3 * H);
+    A all = dc + dh * o * (1 - tanh_c * tanh_c);
+    store(gz + at, is_on ? all * g * i * (1 - i) : (A)0);
+    store(gz + at + H, is_on ? all * c_prev * f * (1 - f) : (A)0);
+    store(gz + at + 2 * H, is_on ? all * i * (1 - g * g) : (A)0);
+    store(gz + at + 3 * H, is_on ? dh * tanh_c * o * (1 - o) : (A)0);
+    return is_on ? all * f : dc;
+}
+
+// The same of a GRU, and those of the product, ga; return what goes past the product.
+DEVICE A gru_gradients(const T* gates, int64 at, int H, A inner, A h_prev, A dh,
+                       bool is_on, T* gz, T* ga) {
+    A r = load(gates + at), u = load(gates + at + H), y = load(gates + at + 2 * H);
+    A dy = is_on ? dh * (1 - u) * (1 - y * y) : (A)0;
+    A dr = dy * inner * r * (1 - r);
+    A du = is_on ? dh * (h_prev - y) * u * (1 - u) : (A)0;
+    store(gz + at, dr);
+    store(gz + at + H, du);
+    store(gz + at + 2 * H, dy);
+    store(ga + at, dr);
+    store(ga + at + H, du);
+    store(ga + at + 2 * H, dy * r);
+    return is_on ? dh * u : dh;
+}
+"""
+
 # One step of a recurrent layer, one thread per sequence and unit. Pointers that a
 # caller has no use for are null. ``later`` and ``rest`` are what comes back from the
 # step after: through the product, and past it.
-STEPS = r"""
+STEPS = (
+    CELLS
+    + r"""
 DEVICE A optional(const T* p, int64 at) { return p ? load(p + at) : (A)0; }
 
 KERNEL void lstm_step(int B, int H, T* z, const T* a, const T* c_prev, const T* h_prev,
@@ -36,17 +77,11 @@ KERNEL void lstm_step_backward(int B, int H, const T* gates, const T* c_prev,
     int64 n = position();
     if (n >= (int64)B * H) return;
     int64 row = n / H, at = row * 4 * H + n % H;
-    A i = load(gates + at), f = load(gates + at + H);
-    A g = load(gates + at + 2 * H), o = load(gates + at + 3 * H);
-    A t = tanh_c ? load(tanh_c + n) : tanh(load(c + n));
+    A t = tanh_c ? load(tanh_c + n) : tanh(load(c + n)), before = load(c_prev + n);
     A dh = optional(gh, n) + optional(later, n) + optional(rest, n);
-    A dc = optional(gc, n), dc_all = dc + dh * o * (1 - t * t);
+    A dc = optional(gc, n);
     bool is_on = !mask || mask[row];
-    store(gz + at, is_on ? dc_all * g * i * (1 - i) : (A)0);
-    store(gz + at + H, is_on ? dc_all * load(c_prev + n) * f * (1 - f) : (A)0);
-    store(gz + at + 2 * H, is_on ? dc_all * i * (1 - g * g) : (A)0);
-    store(gz + at + 3 * H, is_on ? dh * t * o * (1 - o) : (A)0);
-    store(gc_prev + n, is_on ? dc_all * f : dc);
+    store(gc_prev + n, lstm_gradients(gates, at, H, t, before, dh, dc, is_on, gz));
     if (gh_rest) store(gh_rest + n, is_on ? (A)0 : dh);
 }
 
@@ -74,19 +109,11 @@ KERNEL void gru_step_backward(int B, int H, const T* gates, const T* inner, int 
     int64 n = position();
     if (n >= (int64)B * H) return;
     int64 row = n / H, unit = n % H, at = row * 3 * H + unit;
-    A r = load(gates + at), u = load(gates + at + H), y = load(gates + at + 2 * H);
     A dh = optional(gh, n) + optional(later, n) + optional(rest, n);
+    A product = load(inner + row * stride + unit), before = load(h_prev + n);
     bool is_on = !mask || mask[row];
-    A dy = is_on ? dh * (1 - u) * (1 - y * y) : (A)0;
-    A dr = dy * load(inner + row * stride + unit) * r * (1 - r);
-    A du = is_on ? dh * (load(h_prev + n) - y) * u * (1 - u) : (A)0;
-    store(gz + at, dr);
-    store(gz + at + H, du);
-    store(gz + at + 2 * H, dy);
-    store(ga + at, dr);
-    store(ga + at + H, du);
-    store(ga + at + 2 * H, dy * r);
-    store(gh_rest + n, is_on ? dh * u : dh);
+    A past = gru_gradients(gates, at, H, product, before, dh, is_on, gz, ga);
+    store(gh_rest + n, past);
 }
 
 KERNEL void rnn_step(int B, int H, int is_relu, const T* z, const T* a,
@@ -108,6 +135,7 @@ KERNEL void rnn_step_backward(int B, int H, int is_relu, const T* h, const T* gh
     if (gh_rest) store(gh_rest + n, is_on ? (A)0 : dh);
 }
 """
+)
 
 # A whole window of a layer in one launch: of an LSTM with GATES 4, of a GRU whose reset
 # comes after the product with 3, of a plain RNN with 1, whose activation RELU chooses.
@@ -117,7 +145,9 @@ KERNEL void rnn_step_backward(int B, int H, int is_relu, const T* h, const T* gh
 # units; if PACKED, as bfloat16, two to a register. It multiplies them by four sequences
 # at a time, whose rows the block has copied to shared memory, padded with zeros to
 # 32 K.
-WINDOW = r"""
+WINDOW = (
+    CELLS
+    + r"""
 #define TILE 4
 #define WIDTH (32 * K)
 #define UNITS (GATES == 1 ? 4 : 1)  // of a warp, forward
@@ -376,30 +406,13 @@ window_backward(int steps, int B, int H, int units, int groups, int staged, cons
                     for (int q = 0; q < GATES; q++) dh += parts[q * staged * units + p];
                 bool is_on = !mask || mask[n];
 #if GATES == 4
-                A i = load(gates + at), f = load(gates + at + H);
-                A g = load(gates + at + 2 * H), o = load(gates + at + 3 * H);
-                A y = tanh(load(c + now + (int64)B * H)), dc = gc[owned];
-                A all = dc + dh * o * (1 - y * y);
-                A df = all * load(c + now) * f * (1 - f);
-                store(gz + at, is_on ? all * g * i * (1 - i) : (A)0);
-                store(gz + at + H, is_on ? df : (A)0);
-                store(gz + at + 2 * H, is_on ? all * i * (1 - g * g) : (A)0);
-                store(gz + at + 3 * H, is_on ? dh * y * o * (1 - o) : (A)0);
-                gc[owned] = is_on ? all * f : dc;
+                A y = tanh(load(c + now + (int64)B * H)), before = load(c + now);
+                gc[owned] = lstm_gradients(gates, at, H, y, before, dh, gc[owned],
+                                           is_on, gz);
                 rest[owned] = is_on ? (A)0 : dh;
 #elif GATES == 3
-                A r = load(gates + at), u = load(gates + at + H);
-                A y = load(gates + at + 2 * H);
-                A dy = is_on ? dh * (1 - u) * (1 - y * y) : (A)0;
-                A dr = dy * load(c + now) * r * (1 - r);
-                A du = is_on ? dh * (load(h + now) - y) * u * (1 - u) : (A)0;
-                store(gz + at, dr);
-                store(gz + at + H, du);
-                store(gz + at + 2 * H, dy);
-                store(ga + at, dr);
-                store(ga + at + H, du);
-                store(ga + at + 2 * H, dy * r);
-                rest[owned] = is_on ? dh * u : dh;
+                rest[owned] = gru_gradients(gates, at, H, load(c + now), load(h + now),
+                                            dh, is_on, gz, ga);
 #else
                 A slope = slope_at(load(h + now + (int64)B * H), RELU);
                 store(gz + at, is_on ? dh * slope : (A)0);
@@ -411,3 +424,4 @@ window_backward(int steps, int B, int H, int units, int groups, int staged, cons
     }
 }
 """
+)

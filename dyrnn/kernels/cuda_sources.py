@@ -56,11 +56,6 @@ TYPES = {
 HELPERS = r"""
 DEVICE int64 position() { return (int64)blockIdx.x * blockDim.x + threadIdx.x; }
 DEVICE A sigmoid(A x) { return 1 / (1 + exp(-x)); }
-// Of a plain RNN: the activation, and its derivative where it gave y.
-DEVICE A activation(A x, bool is_relu) {
-    return is_relu ? (x < 0 ? (A)0 : x) : tanh(x);
-}
-DEVICE A slope_at(A y, bool is_relu) { return is_relu ? (A)(y > 0) : 1 - y * y; }
 
 template <typename X> DEVICE X warp_sum(X x) {
     for (int offset = 16; offset > 0; offset /= 2)
