@@ -434,6 +434,7 @@ def _has_variable(value):
 
 
 def call_with(function, arrays):
+    """Call a function with a tuple as arguments, a dict as keywords, or one array."""
     if isinstance(arrays, tuple):
         return function(*arrays)
     if isinstance(arrays, dict):

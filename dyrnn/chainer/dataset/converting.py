@@ -94,15 +94,6 @@ def _concat_arrays(arrays, padding):
         return result
 
 
-def call_with(function, data):
-    """Call a function with a tuple as arguments, a dict as keywords, or one array."""
-    if isinstance(data, tuple):
-        return function(*data)
-    if isinstance(data, dict):
-        return function(**data)
-    return function(data)
-
-
 concat_examples = _ArbitraryCallableConverter(concat_examples_func)
 
 

@@ -6,11 +6,12 @@ import warnings
 from dyrnn.chainer import backend, reporter
 from dyrnn.chainer.configuration import no_backprop_mode, using_config
 from dyrnn.chainer.dataset.bases import Iterator
-from dyrnn.chainer.dataset.converting import _call_converter, call_with, concat_examples
+from dyrnn.chainer.dataset.converting import _call_converter, concat_examples
 from dyrnn.chainer.iterators.ordering import OrderedIterator
 from dyrnn.chainer.link import Link
 from dyrnn.chainer.training.bases import PRIORITY_WRITER, Extension
 from dyrnn.chainer.training.extensions.progress import IteratorProgressBar
+from dyrnn.training.updaters import call_with
 
 
 class Evaluator(Extension):

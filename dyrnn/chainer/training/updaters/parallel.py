@@ -6,8 +6,9 @@ import numpy as np
 
 from dyrnn.chainer import backend
 from dyrnn.chainer.configuration import force_backprop_mode
-from dyrnn.chainer.dataset.converting import _call_converter, call_with, concat_examples
+from dyrnn.chainer.dataset.converting import _call_converter, concat_examples
 from dyrnn.chainer.training.updaters.standard import StandardUpdater
+from dyrnn.training.updaters import call_with
 
 
 class ParallelUpdater(StandardUpdater):

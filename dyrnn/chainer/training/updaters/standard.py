@@ -6,8 +6,9 @@ from functools import partial
 from dyrnn.chainer import backend
 from dyrnn.chainer.backends import cuda
 from dyrnn.chainer.dataset.bases import Iterator
-from dyrnn.chainer.dataset.converting import _call_converter, call_with, concat_examples
+from dyrnn.chainer.dataset.converting import _call_converter, concat_examples
 from dyrnn.chainer.training.bases import Updater
+from dyrnn.training.updaters import call_with
 
 
 class StandardUpdater(Updater):
