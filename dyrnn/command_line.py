@@ -1,4 +1,4 @@
-"""What the command lines of training scripts share: options, snapshots, exit codes.
+"""What command lines of training scripts share: options, help, snapshots, exit codes.
 
 Exit codes: 0 done, 1 failure, 2 wrong usage, 3 diverged (a loss or gradient that is not
 finite), 130 and 143 after SIGINT and SIGTERM, once a snapshot is written.
@@ -16,8 +16,26 @@ from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
 from dyrnn.serializers import environment
 
 
-def number(kind, lowest=None, highest=None):
-    """Return an argparse type: a finite int or float within bounds."""
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description, and says the default of each option."""
+
+    def _get_help_string(self, action):
+        # argparse's own formatter for defaults names None and False as well.
+        default, text = action.default, action.help
+        if text is None or "default" in text or default in (None, argparse.SUPPRESS):
+            return text
+        if isinstance(default, list):
+            default = " ".join(map(str, default))
+        if default is False or default == "":
+            return text
+        return f"{text} (default: {default})"
+
+
+def number(kind, lowest=None, highest=None, above=None):
+    """Return an argparse type: a finite int or float within bounds.
+
+    ``lowest`` and ``highest`` belong to them, ``above`` does not.
+    """
 
     def convert(text):
         try:
@@ -29,6 +47,8 @@ def number(kind, lowest=None, highest=None):
             raise argparse.ArgumentTypeError(f"{text!r} is not finite")
         if lowest is not None and value < lowest:
             raise argparse.ArgumentTypeError(f"{text} is less than {lowest}")
+        if above is not None and value <= above:
+            raise argparse.ArgumentTypeError(f"must be more than {above}, not {text}")
         if highest is not None and value > highest:
             raise argparse.ArgumentTypeError(f"{text} is more than {highest}")
         return value

@@ -23,7 +23,7 @@ FLOORS = [
     "link reporter serializers testing",
     "links optimizer optimizers optimizer_hooks iterators datasets sampling inspect",
     "training",
-    "extensions distributed command_line command_help",
+    "extensions distributed command_line",
     "__init__",
     "chainer __main__",
 ]

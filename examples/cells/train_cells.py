@@ -13,7 +13,6 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, extensions, optimizers, training
-from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import pad_sequences
 from dyrnn.iterators import BucketIterator, SerialIterator
 
@@ -94,7 +93,9 @@ def padding(iterator):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=command_line.HelpFormatter
+    )
     number = command_line.number
     add = parser.add_argument
     add("--cell", choices=CELLS, default="lstm", help="kind of layer")

@@ -30,7 +30,6 @@ from dyrnn import (
     serializers,
     training,
 )
-from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import (
     PaddedWindows,
     Vocabulary,
@@ -229,7 +228,9 @@ def draw(figure, log):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=command_line.HelpFormatter
+    )
     number = command_line.number
     add = parser.add_argument
     add("--text", help="a text file, one text a line")
@@ -245,12 +246,27 @@ def parse_arguments():
     add("--batchsize", "-b", type=number(int, 1), default=64, help="windows")
     add("--mask", choices=("loss", "length"), default="length", help=MASK)
     add("--epoch", "-e", type=number(float, 0), default=10, help="passes over the text")
-    add("--minutes", type=number(float, 0), help="train so long, whatever the epoch")
+    add(
+        "--minutes",
+        type=number(float, above=0),
+        help="train so long, whatever the epoch",
+    )
     add("--lr", type=number(float, 0), default=3e-4, help="of Adam")
-    add("--decay", type=number(float, 0, 1), default=1.0, help="of the learning rate")
+    add(
+        "--decay",
+        type=number(float, None, 1, above=0),
+        default=1.0,
+        help="of the learning rate",
+    )
     add("--decay-steps", type=number(int, 1), default=1000, help="updates per decay")
     add("--staircase", action="store_true", help="decay all at once, not bit by bit")
-    add("--gradclip", "-c", type=number(float, 0), default=5.0, help="largest norm")
+    add(
+        "--gradclip",
+        "-c",
+        type=number(float, above=0),
+        default=5.0,
+        help="largest norm",
+    )
     add("--every", type=number(int, 1), default=500, help="updates per table row")
     add("--prime", "-p", nargs="+", default=["the", "a", "it"], help="for samples")
     add("--length", "-n", type=number(int, 0), default=100, help="tokens to sample")
@@ -264,9 +280,6 @@ def parse_arguments():
         args.batchsize, args.lr = 20, 3e-3
     if args.overlap >= args.window:
         parser.error("--overlap must be less than --window")
-    for name in ("minutes", "gradclip", "decay"):
-        if getattr(args, name) == 0:
-            parser.error(f"argument --{name}: must be more than 0")
     if args.model and not args.sample_only:
         parser.error("argument --model: is for --sample-only; training writes to --out")
     return args

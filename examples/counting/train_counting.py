@@ -14,7 +14,6 @@ import numpy as np
 import dyrnn
 import dyrnn.functions as F
 from dyrnn import command_line, extensions, optimizers, training
-from dyrnn.command_help import HelpFormatter
 from dyrnn.iterators import SerialIterator
 
 OPTIMIZERS = {
@@ -110,7 +109,9 @@ def draw_surface(figure, logs, x, t):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=command_line.HelpFormatter
+    )
     number = command_line.number
     add = parser.add_argument
     add("--optimizer", choices=OPTIMIZERS, default="sgd", help="whose table is printed")

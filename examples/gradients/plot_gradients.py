@@ -19,7 +19,6 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, extensions, initializers, random
-from dyrnn.command_help import HelpFormatter
 
 ACTIVATIONS = {
     "tanh": F.tanh,
@@ -94,7 +93,9 @@ def draw(figure, curves):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=command_line.HelpFormatter
+    )
     number = command_line.number
     add = parser.add_argument
     add("--steps", type=number(int, 2), default=100, help="length of the sequences")

@@ -9,12 +9,13 @@ import numpy as np
 
 import dyrnn
 from dyrnn import command_line, sampling
-from dyrnn.command_help import HelpFormatter
 from train_ptb import load_model
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=command_line.HelpFormatter
+    )
     number = command_line.number
     add = parser.add_argument
     add("--model", "-m", default="result/model.npz", help="what training saved")
@@ -22,12 +23,14 @@ def main():
     add("--length", "-n", type=number(int, 0), default=50, help="words to add")
     add("--temperature", type=number(float, 0), default=1.0, help="0: likeliest words")
     add("--top-k", type=number(int, 1), help="choose among the k likeliest words")
-    add("--top-p", type=number(float, 0, 1), help="... among those that reach p")
+    add(
+        "--top-p",
+        type=number(float, None, 1, above=0),
+        help="... among those that reach p",
+    )
     add("--no-unk", action="store_true", help="never choose the word <unk>")
     add("--seed", type=number(int, 0), default=0, help="of the random choices")
     args = parser.parse_args()
-    if args.top_p == 0:
-        parser.error("argument --top-p: must be more than 0")
 
     dyrnn.random.seed(args.seed)
     model, vocabulary = load_model(args.model)

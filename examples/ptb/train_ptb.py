@@ -17,7 +17,6 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, extensions, optimizers, serializers, training
-from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import Vocabulary, load_corpus
 from dyrnn.iterators import WindowIterator
 
@@ -167,7 +166,9 @@ def load_model(path):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=command_line.HelpFormatter
+    )
     number = command_line.number
     add = parser.add_argument
     add("--config", choices=CONFIGS, default="chainer", help=CONFIG)
@@ -177,11 +178,19 @@ def parse_arguments():
     add("--epoch", "-e", type=number(int, 1), help="passes over the training text")
     add("--unit", "-u", type=number(int, 1), help="hidden units per layer")
     add("--layers", type=number(int, 1), help="LSTM layers")
-    add("--gradclip", "-c", type=number(float, 0), help="largest gradient norm")
+    add("--gradclip", "-c", type=number(float, above=0), help="largest gradient norm")
     add("--lr", type=number(float, 0), help="learning rate of the first epochs")
     add("--flat", type=number(int, 1), help="epochs before the learning rate falls")
-    add("--decay", type=number(float, 0), help="its factor in every epoch after them")
-    add("--keep", type=number(float, 0, 1), help="probability that dropout keeps")
+    add(
+        "--decay",
+        type=number(float, above=0),
+        help="its factor in every epoch after them",
+    )
+    add(
+        "--keep",
+        type=number(float, None, 1, above=0),
+        help="probability that dropout keeps",
+    )
     add("--init", type=number(float, 0), help="first weights are from -init to init")
     add("--forget-bias", type=float, default=0.0, help="added to the forget gates")
     add("--cell", choices=CELLS, default="fused", help="kind of LSTM layer")
@@ -198,9 +207,6 @@ def parse_arguments():
     for name, value in chosen.items():
         if getattr(args, name, None) is None:
             setattr(args, name, value)
-    for name in ("keep", "gradclip", "decay"):
-        if getattr(args, name) == 0:
-            parser.error(f"argument --{name}: must be more than 0")
     path = Path(args.out) / args.model
     folder = path.parent
     is_ready = folder.is_dir() and os.access(folder, os.W_OK)

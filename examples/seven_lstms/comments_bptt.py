@@ -11,7 +11,6 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, extensions, optimizers, training
-from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import concat_examples, load_corpus
 from dyrnn.iterators import Iterator, WindowIterator
 
@@ -90,7 +89,9 @@ class RNNForLM(dyrnn.Chain):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=command_line.HelpFormatter
+    )
     number = command_line.number
     add = parser.add_argument
     add("--data", help="a text file; default: Python's documentation")

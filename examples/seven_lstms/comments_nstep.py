@@ -11,7 +11,6 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, extensions, optimizers, training
-from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import load_corpus, split_lines
 from dyrnn.iterators import SerialIterator
 
@@ -42,7 +41,9 @@ def to_arrays(batch, device):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=command_line.HelpFormatter
+    )
     number = command_line.number
     add = parser.add_argument
     add("--data", help="a text file; default: Python's documentation")

@@ -12,7 +12,6 @@ from tqdm import tqdm
 import dyrnn
 import dyrnn.links as L
 from dyrnn import command_line, optimizers
-from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import concat_examples, load_corpus
 from dyrnn.iterators import ParallelSequentialIterator
 
@@ -66,7 +65,9 @@ def perplexity(model, words):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=command_line.HelpFormatter
+    )
     number = command_line.number
     add = parser.add_argument
     add("--data", help="a text file; default: Python's documentation")

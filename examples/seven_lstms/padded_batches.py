@@ -14,7 +14,6 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, optimizers
-from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import load_corpus, pad_sequences, split_lines
 from dyrnn.iterators import BucketIterator
 
@@ -84,7 +83,9 @@ def perplexity(model, data, batch_size=20):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=command_line.HelpFormatter
+    )
     number = command_line.number
     add = parser.add_argument
     add("--data", help="a text file; default: Python's documentation")

@@ -14,7 +14,6 @@ import numpy as np
 import dyrnn
 import dyrnn.links as L
 from dyrnn import command_line, optimizers, sampling
-from dyrnn.command_help import HelpFormatter
 
 
 def make_sequences(middle):
@@ -62,7 +61,9 @@ def learn(model, optimizer, sequences, limit):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=command_line.HelpFormatter
+    )
     number = command_line.number
     add = parser.add_argument
     add("--middle", type=number(int, 1), default=20, help="its length")

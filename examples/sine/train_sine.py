@@ -14,7 +14,6 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, extensions, optimizers, random, training
-from dyrnn.command_help import HelpFormatter
 from dyrnn.datasets import Dataset, concat_examples
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator
 
@@ -134,7 +133,9 @@ def draw(figure, time, wave, primer, predicted):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=command_line.HelpFormatter
+    )
     number = command_line.number
     add = parser.add_argument
     add("--variant", choices=("offsets", "cuts"), default="cuts", help=VARIANT)
