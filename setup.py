@@ -1,8 +1,7 @@
 """Install dyrnn: ``pip install .``, or ``pip install -e '.[dev]'`` to work on it.
 
-The package ``dyrnn.extensions`` has its source in the folder ``extensions/`` at the
-top. In a checkout the link ``dyrnn/extensions`` leads there; here ``package_dir`` does,
-so that a copy without links (an sdist, a file system that has none) installs as well.
+The folder ``extensions`` at the top is a link to ``dyrnn/extensions``, which is what is
+installed; nothing needs the link.
 """
 
 import re
@@ -11,7 +10,6 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-PACKAGE_DIR = {"": ".", "dyrnn.extensions": "extensions"}
 
 # files, images, special functions; six came with Chainer, so scripts import it
 CHAINER = ["h5py", "pillow", "scipy", "six"]
@@ -33,13 +31,6 @@ def version():
     return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE).group(1)
 
 
-def packages():
-    """Return the packages, ``dyrnn.extensions`` included where the link is missing."""
-    below = {f"dyrnn.extensions.{name}" for name in find_packages("extensions")}
-    found = find_packages(include=["dyrnn", "dyrnn.*"])
-    return sorted({*found, "dyrnn.extensions", *below})
-
-
 setup(
     name="dyrnn",
     version=version(),
@@ -48,8 +39,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     author="dyrnn authors",
-    packages=packages(),
-    package_dir=PACKAGE_DIR,
+    packages=find_packages(include=["dyrnn", "dyrnn.*"]),
     python_requires=">=3.10",
     install_requires=["numpy>=2.0,<3", "tqdm"],
     extras_require={

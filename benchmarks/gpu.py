@@ -305,7 +305,7 @@ def trainer(device, size="small", mode="window"):
     import dyrnn.functions as F
     import dyrnn.links as L
     from dyrnn import optimizers
-    from dyrnn.optimizer_hooks import GradientClipping
+    from dyrnn.optimizers.hooks import GradientClipping
 
     dyrnn.random.seed(0)
     config = harness.CONFIGS[size]

@@ -15,7 +15,7 @@ import dyrnn.links as L
 from dyrnn import optimizers
 from dyrnn.datasets import load_corpus
 from dyrnn.iterators import WindowIterator
-from dyrnn.optimizer_hooks import GradientClipping
+from dyrnn.optimizers.hooks import GradientClipping
 from dyrnn.training import BPTTUpdater
 
 

@@ -30,10 +30,11 @@ A model is a class, its graph is what its code does, and a trainer runs it::
         loss.backward()
         optimizer.update()
 
-To read the library, begin with ``core.py`` (variables, operations, the graph), then
-``backprop.py`` and ``gradients.py``; one function (``functions/activation.py``); one
-link (``links/connection.py``); ``link.py``; ``optimizers.py``; and last the training
-loop, ``training/trainer.py`` and ``training/updaters.py``.
+To read the library, begin with ``engine/core.py`` (variables, operations, the graph),
+then ``backprop.py`` and ``gradients.py`` there; one function
+(``functions/activation.py``); one link (``links/connection.py``); ``link.py``;
+``optimizers/rules.py``; and last the training loop, ``training/trainer.py`` and
+``training/updaters.py``.
 
 Packages that train and read data, such as ``training``, ``extensions``, ``iterators``,
 ``datasets`` and ``serializers``, are imported when they are first used.
@@ -41,14 +42,15 @@ Packages that train and read data, such as ``training``, ``extensions``, ``itera
 
 import importlib
 
-from dyrnn import functions, initializers, links, optimizer_hooks, optimizers, random
+from dyrnn import functions, initializers, links, optimizers, random
 from dyrnn.backend import get_array_module, get_device, is_available, to_cpu, to_device
 from dyrnn.config import config, no_backprop_mode, using_config
-from dyrnn.core import FunctionNode, Variable, as_variable, grad
+from dyrnn.engine.core import FunctionNode, Variable, as_variable, grad
+from dyrnn.engine.hooks import FunctionHook
+from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
-from dyrnn.hooks import FunctionHook
 from dyrnn.link import Chain, ChainList, Link, Sequential
-from dyrnn.parameter import Parameter
+from dyrnn.optimizers import hooks as optimizer_hooks
 from dyrnn.reporter import (
     DictSummary,
     Reporter,

@@ -1,6 +1,6 @@
 """Links: objects that hold parameters and other links, and apply functions with them.
 
-Assign a :class:`~dyrnn.core.Parameter` or a link to an attribute inside
+Assign a :class:`~dyrnn.engine.parameter.Parameter` or a link to an attribute inside
 ``with self.init_scope():`` and it is registered, in order of assignment: it is saved,
 moved between devices, and trained. Assigned outside, it is an ordinary attribute that
 nothing will train or save. State carried over time (an LSTM's ``c`` and ``h``) is plain
@@ -11,9 +11,9 @@ import copy
 from contextlib import contextmanager
 
 from dyrnn import backend
-from dyrnn.core import Variable, as_array
+from dyrnn.engine.core import Variable, as_array
+from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError, SnapshotError
-from dyrnn.parameter import Parameter
 
 
 class Link:

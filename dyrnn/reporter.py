@@ -16,7 +16,7 @@ import threading
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.core import Variable
+from dyrnn.engine.core import Variable
 
 __all__ = [
     "DictSummary",

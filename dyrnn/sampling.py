@@ -7,7 +7,7 @@ import numpy as np
 
 from dyrnn import backend, random
 from dyrnn.config import no_backprop_mode, using_config
-from dyrnn.core import Variable
+from dyrnn.engine.core import Variable
 from dyrnn.errors import NonFiniteError
 
 

@@ -17,11 +17,11 @@ MAX_LINES = 600
 # table of contents: it stands above the library, and only Chainer's names above it.
 FLOORS = [
     "config errors backend version",
-    "kernels gradients random initializers",
-    "core backprop hooks operators parameter",
+    "kernels random initializers",
+    "engine",
     "functions",
     "link reporter serializers testing",
-    "links optimizer optimizers optimizer_hooks iterators datasets sampling inspect",
+    "links optimizers iterators datasets sampling inspect",
     "training",
     "extensions distributed command_line",
     "__init__",
@@ -62,16 +62,10 @@ class Module:
 
 
 def library(root=ROOT):
-    """Return every module of dyrnn by name; the extensions from their real folder."""
-    places = {p: p.relative_to(root) for p in (root / "dyrnn").rglob("*.py")}
-    linked = root / "dyrnn" / "extensions"
-    files = [(p, at) for p, at in places.items() if not p.is_relative_to(linked)]
-    files += [
-        (p, "dyrnn" / p.relative_to(root)) for p in (root / "extensions").rglob("*.py")
-    ]
+    """Return every module of dyrnn by name."""
     modules = {}
-    for path, place in files:
-        parts = place.with_suffix("").parts
+    for path in (root / "dyrnn").rglob("*.py"):
+        parts = path.relative_to(root).with_suffix("").parts
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
         modules[name] = Module(name, path.read_text(encoding="utf-8"), is_package)
@@ -215,28 +209,34 @@ def environment_variables(modules):
 
 
 OFFENDERS = [
-    (upward_imports, {"dyrnn.config": "def f():\n    from dyrnn.core import grad"}),
-    (upward_imports, {"dyrnn.core": "import dyrnn"}),
-    (upward_imports, {"dyrnn.core": "from dyrnn import Chain"}),
-    (upward_imports, {"dyrnn.core": "from . import training"}),
-    (upward_imports, {"dyrnn.core": "from .links.rnn import LSTM"}),
+    (
+        upward_imports,
+        {"dyrnn.config": "def f():\n    from dyrnn.engine.core import grad"},
+    ),
+    (upward_imports, {"dyrnn.engine": "import dyrnn"}),
+    (upward_imports, {"dyrnn.engine": "from dyrnn import Chain"}),
+    (upward_imports, {"dyrnn.engine": "from . import training"}),
+    (upward_imports, {"dyrnn.engine": "from .links.rnn import LSTM"}),
     (upward_imports, {"dyrnn.attic": ""}),
     (upward_imports, {"dyrnn.training.trainer": "from dyrnn.extensions import a"}),
     (circles, {"dyrnn.a": "from dyrnn import b", "dyrnn.b": "import dyrnn.a"}),
     (circles, {"dyrnn.f.a": "from .b import x", "dyrnn.f.b": "from dyrnn.f import a"}),
-    (long_files, {"dyrnn.core": "x = 1\n" * (MAX_LINES + 1)}),
-    (cupy_imports, {"dyrnn.core": "import cupy"}),
-    (cupy_imports, {"dyrnn.core": "from cupyx.scipy import sparse"}),
-    (cupy_imports, {"dyrnn.core": "import importlib\nimportlib.import_module('cupy')"}),
+    (long_files, {"dyrnn.engine": "x = 1\n" * (MAX_LINES + 1)}),
+    (cupy_imports, {"dyrnn.engine": "import cupy"}),
+    (cupy_imports, {"dyrnn.engine": "from cupyx.scipy import sparse"}),
+    (
+        cupy_imports,
+        {"dyrnn.a": "import importlib\nimportlib.import_module('cupy')"},
+    ),
     (exports_of_its_own_name, {"dyrnn.extensions.snapshot": "def snapshot(): ..."}),
     (exports_of_its_own_name, {"dyrnn.link": "link = 1"}),
-    (global_random_numbers, {"dyrnn.core": "np.random.permutation(3)"}),
-    (global_random_numbers, {"dyrnn.core": "np.random.default_rng()"}),
-    (global_random_numbers, {"dyrnn.core": "from numpy.random import rand"}),
-    (global_random_numbers, {"dyrnn.core": "import random"}),
-    (pickles, {"dyrnn.core": "import pickle"}),
-    (pickles, {"dyrnn.core": "np.load(f, allow_pickle=True)"}),
-    (environment_variables, {"dyrnn.core": "os.environ['HOME']"}),
+    (global_random_numbers, {"dyrnn.engine": "np.random.permutation(3)"}),
+    (global_random_numbers, {"dyrnn.engine": "np.random.default_rng()"}),
+    (global_random_numbers, {"dyrnn.engine": "from numpy.random import rand"}),
+    (global_random_numbers, {"dyrnn.engine": "import random"}),
+    (pickles, {"dyrnn.engine": "import pickle"}),
+    (pickles, {"dyrnn.engine": "np.load(f, allow_pickle=True)"}),
+    (environment_variables, {"dyrnn.engine": "os.environ['HOME']"}),
 ]
 RULES = sorted({rule for rule, _ in OFFENDERS}, key=lambda rule: rule.__name__)
 
@@ -259,7 +259,7 @@ def test_rules_let_good_modules_pass():
         "dyrnn.backend": "import cupy, numpy as np",
         "dyrnn.random": "np.random.Generator(np.random.Philox(1))",
         "dyrnn.datasets": "np.random.default_rng(seed)",
-        "dyrnn.core": "from dyrnn import backend\nfrom dyrnn.random import stream",
+        "dyrnn.engine": "from dyrnn import backend\nfrom dyrnn.random import stream",
         "dyrnn.extensions.snapshots": "from dyrnn.training import Extension",
         "dyrnn.chainer.main": "import dyrnn, pickle\nnp.random.rand()",
         "dyrnn.chainer.configuration": "import os\nos.environ['CHAINER_DTYPE']",
@@ -270,7 +270,7 @@ def test_rules_let_good_modules_pass():
 
 def test_every_module_is_looked_at():
     modules = library()
-    assert {"dyrnn", "dyrnn.core", "dyrnn.extensions"} <= modules.keys()
+    assert {"dyrnn", "dyrnn.engine", "dyrnn.extensions"} <= modules.keys()
     rooms = {module.room for module in modules.values()}
     folders = {path.parent for path in (ROOT / "dyrnn").glob("*/*.py")}
     assert {folder.name for folder in folders} <= rooms

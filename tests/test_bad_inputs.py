@@ -23,7 +23,7 @@ from dyrnn.datasets import Vocabulary, load_corpus, read_text
 from dyrnn.datasets.text import MAX_LINE
 from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator, WindowIterator
-from dyrnn.optimizer_hooks import GradientClipping
+from dyrnn.optimizers.hooks import GradientClipping
 from dyrnn.serializers import load_npz, read_manifest, save_npz
 from dyrnn.serializers import manifest as manifests
 from dyrnn.training import BPTTUpdater, Trainer, triggers

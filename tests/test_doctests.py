@@ -21,12 +21,10 @@ def with_examples(paths):
 
 def module_name(path):
     parts = path.relative_to(ROOT).with_suffix("").parts
-    parts = ("dyrnn", *parts) if parts[0] == "extensions" else parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-SOURCES = [*ROOT.glob("dyrnn/**/*.py"), *ROOT.glob("extensions/**/*.py")]
-NAMES = sorted({module_name(path) for path in with_examples(SOURCES)})
+NAMES = sorted(map(module_name, with_examples(ROOT.glob("dyrnn/**/*.py"))))
 DOCUMENTS = with_examples([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 

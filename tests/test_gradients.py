@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 import dyrnn.functions as F
-from dyrnn.core import Variable
-from dyrnn.gradients import (
+from dyrnn.engine.core import Variable
+from dyrnn.engine.gradients import (
     Fresh,
     Part,
     Product,

@@ -5,8 +5,8 @@ import pytest
 
 import dyrnn.functions as F
 from dyrnn.config import using_config
+from dyrnn.engine.hooks import FunctionHook
 from dyrnn.errors import NonFiniteError
-from dyrnn.hooks import FunctionHook
 from tests.toys import variable
 
 

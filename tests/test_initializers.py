@@ -8,9 +8,9 @@ import pytest
 import dyrnn.random
 from dyrnn import initializers
 from dyrnn.config import using_config
+from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError
 from dyrnn.initializers import generate_array, get_initializer
-from dyrnn.parameter import Parameter
 
 SHAPE = (300, 200)
 # Class and standard deviation for SHAPE with scale 0.5: outputs 300, inputs 200.

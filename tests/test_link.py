@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from dyrnn import initializers
-from dyrnn.core import Variable
+from dyrnn.engine.core import Variable
+from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError, SnapshotError
 from dyrnn.link import Chain, ChainList, Link, Sequential
-from dyrnn.parameter import Parameter
 from dyrnn.serializers import load_npz, save_npz
 
 

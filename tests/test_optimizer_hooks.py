@@ -7,17 +7,17 @@ import pytest
 
 import dyrnn.random
 from dyrnn import optimizer_hooks, optimizers
+from dyrnn.engine.gradients import Rows, Sum
+from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import NonFiniteError
-from dyrnn.gradients import Rows, Sum
 from dyrnn.link import Chain, Link
-from dyrnn.optimizer_hooks import (
+from dyrnn.optimizers.hooks import (
     GradientClipping,
     GradientHardClipping,
     GradientNoise,
     Lasso,
     WeightDecay,
 )
-from dyrnn.parameter import Parameter
 
 
 def setup(*gradients, device=None, values=1.0):

@@ -9,14 +9,14 @@ import pytest
 
 from dyrnn import optimizers
 from dyrnn.backend import get_device
-from dyrnn.core import Variable
+from dyrnn.engine.core import Variable
+from dyrnn.engine.gradients import Rows, Sum
+from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import NonFiniteError, SnapshotError
-from dyrnn.gradients import Rows, Sum
 from dyrnn.link import Chain, Link
 from dyrnn.links import Linear
-from dyrnn.optimizer import Optimizer
-from dyrnn.optimizer_hooks import GradientClipping
-from dyrnn.parameter import Parameter
+from dyrnn.optimizers.hooks import GradientClipping
+from dyrnn.optimizers.optimizer import Optimizer
 from dyrnn.serializers import load_npz, save_npz
 
 sqrt = np.sqrt

@@ -52,14 +52,13 @@ def extension_names(folder):
 
 
 def copy_checkout(folder, link=True):
-    """Copy what a build reads, with the link ``dyrnn/extensions`` or without."""
+    """Copy what a build reads, with the link ``extensions`` or without."""
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, folder / name)
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-    for name in ("dyrnn", "extensions"):
-        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignore)
-    if not link:
-        (folder / "dyrnn/extensions").unlink(missing_ok=True)
+    shutil.copytree(ROOT / "dyrnn", folder / "dyrnn", ignore=ignore)
+    if link:
+        (folder / "extensions").symlink_to("dyrnn/extensions")
     return folder
 
 
@@ -97,7 +96,7 @@ def wheel(sdist, tmp_path_factory):
         safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         archive.extractall(folder, **safely)
     (unpacked,) = folder.glob("dyrnn-*")
-    assert not (unpacked / "dyrnn/extensions").exists()
+    assert not (unpacked / "extensions").exists()
     python("-c", BUILD, "build_wheel", folder, cwd=unpacked)
     (archive,) = folder.glob("dyrnn-*.whl")
     return archive
@@ -106,8 +105,8 @@ def wheel(sdist, tmp_path_factory):
 def test_checkout_imports_extensions(checkout):
     package, extensions, *names = python("-c", TELL, cwd=checkout).split("\n")[:-1]
     assert Path(package) == checkout / "dyrnn/__init__.py"
-    assert Path(extensions).resolve() == checkout / "extensions/__init__.py"
-    assert names == extension_names(checkout / "extensions")
+    assert Path(extensions) == checkout / "dyrnn/extensions/__init__.py"
+    assert names == extension_names(checkout / "dyrnn/extensions")
 
 
 def test_wheel_made_from_the_sdist_imports_extensions(checkout, wheel, tmp_path):
@@ -118,7 +117,7 @@ def test_wheel_made_from_the_sdist_imports_extensions(checkout, wheel, tmp_path)
     package, extensions, *names = told.split("\n")[:-1]
     assert (tmp_path / "env") in Path(package).parents
     assert Path(extensions) == Path(package).parent / "extensions/__init__.py"
-    assert names == extension_names(checkout / "extensions")
+    assert names == extension_names(checkout / "dyrnn/extensions")
 
 
 @pytest.mark.parametrize("link", [True, False])
@@ -131,15 +130,13 @@ def test_editable_install_imports_extensions(tmp_path, link):
     told = python("-c", TELL, cwd=tmp_path, executable=executable)
     package, extensions, *names = told.split("\n")[:-1]
     assert Path(package) == checkout / "dyrnn/__init__.py"
-    assert Path(extensions).resolve() == checkout / "extensions/__init__.py"
-    assert names == extension_names(checkout / "extensions")
+    assert Path(extensions) == checkout / "dyrnn/extensions/__init__.py"
+    assert names == extension_names(checkout / "dyrnn/extensions")
 
 
 def test_wheel_holds_every_module_and_nothing_else(checkout, wheel):
-    package = (checkout / "dyrnn").rglob("*.py")  # does not follow the link
+    package = (checkout / "dyrnn").rglob("*.py")
     modules = {path.relative_to(checkout) for path in package}
-    extensions = (checkout / "extensions").rglob("*.py")
-    modules |= {"dyrnn" / path.relative_to(checkout) for path in extensions}
     expected = {path.as_posix() for path in modules if "__pycache__" not in path.parts}
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -156,8 +153,8 @@ def test_sdist_holds_each_source_once(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"LICENSE", "README.md", "pyproject.toml", "setup.py"} <= names
-    assert "extensions/__init__.py" in names
-    assert not any(name.startswith("dyrnn/extensions") for name in names)
+    assert "dyrnn/extensions/__init__.py" in names
+    assert not any(name.startswith("extensions") for name in names)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

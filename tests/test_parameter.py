@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dyrnn import backend
-from dyrnn.parameter import Parameter
+from dyrnn.engine.parameter import Parameter
 
 
 def test_parameter_survives_pickle_and_deepcopy():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dyrnn.functions as F
-from dyrnn.core import Variable
+from dyrnn.engine.core import Variable
 from dyrnn.link import Chain, Link
 from dyrnn.reporter import (
     DictSummary,

@@ -3,7 +3,7 @@ import pytest
 
 import dyrnn.functions as F
 from dyrnn import backend, testing
-from dyrnn.core import FunctionNode, Variable
+from dyrnn.engine.core import FunctionNode, Variable
 
 
 class HalfRight(FunctionNode):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dyrnn.core import Variable
+from dyrnn.engine.core import Variable
 
 
 def variable(*values, **options):

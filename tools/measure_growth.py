@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from dyrnn import optimizer_hooks, optimizers, training
-from dyrnn.core import FunctionNode, Variable
+from dyrnn.engine.core import FunctionNode, Variable
 from tools.small_training import language_updater
 
 LIMIT = 1 << 20  # bytes

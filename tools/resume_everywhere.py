@@ -16,8 +16,8 @@ import tempfile
 from dyrnn import extensions as E
 from dyrnn import optimizers, random
 from dyrnn.iterators import WindowIterator
-from dyrnn.optimizer import Optimizer
-from dyrnn.optimizer_hooks import GradientClipping, GradientNoise
+from dyrnn.optimizers.hooks import GradientClipping, GradientNoise
+from dyrnn.optimizers.optimizer import Optimizer
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import Trainer
 from dyrnn.training.triggers import (

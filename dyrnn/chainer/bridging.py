@@ -6,11 +6,11 @@ may be asked for, it is another bridge, over the function (inputs, gradients of
 outputs) -> (gradients of inputs), and so on.
 """
 
-from dyrnn import core
 from dyrnn.chainer import configuration
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.variable import Variable
 from dyrnn.config import using_config
+from dyrnn.engine import core
 
 
 class Bridge(FunctionNode):

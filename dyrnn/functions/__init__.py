@@ -7,7 +7,7 @@ place of NumPy when a gradient shall itself be differentiated.
 
 import sys
 
-from dyrnn import operators
+from dyrnn.engine import operators
 from dyrnn.functions.activation import (
     clipped_relu,
     crelu,

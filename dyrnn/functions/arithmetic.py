@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dyrnn.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.gradients import sum_to
 from dyrnn.errors import ShapeError
-from dyrnn.gradients import sum_to
 
 
 def _kind(x):

@@ -4,8 +4,9 @@ The matrix products are outside, but for :func:`lstm_step`, which has the recurr
 in it: a loop over time then makes two nodes per step.
 """
 
-from dyrnn import gradients, kernels
-from dyrnn.core import FunctionNode, as_variable
+from dyrnn import kernels
+from dyrnn.engine import gradients
+from dyrnn.engine.core import FunctionNode, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import sigmoid, tanh
 from dyrnn.functions.checks import check_arrays, check_batch, check_floats

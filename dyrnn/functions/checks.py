@@ -8,7 +8,7 @@ slow.
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.core import as_array
+from dyrnn.engine.core import as_array
 from dyrnn.errors import ShapeError
 from dyrnn.kernels.plain import outside
 

@@ -7,8 +7,10 @@ product, too.
 
 import numpy as np
 
-from dyrnn import backend, gradients, kernels
-from dyrnn.core import FunctionNode, Variable, as_array, as_variable
+from dyrnn import backend, kernels
+from dyrnn.engine import gradients
+from dyrnn.engine.core import FunctionNode, Variable, as_array, as_variable
+from dyrnn.engine.gradients import RowScaled
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
     check_arrays,
@@ -16,7 +18,6 @@ from dyrnn.functions.checks import (
     check_floats,
     check_ids,
 )
-from dyrnn.gradients import RowScaled
 
 
 def _rows(x, size):

@@ -4,7 +4,7 @@ Nothing here waits for a GPU.
 """
 
 from dyrnn.backend import get_array_module
-from dyrnn.core import as_array, as_variable
+from dyrnn.engine.core import as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_ids, check_same_shape
 

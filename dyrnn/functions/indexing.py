@@ -7,7 +7,8 @@ in the order of their positions, so that a result is the same in every run.
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.core import FunctionNode, Variable, as_array, as_variable
+from dyrnn.engine.core import FunctionNode, Variable, as_array, as_variable
+from dyrnn.engine.gradients import Part
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
 from dyrnn.functions.shape import (
@@ -17,7 +18,6 @@ from dyrnn.functions.shape import (
     moveaxis,
     reshape,
 )
-from dyrnn.gradients import Part
 
 
 def _is_basic(key):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import FunctionNode, as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.indexing import get_item
 from dyrnn.functions.shape import expand_dims, reshape

@@ -7,7 +7,8 @@ example, in the shape of its labels, with ``"no"``.
 import numpy as np
 
 from dyrnn import kernels
-from dyrnn.core import FunctionNode, as_array
+from dyrnn.engine.core import FunctionNode, as_array
+from dyrnn.engine.gradients import RowScaled
 from dyrnn.errors import NonFiniteError, ShapeError
 from dyrnn.functions.checks import (
     bounded,
@@ -19,7 +20,6 @@ from dyrnn.functions.checks import (
 )
 from dyrnn.functions.reduction import logsumexp
 from dyrnn.functions.shape import moveaxis
-from dyrnn.gradients import RowScaled
 from dyrnn.kernels.plain import mean_factor
 
 

@@ -3,7 +3,7 @@
 import math
 
 from dyrnn import backend
-from dyrnn.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import FunctionNode, as_array, as_variable
 from dyrnn.functions.arithmetic import fit
 
 

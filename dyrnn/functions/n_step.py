@@ -16,7 +16,7 @@ A layer may also give two stacked matrices, (4H, I) and (4H, H), instead of eigh
 
 import numpy as np
 
-from dyrnn.core import as_variable
+from dyrnn.engine.core import as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_floats
 from dyrnn.functions.joining import concat, split_axis, stack

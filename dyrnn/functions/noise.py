@@ -8,7 +8,7 @@ import numpy as np
 
 from dyrnn import kernels, random
 from dyrnn.config import config
-from dyrnn.core import FunctionNode, as_variable
+from dyrnn.engine.core import FunctionNode, as_variable
 from dyrnn.functions.activation import softmax
 from dyrnn.functions.checks import check_floats, check_ratio, check_same_shape
 from dyrnn.functions.connection import linear

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dyrnn.core import FunctionNode, as_variable
+from dyrnn.engine.core import FunctionNode, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
 from dyrnn.functions.checks import check_floats

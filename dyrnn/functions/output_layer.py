@@ -3,7 +3,8 @@
 import numpy as np
 
 from dyrnn import kernels
-from dyrnn.core import FunctionNode, as_array
+from dyrnn.engine.core import FunctionNode, as_array
+from dyrnn.engine.gradients import Fresh
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
     bounded,
@@ -13,7 +14,6 @@ from dyrnn.functions.checks import (
 )
 from dyrnn.functions.connection import linear
 from dyrnn.functions.loss import divisor, explain, softmax_cross_entropy
-from dyrnn.gradients import Fresh
 from dyrnn.kernels.plain import mean_factor
 
 

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from dyrnn.core import FunctionNode, as_variable
+from dyrnn.engine.core import FunctionNode, as_variable
+from dyrnn.engine.gradients import product, sum_to
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
 from dyrnn.functions.shape import broadcast_to, expand_dims, reshape, transpose
-from dyrnn.gradients import product, sum_to
 
 
 class MatMul(FunctionNode):

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from dyrnn.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import FunctionNode, as_array, as_variable
 from dyrnn.functions.arithmetic import maximum
 from dyrnn.functions.joining import concat
 from dyrnn.functions.math import sqrt, square

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from dyrnn.core import as_array, as_variable
+from dyrnn.engine.core import as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import relu, softplus
 from dyrnn.functions.checks import (

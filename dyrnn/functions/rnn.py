@@ -8,8 +8,9 @@ state returned is the one at the end.
 
 import numpy as np
 
-from dyrnn import backend, gradients, kernels
-from dyrnn.core import FunctionNode, as_array, as_variable
+from dyrnn import backend, kernels
+from dyrnn.engine import gradients
+from dyrnn.engine.core import FunctionNode, as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import relu, tanh
 from dyrnn.functions.cells import composed_gru, composed_lstm

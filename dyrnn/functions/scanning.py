@@ -4,7 +4,7 @@ import numpy as np
 
 from dyrnn import backend
 from dyrnn.config import config
-from dyrnn.core import as_variable
+from dyrnn.engine.core import as_variable
 from dyrnn.functions.joining import stack
 
 

@@ -9,9 +9,9 @@ import math
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.gradients import sum_to as _sum_to
 from dyrnn.errors import ShapeError
-from dyrnn.gradients import sum_to as _sum_to
 
 
 class Reshape(FunctionNode):

@@ -2,9 +2,9 @@
 
 import dyrnn.functions as F
 from dyrnn import initializers
+from dyrnn.engine.parameter import Parameter as Weight
 from dyrnn.functions.checks import check_arrays
 from dyrnn.link import Chain, Link
-from dyrnn.parameter import Parameter as Weight
 
 
 def check_size(link, **sizes):

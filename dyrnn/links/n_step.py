@@ -4,12 +4,12 @@ They keep no state: initial states go in, final ones come out.
 """
 
 import dyrnn.functions as F
+from dyrnn.engine.parameter import Parameter
 from dyrnn.functions.checks import check_ratio
 from dyrnn.initializers import get_initializer
 from dyrnn.link import ChainList, Link
 from dyrnn.links.connection import check_size
 from dyrnn.links.recurrent import gate_weights
-from dyrnn.parameter import Parameter
 
 
 class _Weights(Link):

@@ -4,9 +4,9 @@ import numpy as np
 
 import dyrnn.functions as F
 from dyrnn.config import config
+from dyrnn.engine.parameter import Parameter
 from dyrnn.initializers import get_initializer
 from dyrnn.link import Link
-from dyrnn.parameter import Parameter
 
 
 class LayerNormalization(Link):

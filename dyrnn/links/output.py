@@ -12,12 +12,12 @@ import numpy as np
 import dyrnn.functions as F
 from dyrnn import random
 from dyrnn.backend import to_cpu
-from dyrnn.core import as_variable
+from dyrnn.engine.core import as_variable
+from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError
 from dyrnn.initializers import get_initializer
 from dyrnn.link import Link
 from dyrnn.links.connection import check_size
-from dyrnn.parameter import Parameter
 
 
 class WalkerAlias:

@@ -8,7 +8,7 @@ through time.
 
 import dyrnn.functions as F
 from dyrnn.backend import get_array_module
-from dyrnn.core import Variable, as_variable
+from dyrnn.engine.core import Variable, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_arrays
 from dyrnn.initializers import Initializer, Zero, get_initializer

@@ -5,11 +5,11 @@ They inherit steps and windows, state and shrinking batches from
 """
 
 import dyrnn.functions as F
+from dyrnn.engine.parameter import Parameter
 from dyrnn.initializers import get_initializer
 from dyrnn.link import Chain
 from dyrnn.links.connection import Linear, check_size
 from dyrnn.links.recurrent import LSTM, Recurrent, gate_weights
-from dyrnn.parameter import Parameter
 
 
 class JordanRNN(Recurrent):

@@ -17,12 +17,12 @@ import warnings
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.core import Variable
 from dyrnn.datasets import concat_examples
+from dyrnn.engine.core import Variable
+from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import NonFiniteError
 from dyrnn.iterators.base import positive_integer
 from dyrnn.link import Link
-from dyrnn.parameter import Parameter
 from dyrnn.reporter import default_weight, get_current_reporter, read_scalars, report
 
 __all__ = ["BPTTUpdater", "StandardUpdater"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dyrnn import extensions as E
-from dyrnn import hooks
+from dyrnn.engine import hooks
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import Trainer
 from tests.training.toys import FakeUpdater, language_trainer, regression_trainer

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dyrnn.core import Variable, grad
+from dyrnn.engine.core import Variable, grad
 
 
 def sequence(outputs):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import dyrnn.functions as F
-from dyrnn.core import Variable
+from dyrnn.engine.core import Variable
 from dyrnn.errors import ShapeError
 
 FAR = np.array([-1e4, -700.0, -100.0, -20.0, 0.0, 20.0, 100.0, 1e4])

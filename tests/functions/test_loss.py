@@ -5,7 +5,7 @@ import pytest
 
 import dyrnn.functions as F
 from dyrnn import backend, testing
-from dyrnn.core import Variable, grad
+from dyrnn.engine.core import Variable, grad
 
 CTC = F.connectionist_temporal_classification
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dyrnn.functions as F
-from dyrnn.core import Variable, grad
+from dyrnn.engine.core import Variable, grad
 from dyrnn.errors import ShapeError
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import dyrnn.functions as F
-from dyrnn import backend, gradients, kernels, random, testing
+from dyrnn import backend, kernels, random, testing
 from dyrnn.config import using_config
-from dyrnn.core import Variable, grad
+from dyrnn.engine import gradients
+from dyrnn.engine.core import Variable, grad
 
 
 def variables(rng, *shapes, dtype=np.float64):

@@ -5,7 +5,7 @@ import pytest
 
 import dyrnn.functions as F
 from dyrnn import backend
-from dyrnn.core import Variable
+from dyrnn.engine.core import Variable
 from dyrnn.errors import ShapeError
 
 

@@ -12,7 +12,7 @@ import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import backend, kernels, optimizers
 from dyrnn.kernels import cuda_device, cuda_rnn, plain
-from dyrnn.optimizer_hooks import GradientClipping
+from dyrnn.optimizers.hooks import GradientClipping
 from tests import strict
 from tests.functions.running import in_type, run
 from tests.functions.table import CASES

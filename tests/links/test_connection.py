@@ -7,9 +7,9 @@ import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn.backend import to_cpu
 from dyrnn.config import using_config
-from dyrnn.core import Variable
+from dyrnn.engine.core import Variable
+from dyrnn.engine.gradients import Rows
 from dyrnn.errors import ShapeError
-from dyrnn.gradients import Rows
 from dyrnn.initializers import Constant
 from dyrnn.link import Chain
 from tests.links.checks import check_parameter_gradients, randomize

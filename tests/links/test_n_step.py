@@ -6,7 +6,7 @@ import pytest
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn.config import using_config
-from dyrnn.core import Variable
+from dyrnn.engine.core import Variable
 from tests.links.checks import check_parameter_gradients, randomize
 
 I, H = 3, 2

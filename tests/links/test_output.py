@@ -7,8 +7,8 @@ import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import random
 from dyrnn.config import using_config
+from dyrnn.engine.gradients import Rows
 from dyrnn.errors import ShapeError
-from dyrnn.gradients import Rows
 from tests.links.checks import check_parameter_gradients, randomize
 
 COUNTS = [5, 1, 0, 4, 10]

@@ -7,7 +7,7 @@ import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn.backend import to_cpu
 from dyrnn.config import using_config
-from dyrnn.core import Variable
+from dyrnn.engine.core import Variable
 from dyrnn.errors import ShapeError
 from dyrnn.initializers import Orthogonal
 from dyrnn.link import Chain

@@ -7,7 +7,7 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import optimizers
-from dyrnn.optimizer_hooks import GradientClipping
+from dyrnn.optimizers.hooks import GradientClipping
 from tests.strict import synchronisations
 
 OPTIMIZERS = [

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from dyrnn.engine.core import Variable
 from tools import (
     interrupt_training,
     kill_and_resume,
@@ -46,7 +47,7 @@ def check(folder, parts, cut=23):
 FORGOTTEN = {
     "carried state": "dyrnn.links.LSTM.serialize_state",
     "random numbers": "dyrnn.random.serialize",
-    "optimizer": "dyrnn.optimizer.Optimizer.serialize",
+    "optimizer": "dyrnn.optimizers.optimizer.Optimizer.serialize",
     "place in the text": "dyrnn.iterators.ParallelSequentialIterator.serialize",
     "OnceTrigger": "dyrnn.training.triggers.OnceTrigger.serialize",
     "best value": "dyrnn.training.triggers.BestValueTrigger.serialize",
@@ -89,7 +90,7 @@ def test_memory_does_not_grow():
 
 
 def test_graph_that_is_not_cut_is_found(monkeypatch):
-    monkeypatch.setattr("dyrnn.core.Variable.unchain_backward", lambda self: None)
+    monkeypatch.setattr(Variable, "unchain_backward", lambda self: None)
     measured = measure_growth.measure(40, 10, window=True)
     nodes = [counts[0] for _, _, counts in measured]
     assert nodes[-1] >= nodes[0] + 30

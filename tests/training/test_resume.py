@@ -14,8 +14,8 @@ import pytest
 from dyrnn import extensions as E
 from dyrnn import random
 from dyrnn.iterators import SerialIterator, WindowIterator
-from dyrnn.optimizer_hooks import GradientClipping
 from dyrnn.optimizers import SGD, Adam
+from dyrnn.optimizers.hooks import GradientClipping
 from dyrnn.serializers import capture, load_npz, save_npz
 from dyrnn.training import StandardUpdater, Trainer
 from dyrnn.training.triggers import (

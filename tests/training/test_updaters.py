@@ -5,13 +5,13 @@ import pytest
 
 import dyrnn.functions as F
 from dyrnn import backend
-from dyrnn.core import Variable
 from dyrnn.datasets import concat_examples
+from dyrnn.engine.core import Variable
+from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import NonFiniteError
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator, WindowIterator
 from dyrnn.link import Chain
 from dyrnn.optimizers import SGD
-from dyrnn.parameter import Parameter
 from dyrnn.reporter import DictSummary, Observation, Reporter, report
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import BPTTUpdater, StandardUpdater

@@ -4,10 +4,10 @@ import numpy as np
 
 import dyrnn.functions as F
 from dyrnn import random
+from dyrnn.engine.parameter import Parameter
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator
 from dyrnn.link import Chain
 from dyrnn.optimizers import SGD
-from dyrnn.parameter import Parameter
 from dyrnn.reporter import Observation, Reporter, report
 from dyrnn.training import BPTTUpdater, StandardUpdater, Trainer
 

@@ -1,14 +1,14 @@
 """Update rules: how a parameter changes, given its gradient.
 
 Each class has its hyperparameters, the arrays it keeps, and the formula, ``rule``. See
-:mod:`dyrnn.optimizer` for what they share.
+:mod:`dyrnn.optimizers.optimizer` for what they share.
 """
 
 import math
 from contextlib import contextmanager
 
 from dyrnn.backend import get_array_module
-from dyrnn.optimizer import Optimizer, working_dtype
+from dyrnn.optimizers.optimizer import Optimizer, working_dtype
 
 
 class SGD(Optimizer):

@@ -21,8 +21,8 @@ import numpy as np
 
 from dyrnn import kernels
 from dyrnn.backend import get_array_module
+from dyrnn.engine.gradients import Rows
 from dyrnn.errors import NonFiniteError, SnapshotError
-from dyrnn.gradients import Rows
 from dyrnn.kernels import parallel
 from dyrnn.link import Link
 

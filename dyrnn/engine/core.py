@@ -15,12 +15,13 @@ import itertools
 
 import numpy as np
 
-from dyrnn import backend, hooks, operators
-from dyrnn.backprop import propagate
+from dyrnn import backend
 from dyrnn.config import config
+from dyrnn.engine import hooks, operators
+from dyrnn.engine.backprop import propagate
+from dyrnn.engine.gradients import Sum
+from dyrnn.engine.operators import Operators
 from dyrnn.errors import ShapeError
-from dyrnn.gradients import Sum
-from dyrnn.operators import Operators
 
 _KINDS = "fiub"  # of dtypes
 _numbers = itertools.count(1)

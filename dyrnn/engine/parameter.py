@@ -4,7 +4,7 @@ import numpy as np
 
 from dyrnn import backend
 from dyrnn.config import config
-from dyrnn.core import Variable, rebuild
+from dyrnn.engine.core import Variable, rebuild
 
 
 class Parameter(Variable):

@@ -7,8 +7,9 @@ Works on anything with ``edges``, ``number``, ``n_outputs``, ``group``, ``retain
 
 import heapq
 
-from dyrnn import backend, hooks
-from dyrnn.gradients import RowScaled, Sum, densify
+from dyrnn import backend
+from dyrnn.engine import hooks
+from dyrnn.engine.gradients import RowScaled, Sum, densify
 
 _LEAF = None  # the second of an edge that leads to a leaf variable, not to a node
 

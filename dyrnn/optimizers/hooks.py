@@ -11,8 +11,8 @@ import numpy as np
 
 from dyrnn import kernels, random
 from dyrnn.backend import get_array_module, to_cpu
+from dyrnn.engine.gradients import Rows
 from dyrnn.errors import NonFiniteError
-from dyrnn.gradients import Rows
 
 
 class GradientClipping:

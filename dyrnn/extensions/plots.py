@@ -8,8 +8,8 @@ import json
 import os
 import warnings
 
+from dyrnn.engine.hooks import FunctionHook
 from dyrnn.extensions.checks import check_file_is_own, warn_of_unseen
-from dyrnn.hooks import FunctionHook
 from dyrnn.reporter import DictSummary
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.training import PRIORITY_READER, PRIORITY_WRITER, Extension, get_trigger
