@@ -6,6 +6,7 @@ name of something it exports. Each rule is tried on an offender, too.
 """
 
 import ast
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,7 @@ class Module:
         return self.name if self.is_package else self.name.rpartition(".")[0]
 
 
+@functools.cache
 def library(root=ROOT):
     """Return every module of dyrnn by name."""
     modules = {}
