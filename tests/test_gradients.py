@@ -27,8 +27,8 @@ def to_host(x):
 
 def test_sum_of_products_is_the_sum_of_their_values(rng, send):
     pairs = [(rng.random((n, 3)), rng.random((n, 2))) for n in (4, 1, 5)]
-    total = Sum()
-    for gy, x in pairs:
+    total = Sum(Product(send(pairs[0][0]), send(pairs[0][1])))
+    for gy, x in pairs[1:]:
         total.add(Product(send(gy), send(x)))
     expected = sum(gy.T @ x for gy, x in pairs)
     np.testing.assert_allclose(to_host(total.dense()), expected, rtol=1e-12)
@@ -40,10 +40,12 @@ def test_sum_of_rows_is_the_sum_of_their_values(rng, send):
         for ids in ([3, 1, 3], [0], [1, 1, 3, 4])
     ]
     expected = np.zeros((6, 2))
-    total = Sum()
     for ids, values in terms:
         np.add.at(expected, ids, values)
-        total.add(Rows(send(ids), send(values), (6, 2)))
+    first, *others = [Rows(send(ids), send(values), (6, 2)) for ids, values in terms]
+    total = Sum(first)
+    for term in others:
+        total.add(term)
     rows = total.value()
     if isinstance(send(expected), np.ndarray):  # elsewhere the sum is dense
         assert isinstance(rows, Rows) and rows.is_unique
@@ -96,8 +98,8 @@ def test_factor_is_applied_when_somebody_reads(rng):
     array, values = rng.random((4, 2)), rng.random((1, 2))
     for term in (array, Rows(np.array([2]), values, (4, 2))):
         total = Sum(term)
-        total.rate *= 0.5
-        value, rate = total.unscaled()
+        total.scale(0.5)
+        value, rate = total.settled()
         assert rate == 0.5
         np.testing.assert_allclose(densify(value), densify(term))
         total.add(term)

@@ -139,7 +139,7 @@ def _take(held, node, targets, found, retain_grad):
             if targets is not None and edge in targets:
                 found[edge] = gy = _as_sum(gy)
             if type(gy) is Sum:
-                gy = gy.borrowed()
+                gy = gy.lend()
             if not (node.takes_deferred and type(gy) is RowScaled):
                 gy = densify(gy)
         gys.append(gy)

@@ -126,13 +126,25 @@ class Variable(Operators):
         None if there is none. An intermediate variable has one after
         ``backward(retain_grad=True)``.
         """
-        total = self._sum()
+        total = self.total
         return None if total is None else total.value()
 
     @property
+    def total(self):
+        """The gradient as a :class:`~dyrnn.engine.gradients.Sum`, or None.
+
+        What it holds may be sparse, and a factor may wait to be applied: an optimizer
+        that reads ``total.settled()`` saves passes over the array that ``grad`` is.
+        """
+        return self._gradient if self.node is None else self.node.retained(self.index)
+
+    @property
     def grad(self):
-        """The gradient as an array of the variable's shape, or None."""
-        total = self._sum()
+        """The gradient as an array of the variable's shape, or None.
+
+        An intermediate variable has one after ``backward(retain_grad=True)``.
+        """
+        total = self.total
         return None if total is None else total.dense()
 
     @grad.setter
@@ -151,28 +163,24 @@ class Variable(Operators):
                     f"a gradient of shape {value.shape} was given to a variable of "
                     f"shape {self.shape}"
                 )
-            total = Sum(value, is_owned=True)
+            total = Sum(value, owned=True)
         if self.node is None:
             self._gradient = total
         else:
             self.node.retain(self.index, total)
-
-    def _sum(self):
-        return self._gradient if self.node is None else self.node.retained(self.index)
 
     def unscaled_gradient(self):
         """Return the gradient and a factor that is still to be applied to it.
 
         An optimizer that multiplies the gradient anyway saves a pass over it.
         """
-        total = self._sum()
-        return (None, 1.0) if total is None else total.unscaled()
+        total = self.total
+        return (None, 1.0) if total is None else total.settled()
 
     def scale_gradient(self, rate):
         """Multiply the gradient by a Python number, when it is next read."""
-        total = self._sum()
-        if total is not None:
-            total.rate *= float(rate)
+        if self.total is not None:
+            self.total.scale(rate)
 
     def cleargrad(self):
         """Forget the gradient."""
@@ -225,9 +233,9 @@ class Variable(Operators):
             if leaf._gradient is None:
                 leaf._gradient = total
             else:
-                leaf._gradient.add(total.unscaled()[0])
+                leaf._gradient.add(total.settled()[0])
             # Promises are kept now: the arrays they hold may change after backward.
-            leaf._gradient.unscaled()
+            leaf._gradient.settled()
 
     def unchain(self):
         """Cut this variable off the node that made it; only its values remain."""
@@ -582,6 +590,6 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False):
         if total is None:
             results.append(None)
         else:
-            value = total.borrowed() if create_graph else total.dense()
+            value = total.lend() if create_graph else total.dense()
             results.append(as_variable(value))
     return results

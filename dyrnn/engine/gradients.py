@@ -192,13 +192,17 @@ def sum_to(gy, shape):
 
 
 class Sum:
-    """Terms to add up: arrays (borrowed, never written to), variables and promises."""
+    """Terms to add up: arrays, variables and promises.
+
+    Arrays are borrowed from whoever made them, and never written to; ``owned`` hands
+    one over. A sum that was evaluated is owned.
+    """
 
     __slots__ = ("is_owned", "rate", "terms")
 
-    def __init__(self, term=None, is_owned=False):
-        self.terms = [] if term is None else [term]
-        self.is_owned = is_owned  # whether the only term may be written to
+    def __init__(self, term, owned=False):
+        self.terms = [term]
+        self.is_owned = owned
         self.rate = 1.0  # a factor that still has to be applied
 
     def add(self, term):
@@ -208,8 +212,15 @@ class Sum:
         self.terms.append(term)
         self.is_owned = False
 
-    def unscaled(self):
-        """Return the sum as an array or one Deferred, and the factor to apply to it."""
+    def scale(self, rate):
+        """Multiply the sum by a Python number, when it is next read."""
+        self.rate *= float(rate)
+
+    def settled(self):
+        """Return the sum, evaluated, and the factor that is still to be applied to it.
+
+        It is an array or :class:`Rows`, and is not to be written to.
+        """
         if len(self.terms) > 1:
             self._add_up()
         elif isinstance(self.terms[0], Deferred):
@@ -219,7 +230,7 @@ class Sum:
             self.terms[0] = np.array(self.terms[0])
         return self.terms[0], self.rate
 
-    def borrowed(self):
+    def lend(self):
         """Return the sum without evaluating a lone promise; not to be written to."""
         if len(self.terms) > 1:
             self._add_up()
@@ -227,8 +238,8 @@ class Sum:
         return self.terms[0]
 
     def value(self):
-        """Return the sum, factor applied: an array or :class:`Rows`; it is owned."""
-        value, rate = self.unscaled()
+        """Return the sum, factor applied: an array or :class:`Rows`, to write to."""
+        value, rate = self.settled()
         if not self.is_owned:
             value = value.copy()
             self.is_owned = True
@@ -241,7 +252,7 @@ class Sum:
         return value
 
     def dense(self):
-        """Return the sum as one array, which is owned."""
+        """Return the sum, factor applied, as one array to write to."""
         value = self.value()
         if isinstance(value, Deferred):
             value = self.terms[0] = value.dense()
