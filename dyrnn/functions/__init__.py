@@ -72,6 +72,7 @@ from dyrnn.functions.indexing import (
     get_item,
     permutate,
     repeat,
+    scatter_add,
     select_item,
     where,
 )
@@ -286,6 +287,7 @@ __all__ = [
     "get_item",
     "permutate",
     "repeat",
+    "scatter_add",
     "select_item",
     "where",
     # joining

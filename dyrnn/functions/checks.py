@@ -1,23 +1,18 @@
 """Checks of arguments that several functions share.
 
-On the CPU integer ids are compared with their range at once. A GPU would have to be
-waited for, so there an id out of range makes its result NaN instead: neither silent nor
-slow.
+On the CPU integer ids are compared with their range at once; for a GPU see
+:mod:`dyrnn.kernels.labels`.
 """
 
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.engine.core import as_array
+from dyrnn.engine.core import Variable, as_array, as_variable
 from dyrnn.errors import ShapeError
-from dyrnn.kernels.plain import outside
 
 
 def check_arrays(name, **inputs):
-    """Raise unless all inputs that are not None are variables or arrays.
-
-    On a hot path, call it only where something has failed already.
-    """
+    """Raise unless all inputs that are not None are variables or arrays."""
     for key, x in inputs.items():
         if x is not None and not backend.is_array(as_array(x)):
             raise TypeError(
@@ -25,6 +20,13 @@ def check_arrays(name, **inputs):
                 f"needed. Convert it, e.g. np.asarray({key}, dtype=np.float32), or "
                 "np.int32 for ids and labels."
             )
+
+
+def variable(name, key, x):
+    """Return input ``key`` of a function as a variable; a list is refused."""
+    if not isinstance(x, Variable):
+        check_arrays(name, **{key: x})
+    return as_variable(x)
 
 
 def check_floats(name, **inputs):
@@ -60,12 +62,7 @@ def check_batch(name, x, axis):
 def check_same_shape(name, **inputs):
     """Raise unless two inputs have the same shape."""
     (a, x), (b, y) = inputs.items()
-    try:
-        is_same = x.shape == y.shape
-    except AttributeError:
-        check_arrays(name, **inputs)
-        raise
-    if not is_same:
+    if variable(name, a, x).shape != variable(name, b, y).shape:
         raise ShapeError(
             f"{name}: {a} has shape {x.shape}, but {b} {y.shape}. They must be equal; "
             "reshape or broadcast one of them."
@@ -116,9 +113,3 @@ def check_ids(name, what, ids, size, ignored=None, x=None):
             f"{name}: {what} {ids[position]} at position {position} is out of range: "
             f"use 0 to {size - 1} ({size} in all){hint}."
         )
-
-
-def bounded(xp, ids, size):
-    """Return ids within their range and, off the CPU, which were not (else None)."""
-    is_bad = outside(xp, ids, size)
-    return (ids if is_bad is None else xp.where(is_bad, 0, ids)), is_bad

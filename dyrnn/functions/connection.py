@@ -13,10 +13,10 @@ from dyrnn.engine.core import FunctionNode, Variable, as_array, as_variable
 from dyrnn.engine.gradients import RowScaled
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
-    check_arrays,
     check_batch,
     check_floats,
     check_ids,
+    variable,
 )
 
 
@@ -143,11 +143,8 @@ def linear(x, W, b=None, n_batch_axes=None):
     >>> linear(np.array([[1.0, 1.0]]), W).array
     array([[3., 1., 3.]])
     """
-    try:
-        shape, dtype = x.shape, x.dtype
-    except AttributeError:
-        check_arrays("linear", x=x)
-        raise
+    x = variable("linear", "x", x)
+    shape, dtype = x.shape, x.dtype
     if n_batch_axes is not None and n_batch_axes != len(shape) - 1:
         if not 0 < n_batch_axes < len(shape):
             raise ValueError(
@@ -157,7 +154,7 @@ def linear(x, W, b=None, n_batch_axes=None):
         size = 1
         for n in shape[n_batch_axes:]:
             size *= n
-        x = as_variable(x).reshape((*shape[:n_batch_axes], size))
+        x = x.reshape((*shape[:n_batch_axes], size))
         shape = x.shape
     if len(shape) < 2 or shape[-1] != W.shape[1]:
         raise ShapeError(
@@ -222,22 +219,9 @@ class EmbedID(FunctionNode):
             else:  # the host would have to wait for the number of rows
                 zeros = backend.get_array_module(ids).where(is_ignored, 0, ids)
                 ids, gy = zeros, xp.where(is_ignored[:, None], 0, gy)
-        if isinstance(gy, Variable):
-            return None, _ScatterRows(ids, self.shape).apply(gy)
-        return None, gradients.Rows(ids, gy, self.shape)
-
-
-class _ScatterRows(FunctionNode):
-    """The sum of rows by id, which the gradient of an embedding is."""
-
-    def __init__(self, ids, shape):
-        self.ids, self.shape = ids, shape
-
-    def forward(self, xp, x):
-        return gradients.Rows(self.ids, x, self.shape).dense()
-
-    def backward(self, xp, gy):
-        return gy[self.ids]
+        if backend.is_array(gy):
+            return None, gradients.Rows(ids, gy, self.shape)
+        return None, xp.scatter_add(gy.xp.zeros(self.shape, gy.dtype), ids, gy)
 
 
 def embed_id(x, W, ignore_label=None):

@@ -7,7 +7,7 @@ in the order of their positions, so that a result is the same in every run.
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.engine.core import FunctionNode, Variable, as_array, as_variable
+from dyrnn.engine.core import FunctionNode, as_array, as_variable
 from dyrnn.engine.gradients import Part
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
@@ -20,19 +20,6 @@ from dyrnn.functions.shape import (
 )
 
 
-def _is_basic(key):
-    """Whether an index has no arrays or lists, so that it names each element once."""
-    keys = key if type(key) is tuple else (key,)
-    return all(
-        k is None or k is Ellipsis or isinstance(k, (int, np.integer, slice))
-        for k in keys
-    )
-
-
-def _is_mask(key):
-    return backend.is_array(key) and key.dtype.kind == "b"
-
-
 class GetItem(FunctionNode):
     def __init__(self, key):
         self.key = key
@@ -42,39 +29,54 @@ class GetItem(FunctionNode):
         return x[self.key]
 
     def backward(self, xp, gy):
-        if isinstance(gy, Variable):
-            return PutItem(self.key, self.x_shape).apply(gy)
+        if not backend.is_array(gy):
+            zeros = gy.xp.zeros(self.x_shape, gy.dtype)
+            return xp.scatter_add(zeros, self.key, gy)
         if _is_basic(self.key):
             return Part(self.key, gy, self.x_shape)
-        return _put(xp, gy, self.key, self.x_shape)
+        gx = xp.zeros(self.x_shape, gy.dtype)
+        _add_at(xp, gx, self.key, gy)
+        return gx
 
 
-class PutItem(FunctionNode):
-    """The adjoint of :class:`GetItem`: adds into zeros."""
+def get_item(x, key):
+    """Return ``x[key]`` for slices, integers, integer arrays, masks and tuples of them.
 
-    def __init__(self, key, shape):
+    The gradients of an element that is named several times add up.
+    """
+    x = as_variable(x)
+    return GetItem(_indices(key, x)).apply(x)
+
+
+class ScatterAdd(FunctionNode):
+    """The adjoint of :class:`GetItem`."""
+
+    def __init__(self, key):
         self.key = key
-        self.shape = shape
 
-    def forward(self, xp, x):
-        return _put(xp, x, self.key, self.shape)
+    def forward(self, xp, x, values):
+        self.kinds = (x.shape, x.dtype), (values.shape, values.dtype)
+        y = x.copy()
+        _add_at(xp, y, self.key, values)
+        return y
 
     def backward(self, xp, gy):
-        return gy[self.key]
+        return gy, fit(gy[self.key], self.kinds[1])
 
 
-def _put(xp, gy, key, shape):
-    gx = xp.zeros(shape, gy.dtype)
-    if _is_basic(key) or _is_mask(key):
-        gx[key] = gy
-    elif backend.is_array(key):
-        ids = key.reshape(-1).astype(np.int64, copy=False) % shape[0]
-        backend.scatter_add(xp, gx, ids, gy.reshape(len(ids), *shape[1:]))
-    else:
-        places = xp.arange(gx.size).reshape(shape)[key].reshape(-1)
-        flat = gx.reshape(-1)
-        backend.scatter_add(xp, flat, places, gy.reshape(-1))
-    return gx
+def scatter_add(x, key, values):
+    """Return ``x`` with ``values`` added at ``key``, of the shape of ``x[key]``.
+
+    What is added to an element that is named several times adds up.
+    """
+    x, values = as_variable(x), as_variable(values)
+    key = _indices(key, x)
+    shape = x.array[key].shape
+    if values.shape != shape:
+        raise ShapeError(
+            f"scatter_add: values have shape {values.shape}, but x[key] {shape}"
+        )
+    return ScatterAdd(key).apply(x, values)
 
 
 class Where(FunctionNode):
@@ -98,25 +100,6 @@ class Where(FunctionNode):
             fit(xp.where(self.condition, gy, zero), self.kinds[0]),
             fit(xp.where(self.condition, zero, gy), self.kinds[1]),
         )
-
-
-def get_item(x, key):
-    """Return ``x[key]`` for slices, integers, integer arrays, masks and tuples of them.
-
-    The gradients of an element that is named several times add up.
-    """
-    x = as_variable(x)
-    if type(key) is tuple:
-        key = tuple([_index(k, x) for k in key])
-    else:
-        key = _index(key, x)
-    return GetItem(key).apply(x)
-
-
-def _index(key, x):
-    if isinstance(key, Variable):
-        return key.array
-    return x.xp.asarray(key) if isinstance(key, list) else key
 
 
 def where(condition, x, y):
@@ -201,3 +184,34 @@ def diagonal(x, offset=0, axis1=0, axis2=1):
     n = max(0, min(rows - i, columns - i - offset))
     ids = x.xp.arange(n)
     return get_item(x, (Ellipsis, ids + i, ids + i + offset))
+
+
+def _indices(key, x):
+    """Return an index in which variables and lists are arrays, where ``x`` is."""
+    if type(key) is tuple:
+        return tuple([_indices(k, x) for k in key])
+    key = as_array(key)
+    return x.xp.asarray(key) if isinstance(key, list) else key
+
+
+def _is_basic(key):
+    """Whether an index has no arrays or lists, so that it names each element once."""
+    keys = key if type(key) is tuple else (key,)
+    return all(
+        k is None or k is Ellipsis or isinstance(k, (int, np.integer, slice))
+        for k in keys
+    )
+
+
+def _add_at(xp, target, key, values):
+    """Add values at ``key`` in place, the repeated ones in the order of positions."""
+    is_array = backend.is_array(key)
+    if _is_basic(key) or (is_array and key.dtype.kind == "b"):
+        target[key] += values
+    elif is_array:
+        ids = key.reshape(-1).astype(np.int64, copy=False) % len(target)
+        rows = values.reshape(len(ids), *target.shape[1:])
+        backend.scatter_add(xp, target, ids, rows)
+    else:
+        places = xp.arange(target.size).reshape(target.shape)[key].reshape(-1)
+        backend.scatter_add(xp, target.reshape(-1), places, values.reshape(-1))

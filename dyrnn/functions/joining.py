@@ -3,23 +3,11 @@
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.engine.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import FunctionNode, as_variable
 from dyrnn.errors import ShapeError
+from dyrnn.functions.arithmetic import fit
 from dyrnn.functions.indexing import get_item
 from dyrnn.functions.shape import expand_dims, reshape
-
-
-def _along(axis, part):
-    return (slice(None),) * axis + (part,)
-
-
-def _without_gaps(gys, shapes, dtype):
-    """Put zeros for the gradients of the outputs that nobody used."""
-    xp = backend.get_array_module(*[as_array(gy) for gy in gys])
-    return [
-        xp.zeros(shape, dtype) if gy is None else gy
-        for gy, shape in zip(gys, shapes, strict=True)
-    ]
 
 
 class Concat(FunctionNode):
@@ -27,120 +15,16 @@ class Concat(FunctionNode):
         self.axis = axis
 
     def forward(self, xp, *xs):
-        self.kinds = [(x.shape[self.axis], x.dtype) for x in xs]
+        self.kinds = [(x.shape, x.dtype) for x in xs]
         return xp.concatenate(xs, axis=self.axis)
 
     def backward(self, xp, gy):
         gxs, start = [], 0
-        for size, dtype in self.kinds:
-            gx = gy[_along(self.axis, slice(start, start + size))]
-            gxs.append(gx if gx.dtype == dtype else gx.astype(dtype))
-            start += size
+        for kind in self.kinds:
+            end = start + kind[0][self.axis]
+            gxs.append(fit(gy[_along(self.axis, slice(start, end))], kind))
+            start = end
         return tuple(gxs)
-
-
-class Stack(FunctionNode):
-    def __init__(self, axis):
-        self.axis = axis
-
-    def forward(self, xp, *xs):
-        self.dtypes = [x.dtype for x in xs]
-        return xp.stack(xs, axis=self.axis)
-
-    def backward(self, xp, gy):
-        gxs = [gy[_along(self.axis, i)] for i in range(len(self.dtypes))]
-        return tuple(
-            [
-                gx if gx.dtype == dtype else gx.astype(dtype)
-                for gx, dtype in zip(gxs, self.dtypes, strict=True)
-            ]
-        )
-
-
-class SplitAxis(FunctionNode):
-    """Views of consecutive parts; one gradient for all, without a big zero for each."""
-
-    def __init__(self, bounds, axis):
-        self.bounds = bounds
-        self.axis = axis
-
-    def forward(self, xp, x):
-        self.dtype = x.dtype
-        ends = self.bounds[1:] + [x.shape[self.axis]]
-        parts = [
-            x[_along(self.axis, slice(start, end))]
-            for start, end in zip(self.bounds, ends, strict=True)
-        ]
-        self.shapes = [part.shape for part in parts]
-        return tuple(parts)
-
-    def backward(self, xp, *gys):
-        gys = _without_gaps(gys, self.shapes, self.dtype)
-        return xp.concatenate(gys, axis=self.axis)
-
-
-class Separate(FunctionNode):
-    def __init__(self, axis):
-        self.axis = axis
-
-    def forward(self, xp, x):
-        self.dtype = x.dtype
-        self.shape = x.shape[: self.axis] + x.shape[self.axis + 1 :]
-        return tuple([x[_along(self.axis, i)] for i in range(x.shape[self.axis])])
-
-    def backward(self, xp, *gys):
-        gys = _without_gaps(gys, [self.shape] * len(gys), self.dtype)
-        return xp.stack(gys, axis=self.axis)
-
-
-class Pad(FunctionNode):
-    """Puts a constant around an array."""
-
-    def __init__(self, pad_width, value):
-        self.pad_width = pad_width
-        self.value = value
-
-    def forward(self, xp, x):
-        self.inside = tuple(
-            [
-                slice(before, before + size)
-                for (before, _), size in zip(self.pad_width, x.shape, strict=True)
-            ]
-        )
-        return xp.pad(x, self.pad_width, constant_values=self.value)
-
-    def backward(self, xp, gy):
-        return gy[self.inside]
-
-
-class PadSequence(FunctionNode):
-    def __init__(self, length, padding):
-        self.length = length
-        self.padding = padding
-
-    def forward(self, xp, *xs):
-        self.kinds = [(len(x), x.dtype) for x in xs]
-        shape = (len(xs), self.length, *xs[0].shape[1:])
-        y = xp.full(shape, self.padding, dtype=np.result_type(*[x.dtype for x in xs]))
-        for i, x in enumerate(xs):
-            y[i, : len(x)] = x
-        return y
-
-    def backward(self, xp, gy):
-        gxs = [gy[i, :length] for i, (length, _) in enumerate(self.kinds)]
-        return tuple(
-            [
-                gx if gx.dtype == dtype else gx.astype(dtype)
-                for gx, (_, dtype) in zip(gxs, self.kinds, strict=True)
-            ]
-        )
-
-
-def _variables(name, xs):
-    xs = [as_variable(x) for x in xs]
-    if not xs:
-        raise ValueError(f"{name}: expected one or more arrays, got an empty sequence")
-    return xs
 
 
 def concat(xs, axis=-1):
@@ -172,15 +56,6 @@ def concatenate(xs, axis=0):
     return concat(xs, axis)
 
 
-def stack(xs, axis=0):
-    """Join arrays of one shape along a new axis."""
-    xs = _variables("stack", xs)
-    for x in xs:
-        if x.shape != xs[0].shape:
-            raise ShapeError(f"stack: shapes {xs[0].shape} and {x.shape} differ")
-    return Stack(axis % (xs[0].ndim + 1)).apply(*xs)
-
-
 def hstack(xs):
     """Join arrays along the second axis, vectors along their only one."""
     xs = _variables("hstack", xs)
@@ -198,6 +73,50 @@ def dstack(xs):
     xs = _variables("dstack", xs)
     xs = [reshape(x, (1, -1)) if x.ndim == 1 else x for x in xs]
     return concat([expand_dims(x, 2) if x.ndim == 2 else x for x in xs], 2)
+
+
+class Stack(FunctionNode):
+    def __init__(self, axis):
+        self.axis = axis
+
+    def forward(self, xp, *xs):
+        self.kinds = [(x.shape, x.dtype) for x in xs]
+        return xp.stack(xs, axis=self.axis)
+
+    def backward(self, xp, gy):
+        parts = [gy[_along(self.axis, i)] for i in range(len(self.kinds))]
+        return tuple(map(fit, parts, self.kinds))
+
+
+def stack(xs, axis=0):
+    """Join arrays of one shape along a new axis."""
+    xs = _variables("stack", xs)
+    for x in xs:
+        if x.shape != xs[0].shape:
+            raise ShapeError(f"stack: shapes {xs[0].shape} and {x.shape} differ")
+    return Stack(axis % (xs[0].ndim + 1)).apply(*xs)
+
+
+class SplitAxis(FunctionNode):
+    """Views of consecutive parts; one gradient for all, without a big zero for each."""
+
+    def __init__(self, bounds, axis):
+        self.bounds = bounds
+        self.axis = axis
+
+    def forward(self, xp, x):
+        self.dtype = x.dtype
+        ends = self.bounds[1:] + [x.shape[self.axis]]
+        parts = [
+            x[_along(self.axis, slice(start, end))]
+            for start, end in zip(self.bounds, ends, strict=True)
+        ]
+        self.shapes = [part.shape for part in parts]
+        return tuple(parts)
+
+    def backward(self, xp, *gys):
+        gys = _without_gaps(gys, self.shapes, self.dtype)
+        return xp.concatenate(gys, axis=self.axis)
 
 
 def split_axis(x, indices_or_sections, axis):
@@ -234,12 +153,46 @@ def split_axis(x, indices_or_sections, axis):
     return SplitAxis(bounds, axis).apply(x)
 
 
+class Separate(FunctionNode):
+    def __init__(self, axis):
+        self.axis = axis
+
+    def forward(self, xp, x):
+        self.dtype = x.dtype
+        self.shape = x.shape[: self.axis] + x.shape[self.axis + 1 :]
+        return tuple([x[_along(self.axis, i)] for i in range(x.shape[self.axis])])
+
+    def backward(self, xp, *gys):
+        gys = _without_gaps(gys, [self.shape] * len(gys), self.dtype)
+        return xp.stack(gys, axis=self.axis)
+
+
 def separate(x, axis=0):
     """Return the slices along an axis, without that axis, as a tuple."""
     x = as_variable(x)
     if x.shape[axis] == 0:
         return ()
     return Separate(axis % x.ndim).apply(x)
+
+
+class Pad(FunctionNode):
+    """Puts a constant around an array."""
+
+    def __init__(self, pad_width, value):
+        self.pad_width = pad_width
+        self.value = value
+
+    def forward(self, xp, x):
+        self.inside = tuple(
+            [
+                slice(before, before + size)
+                for (before, _), size in zip(self.pad_width, x.shape, strict=True)
+            ]
+        )
+        return xp.pad(x, self.pad_width, constant_values=self.value)
+
+    def backward(self, xp, gy):
+        return gy[self.inside]
 
 
 def pad(x, pad_width, mode="constant", constant_values=0.0):
@@ -268,6 +221,24 @@ def pad(x, pad_width, mode="constant", constant_values=0.0):
         ids = np.pad(np.arange(x.shape[axis]), width, mode=mode)
         x = get_item(x, _along(axis, x.xp.asarray(ids)))
     return x
+
+
+class PadSequence(FunctionNode):
+    def __init__(self, length, padding):
+        self.length = length
+        self.padding = padding
+
+    def forward(self, xp, *xs):
+        self.kinds = [(x.shape, x.dtype) for x in xs]
+        shape = (len(xs), self.length, *xs[0].shape[1:])
+        y = xp.full(shape, self.padding, dtype=np.result_type(*[x.dtype for x in xs]))
+        for i, x in enumerate(xs):
+            y[i, : len(x)] = x
+        return y
+
+    def backward(self, xp, gy):
+        parts = [gy[i, : shape[0]] for i, (shape, _) in enumerate(self.kinds)]
+        return tuple(map(fit, parts, self.kinds))
 
 
 def pad_sequence(xs, length=None, padding=0):
@@ -309,3 +280,24 @@ def transpose_sequence(xs):
     rows = concat(xs, 0)
     rows = get_item(rows, rows.xp.asarray(ids))
     return split_axis(rows, np.cumsum(sizes[:-1]), 0)
+
+
+def _along(axis, part):
+    return (slice(None),) * axis + (part,)
+
+
+def _without_gaps(gys, shapes, dtype):
+    """Put zeros for the gradients of the outputs that nobody used."""
+    used = next(gy for gy in gys if gy is not None)
+    xp = backend.get_array_module(used) if backend.is_array(used) else used.xp
+    return [
+        xp.zeros(shape, dtype) if gy is None else gy
+        for gy, shape in zip(gys, shapes, strict=True)
+    ]
+
+
+def _variables(name, xs):
+    xs = [as_variable(x) for x in xs]
+    if not xs:
+        raise ValueError(f"{name}: expected one or more arrays, got an empty sequence")
+    return xs

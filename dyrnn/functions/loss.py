@@ -11,16 +11,15 @@ from dyrnn.engine.core import FunctionNode, as_array
 from dyrnn.engine.gradients import RowScaled
 from dyrnn.errors import NonFiniteError, ShapeError
 from dyrnn.functions.checks import (
-    bounded,
-    check_arrays,
     check_batch,
     check_choice,
     check_floats,
     check_ids,
+    variable,
 )
 from dyrnn.functions.reduction import logsumexp
 from dyrnn.functions.shape import moveaxis
-from dyrnn.kernels.plain import mean_factor
+from dyrnn.kernels.labels import bounded, divisor, mean_factor
 
 
 class SoftmaxCrossEntropy(FunctionNode):
@@ -80,11 +79,6 @@ class SoftmaxCrossEntropy(FunctionNode):
         return loss.sum() if self.reduce == "mean" else loss.reshape(self.t.shape)
 
 
-def divisor(t, normalize):
-    """Return the batch size, or None: the number of labels that count."""
-    return None if normalize else max(1, t.shape[-1])
-
-
 def explain(rows, loss):
     """Raise if a row of logits has no softmax; a loss of inf alone may be right."""
     for row in np.flatnonzero(~np.isfinite(loss)):
@@ -137,13 +131,9 @@ def softmax_cross_entropy(
         If logits are NaN or +inf (not checked on a GPU).
     """
     name = "softmax_cross_entropy"
-    t = as_array(t)
+    t = variable(name, "t", t).array
     check_choice(name, "reduce", reduce, ("mean", "no"))
-    try:
-        x = _classes_last(name, x, t)
-    except AttributeError:
-        check_arrays(name, x=x, t=t)
-        raise
+    x = _classes_last(name, variable(name, "x", x), t)
     check_floats(name, x=x, class_weight=class_weight)
     check_batch(name, x, -2)
     check_ids(name, "label", t, x.shape[-1], ignore_label, x)

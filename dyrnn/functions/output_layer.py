@@ -7,14 +7,13 @@ from dyrnn.engine.core import FunctionNode, as_array
 from dyrnn.engine.gradients import Fresh
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
-    bounded,
     check_batch,
     check_floats,
     check_ids,
 )
 from dyrnn.functions.connection import linear
-from dyrnn.functions.loss import divisor, explain, softmax_cross_entropy
-from dyrnn.kernels.plain import mean_factor
+from dyrnn.functions.loss import explain, softmax_cross_entropy
+from dyrnn.kernels.labels import bounded, divisor, mean_factor
 
 
 class LinearSoftmaxCrossEntropy(FunctionNode):

@@ -34,43 +34,6 @@ class MatMul(FunctionNode):
         return ga, gb
 
 
-def _einsum(xp, subscripts, *xs):
-    """Add products of halves up in single precision, as the other products do."""
-    if np.result_type(*[x.dtype for x in xs]) != np.float16:
-        return xp.einsum(subscripts, *xs)
-    wide = [x.astype(np.float32) for x in xs]
-    return xp.einsum(subscripts, *wide).astype(np.float16)
-
-
-class Einsum(FunctionNode):
-    def __init__(self, operands, result):
-        self.operands = operands
-        self.result = result
-
-    def forward(self, xp, *xs):
-        self.save(*xs)
-        return _einsum(xp, ",".join(self.operands) + "->" + self.result, *xs)
-
-    def backward(self, xp, gy):
-        gxs = []
-        for i, (labels, x) in enumerate(zip(self.operands, self.saved, strict=True)):
-            if not self.wants(i):
-                gxs.append(None)
-                continue
-            others = [s for j, s in enumerate(self.operands) if j != i]
-            arrays = [a for j, a in enumerate(self.saved) if j != i]
-            known = [s for s in labels if s in self.result or s in "".join(others)]
-            subscripts = ",".join([self.result, *others]) + "->" + "".join(known)
-            gx = _einsum(xp, subscripts, gy, *arrays)
-            # A label of this operand alone was summed over.
-            shape = [
-                n if s in known else 1 for s, n in zip(labels, x.shape, strict=True)
-            ]
-            gx = xp.broadcast_to(gx.reshape(tuple(shape)), x.shape)
-            gxs.append(fit(gx, (x.shape, x.dtype)))
-        return tuple(gxs)
-
-
 def matmul(a, b, transa=False, transb=False):
     """Matrix product; with more axes the last two hold matrices, others broadcast.
 
@@ -137,6 +100,35 @@ def tensordot(a, b, axes=2):
     return reshape(matmul(left, right), (*shape_a, *shape_b))
 
 
+class Einsum(FunctionNode):
+    def __init__(self, operands, result):
+        self.operands = operands
+        self.result = result
+
+    def forward(self, xp, *xs):
+        self.save(*xs)
+        return _einsum(xp, ",".join(self.operands) + "->" + self.result, *xs)
+
+    def backward(self, xp, gy):
+        gxs = []
+        for i, (labels, x) in enumerate(zip(self.operands, self.saved, strict=True)):
+            if not self.wants(i):
+                gxs.append(None)
+                continue
+            others = [s for j, s in enumerate(self.operands) if j != i]
+            arrays = [a for j, a in enumerate(self.saved) if j != i]
+            known = [s for s in labels if s in self.result or s in "".join(others)]
+            subscripts = ",".join([self.result, *others]) + "->" + "".join(known)
+            gx = _einsum(xp, subscripts, gy, *arrays)
+            # A label of this operand alone was summed over.
+            shape = [
+                n if s in known else 1 for s, n in zip(labels, x.shape, strict=True)
+            ]
+            gx = xp.broadcast_to(gx.reshape(tuple(shape)), x.shape)
+            gxs.append(fit(gx, (x.shape, x.dtype)))
+        return tuple(gxs)
+
+
 def einsum(subscripts, *operands):
     """Sum of products in Einstein's notation, e.g. ``einsum("bi,bj->bij", x, y)``.
 
@@ -177,3 +169,11 @@ def einsum(subscripts, *operands):
         for names, x in zip(labels, xs, strict=True)
     ]
     return Einsum(labels, result.replace("...", lead)).apply(*xs)
+
+
+def _einsum(xp, subscripts, *xs):
+    """Add products of halves up in single precision, as the other products do."""
+    if np.result_type(*[x.dtype for x in xs]) != np.float16:
+        return xp.einsum(subscripts, *xs)
+    wide = [x.astype(np.float32) for x in xs]
+    return xp.einsum(subscripts, *wide).astype(np.float16)

@@ -26,74 +26,6 @@ class Reshape(FunctionNode):
         return gy.reshape(self.x_shape)
 
 
-class Transpose(FunctionNode):
-    def __init__(self, axes):
-        self.axes = axes
-
-    def forward(self, xp, x):
-        return x.transpose(self.axes)
-
-    def backward(self, xp, gy):
-        if self.axes is None:
-            return gy.transpose()
-        n = len(self.axes)
-        inverse = sorted(range(n), key=lambda i: self.axes[i] % n)
-        return gy.transpose(tuple(inverse))
-
-
-class BroadcastTo(FunctionNode):
-    def __init__(self, shape):
-        self.shape = shape
-
-    def forward(self, xp, x):
-        self.x_shape = x.shape
-        return xp.broadcast_to(x, self.shape)
-
-    def backward(self, xp, gy):
-        return _sum_to(gy, self.x_shape)
-
-
-class SumTo(FunctionNode):
-    def __init__(self, shape):
-        self.shape = shape
-
-    def forward(self, xp, x):
-        self.x_shape = x.shape
-        return _sum_to(x, self.shape)
-
-    def backward(self, xp, gy):
-        return xp.broadcast_to(gy, self.x_shape)
-
-
-class Cast(FunctionNode):
-    def __init__(self, dtype):
-        self.dtype = dtype
-
-    def forward(self, xp, x):
-        self.x_dtype = x.dtype
-        return x.astype(self.dtype)
-
-    def backward(self, xp, gy):
-        return gy.astype(self.x_dtype)
-
-
-class Copy(FunctionNode):
-    def __init__(self, device):
-        self.device = backend.get_device(device)
-
-    def forward(self, xp, x):
-        self.source = backend.device_of(x)
-        y = self.device.send(x)
-        return x.copy() if y is x else y
-
-    def backward(self, xp, gy):
-        return (
-            copy(gy, self.source).array
-            if backend.is_array(gy)
-            else copy(gy, self.source)
-        )
-
-
 def reshape(x, shape):
     """Return the elements in another shape; one size may be -1, to be found."""
     x = as_variable(x)
@@ -114,6 +46,21 @@ def flatten(x):
 
 
 ravel = flatten
+
+
+class Transpose(FunctionNode):
+    def __init__(self, axes):
+        self.axes = axes
+
+    def forward(self, xp, x):
+        return x.transpose(self.axes)
+
+    def backward(self, xp, gy):
+        if self.axes is None:
+            return gy.transpose()
+        n = len(self.axes)
+        inverse = sorted(range(n), key=lambda i: self.axes[i] % n)
+        return gy.transpose(tuple(inverse))
 
 
 def transpose(x, axes=None):
@@ -173,6 +120,18 @@ def squeeze(x, axis=None):
     return reshape(x, tuple([n for i, n in enumerate(x.shape) if i not in gone]))
 
 
+class BroadcastTo(FunctionNode):
+    def __init__(self, shape):
+        self.shape = shape
+
+    def forward(self, xp, x):
+        self.x_shape = x.shape
+        return xp.broadcast_to(x, self.shape)
+
+    def backward(self, xp, gy):
+        return _sum_to(gy, self.x_shape)
+
+
 def broadcast_to(x, shape):
     """Repeat ``x`` along new axes and axes of length 1, without a copy."""
     x = as_variable(x)
@@ -184,12 +143,6 @@ def broadcast(*xs):
     xs = [as_variable(x) for x in xs]
     shape = np.broadcast_shapes(*[x.shape for x in xs])
     return tuple([broadcast_to(x, shape) for x in xs])
-
-
-def sum_to(x, shape):
-    """Sum over the axes along which an array of ``shape`` would be broadcast."""
-    x = as_variable(x)
-    return x if x.array.shape == tuple(shape) else SumTo(tuple(shape)).apply(x)
 
 
 def tile(x, reps):
@@ -205,10 +158,55 @@ def tile(x, reps):
     return reshape(broadcast_to(reshape(x, apart), wide), whole)
 
 
+class SumTo(FunctionNode):
+    def __init__(self, shape):
+        self.shape = shape
+
+    def forward(self, xp, x):
+        self.x_shape = x.shape
+        return _sum_to(x, self.shape)
+
+    def backward(self, xp, gy):
+        return xp.broadcast_to(gy, self.x_shape)
+
+
+def sum_to(x, shape):
+    """Sum over the axes along which an array of ``shape`` would be broadcast."""
+    x = as_variable(x)
+    return x if x.array.shape == tuple(shape) else SumTo(tuple(shape)).apply(x)
+
+
+class Cast(FunctionNode):
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+    def forward(self, xp, x):
+        self.x_dtype = x.dtype
+        return x.astype(self.dtype)
+
+    def backward(self, xp, gy):
+        return gy.astype(self.x_dtype)
+
+
 def cast(x, dtype):
     """Convert to ``dtype``; the gradient is converted back."""
     x, dtype = as_variable(x), np.dtype(dtype)
     return x if x.array.dtype == dtype else Cast(dtype).apply(x)
+
+
+class Copy(FunctionNode):
+    def __init__(self, device):
+        self.device = backend.get_device(device)
+
+    def forward(self, xp, x):
+        self.source = backend.device_of(x)
+        y = self.device.send(x)
+        return x.copy() if y is x else y
+
+    def backward(self, xp, gy):
+        if backend.is_array(gy):
+            return self.source.send(gy)
+        return xp.copy(gy, self.source)
 
 
 def copy(x, dst=None):

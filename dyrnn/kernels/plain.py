@@ -12,6 +12,7 @@ import numpy as np
 
 from dyrnn import backend
 from dyrnn.backend import get_array_module
+from dyrnn.kernels.labels import mean_factor, outside
 
 
 def blocks(a, n):
@@ -321,21 +322,6 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
     # The gradient at the label is softmax - 1, that is (e - total) / total.
     e[rows, label] -= total
     return loss, e, xp.where(counted, 1 / total, 0)
-
-
-def outside(xp, ids, size):
-    """Return which ids are out of range; None on the CPU, where they were checked."""
-    return None if xp is np else (ids < 0) | (ids >= size)
-
-
-def mean_factor(counts, divisor, dtype):
-    """Return one over the divisor, by default the number of labels that count."""
-    xp = get_array_module(counts)
-    if divisor is not None:
-        return 1.0 / divisor
-    if xp is np:
-        return 1.0 / max(1, int(np.count_nonzero(counts)))
-    return (1.0 / xp.maximum(counts.sum(), 1)).astype(dtype)
 
 
 def mean_loss(loss, inverse, t, ignore_label=-1, divisor=None):

@@ -107,6 +107,19 @@ INDEXING = [
     by_ids("pairs", lambda i, j: (i, j), np.array([1, 1, 0]), np.array([2, 2, -1])),
     by_ids("mask", lambda m: m, mask(2, 3)),
     by_ids("mask_of_all", lambda m: m, mask(2, 3, 4)),
+    Case(
+        "scatter_add",
+        lambda x, values: F.scatter_add(x, (slice(None), 1), values),
+        lambda x, values: x + np.pad(values[:, None], ((0, 0), (1, 1), (0, 0))),
+        (TENSOR, spread(2, 4, seed=6)),
+    ),
+    Case(
+        "scatter_add",
+        lambda x, values, ids: F.scatter_add(x, ids, values),
+        lambda x, values, ids: x + np.eye(3)[ids].T @ values,
+        (SQUARE, spread(5, 4, seed=6), np.array([1, 0, 1, -1, 1])),
+        "ids",
+    ),
     Case("where", F.where, np.where, (mask(2, 3), A, B)),
     Case("where", F.where, np.where, (mask(2, 3), A, ROW), "broadcast"),
     Case(

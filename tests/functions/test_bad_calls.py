@@ -104,7 +104,7 @@ LOSS = [
     (lambda: F.softmax_cross_entropy(Foreign(2, 3), labels(2)), TypeError,
      "x is a Foreign, but a Variable or an array"),
     (lambda: F.softmax_cross_entropy(a(2, 3), Foreign(2)), TypeError,
-     "labels must be an array of integers, not Foreign"),
+     "t is a Foreign, but a Variable or an array"),
     (lambda: F.softmax_cross_entropy(a(2, 3), labels(2), reduce="sum"), ValueError,
      r"reduce='sum' is unknown; use one of \('mean', 'no'\)"),
     (lambda: F.softmax_cross_entropy(a(2, 3), labels(2), class_weight=a(2)), ShapeError,
