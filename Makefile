@@ -5,14 +5,17 @@ PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 VENV := .venv-$(VERSION)
 OUT := result/ptb
+JOBS := 2
 # Two workers, one BLAS thread each (tests/conftest.py), are faster than one with two.
 PYTEST := $(VENV)/bin/python -m pytest -n 2
 
-.PHONY: help ptb test lint check format bench clean
+.PHONY: help ptb test chainer-tests lint check format bench clean
 
 help:
 	@echo "make ptb     train a language model on text, print its perplexity, plot, write"
 	@echo "make test    run the tests"
+	@echo "make chainer-tests CHAINER=FOLDER"
+	@echo "             run Chainer's own tests, from a checkout of Chainer v7.8.1"
 	@echo "make check   formatting, lint and types (make lint), then the tests, as in CI"
 	@echo "make format  format the code"
 	@echo "make bench   compare the speed with PyTorch's"
@@ -53,6 +56,12 @@ ptb: $(VENV)/.plot
 
 test: $(VENV)/.test
 	$(PYTEST)
+
+# Two files at a time, in processes of their own: about seven minutes on two cores.
+chainer-tests: $(VENV)/.test
+	@test -n "$(CHAINER)" || { echo "Name a checkout of Chainer v7.8.1:" \
+	"make chainer-tests CHAINER=FOLDER" >&2; exit 1; }
+	$(VENV)/bin/python -m tests.chainer_suite.run $(CHAINER) --jobs $(JOBS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .

@@ -49,7 +49,6 @@ _TABLE = {
             "chainer.functions, or scipy.stats"
         ),
         "exporters": "Caffe is no longer maintained; save parameters with save_npz",
-        "memory_layouts": "it serves cuDNN, which CuPy no longer has",
     },
 }
 ADVICE = {

@@ -30,11 +30,16 @@ _RENAMED = {
 }
 
 
-def revive():
-    """Give NumPy its old names, tolerance and prints back."""
+def revive_names():
+    """Give NumPy its old names back."""
     for name, value in _RENAMED.items():
         if name not in vars(np) and value is not None:
             setattr(np, name, value)
+
+
+def revive():
+    """Give NumPy its old names, tolerance and prints back."""
+    revive_names()
     for module, name in (
         (np, "array"),
         (np, "asarray"),
