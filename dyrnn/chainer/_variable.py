@@ -444,6 +444,14 @@ class Variable(NoComparisons):
         """Average."""
         return _operations.functions.average(self, axis, weights, keepdims)
 
+    def sum(self, axis=None, keepdims=False):
+        """Sum over axes."""
+        return _operations.functions.sum(self, axis, keepdims)
+
+    def astype(self, dtype, copy=True):
+        """Convert to a type."""
+        return _operations.functions.cast(self, dtype)
+
     def reshape(self, *shape):
         """Change the shape."""
         if len(shape) == 1 and isinstance(shape[0], (tuple, list)):

@@ -59,36 +59,16 @@ class Bridge(FunctionNode):
         used = [i for i, gy in enumerate(grad_outputs) if gy is not None]
         gys = [grad_outputs[i] for i in used]
         if configuration.config.enable_backprop:
-            return self._differentiable(target_input_indexes, used, gys)
+            xs = self.get_retained_inputs()
+            return gradients_of(
+                self._function, self._name, xs, target_input_indexes, grad_outputs
+            )
         found = core.grad(
             [self._ys[i] for i in used],
             [self._xs[i] for i in target_input_indexes],
             [core.Variable(gy.array, requires_grad=False) for gy in gys],
         )
         return tuple([_as_variable(g) for g in found])
-
-    def _differentiable(self, indexes, used, gys):
-        xs = self.get_retained_inputs()
-        function, n = self._function, len(xs)
-        reached: list[int] = []
-
-        def gradient(*args):
-            ys = function(*args[:n])
-            ys = ys if isinstance(ys, tuple) else (ys,)
-            found = core.grad(
-                [ys[i] for i in used],
-                [args[i] for i in indexes],
-                list(args[n:]),
-                create_graph=True,
-            )
-            reached[:] = [i for i, g in enumerate(found) if g is not None]
-            return tuple([g for g in found if g is not None])
-
-        found = Bridge(gradient, f"{self._name}Grad").apply((*xs, *gys))
-        result: list[Variable | None] = [None] * len(indexes)
-        for i, g in zip(reached, found, strict=True):
-            result[i] = g
-        return tuple(result)
 
     def unchain(self):
         self._xs = self._ys = ()
@@ -100,6 +80,43 @@ def _as_variable(gradient):
         return None
     array = gradient.array if isinstance(gradient, core.Variable) else gradient
     return Variable(array)
+
+
+def gradients_of(function, name, xs, indexes, gys):
+    """Return the gradients of a function of dyrnn as variables of Chainer's graph.
+
+    Parameters
+    ----------
+    function : callable
+        From dyrnn's variables to one or a tuple of them.
+    name : str
+    xs : sequence of Variable
+    indexes : sequence of int
+        Inputs that need a gradient.
+    gys : sequence of Variable or None
+        Gradients of the outputs.
+    """
+    used = [i for i, gy in enumerate(gys) if gy is not None]
+    reached: list[int] = []
+    n = len(xs)
+
+    def gradient(*args):
+        ys = function(*args[:n])
+        ys = ys if isinstance(ys, tuple) else (ys,)
+        found = core.grad(
+            [ys[i] for i in used],
+            [args[i] for i in indexes],
+            list(args[n:]),
+            create_graph=True,
+        )
+        reached[:] = [i for i, g in enumerate(found) if g is not None]
+        return tuple([g for g in found if g is not None])
+
+    found = Bridge(gradient, f"{name}Grad").apply((*xs, *[gys[i] for i in used]))
+    result: list[Variable | None] = [None] * len(indexes)
+    for i, g in zip(reached, found, strict=True):
+        result[i] = g
+    return tuple(result)
 
 
 def bridge(function, *inputs, name=None, check=None):

@@ -284,7 +284,7 @@ def as_variable(x):
 
 def as_array(x):
     """Return the array of a variable; anything else is returned as it is."""
-    return x.array if isinstance(x, Variable) else x
+    return getattr(x, "array", x)
 
 
 class FunctionNode:
