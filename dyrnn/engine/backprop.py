@@ -9,7 +9,7 @@ import heapq
 
 from dyrnn import backend
 from dyrnn.engine import hooks
-from dyrnn.engine.gradients import RowScaled, Sum, densify
+from dyrnn.engine.gradients import Sum, densify
 
 _LEAF = None  # the second of an edge that leads to a leaf variable, not to a node
 
@@ -138,10 +138,7 @@ def _take(held, node, targets, found, retain_grad):
                 node.retain(index, gy)
             if targets is not None and edge in targets:
                 found[edge] = gy = _as_sum(gy)
-            if type(gy) is Sum:
-                gy = gy.lend()
-            if not (node.takes_deferred and type(gy) is RowScaled):
-                gy = densify(gy)
+            gy = gy.lend() if type(gy) is Sum else densify(gy)
         gys.append(gy)
     return gys if is_reached else None
 

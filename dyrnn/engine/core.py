@@ -295,18 +295,7 @@ class FunctionNode:
     one that nobody used) and returns one for each input, a bare one for a single input,
     None where there is none. Python numbers among the inputs of :meth:`apply` reach
     ``forward`` as they are. Neither may write into what it was given.
-
-    Attributes
-    ----------
-    alternative : str
-        What to call instead, for an operation that cannot be differentiated twice.
-    takes_deferred : bool
-        Whether ``backward`` understands ``gradients.RowScaled``; it is given arrays
-        otherwise.
     """
-
-    alternative = ""
-    takes_deferred = False
 
     edges: tuple = ()
     saved: tuple = ()
@@ -429,10 +418,9 @@ class FunctionNode:
 
         A node that saves intermediate values defines it, and saves its inputs first.
         """
-        hint = f" Use {self.alternative} instead." if self.alternative else ""
         raise RuntimeError(
             f"{type(self).__name__} cannot be differentiated twice, since it saved "
-            f"intermediate values.{hint}"
+            "intermediate values."
         )
 
     def differentiable_backward(self, gys):

@@ -44,55 +44,11 @@ class Product(Deferred):
     def total(terms):
         if len(terms) > 1:
             xp = backend.get_array_module(terms[0].x)
-            gy = xp.concatenate([densify(term.gy) for term in terms])
+            gy = xp.concatenate([term.gy for term in terms])
             x = xp.concatenate([term.x for term in terms])
         else:
             gy, x = terms[0].gy, terms[0].x
-        matrix, scale = (
-            (gy.matrix, gy.scale) if isinstance(gy, RowScaled) else (gy, None)
-        )
-        return kernels.product_weight(matrix, x, scale)
-
-
-class Fresh(Deferred):
-    """An array made for this one gradient: whoever gets it may change it.
-
-    A plain array is borrowed, so a leaf takes a copy of it; a large one made in
-    ``backward`` is better handed over.
-    """
-
-    def __init__(self, array):
-        self.array = array
-        self.shape = array.shape
-        self.dtype = array.dtype
-
-    @staticmethod
-    def total(terms):
-        value = terms[0].array
-        for term in terms[1:]:
-            value += term.array
-        return value
-
-
-class RowScaled(Deferred):
-    """A matrix (N, M) whose row n is to be multiplied by ``scale[n]``.
-
-    The gradient of a softmax cross entropy is one: its users multiply their small
-    operand by ``scale`` instead of the big matrix.
-    """
-
-    def __init__(self, matrix, scale):
-        self.matrix = matrix
-        self.scale = scale
-        self.shape = matrix.shape
-        self.dtype = matrix.dtype
-
-    @staticmethod
-    def total(terms):
-        value = terms[0].matrix * terms[0].scale[..., None]
-        for term in terms[1:]:
-            value += term.matrix * term.scale[..., None]
-        return value
+        return kernels.product_weight(gy, x)
 
 
 class Rows(Deferred):
@@ -160,7 +116,7 @@ class Part(Deferred):
 
 def product(xp, gy, x):
     """Return a weight's gradient ``gy.T @ x``, deferred: gy (N, O), x (N, I)."""
-    if isinstance(gy, Deferred) or backend.is_array(gy):
+    if backend.is_array(gy):
         return Product(gy, x)
     return xp.matmul(xp.transpose(gy), x)
 
@@ -231,11 +187,10 @@ class Sum:
         return self.terms[0], self.rate
 
     def lend(self):
-        """Return the sum without evaluating a lone promise; not to be written to."""
-        if len(self.terms) > 1:
-            self._add_up()
+        """Return the sum as an array or variable that others may hold, too."""
+        value = densify(self.settled()[0])
         self.is_owned = False
-        return self.terms[0]
+        return value
 
     def value(self):
         """Return the sum, factor applied: an array or :class:`Rows`, to write to."""

@@ -10,7 +10,6 @@ import numpy as np
 from dyrnn import backend, kernels
 from dyrnn.engine import gradients
 from dyrnn.engine.core import FunctionNode, as_array, as_variable
-from dyrnn.engine.gradients import RowScaled
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
     check_batch,
@@ -22,32 +21,17 @@ from dyrnn.functions.checks import (
 
 def _rows(x, size):
     """Return ``x`` as a matrix whose rows have ``size`` elements."""
-    if isinstance(x, RowScaled):
-        if x.matrix.ndim == 2:
-            return x
-        return RowScaled(x.matrix.reshape(-1, size), x.scale.reshape(-1))
     return x if x.ndim == 2 else x.reshape((-1, size))
 
 
-def _parts(gy):
-    """Return a matrix and the factors of its rows, or None."""
-    return (gy.matrix, gy.scale) if isinstance(gy, RowScaled) else (gy, None)
-
-
 def column_sums(gy):
-    """Sum the rows of a matrix: a bias' gradient."""
-    if hasattr(gy, "array"):  # a variable
-        return gy.sum(axis=0)
-    matrix, scale = _parts(gy)
-    return kernels.sum_rows(matrix, scale)
+    """Sum the rows of a matrix, an array or a variable: a bias' gradient."""
+    return kernels.sum_rows(gy) if backend.is_array(gy) else gy.sum(axis=0)
 
 
 def times(xp, gy, W):
     """Multiply the gradient of a linear map's output by its weight."""
-    if hasattr(gy, "array"):  # a variable
-        return xp.matmul(gy, W)
-    matrix, scale = _parts(gy)
-    return kernels.product_input(matrix, W, scale)
+    return kernels.product_input(gy, W) if backend.is_array(gy) else xp.matmul(gy, W)
 
 
 class Linear(FunctionNode):
@@ -56,8 +40,6 @@ class Linear(FunctionNode):
     A node rather than a composition: the weight's gradient waits for those of the other
     time steps, and so do the input gradients.
     """
-
-    takes_deferred = True
 
     def forward(self, xp, x, W, b=None):
         self.save(x, W)
@@ -88,14 +70,7 @@ class Linear(FunctionNode):
     def backward_group(xp, nodes, gys):
         W = nodes[0].saved[1]
         xs = [node.saved[0] for node in nodes]
-        rows = [_rows(gy, len(W)) for (gy,) in gys]
-        if all(isinstance(gy, RowScaled) for gy in rows):
-            gy = RowScaled(
-                xp.concatenate([gy.matrix for gy in rows]),
-                xp.concatenate([gy.scale for gy in rows]),
-            )
-        else:
-            gy = xp.concatenate([gradients.densify(gy) for gy in rows])
+        gy = xp.concatenate([_rows(gy, len(W)) for (gy,) in gys])
         gxs = [None] * len(nodes)
         if any(node.wants(0) for node in nodes):
             gx = times(xp, gy, W)

@@ -8,7 +8,6 @@ import numpy as np
 
 from dyrnn import kernels
 from dyrnn.engine.core import FunctionNode, as_array
-from dyrnn.engine.gradients import RowScaled
 from dyrnn.errors import NonFiniteError, ShapeError
 from dyrnn.functions.checks import (
     check_batch,
@@ -25,8 +24,8 @@ from dyrnn.kernels.labels import bounded, divisor, mean_factor
 class SoftmaxCrossEntropy(FunctionNode):
     """Log-softmax, selection and mean at once.
 
-    The gradient is made in forward, from the exponentials that it needs anyway, and its
-    division by their sums is left to whoever multiplies with it (``RowScaled``).
+    The gradient is made in forward, from the exponentials that it needs anyway, but for
+    the division by their sums.
     """
 
     def __init__(self, t, normalize, class_weight, ignore_label, reduce):
@@ -69,7 +68,7 @@ class SoftmaxCrossEntropy(FunctionNode):
 
     def backward(self, xp, gy):
         _, gx, scale = self.saved
-        return RowScaled(gx, scale * gy)
+        return gx * (scale * gy)[..., None]
 
     def composed(self, x):
         rows = x.reshape((-1, x.shape[-1]))

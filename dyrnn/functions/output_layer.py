@@ -4,7 +4,6 @@ import numpy as np
 
 from dyrnn import kernels
 from dyrnn.engine.core import FunctionNode, as_array
-from dyrnn.engine.gradients import Fresh
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
     check_batch,
@@ -51,7 +50,7 @@ class LinearSoftmaxCrossEntropy(FunctionNode):
         gx, gW, gb = kernels.linear_softmax_cross_entropy_backward(
             scale, rows, W, b, self.labels, log_total, self.ignore_label
         )
-        return gx.reshape(x.shape), Fresh(gW), Fresh(gb)
+        return gx.reshape(x.shape), gW, gb
 
     def composed(self, x, W, b):
         y = linear(x, W, b)

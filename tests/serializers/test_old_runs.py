@@ -48,7 +48,8 @@ def assert_equal(golden, name, arrays):
         if key.startswith(f"{name}/")
     }
     assert arrays.keys() == wanted.keys()
-    bits = is_same_arithmetic(golden.manifest)
+    # Since then a cross entropy divides by the sums of its softmax before products.
+    bits = name in ("model", "shuffled") and is_same_arithmetic(golden.manifest)
     for key, array in arrays.items():
         assert array.dtype == wanted[key].dtype and array.shape == wanted[key].shape
         if bits:
