@@ -2,7 +2,8 @@
 
 Imports go only down the floors, never in circles; CuPy, pickle, environment variables
 and global random numbers each have one room or none; no file is long, and none has the
-name of something it exports. Each rule is tried on an offender, too.
+name of something it exports; what the library and Chainer's names have in common is
+written once. Each rule is tried on an offender, too.
 """
 
 import ast
@@ -11,6 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+import dyrnn.functions as core_functions
+from dyrnn.chainer import functions as F
+from dyrnn.chainer.bridging import bridge
+from dyrnn.chainer.worlds import from_core
+from dyrnn.functions import activation
+from tests import repertoires
+from tests.chainer.toys import Exp
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_LINES = 600
@@ -38,6 +47,16 @@ SERIALIZERS_OF_CODE = {"pickle", "_pickle", "cloudpickle", "dill", "marshal", "s
 GLOBAL_RANDOM_ROOM = "dyrnn.chainer"
 # Chainer has environment variables of its own.
 ENVIRONMENT_ROOMS = ("dyrnn.config", "dyrnn.chainer.configuration")
+# Names of both repertoires with two implementations, and why; the reasons there may be.
+CLOSED_LIST = {
+    "layout of weights",
+    "order of draws",
+    "dtype rules",
+    "version 1",
+    "a pinned private name",
+}
+REASONS: dict[str, str] = {}
+UNEXPLAINED = 240
 NUMPY_RANDOM = {"BitGenerator", "Generator", "Philox", "SeedSequence"}
 
 
@@ -276,3 +295,47 @@ def test_every_module_is_looked_at():
     rooms = {module.room for module in modules.values()}
     folders = {path.parent for path in (ROOT / "dyrnn").glob("*/*.py")}
     assert {folder.name for folder in folders} <= rooms
+
+
+def test_a_name_of_both_repertoires_has_one_implementation():
+    twice = repertoires.named_twice()
+    unexplained = [path for path in twice if path not in REASONS]
+    assert len(unexplained) <= UNEXPLAINED, "\n".join(unexplained)
+    assert REASONS.keys() <= set(twice), "These have one: take their reasons out."
+    assert set(REASONS.values()) <= CLOSED_LIST
+
+
+def own_sigmoid(x):
+    return Exp().apply((-x,))[0]
+
+
+def own_softplus(x):
+    return F.log(1 + F.exp(x))
+
+
+def used(x):
+    return Tanh().apply((x,))[0]
+
+
+def bridged(x):
+    return bridge(lambda a: core_functions.huber_loss(a, a, 1), x)
+
+
+Tanh = from_core(activation.Tanh)
+
+
+@pytest.mark.parametrize(
+    ("own", "core", "is_one"),
+    [
+        (own_sigmoid, core_functions.sigmoid, False),
+        (own_softplus, core_functions.softplus, False),
+        (used, core_functions.tanh, True),
+        (used, core_functions.sigmoid, False),
+        (bridged, core_functions.huber_loss, True),
+        (core_functions.tanh, core_functions.tanh, True),
+    ],
+)
+def test_second_implementations_are_found(own, core, is_one, monkeypatch):
+    followed = (*repertoires.FOLLOWED, __name__)
+    monkeypatch.setattr(repertoires.reached, "__defaults__", (followed,))
+    assert repertoires.is_one(own, core) is is_one
