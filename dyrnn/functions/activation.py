@@ -6,20 +6,13 @@ from dyrnn.engine.core import FunctionNode, as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import absolute
 from dyrnn.functions.joining import concat
-from dyrnn.functions.math import clip
+from dyrnn.functions.math import clip, elementwise
 from dyrnn.functions.reduction import max as _max
 from dyrnn.functions.shape import reshape
 
-
-class Tanh(FunctionNode):
-    def forward(self, xp, x):
-        y = xp.tanh(x)
-        self.save(y)
-        return y
-
-    def backward(self, xp, gy):
-        (y,) = self.saved
-        return gy * (1 - y * y)
+Tanh, tanh = elementwise(
+    "tanh", "Hyperbolic tangent", of_y=lambda xp, gy, y: gy * (1 - y * y)
+)
 
 
 class Sigmoid(FunctionNode):
@@ -36,6 +29,16 @@ class Sigmoid(FunctionNode):
         return gy * (y * (1 - y))
 
 
+def sigmoid(x):
+    """Logistic function ``1 / (1 + exp(-x))``, accurate for any ``x``."""
+    return Sigmoid().apply(x)
+
+
+def hard_sigmoid(x):
+    """Piecewise linear sigmoid, ``0.2 x + 0.5`` limited to 0 to 1."""
+    return clip(as_variable(x) * 0.2 + 0.5, 0.0, 1.0)
+
+
 class ReLU(FunctionNode):
     def forward(self, xp, x):
         y = xp.maximum(x, 0)
@@ -45,98 +48,6 @@ class ReLU(FunctionNode):
     def backward(self, xp, gy):
         (y,) = self.saved
         return gy * (as_array(y) > 0)
-
-
-class LeakyReLU(FunctionNode):
-    def __init__(self, slope):
-        self.slope = slope
-
-    def forward(self, xp, x):
-        is_high = x >= 0
-        self.save(is_high)
-        return xp.where(is_high, x, x * self.slope)
-
-    def backward(self, xp, gy):
-        (is_high,) = self.saved
-        return xp.where(is_high, gy, gy * self.slope)
-
-
-class ELU(FunctionNode):
-    def __init__(self, alpha):
-        self.alpha = alpha
-
-    def forward(self, xp, x):
-        is_high = x >= 0  # not y >= 0: alpha may be negative
-        y = xp.where(is_high, x, xp.expm1(xp.minimum(x, 0)) * self.alpha)
-        self.save(is_high, y)
-        return y
-
-    def backward(self, xp, gy):
-        is_high, y = self.saved
-        return xp.where(is_high, gy, gy * (y + self.alpha))
-
-
-class Softplus(FunctionNode):
-    def __init__(self, beta):
-        self.beta = beta
-
-    def forward(self, xp, x):
-        y = xp.logaddexp(x * self.beta, xp.zeros_like(x)) / self.beta
-        self.save(x, y)
-        return y
-
-    def backward(self, xp, gy):
-        x, y = self.saved
-        return gy * xp.exp((x - y) * self.beta)  # the sigmoid, without a quotient
-
-
-class Softmax(FunctionNode):
-    def __init__(self, axis):
-        self.axis = axis
-
-    def forward(self, xp, x):
-        wide = x.astype(np.float32) if x.dtype == np.float16 else x
-        e = xp.exp(wide - wide.max(axis=self.axis, keepdims=True))
-        y = (e / e.sum(axis=self.axis, keepdims=True)).astype(x.dtype, copy=False)
-        self.save(y)
-        return y
-
-    def backward(self, xp, gy):
-        (y,) = self.saved
-        g = gy * y
-        return g - y * g.sum(axis=self.axis, keepdims=True)
-
-
-class LogSoftmax(FunctionNode):
-    def __init__(self, axis):
-        self.axis = axis
-
-    def forward(self, xp, x):
-        wide = x.astype(np.float32) if x.dtype == np.float16 else x
-        low = wide - wide.max(axis=self.axis, keepdims=True)
-        total = xp.exp(low).sum(axis=self.axis, keepdims=True)
-        y = (low - xp.log(total)).astype(x.dtype, copy=False)
-        self.save(y)
-        return y
-
-    def backward(self, xp, gy):
-        (y,) = self.saved
-        return gy - xp.exp(y) * gy.sum(axis=self.axis, keepdims=True)
-
-
-def tanh(x):
-    """Hyperbolic tangent."""
-    return Tanh().apply(x)
-
-
-def sigmoid(x):
-    """Logistic function ``1 / (1 + exp(-x))``, accurate for any ``x``."""
-    return Sigmoid().apply(x)
-
-
-def hard_sigmoid(x):
-    """Piecewise linear sigmoid, ``0.2 x + 0.5`` limited to 0 to 1."""
-    return clip(as_variable(x) * 0.2 + 0.5, 0.0, 1.0)
 
 
 def relu(x):
@@ -154,9 +65,38 @@ def relu6(x):
     return clip(x, 0.0, 6.0)
 
 
+class LeakyReLU(FunctionNode):
+    def __init__(self, slope):
+        self.slope = slope
+
+    def forward(self, xp, x):
+        is_high = x >= 0
+        self.save(is_high)
+        return xp.where(is_high, x, x * self.slope)
+
+    def backward(self, xp, gy):
+        (is_high,) = self.saved
+        return xp.where(is_high, gy, gy * self.slope)
+
+
 def leaky_relu(x, slope=0.2):
     """``x`` where it is positive, ``slope * x`` elsewhere; with gradient 1 at 0."""
     return LeakyReLU(slope).apply(x)
+
+
+class ELU(FunctionNode):
+    def __init__(self, alpha):
+        self.alpha = alpha
+
+    def forward(self, xp, x):
+        is_high = x >= 0  # not y >= 0: alpha may be negative
+        y = xp.where(is_high, x, xp.expm1(xp.minimum(x, 0)) * self.alpha)
+        self.save(is_high, y)
+        return y
+
+    def backward(self, xp, gy):
+        is_high, y = self.saved
+        return xp.where(is_high, gy, gy * (y + self.alpha))
 
 
 def elu(x, alpha=1.0):
@@ -209,6 +149,20 @@ def prelu(x, W):
     return relu(x) - slopes * relu(-x)
 
 
+class Softplus(FunctionNode):
+    def __init__(self, beta):
+        self.beta = beta
+
+    def forward(self, xp, x):
+        y = xp.logaddexp(x * self.beta, xp.zeros_like(x)) / self.beta
+        self.save(x, y)
+        return y
+
+    def backward(self, xp, gy):
+        x, y = self.saved
+        return gy * xp.exp((x - y) * self.beta)  # the sigmoid, without a quotient
+
+
 def softplus(x, beta=1.0):
     """Smooth rectifier ``log(1 + exp(beta x)) / beta``, without overflow."""
     return Softplus(beta).apply(as_variable(x))
@@ -226,9 +180,43 @@ def swish(x, beta=1.0):
     return x * sigmoid(x * beta)
 
 
+class Softmax(FunctionNode):
+    def __init__(self, axis):
+        self.axis = axis
+
+    def forward(self, xp, x):
+        wide = x.astype(np.float32) if x.dtype == np.float16 else x
+        e = xp.exp(wide - wide.max(axis=self.axis, keepdims=True))
+        y = (e / e.sum(axis=self.axis, keepdims=True)).astype(x.dtype, copy=False)
+        self.save(y)
+        return y
+
+    def backward(self, xp, gy):
+        (y,) = self.saved
+        g = gy * y
+        return g - y * g.sum(axis=self.axis, keepdims=True)
+
+
 def softmax(x, axis=-1):
     """Exponentials divided by their sum over ``axis``, by default the features."""
     return Softmax(axis).apply(as_variable(x))
+
+
+class LogSoftmax(FunctionNode):
+    def __init__(self, axis):
+        self.axis = axis
+
+    def forward(self, xp, x):
+        wide = x.astype(np.float32) if x.dtype == np.float16 else x
+        low = wide - wide.max(axis=self.axis, keepdims=True)
+        total = xp.exp(low).sum(axis=self.axis, keepdims=True)
+        y = (low - xp.log(total)).astype(x.dtype, copy=False)
+        self.save(y)
+        return y
+
+    def backward(self, xp, gy):
+        (y,) = self.saved
+        return gy - xp.exp(y) * gy.sum(axis=self.axis, keepdims=True)
 
 
 def log_softmax(x, axis=-1):

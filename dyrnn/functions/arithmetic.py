@@ -28,7 +28,7 @@ def fit(gy, kind):
     return gx if gx.dtype == kind[1] else gx.astype(kind[1])
 
 
-class _Binary(FunctionNode):
+class Binary(FunctionNode):
     """An operation on two arrays that remembers how to :func:`fit` the gradients."""
 
     def remember(self, a, b):
@@ -39,7 +39,7 @@ class _Binary(FunctionNode):
         return None if ga is None else fit(ga, a), None if gb is None else fit(gb, b)
 
 
-class Add(_Binary):
+class Add(Binary):
     def forward(self, xp, a, b):
         self.remember(a, b)
         return a + b
@@ -48,7 +48,14 @@ class Add(_Binary):
         return self.fit(gy, gy)
 
 
-class Subtract(_Binary):
+def add(*xs):
+    """Sum of two or more arrays, elementwise."""
+    if len(xs) < 2:
+        raise ValueError(f"add takes two or more arrays, but {len(xs)} was given")
+    return functools.reduce(lambda a, b: Add().apply(a, b), xs)
+
+
+class Subtract(Binary):
     def forward(self, xp, a, b):
         self.remember(a, b)
         return a - b
@@ -57,7 +64,12 @@ class Subtract(_Binary):
         return self.fit(gy, -gy if self.wants(1) else None)
 
 
-class Multiply(_Binary):
+def subtract(a, b):
+    """Difference ``a - b``, elementwise."""
+    return Subtract().apply(a, b)
+
+
+class Multiply(Binary):
     def forward(self, xp, a, b):
         self.remember(a, b)
         # What multiplies a number is not needed again: do not keep it alive.
@@ -72,7 +84,12 @@ class Multiply(_Binary):
         )
 
 
-class Divide(_Binary):
+def multiply(a, b):
+    """Product ``a * b``, elementwise."""
+    return Multiply().apply(a, b)
+
+
+class Divide(Binary):
     def forward(self, xp, a, b):
         self.remember(a, b)
         y = a / b
@@ -85,7 +102,12 @@ class Divide(_Binary):
         return self.fit(ga, -ga * y if self.wants(1) else None)
 
 
-class Power(_Binary):
+def divide(a, b):
+    """Quotient ``a / b``, elementwise."""
+    return Divide().apply(a, b)
+
+
+class Power(Binary):
     def forward(self, xp, a, b):
         self.remember(a, b)
         y = a**b
@@ -112,12 +134,22 @@ class Power(_Binary):
         return self.fit(ga, gb)
 
 
+def power(a, b):
+    """Power ``a ** b``, elementwise; the exponent's gradient is 0 where ``a <= 0``."""
+    return Power().apply(a, b)
+
+
 class Negative(FunctionNode):
     def forward(self, xp, x):
         return -x
 
     def backward(self, xp, gy):
         return -gy
+
+
+def negative(x):
+    """The values with the other sign, elementwise."""
+    return Negative().apply(x)
 
 
 class Absolute(FunctionNode):
@@ -130,7 +162,12 @@ class Absolute(FunctionNode):
         return gy * xp.sign(x)
 
 
-class _Choice(_Binary):
+def absolute(x):
+    """Absolute value, elementwise, with gradient 0 at 0."""
+    return Absolute().apply(x)
+
+
+class _Choice(Binary):
     """Takes each element from one of two arrays; the first where they are equal."""
 
     compare: Callable
@@ -150,12 +187,22 @@ class Maximum(_Choice):
     choose = staticmethod(lambda xp: xp.maximum)
 
 
+def maximum(a, b):
+    """The larger of two values, elementwise; of equal ones ``a`` has the gradient."""
+    return Maximum().apply(a, b)
+
+
 class Minimum(_Choice):
     compare = staticmethod(lambda a, b: a <= b)
     choose = staticmethod(lambda xp: xp.minimum)
 
 
-class Fmod(_Binary):
+def minimum(a, b):
+    """The smaller of two values, elementwise; of equal ones ``a`` has the gradient."""
+    return Minimum().apply(a, b)
+
+
+class Fmod(Binary):
     def forward(self, xp, x, divisor):
         self.remember(x, divisor)
         self.quotient = xp.trunc(x / divisor)
@@ -163,53 +210,6 @@ class Fmod(_Binary):
 
     def backward(self, xp, gy):
         return self.fit(gy, -gy * self.quotient)
-
-
-def add(*xs):
-    """Sum of two or more arrays, elementwise."""
-    if len(xs) < 2:
-        raise ValueError(f"add takes two or more arrays, but {len(xs)} was given")
-    return functools.reduce(lambda a, b: Add().apply(a, b), xs)
-
-
-def subtract(a, b):
-    """Difference ``a - b``, elementwise."""
-    return Subtract().apply(a, b)
-
-
-def multiply(a, b):
-    """Product ``a * b``, elementwise."""
-    return Multiply().apply(a, b)
-
-
-def divide(a, b):
-    """Quotient ``a / b``, elementwise."""
-    return Divide().apply(a, b)
-
-
-def power(a, b):
-    """Power ``a ** b``, elementwise; the exponent's gradient is 0 where ``a <= 0``."""
-    return Power().apply(a, b)
-
-
-def negative(x):
-    """The values with the other sign, elementwise."""
-    return Negative().apply(x)
-
-
-def absolute(x):
-    """Absolute value, elementwise, with gradient 0 at 0."""
-    return Absolute().apply(x)
-
-
-def maximum(a, b):
-    """The larger of two values, elementwise; of equal ones ``a`` has the gradient."""
-    return Maximum().apply(a, b)
-
-
-def minimum(a, b):
-    """The smaller of two values, elementwise; of equal ones ``a`` has the gradient."""
-    return Minimum().apply(a, b)
 
 
 def fmod(x, divisor):

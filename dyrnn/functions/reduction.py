@@ -50,63 +50,6 @@ class Sum(_Reduction):
         return xp.broadcast_to(self.spread(xp, gy), self.shape)
 
 
-class _Extreme(_Reduction):
-    """The elements equal to the extreme share its gradient."""
-
-    name: str  # of the array's method
-
-    def forward(self, xp, x):
-        self.shape = x.shape
-        y = getattr(x, self.name)(axis=self.axis, keepdims=True)
-        is_extreme = x == y
-        n = is_extreme.sum(axis=self.axis, keepdims=True, dtype=x.dtype)
-        self.share = is_extreme / n if self.edges else None
-        return y if self.keepdims else xp.squeeze(y, axis=self.axis)
-
-    def backward(self, xp, gy):
-        return self.spread(xp, gy) * self.share
-
-
-class Max(_Extreme):
-    name = "max"
-
-
-class Min(_Extreme):
-    name = "min"
-
-
-class CumSum(FunctionNode):
-    def __init__(self, axis):
-        self.axis = axis
-
-    def forward(self, xp, x):
-        if x.dtype == np.float16:
-            return xp.cumsum(x.astype(np.float32), axis=self.axis).astype(np.float16)
-        return xp.cumsum(x, axis=self.axis)
-
-    def backward(self, xp, gy):
-        return xp.flip(self.forward(xp, xp.flip(gy, self.axis)), self.axis)
-
-
-class LogSumExp(_Reduction):
-    def forward(self, xp, x):
-        self.shape = x.shape
-        wide = x.astype(np.float32) if x.dtype == np.float16 else x
-        top = wide.max(axis=self.axis, keepdims=True)
-        # Where all is -inf, or one is inf, so is the result: subtract 0.
-        top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-        total = xp.exp(wide - top).sum(axis=self.axis, keepdims=True)
-        with np.errstate(divide="ignore"):
-            y = (xp.log(total) + top).astype(x.dtype)
-        y = y if self.keepdims else xp.squeeze(y, axis=self.axis)
-        self.save(x, y)
-        return y
-
-    def backward(self, xp, gy):
-        x, y = self.saved
-        return self.spread(xp, gy) * xp.exp(x - self.spread(xp, y))
-
-
 def sum(x, axis=None, keepdims=False):
     """Sum over ``axis``."""
     return Sum(axis, keepdims).apply(as_variable(x))
@@ -146,9 +89,34 @@ def average(x, axis=None, weights=None, keepdims=False):
     return sum(x * weights, axis, keepdims) / sum(weights, axis, keepdims)
 
 
+class _Extreme(_Reduction):
+    """The elements equal to the extreme share its gradient."""
+
+    name: str  # of the array's method
+
+    def forward(self, xp, x):
+        self.shape = x.shape
+        y = getattr(x, self.name)(axis=self.axis, keepdims=True)
+        is_extreme = x == y
+        n = is_extreme.sum(axis=self.axis, keepdims=True, dtype=x.dtype)
+        self.share = is_extreme / n if self.edges else None
+        return y if self.keepdims else xp.squeeze(y, axis=self.axis)
+
+    def backward(self, xp, gy):
+        return self.spread(xp, gy) * self.share
+
+
+class Max(_Extreme):
+    name = "max"
+
+
 def max(x, axis=None, keepdims=False):
     """Maximum over ``axis``; equal elements share the gradient."""
     return Max(axis, keepdims).apply(as_variable(x))
+
+
+class Min(_Extreme):
+    name = "min"
 
 
 def min(x, axis=None, keepdims=False):
@@ -166,9 +134,39 @@ def argmin(x, axis=None):
     return as_variable(as_array(x).argmin(axis=axis))
 
 
-def logsumexp(x, axis=None, keepdims=False):
-    """Logarithm of the sum of ``exp(x)`` over ``axis``, without overflow."""
-    return LogSumExp(axis, keepdims).apply(as_variable(x))
+class CumSum(FunctionNode):
+    def __init__(self, axis):
+        self.axis = axis
+
+    def forward(self, xp, x):
+        if x.dtype == np.float16:
+            return xp.cumsum(x.astype(np.float32), axis=self.axis).astype(np.float16)
+        return xp.cumsum(x, axis=self.axis)
+
+    def backward(self, xp, gy):
+        return xp.flip(self.forward(xp, xp.flip(gy, self.axis)), self.axis)
+
+
+def cumsum(x, axis=None):
+    """Sums of the elements up to each along ``axis``, or of the flattened array."""
+    x = as_variable(x)
+    return (
+        CumSum(0).apply(reshape(x, x.size)) if axis is None else CumSum(axis).apply(x)
+    )
+
+
+def cumprod(x, axis=None):
+    """Products of the elements up to each along ``axis``, or of the flattened array."""
+    x = as_variable(x)
+    if axis is None:
+        x, axis = reshape(x, x.size), 0
+    n, reach, before = x.shape[axis], 1, (slice(None),) * (axis % x.ndim)
+    while reach < n:  # each element takes in the products that end `reach` before it
+        head = x[(*before, slice(reach))]
+        tail = x[(*before, slice(reach, None))] * x[(*before, slice(n - reach))]
+        x = concat([head, tail], axis)
+        reach *= 2
+    return x
 
 
 def prod(x, axis=None, keepdims=False):
@@ -193,26 +191,28 @@ def prod(x, axis=None, keepdims=False):
     return reshape(y, shape)
 
 
-def cumsum(x, axis=None):
-    """Sums of the elements up to each along ``axis``, or of the flattened array."""
-    x = as_variable(x)
-    return (
-        CumSum(0).apply(reshape(x, x.size)) if axis is None else CumSum(axis).apply(x)
-    )
+class LogSumExp(_Reduction):
+    def forward(self, xp, x):
+        self.shape = x.shape
+        wide = x.astype(np.float32) if x.dtype == np.float16 else x
+        top = wide.max(axis=self.axis, keepdims=True)
+        # Where all is -inf, or one is inf, so is the result: subtract 0.
+        top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+        total = xp.exp(wide - top).sum(axis=self.axis, keepdims=True)
+        with np.errstate(divide="ignore"):
+            y = (xp.log(total) + top).astype(x.dtype)
+        y = y if self.keepdims else xp.squeeze(y, axis=self.axis)
+        self.save(x, y)
+        return y
+
+    def backward(self, xp, gy):
+        x, y = self.saved
+        return self.spread(xp, gy) * xp.exp(x - self.spread(xp, y))
 
 
-def cumprod(x, axis=None):
-    """Products of the elements up to each along ``axis``, or of the flattened array."""
-    x = as_variable(x)
-    if axis is None:
-        x, axis = reshape(x, x.size), 0
-    n, reach, before = x.shape[axis], 1, (slice(None),) * (axis % x.ndim)
-    while reach < n:  # each element takes in the products that end `reach` before it
-        head = x[(*before, slice(reach))]
-        tail = x[(*before, slice(reach, None))] * x[(*before, slice(n - reach))]
-        x = concat([head, tail], axis)
-        reach *= 2
-    return x
+def logsumexp(x, axis=None, keepdims=False):
+    """Logarithm of the sum of ``exp(x)`` over ``axis``, without overflow."""
+    return LogSumExp(axis, keepdims).apply(as_variable(x))
 
 
 def batch_l2_norm_squared(x):
