@@ -40,6 +40,7 @@ setup(
     license="MIT",
     author="dyrnn authors",
     packages=find_packages(include=["dyrnn", "dyrnn.*"]),
+    package_data={"dyrnn.kernels.cuda": ["*.cu"]},
     python_requires=">=3.10",
     install_requires=["numpy>=2.0,<3", "tqdm"],
     extras_require={

@@ -15,9 +15,9 @@ SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "ptb" / "train_ptb.p
 START = """
 import runpy, sys
 sys.path.insert(0, {folder!r})
-from dyrnn import kernels
+from dyrnn.kernels import dispatch
 if {plain}:
-    kernels._CPU.update(kernels._PLAIN)
+    dispatch.place_of = lambda array: "plain"
 sys.argv = {argv!r}
 runpy.run_path({script!r}, run_name="__main__")
 """

@@ -1,6 +1,6 @@
 """NumPy or CuPy: which module an array belongs to, devices, and copies between them.
 
-With ``kernels/cuda_device.py`` this is the only file that imports CuPy. All above it
+With ``kernels/cuda/device.py`` this is the only file that imports CuPy. All above it
 works from ``xp``, the array module, which :func:`get_array_module` finds from the
 *type* of an array (NumPy arrays have a ``device`` attribute, too, which tells nothing).
 """

@@ -162,7 +162,7 @@ def long_files(modules):
 
 
 def cupy_imports(modules):
-    """CuPy is imported by backend.py and kernels/cuda*.py only."""
+    """CuPy is imported by backend.py and kernels/cuda/ only."""
     for module in modules.values():
         allowed = module.name == "dyrnn.backend" or module.name.startswith(
             "dyrnn.kernels.cuda"

@@ -135,15 +135,15 @@ def test_editable_install_imports_extensions(tmp_path, link):
 
 
 def test_wheel_holds_every_module_and_nothing_else(checkout, wheel):
-    package = (checkout / "dyrnn").rglob("*.py")
+    package = [*(checkout / "dyrnn").rglob("*.py"), *(checkout / "dyrnn").rglob("*.cu")]
     modules = {path.relative_to(checkout) for path in package}
     expected = {path.as_posix() for path in modules if "__pycache__" not in path.parts}
+    assert "dyrnn/kernels/cuda/window.cu" in expected
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         (metadata,) = (n for n in archive.namelist() if n.endswith("/METADATA"))
         fields = Parser().parsestr(archive.read(metadata).decode())
-    assert {name for name in names if name.endswith(".py")} == expected
-    assert all(name.startswith("dyrnn/") for name in names)
+    assert names == expected
     required = [x for x in fields.get_all("Requires-Dist") if "extra ==" not in x]
     assert sorted(x.replace(" ", "") for x in required) == ["numpy<3,>=2.0", "tqdm"]
     assert fields["Requires-Python"] == ">=3.10"
@@ -153,7 +153,7 @@ def test_sdist_holds_each_source_once(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"LICENSE", "README.md", "pyproject.toml", "setup.py"} <= names
-    assert "dyrnn/extensions/__init__.py" in names
+    assert {"dyrnn/extensions/__init__.py", "dyrnn/kernels/cuda/window.cu"} <= names
     assert not any(name.startswith("extensions") for name in names)
 
 

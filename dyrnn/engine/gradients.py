@@ -48,7 +48,7 @@ class Product(Deferred):
             x = xp.concatenate([term.x for term in terms])
         else:
             gy, x = terms[0].gy, terms[0].x
-        return kernels.product_weight(gy, x)
+        return kernels.matmul(gy.T, x)
 
 
 class Rows(Deferred):

@@ -12,7 +12,7 @@ from dyrnn.functions.activation import sigmoid, tanh
 from dyrnn.functions.checks import check_arrays, check_batch, check_floats
 from dyrnn.functions.connection import times
 from dyrnn.functions.joining import concat
-from dyrnn.kernels.plain import blocks
+from dyrnn.kernels.recurrent import blocks
 
 
 def composed_lstm(c_prev, x):

@@ -24,7 +24,7 @@ class Dropout(FunctionNode):
 
     def forward(self, xp, x):
         generator = random.stream("dropout").generator
-        self.mask = kernels.dropout_mask(generator, x.shape, self.ratio, x.dtype, x)
+        self.mask = kernels.dropout_mask(x, generator, self.ratio)
         return x * self.mask
 
     def backward(self, xp, gy):

@@ -1,6 +1,6 @@
 """A machine that runs the text of the CUDA kernels on the host, compiled by g++.
 
-It stands where :class:`dyrnn.kernels.cuda_device.Gpu` does, with NumPy, or the strict
+It stands where :class:`dyrnn.kernels.cuda.device.Gpu` does, with NumPy, or the strict
 stand-in for CuPy, as its array module. What it shows is that the text, and the code
 that calls it, compute what they should; not that a GPU's memory model or speed agree
 with that.
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from dyrnn.config import config
-from dyrnn.kernels.cuda_sources import source
+from dyrnn.kernels.cuda.sources import source
 from tests import strict
 
 HEADER = Path(__file__).with_name("emulator.h").read_text(encoding="utf-8")

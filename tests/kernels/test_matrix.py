@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dyrnn import kernels
-from dyrnn.kernels import cpu_matrix, machine
+from dyrnn.kernels import machine
+from dyrnn.kernels.cpu import losses, products
 from tests.kernels import plain
 
 DTYPES = [np.float32, np.float64]
@@ -23,15 +24,13 @@ def test_products_agree_with_plain_definition(rng, sizes, dtype):
     N, V, size = sizes
     x, W = rng.normal(size=(N, size)).astype(dtype), rng.normal(size=(V, size))
     W, b = W.astype(dtype), rng.normal(size=V).astype(dtype)
-    gy, scale = rng.normal(size=(N, V)).astype(dtype), rng.random(N).astype(dtype)
+    gy = rng.normal(size=(N, V)).astype(dtype)
     close(kernels.linear(x, W, b), x @ W.T + b)
     close(kernels.linear(x, W), x @ W.T)
     close(kernels.matmul(W, x.T), W @ x.T)
-    for factors in (None, scale):
-        dense = gy if factors is None else gy * scale[:, None]
-        close(kernels.product_input(gy, W, factors), dense @ W)
-        close(kernels.product_weight(gy, x, factors), dense.T @ x)
-        close(kernels.sum_rows(gy, factors), dense.sum(axis=0))
+    close(kernels.matmul(gy, W), gy @ W)
+    close(kernels.matmul(gy.T, x), gy.T @ x)
+    close(kernels.sum_rows(gy), gy.sum(axis=0))
 
 
 def test_products_of_halves_are_those_of_floats_rounded(rng):
@@ -91,7 +90,8 @@ def test_fused_output_layer_agrees_with_plain_definition(
     rng, monkeypatch, dtype, spread, threads, has_bias
 ):
     monkeypatch.setattr(machine, "threads", threads)
-    monkeypatch.setattr(cpu_matrix, "_BLOCK", 1 << 10)
+    monkeypatch.setattr(products, "BLOCK", 1 << 10)
+    monkeypatch.setattr(losses, "BLOCK", 1 << 10)
     x, W = rng.normal(size=(30, 8)), spread * rng.normal(size=(1000, 8))
     x, W, b, gy = (a.astype(dtype) for a in (x, W, rng.normal(size=1000), x[:, 0]))
     if not has_bias:
@@ -117,6 +117,6 @@ def test_linear_of_few_rows_agrees_with_linear(rng, dtype):
     expected = x.astype(np.float64) @ W.T + b
     tolerance = 1e-4 if dtype == np.float32 else 1e-12
     for bias, shift in ((b, 0), (None, b)):
-        y = cpu_matrix._linear_of_few(x, W, bias)
+        y = products._linear_of_few(x, W, bias)
         assert y.dtype == dtype
         np.testing.assert_allclose(y, expected - shift, atol=tolerance)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dyrnn.kernels.cuda_rnn import fits
-from dyrnn.kernels.cuda_sources import MODULES, TYPES, source
+from dyrnn.kernels.cuda.recurrent import fits
+from dyrnn.kernels.cuda.sources import MODULES, RULES, TYPES, source
 
 ARCHITECTURE = b"sm_90"
 STACK = re.compile(r"(\d+) bytes stack frame")
@@ -58,6 +58,8 @@ def compiled(text):
 @pytest.mark.parametrize("module", MODULES)
 def test_every_kernel_compiles(module, dtype):
     constants = [{}]
+    if module == "update":
+        constants = [{"RULE": " ".join(text.split())} for text in RULES.values()]
     if module == "window":
         packed = (0, 1) if dtype == "float32" else (0,)
         fixed = {"K": 7, "THREADS": 256, "RELU": 0}
@@ -91,5 +93,7 @@ def test_the_largest_windows_keep_their_matrix_in_registers(dtype, packed, threa
 
 
 def test_an_error_in_a_kernel_is_found():
-    is_good, log = compiled(source("loss", "float32") + "\nDEVICE A f() { return y; }")
+    is_good, log = compiled(
+        source("losses", "float32") + "\nDEVICE A f() { return y; }"
+    )
     assert not is_good and 'identifier "y" is undefined' in log

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dyrnn import kernels
-from dyrnn.kernels import cpu_rnn, machine
+from dyrnn.kernels import machine
+from dyrnn.kernels.cpu import recurrent
 from tests.kernels import plain
 
 SHAPES = [(1, 1, 1), (3, 2, 5), (4, 7, 50), (3, 20, 200)]
@@ -19,11 +20,11 @@ def way(request, monkeypatch):
     threads = 2 if request.param in ("two threads", "shared products") else 1
     grain = 100 if request.param == "shared products" else 1
     monkeypatch.setattr(machine, "threads", threads)
-    monkeypatch.setattr(cpu_rnn, "_SHARED", 1000)
+    monkeypatch.setattr(recurrent, "_SHARED", 1000)
     monkeypatch.setattr(
         machine, "has_small_products", request.param == "small products"
     )
-    monkeypatch.setattr(cpu_rnn, "_sequences", lambda H, gates: grain)
+    monkeypatch.setattr(recurrent, "_sequences", lambda H, gates: grain)
 
 
 def problem(rng, T, B, H, gates, dtype=np.float64):
@@ -153,10 +154,10 @@ def test_rnn_gradients_agree_with_differences(rng, shape, activation):
 def test_big_recurrent_matrices_are_cut_along_both_sides(rng, monkeypatch):
     monkeypatch.setattr(machine, "has_small_products", True)
     W, x = rng.normal(size=(520, 130)), rng.normal(size=(20, 520))
-    factor, out = cpu_rnn._Factor(W, [slice(0, 20)]), np.empty((20, 130))
+    factor, out = recurrent._Factor(W, [slice(0, 20)]), np.empty((20, 130))
     factor.into(out)(x)
     np.testing.assert_allclose(out, x @ W)
-    factor = cpu_rnn._Factor(W, [slice(0, 60)])
+    factor = recurrent._Factor(W, [slice(0, 60)])
     assert factor.cuts[0] > 1
     x, out = rng.normal(size=(60, 520)), np.empty((60, 130))
     factor.into(out)(x)

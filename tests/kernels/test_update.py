@@ -1,4 +1,4 @@
-"""Sparse sums, norms, in-place updates and dropout masks agree with plain NumPy."""
+"""Sparse sums, norms and dropout masks agree with plain NumPy."""
 
 import numpy as np
 import pytest
@@ -23,33 +23,15 @@ def test_rows_are_summed_by_id(rng, shape, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [0, 1, 1000, 300_000])
-def test_updates_and_norms_agree_with_plain_numpy(rng, size, dtype):
-    x, gradient = rng.normal(size=(2, size)).astype(dtype)
-    expected = x - dtype(0.3) * gradient
+def test_norms_agree_with_plain_numpy(rng, size, dtype):
+    gradient = rng.normal(size=size).astype(dtype)
     norm = (gradient.astype(float) ** 2).sum()
     np.testing.assert_allclose(kernels.squared_norm(gradient), norm, rtol=1e-5)
-    kernels.sgd(x, gradient, 0.3)
-    np.testing.assert_allclose(x, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_sgd_updates_transposed_arrays_in_place(rng):
-    x, gradient = rng.normal(size=(2, 30, 40))
-    expected = x.T - 0.5 * gradient.T
-    kernels.sgd(x.T, gradient.T, 0.5)
-    np.testing.assert_allclose(x.T, expected)
-
-
-def test_sparse_update_touches_only_its_rows(rng):
-    x, rows = rng.normal(size=(6, 3)), rng.normal(size=(2, 3))
-    expected = x.copy()
-    expected[[1, 4]] -= 0.1 * rows
-    kernels.sgd_rows(x, np.array([1, 4]), rows, 0.1)
-    np.testing.assert_array_equal(x, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dropout_mask_keeps_the_mean(rng, dtype):
-    mask = kernels.dropout_mask(rng, (100, 31, 7), 0.3, dtype)
+    mask = kernels.dropout_mask(np.empty((100, 31, 7), dtype), rng, 0.3)
     assert mask.dtype == dtype and mask.shape == (100, 31, 7)
     assert abs((mask == 0).mean() - 0.3) < 0.02
     assert abs(mask.mean() - 1) < 0.03

@@ -1,153 +1,14 @@
-"""CUDA text of recurrent layers: single steps, and whole windows.
+#include "cells.cu"
 
-See :mod:`dyrnn.kernels.cuda_sources` for what these texts take for granted.
-"""
+// A whole window of a layer in one launch: of an LSTM with GATES 4, of a GRU whose reset
+// comes after the product with 3, of a plain RNN with 1, whose activation RELU chooses.
+// All blocks are on the device at once; after each step they wait for each other. A warp
+// keeps a share of the recurrent matrix in registers, for each of the K columns of a
+// lane: forward the gates of one unit, backward and for a plain RNN one gate of four
+// units; if PACKED, as bfloat16, two to a register. It multiplies them by four sequences
+// at a time, whose rows the block has copied to shared memory, padded with zeros to
+// 32 K.
 
-# What steps and windows compute for one unit of one sequence.
-CELLS = r"""
-// Of a plain RNN: the activation, and its derivative where it gave y.
-DEVICE A activation(A x, bool is_relu) {
-    return is_relu ? (x < 0 ? (A)0 : x) : tanh(x);
-}
-DEVICE A slope_at(A y, bool is_relu) { return is_relu ? (A)(y > 0) : 1 - y * y; }
-
-// From the gradients of h and c to those of the gates, at ``at``; return that of the c
-// before.
-DEVICE A lstm_gradients(const T* gates, int64 at, int H, A tanh_c, A c_prev, A dh,
-                        A dc, bool is_on, T* gz) {
-    A i = load(gates + at), f = load(gates + at + H);
-    A g = load(gates + at + 2 * H), o = load(gates + at + 3 * H);
-    A all = dc + dh * o * (1 - tanh_c * tanh_c);
-    store(gz + at, is_on ? all * g * i * (1 - i) : (A)0);
-    store(gz + at + H, is_on ? all * c_prev * f * (1 - f) : (A)0);
-    store(gz + at + 2 * H, is_on ? all * i * (1 - g * g) : (A)0);
-    store(gz + at + 3 * H, is_on ? dh * tanh_c * o * (1 - o) : (A)0);
-    return is_on ? all * f : dc;
-}
-
-// The same of a GRU, and those of the product, ga; return what goes past the product.
-DEVICE A gru_gradients(const T* gates, int64 at, int H, A inner, A h_prev, A dh,
-                       bool is_on, T* gz, T* ga) {
-    A r = load(gates + at), u = load(gates + at + H), y = load(gates + at + 2 * H);
-    A dy = is_on ? dh * (1 - u) * (1 - y * y) : (A)0;
-    A dr = dy * inner * r * (1 - r);
-    A du = is_on ? dh * (h_prev - y) * u * (1 - u) : (A)0;
-    store(gz + at, dr);
-    store(gz + at + H, du);
-    store(gz + at + 2 * H, dy);
-    store(ga + at, dr);
-    store(ga + at + H, du);
-    store(ga + at + 2 * H, dy * r);
-    return is_on ? dh * u : dh;
-}
-"""
-
-# One step of a recurrent layer, one thread per sequence and unit. Pointers that a
-# caller has no use for are null. ``later`` and ``rest`` are what comes back from the
-# step after: through the product, and past it.
-STEPS = (
-    CELLS
-    + r"""
-DEVICE A optional(const T* p, int64 at) { return p ? load(p + at) : (A)0; }
-
-KERNEL void lstm_step(int B, int H, T* z, const T* a, const T* c_prev, const T* h_prev,
-                      const bool* mask, T* c, T* tanh_c, T* h) {
-    int64 n = position();
-    if (n >= (int64)B * H) return;
-    int64 row = n / H, at = row * 4 * H + n % H;
-    A i = sigmoid(load(z + at) + optional(a, at));
-    A f = sigmoid(load(z + at + H) + optional(a, at + H));
-    A g = tanh(load(z + at + 2 * H) + optional(a, at + 2 * H));
-    A o = sigmoid(load(z + at + 3 * H) + optional(a, at + 3 * H));
-    store(z + at, i);
-    store(z + at + H, f);
-    store(z + at + 2 * H, g);
-    store(z + at + 3 * H, o);
-    A before = load(c_prev + n), next = f * before + i * g, t = tanh(next);
-    if (tanh_c) store(tanh_c + n, t);
-    bool is_on = !mask || mask[row];
-    store(c + n, is_on ? next : before);
-    store(h + n, is_on ? o * t : load(h_prev + n));
-}
-
-KERNEL void lstm_step_backward(int B, int H, const T* gates, const T* c_prev,
-                               const T* c, const T* tanh_c, const T* gh,
-                               const T* later, const T* rest, const T* gc,
-                               const bool* mask, T* gz, T* gc_prev, T* gh_rest) {
-    int64 n = position();
-    if (n >= (int64)B * H) return;
-    int64 row = n / H, at = row * 4 * H + n % H;
-    A t = tanh_c ? load(tanh_c + n) : tanh(load(c + n)), before = load(c_prev + n);
-    A dh = optional(gh, n) + optional(later, n) + optional(rest, n);
-    A dc = optional(gc, n);
-    bool is_on = !mask || mask[row];
-    store(gc_prev + n, lstm_gradients(gates, at, H, t, before, dh, dc, is_on, gz));
-    if (gh_rest) store(gh_rest + n, is_on ? (A)0 : dh);
-}
-
-KERNEL void gru_step(int B, int H, T* z, const T* a, const T* b, const T* h_prev,
-                     const bool* mask, T* inner, T* h) {
-    int64 n = position();
-    if (n >= (int64)B * H) return;
-    int64 row = n / H, unit = n % H, at = row * 3 * H + unit;
-    A r = sigmoid(load(z + at) + load(a + at));
-    A u = sigmoid(load(z + at + H) + load(a + at + H));
-    A product = load(a + at + 2 * H) + optional(b, unit);
-    A y = tanh(load(z + at + 2 * H) + r * product), before = load(h_prev + n);
-    store(z + at, r);
-    store(z + at + H, u);
-    store(z + at + 2 * H, y);
-    if (inner) store(inner + n, product);
-    store(h + n, !mask || mask[row] ? (1 - u) * y + u * before : before);
-}
-
-// The product inside the candidate is inner[row * stride + unit].
-KERNEL void gru_step_backward(int B, int H, const T* gates, const T* inner, int stride,
-                              const T* h_prev, const T* gh, const T* later,
-                              const T* rest, const bool* mask, T* gz, T* ga,
-                              T* gh_rest) {
-    int64 n = position();
-    if (n >= (int64)B * H) return;
-    int64 row = n / H, unit = n % H, at = row * 3 * H + unit;
-    A dh = optional(gh, n) + optional(later, n) + optional(rest, n);
-    A product = load(inner + row * stride + unit), before = load(h_prev + n);
-    bool is_on = !mask || mask[row];
-    A past = gru_gradients(gates, at, H, product, before, dh, is_on, gz, ga);
-    store(gh_rest + n, past);
-}
-
-KERNEL void rnn_step(int B, int H, int is_relu, const T* z, const T* a,
-                     const T* h_prev, const bool* mask, T* h) {
-    int64 n = position();
-    if (n >= (int64)B * H) return;
-    A y = activation(load(z + n) + load(a + n), is_relu);
-    store(h + n, !mask || mask[n / H] ? y : load(h_prev + n));
-}
-
-KERNEL void rnn_step_backward(int B, int H, int is_relu, const T* h, const T* gh,
-                              const T* later, const T* rest, const bool* mask, T* gz,
-                              T* gh_rest) {
-    int64 n = position();
-    if (n >= (int64)B * H) return;
-    A y = load(h + n), dh = optional(gh, n) + optional(later, n) + optional(rest, n);
-    bool is_on = !mask || mask[n / H];
-    store(gz + n, is_on ? dh * slope_at(y, is_relu) : (A)0);
-    if (gh_rest) store(gh_rest + n, is_on ? (A)0 : dh);
-}
-"""
-)
-
-# A whole window of a layer in one launch: of an LSTM with GATES 4, of a GRU whose reset
-# comes after the product with 3, of a plain RNN with 1, whose activation RELU chooses.
-# All blocks are on the device at once; after each step they wait for each other. A warp
-# keeps a share of the recurrent matrix in registers, for each of the K columns of a
-# lane: forward the gates of one unit, backward and for a plain RNN one gate of four
-# units; if PACKED, as bfloat16, two to a register. It multiplies them by four sequences
-# at a time, whose rows the block has copied to shared memory, padded with zeros to
-# 32 K.
-WINDOW = (
-    CELLS
-    + r"""
 #define TILE 4
 #define WIDTH (32 * K)
 #define UNITS (GATES == 1 ? 4 : 1)  // of a warp, forward
@@ -423,5 +284,3 @@ window_backward(int steps, int B, int H, int units, int groups, int staged, cons
         if (t > 0) wait_for_grid(arrived, steps - t);
     }
 }
-"""
-)

@@ -1,15 +1,15 @@
-"""CUDA kernels between a gradient and an update: sparse rows, clipping, the rules.
+"""Between a gradient and an update: clipping, and the rules.
 
 Many small arrays share a launch, by a table of their addresses.
 """
 
 import numpy as np
 
-from dyrnn.kernels import cuda_device, plain
-from dyrnn.kernels.cuda_device import dense, integers, launch, wide, works_on
-from dyrnn.kernels.cuda_sources import MODULES
+from dyrnn.kernels.cuda import device
+from dyrnn.kernels.cuda.device import dense, launch, wide, works_on
+from dyrnn.kernels.cuda.sources import RULES
 
-_MANY, _CHUNK = 24, 4096  # as in cuda_sources
+_MANY, _CHUNK = 24, 4096  # as in many.cu
 _TABLE = np.dtype(
     [(name, np.int64, _MANY) for name in ("size", "p", "g", "s0", "s1", "s2")]
     + [("rate", np.float64, _MANY), ("first", np.int32, _MANY + 1), ("count", "i4")],
@@ -18,41 +18,9 @@ _TABLE = np.dtype(
 _NUMBERS = np.dtype([("k", np.float64, 8)])
 
 
-def take_rows(W, ids, ignore_label=None):
-    """A block for each row."""
-    shape = *ids.shape, W.shape[1]
-    if not works_on(W) or 0 in shape:
-        return plain.take_rows(W, ids, ignore_label)
-    y = cuda_device.machine().xp.empty(shape, W.dtype)
-    ids, is_wide = integers(ids)
-    sizes = [np.int64(n) for n in W.shape]
-    ignored = ignore_label is not None, np.int64(ignore_label or 0)
-    args = *sizes, *ignored, is_wide, W, ids, y
-    launch("loss", "take_rows", W.dtype, ids.size, _threads(W), args)
-    return y
-
-
-def _threads(rows):
-    return min(256, -(-rows.shape[1] // 32) * 32)
-
-
-def add_rows_by_id(target, ids, rows):
-    """Sort, then a block for each row, of which the first one of an id adds up."""
-    if len(ids) == 0:
-        return
-    if not works_on(target):
-        plain.add_rows_by_id(target, ids, rows)
-        return
-    order = cuda_device.machine().xp.argsort(ids).astype(np.int64, copy=False)
-    ids, order, rows = dense(ids[order].astype(np.int64, copy=False), order, rows)
-    sizes = [np.int64(n) for n in (len(rows), *target.shape)]
-    args = *sizes, ids, order, rows, target
-    launch("loss", "add_rows", target.dtype, len(rows), _threads(rows), args)
-
-
 def _tables(arrays):
     """Yield tables of addresses for up to 24 arrays each, and which ones they are."""
-    address = cuda_device.machine().address
+    address = device.machine().address
     for start in range(0, len(arrays), _MANY):
         part = slice(start, min(start + _MANY, len(arrays)))
         table, first = np.zeros((), _TABLE), 0
@@ -67,8 +35,8 @@ def _tables(arrays):
 def clip(arrays, threshold):
     """Three kernels for all arrays."""
     if not works_on(*arrays):
-        return plain.clip(arrays, threshold)
-    xp, dtype = cuda_device.machine().xp, arrays[0].dtype
+        return NotImplemented
+    xp, dtype = device.machine().xp, arrays[0].dtype
     squares = xp.empty(len(arrays), np.float64)
     bad = xp.empty(len(arrays), np.bool_)
     tables = list(_tables(arrays))
@@ -89,13 +57,15 @@ def update(rule, numbers, items):
     """One kernel for all parameters."""
     arrays = [array for array, *_ in items]
     states = [state for *_, state in items]
-    dtype = wide(arrays[0].dtype)
-    if rule not in MODULES or not works_on(*arrays):
+    dtype = arrays[0].dtype
+    if rule not in RULES or not works_on(*arrays):
         return False
-    if any(a.dtype != dtype or not a.flags.c_contiguous for s in states for a in s):
+    if any(
+        a.dtype != wide(dtype) or not a.flags.c_contiguous for s in states for a in s
+    ):
         return False
-    gpu = cuda_device.machine()
-    gradients = dense(*(g.astype(arrays[0].dtype, copy=False) for _, g, *_ in items))
+    gpu = device.machine()
+    gradients = dense(*(g.astype(dtype, copy=False) for _, g, *_ in items))
     k = np.zeros((), _NUMBERS)
     k["k"][: len(numbers)] = numbers
     for table, part, blocks in _tables(arrays):
@@ -104,5 +74,6 @@ def update(rule, numbers, items):
             for name, state in zip(("s0", "s1", "s2"), states[n], strict=False):
                 table[name][i] = gpu.address(state)
         if blocks:
-            launch(rule, "update", arrays[0].dtype, blocks, 256, (table, k))
+            text = " ".join(RULES[rule].split())
+            launch("update", "update", dtype, blocks, 256, (table, k), RULE=text)
     return True

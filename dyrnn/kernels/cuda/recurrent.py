@@ -1,8 +1,7 @@
-"""CUDA kernels of recurrent layers: single steps, and windows.
+"""Recurrent layers: single steps, and windows.
 
 A window runs as one kernel if the recurrent matrix fits into the registers of all
-multiprocessors together, step by step otherwise: a product and a fused step. Kernels
-that are not here are those of :mod:`dyrnn.kernels.plain`.
+multiprocessors together, step by step otherwise: a product and a fused step.
 """
 
 import math
@@ -10,9 +9,10 @@ import math
 import numpy as np
 
 from dyrnn.config import config
-from dyrnn.kernels import cuda_device, plain
-from dyrnn.kernels.cuda_device import arguments, dense, is_known, launch, wide, works_on
-from dyrnn.kernels.cuda_matrix import matmul
+from dyrnn.kernels.cuda import device
+from dyrnn.kernels.cuda.device import arguments, dense, is_known, launch, wide, works_on
+from dyrnn.kernels.products import matmul
+from dyrnn.kernels.recurrent import states_from
 
 
 def fits(threads, K, gates, width):
@@ -35,9 +35,9 @@ def _step(name, shape, *args):
 def lstm_gates(a, c_prev, x=None):
     """All gates in one kernel."""
     if not works_on(a):
-        return plain.lstm_gates(a, c_prev, x)
+        return NotImplemented
     c_prev, x = dense(c_prev, x)
-    xp = cuda_device.machine().xp
+    xp = device.machine().xp
     c, tanh_c, h = xp.empty_like(c_prev), xp.empty_like(c_prev), xp.empty_like(c_prev)
     _step("lstm_step", c_prev.shape, a, x, c_prev, None, None, c, tanh_c, h)
     return c, tanh_c, h
@@ -46,9 +46,9 @@ def lstm_gates(a, c_prev, x=None):
 def lstm_gates_backward(gates, c_prev, tanh_c, gc, gh):
     """All gates in one kernel."""
     if not is_known(gates.dtype):
-        return plain.lstm_gates_backward(gates, c_prev, tanh_c, gc, gh)
+        return NotImplemented
     gates, c_prev, tanh_c, gc, gh = dense(gates, c_prev, tanh_c, gc, gh)
-    xp = cuda_device.machine().xp
+    xp = device.machine().xp
     gz, gc_prev = xp.empty_like(gates), xp.empty_like(c_prev)
     upstream = gh, None, None, gc, None
     into = gz, gc_prev, None
@@ -63,9 +63,9 @@ def lstm_gates_backward(gates, c_prev, tanh_c, gc, gh):
 def gru_gates(z, h, a):
     """All gates in one kernel."""
     if not works_on(z):
-        return plain.gru_gates(z, h, a)
+        return NotImplemented
     h, a = dense(h, a)
-    y = cuda_device.machine().xp.empty_like(h)
+    y = device.machine().xp.empty_like(h)
     _step("gru_step", h.shape, z, a, None, h, None, None, y)
     return y
 
@@ -73,8 +73,8 @@ def gru_gates(z, h, a):
 def gru_gates_backward(gy, gates, h, a):
     """All gates in one kernel."""
     if not is_known(gates.dtype):
-        return plain.gru_gates_backward(gy, gates, h, a)
-    xp = cuda_device.machine().xp
+        return NotImplemented
+    xp = device.machine().xp
     gy, gates, h, a = dense(gy, gates, h, a)
     gz, ga, gh = xp.empty_like(gates), xp.empty_like(gates), xp.empty_like(h)
     H = h.shape[1]
@@ -92,7 +92,7 @@ class _Plan:
     """How a layer's window is laid out on a device, as one kernel."""
 
     def __init__(self, name, gates, dtype, B, H, is_relu, is_packed):
-        gpu, width = cuda_device.machine(), wide(dtype).itemsize
+        gpu, width = device.machine(), wide(dtype).itemsize
         is_backward = name == "window_backward"
         by_four = is_backward or gates == 1  # a warp has one gate of four units
         K = -(-H // 32)
@@ -126,7 +126,7 @@ class _Plan:
 
     def launch(self, steps, B, H, *args):
         """Run all steps."""
-        gpu = cuda_device.machine()
+        gpu = device.machine()
         arrived = gpu.xp.zeros(1, np.uint32)
         args = arguments((steps, B, H, *self.layout, *args, arrived))
         layout = self.blocks, self.threads
@@ -135,7 +135,7 @@ class _Plan:
 
 def _plan(name, gates, dtype, B, H, is_relu=False):
     """Return the plan for a window, or None if it does not fit."""
-    gpu = cuda_device.machine()
+    gpu = device.machine()
     is_packed = dtype == np.float32 and config.matmul_precision == "bfloat16"
     window = name, gates, dtype, B, H, is_relu, is_packed
     key = *window, gpu.index
@@ -145,12 +145,6 @@ def _plan(name, gates, dtype, B, H, is_relu=False):
     return plan if plan.blocks else None
 
 
-def _states(xp, T, h0):
-    states = xp.empty((T + 1, *h0.shape), h0.dtype)
-    states[0] = h0
-    return states
-
-
 def _at(array, t):
     return None if array is None else array[t]
 
@@ -158,10 +152,10 @@ def _at(array, t):
 def lstm_forward(z, h0, c0, U, mask=None):
     """One kernel for all steps, or two for each."""
     if not works_on(z):
-        return plain.lstm_forward(z, h0, c0, U, mask)
-    xp = cuda_device.machine().xp
+        return NotImplemented
+    xp = device.machine().xp
     T, B, H = len(z), *h0.shape
-    h, c = _states(xp, T, h0), _states(xp, T, c0)
+    h, c = states_from(xp, T, h0), states_from(xp, T, c0)
     U, mask = dense(U, mask)
     plan = _plan("window", 4, z.dtype, B, H)
     if plan is not None:
@@ -178,8 +172,8 @@ def lstm_forward(z, h0, c0, U, mask=None):
 def lstm_backward(gh, gc_last, gates, c, U, mask=None):
     """One kernel for all steps, or two for each."""
     if not is_known(gates.dtype) or len(gates) == 0:
-        return plain.lstm_backward(gh, gc_last, gates, c, U, mask)
-    xp = cuda_device.machine().xp
+        return NotImplemented
+    xp = device.machine().xp
     gh, gates, c, U, mask = dense(gh, gates, c, U, mask)
     T, B, H = len(gates), *c[0].shape
     gz = xp.empty_like(gates)
@@ -203,14 +197,14 @@ def lstm_backward(gh, gc_last, gates, c, U, mask=None):
     return gz, later if rest is None else later + rest, gc
 
 
-def gru_forward(z, h0, U, b=None, reset_after=False, mask=None):
+def gru_forward(z, h0, U, b=None, reset_after=True, mask=None):
     """One kernel, or two for each step, if the reset comes after the product."""
     if not (reset_after and works_on(z)):
-        return plain.gru_forward(z, h0, U, b, reset_after, mask)
-    xp = cuda_device.machine().xp
+        return NotImplemented
+    xp = device.machine().xp
     U, b, mask = dense(U, b, mask)
     T, B, H = len(z), *h0.shape
-    h, inner, a = _states(xp, T, h0), xp.empty((T, B, H), z.dtype), None
+    h, inner, a = states_from(xp, T, h0), xp.empty((T, B, H), z.dtype), None
     plan = _plan("window", 3, z.dtype, B, H)
     if plan is not None:
         plan.launch(T, B, H, U, b, mask, z, h, inner)
@@ -222,11 +216,11 @@ def gru_forward(z, h0, U, b=None, reset_after=False, mask=None):
     return h, inner
 
 
-def gru_backward(gh, gates, inner, h, U, reset_after=False, mask=None):
+def gru_backward(gh, gates, inner, h, U, reset_after=True, mask=None):
     """One kernel, or two for each step, if the reset comes after the product."""
     if not reset_after or not is_known(gates.dtype) or len(gates) == 0:
-        return plain.gru_backward(gh, gates, inner, h, U, reset_after, mask)
-    xp = cuda_device.machine().xp
+        return NotImplemented
+    xp = device.machine().xp
     gh, gates, inner, h, U, mask = dense(gh, gates, inner, h, U, mask)
     T, B, H = len(gates), *h[0].shape
     gz, ga, rest = xp.empty_like(gates), xp.empty_like(gates), xp.zeros_like(h[0])
@@ -249,11 +243,11 @@ def gru_backward(gh, gates, inner, h, U, reset_after=False, mask=None):
 def rnn_forward(z, h0, U, activation="tanh", mask=None):
     """One kernel for all steps, or two for each."""
     if not is_known(z.dtype):
-        return plain.rnn_forward(z, h0, U, activation, mask)
-    xp, is_relu = cuda_device.machine().xp, activation == "relu"
+        return NotImplemented
+    xp, is_relu = device.machine().xp, activation == "relu"
     z, U, mask = dense(z, U, mask)
     T, B, H = z.shape
-    h, a = _states(xp, T, h0), None
+    h, a = states_from(xp, T, h0), None
     plan = _plan("window", 1, z.dtype, B, H, is_relu)
     if plan is not None:
         plan.launch(T, B, H, U, None, mask, z, h, None)
@@ -268,8 +262,8 @@ def rnn_forward(z, h0, U, activation="tanh", mask=None):
 def rnn_backward(gh, h, U, activation="tanh", mask=None):
     """One kernel for all steps, or two for each."""
     if not is_known(h.dtype) or len(gh) == 0:
-        return plain.rnn_backward(gh, h, U, activation, mask)
-    xp, is_relu = cuda_device.machine().xp, activation == "relu"
+        return NotImplemented
+    xp, is_relu = device.machine().xp, activation == "relu"
     gh, h, U, mask = dense(gh, h, U, mask)
     T, B, H = gh.shape
     gz, later = xp.empty_like(gh), None

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from dyrnn.config import config
-from dyrnn.kernels.cuda_sources import TYPES, source
+from dyrnn.kernels.cuda.sources import TYPES, source
 
 # CuPy's names of the types that cuBLAS multiplies, and of what it may round them to.
 _DATA_TYPES = {"e": "CUDA_R_16F", "f": "CUDA_R_32F", "d": "CUDA_R_64F"}
@@ -120,7 +120,7 @@ def machine():
 
 
 def launch(module, name, dtype, blocks, threads, args, shared=0, **constants):
-    """Start a kernel of a module of :mod:`dyrnn.kernels.cuda_sources`."""
+    """Start a kernel of a module, see :mod:`dyrnn.kernels.cuda.sources`."""
     gpu = machine()
     function = gpu.function(module, name, dtype, **constants)
     gpu.launch(function, blocks, threads, arguments(args), shared)

@@ -1,21 +1,20 @@
-"""A CUDA kernel that draws dropout masks."""
+"""Dropout masks."""
 
 import numpy as np
 
-from dyrnn.kernels import cuda_device, plain
-from dyrnn.kernels.cuda_device import is_known, launch
+from dyrnn.kernels.cuda import device
+from dyrnn.kernels.cuda.device import is_known, launch
 
 _STREAM = np.dtype(
     [("counter", "u8", 4), ("key", "u8", 2), ("buffer", "u8", 4), ("left", "i8")]
 )
 
 
-def dropout_mask(generator, shape, ratio, dtype, like=None):
+def dropout_mask(like, generator, ratio):
     """Draw the same numbers from the same stream as the CPU, on the device."""
-    dtype = np.dtype(dtype)
-    size, state = int(np.prod(shape)), generator.bit_generator.state
+    dtype, size, state = like.dtype, like.size, generator.bit_generator.state
     if not is_known(dtype) or size == 0:
-        return plain.dropout_mask(generator, shape, ratio, dtype, like)
+        return NotImplemented
     words = -(-size // 4)
     stream = np.zeros((), _STREAM)
     stream["counter"], stream["key"] = state["state"]["counter"], state["state"]["key"]
@@ -24,9 +23,9 @@ def dropout_mask(generator, shape, ratio, dtype, like=None):
     blocks = max(0, -(-(words - left) // 4))
     _skip(generator, state, words, left, blocks)
     threshold = round(ratio * 2**16)
-    mask = cuda_device.machine().xp.empty(shape, dtype)
+    mask = device.machine().xp.empty(like.shape, dtype)
     args = np.int64(size), threshold, 2**16 / (2**16 - threshold), stream, mask
-    launch("mask", "dropout_mask", dtype, -(-(blocks + 1) // 256), 256, args)
+    launch("masks", "dropout_mask", dtype, -(-(blocks + 1) // 256), 256, args)
     return mask
 
 

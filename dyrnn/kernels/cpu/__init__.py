@@ -1,0 +1,1 @@
+"""Kernels for NumPy arrays of float32 and float64."""

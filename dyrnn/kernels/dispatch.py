@@ -1,0 +1,65 @@
+"""How a kernel finds its fastest form for the arrays it is given."""
+
+import functools
+import importlib
+import importlib.util
+import inspect
+
+import numpy as np
+
+from dyrnn.backend import get_array_module
+
+
+def place_of(x):
+    """Return which forms take an array, or a list that begins with one.
+
+    ``"cpu"`` for NumPy's float32 and float64, ``"cuda"`` for CuPy's arrays, and
+    ``"plain"`` for all others: half precision on the CPU, array modules made known by
+    :func:`dyrnn.backend.register_array_module`.
+    """
+    if type(x) is np.ndarray:
+        return "cpu" if x.dtype.char in "fd" else "plain"
+    if isinstance(x, (list, tuple)):
+        return place_of(x[0])
+    return "cuda" if get_array_module(x).__name__ == "cupy" else "plain"
+
+
+def kernel(array):
+    """Make a plain definition a kernel, which runs faster where there is a faster form.
+
+    The forms of a function in ``kernels/TOPIC.py`` are those of its name in
+    ``kernels/cpu/TOPIC.py`` and ``kernels/cuda/TOPIC.py``. One that returns
+    NotImplemented leaves its arguments to the definition, which a test finds as the
+    kernel's ``__wrapped__``.
+
+    Parameters
+    ----------
+    array : str
+        The argument whose type tells where the arrays are.
+    """
+
+    def decorate(plain):
+        position = list(inspect.signature(plain).parameters).index(array)
+        forms = {"plain": plain}
+
+        @functools.wraps(plain)
+        def run(*args, **options):
+            place = place_of(args[position])
+            form = forms.get(place)
+            if form is None:
+                form = forms[place] = find(plain, place)
+            result = form(*args, **options)
+            return plain(*args, **options) if result is NotImplemented else result
+
+        return run
+
+    return decorate
+
+
+def find(plain, place):
+    """Return the form of a definition for a place, or the definition."""
+    package, _, topic = plain.__module__.rpartition(".")
+    name = f"{package}.{place}.{topic}"
+    if importlib.util.find_spec(name) is None:
+        return plain
+    return getattr(importlib.import_module(name), plain.__name__, plain)
