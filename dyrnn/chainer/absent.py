@@ -3,7 +3,7 @@
 import sys
 
 # Path: names: advice.
-_TABLE = {
+TABLE = {
     "functions": {
         "roi_average_align_2d roi_average_pooling_2d roi_max_align_2d "
         "roi_max_pooling_2d roi_pooling_2d spatial_pyramid_pooling_2d "
@@ -40,6 +40,16 @@ _TABLE = {
     },
     "testing": {
         "distribution_unittest": "there are no distributions here; see scipy.stats",
+        "FunctionTestError InitializerArgument LinkInitializersTestCase LinkTestError "
+        "generate_matrix generate_seed get_trainer_with_mock_updater patch "
+        "save_and_load save_and_load_hdf5 save_and_load_npz "
+        "unary_math_function_unittest": (
+            "it serves Chainer's own tests; use gradient_check, FunctionTestCase, "
+            "LinkTestCase or unittest.mock"
+        ),
+        "assert_warns with_requires without_requires": (
+            "use pytest.warns and pytest.mark.skipif"
+        ),
     },
     "": {
         "distributions distribution Distribution cross_entropy kl_divergence "
@@ -53,7 +63,7 @@ _TABLE = {
 }
 ADVICE = {
     f"{path}.{name}".strip("."): advice
-    for path, table in _TABLE.items()
+    for path, table in TABLE.items()
     for names, advice in table.items()
     for name in names.split()
 }

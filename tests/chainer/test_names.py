@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from dyrnn import chainer
 from dyrnn.chainer import absent
 from dyrnn.chainer.utils import type_check
+from tests.chainer import names_page
 from tests.chainer.toys import Product, exp, product, variable
 
 
@@ -127,31 +127,19 @@ def test_a_name_that_is_not_there_says_where_to_look():
     assert not hasattr(chainer.links, "VGG16Layers")
 
 
-def listed():
-    """Return names of the table in the documentation: present, and absent."""
-    page = Path(__file__).parents[2] / "docs" / "chainer_names.md"
-    module, names = "", {"Present": [], "Absent": []}
-    for line in page.read_text(encoding="utf-8").splitlines():
-        if line.startswith("## `chainer"):
-            module = line.strip("# `").removeprefix("chainer").strip(".")
-        kind, _, rest = line.partition(": ")
-        if kind in names:
-            found = re.findall(r"`(\w+)`", rest)
-            names[kind] += [f"{module}.{name}".strip(".") for name in found]
-    return names["Present"], names["Absent"]
+def test_the_page_of_names_is_right():
+    text = names_page.PAGE.read_text(encoding="utf-8")
+    assert sum(map(len, names_page.sections(text).values())) > 500
+    assert absent.TABLE.keys() <= names_page.sections(text).keys()
+    hint = "python -m tests.chainer.names_page updates it"
+    assert names_page.updated(text) == text, hint
 
 
-def test_the_table_of_names_is_right():
-    present, missing = listed()
-    assert len(present) > 600
+def test_each_absent_name_says_what_to_use():
     chainer.install()
-    for path in present:
+    for path, advice in absent.ADVICE.items():
         module, _, name = f"chainer.{path}".rpartition(".")
-        assert hasattr(importlib.import_module(module), name), path
-    assert sorted(missing) == sorted(absent.ADVICE)
-    for path in missing:
-        module, _, name = f"chainer.{path}".rpartition(".")
-        with pytest.raises(AttributeError, match=re.escape(absent.ADVICE[path])):
+        with pytest.raises(AttributeError, match=re.escape(advice)):
             getattr(importlib.import_module(module), name)
 
 

@@ -1,54 +1,23 @@
-"""Chainer's names ``chainer.testing``: tests of functions and links, parameterized."""
+"""Chainer's names ``chainer.testing``: what programs use in tests of their own."""
 
 from functools import partial
 
 from dyrnn.chainer.aliases import folder_or_raise
-from dyrnn.chainer.testing import (
-    _bundle,
-    array,
-    attr,
-    backend,
-    condition,
-    function_link,
-    helper,
-    matrix,
-    parameterized,
-    random,
-    unary_math_function_test,
-)
+from dyrnn.chainer.testing import array, attr, condition, function_link
 from dyrnn.chainer.testing.array import assert_allclose
-from dyrnn.chainer.testing.backend import BackendConfig, inject_backend_tests
-from dyrnn.chainer.testing.function_link import (
-    FunctionTestCase,
-    FunctionTestError,
-    InitializerArgument,
-    LinkInitializersTestCase,
-    LinkTestCase,
-    LinkTestError,
-)
-from dyrnn.chainer.testing.helper import (
-    assert_warns,
-    patch,
-    with_requires,
-    without_requires,
-)
-from dyrnn.chainer.testing.matrix import generate_matrix
-from dyrnn.chainer.testing.parameterized import (
+from dyrnn.chainer.testing.cases import (
+    fix_random,
     from_pytest_parameterize,
     parameterize,
     parameterize_pytest,
     product,
     product_dict,
 )
-from dyrnn.chainer.testing.random import fix_random, generate_seed
-from dyrnn.chainer.testing.serializer import (
-    save_and_load,
-    save_and_load_hdf5,
-    save_and_load_npz,
-)
-from dyrnn.chainer.testing.training import get_trainer_with_mock_updater
-from dyrnn.chainer.testing.unary_math_function_test import (
-    unary_math_function_unittest,
+from dyrnn.chainer.testing.function_link import (
+    BackendConfig,
+    FunctionTestCase,
+    LinkTestCase,
+    inject_backend_tests,
 )
 
 
