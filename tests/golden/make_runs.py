@@ -70,7 +70,7 @@ class Regression(dyrnn.Chain):
     def __init__(self):
         super().__init__()
         with self.init_scope():
-            self.first = L.Linear(3, UNITS)
+            self.first = L.Linear(3, UNITS, nobias=True)
             self.norm = L.BatchNormalization(UNITS)
             self.second = L.Linear(UNITS, 1)
 
