@@ -42,7 +42,7 @@ setup(
     packages=find_packages(include=["dyrnn", "dyrnn.*"]),
     package_data={"dyrnn.kernels.cuda": ["*.cu"]},
     python_requires=">=3.10",
-    install_requires=["numpy>=2.0,<3", "tqdm"],
+    install_requires=["numpy>=2.0,<3", "threadpoolctl>=3.1", "tqdm"],
     extras_require={
         "gpu": ["cupy-cuda12x>=14"],
         "plot": ["matplotlib"],

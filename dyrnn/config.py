@@ -28,6 +28,8 @@ class Configuration(threading.local):
     # What a GPU may round the factors of float32 products to, for speed; sums are kept
     # in float32. "bfloat16" lets windows keep recurrent matrices in it, too.
     matmul_precision = "float32"
+    # Threads of the CPU kernels; None: as many as NumPy's BLAS would have used.
+    threads = None
 
     def __setattr__(self, name, value):
         if name not in _NAMES:
@@ -38,6 +40,12 @@ class Configuration(threading.local):
             raise ValueError(
                 f"config.matmul_precision is one of {', '.join(MATMUL_PRECISIONS)}, "
                 f"not {value!r}"
+            )
+        if name == "threads" and not (
+            value is None or (type(value) is int and value >= 1)
+        ):
+            raise ValueError(
+                f"config.threads is a number from 1 on, or None, not {value!r}"
             )
         super().__setattr__(name, _float_type(value) if name == "dtype" else value)
 

@@ -18,7 +18,7 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import extensions, kernels, optimizers, training
-from dyrnn.config import using_config
+from dyrnn.config import config, using_config
 from dyrnn.datasets import Vocabulary, load_corpus, read_text
 from dyrnn.datasets.text import MAX_LINE
 from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
@@ -541,7 +541,7 @@ def test_70_another_world_size_seed_threads_or_batch_is_refused(tmp_path, monkey
         identified(tmp_path, 2, identity=identity)
     with pytest.warns(UserWarning, match="resumed with a change: seed is 0"):
         identified(tmp_path, 2, identity=identity, allow_changes=["seed"])
-    monkeypatch.setattr("dyrnn.kernels.threads", kernels.threads + 1)
+    monkeypatch.setattr(config, "threads", kernels.threads() + 1)
     with pytest.raises(SnapshotError, match="threads is .*OPENBLAS_NUM_THREADS"):
         identified(tmp_path, 3, identity=identity)
     save_npz(tmp_path / "batch.npz", language_trainer(tmp_path))

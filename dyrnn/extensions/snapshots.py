@@ -36,7 +36,7 @@ _MACHINE = ("numpy", "blas", "machine", "processor")
 _FIELD = r"\{[^{}]*\}"  # of a filename
 _HINTS = {
     "seed": "Call dyrnn.random.seed with that number",
-    "threads": "Set OPENBLAS_NUM_THREADS to that number",
+    "threads": "Set dyrnn.config.threads or OPENBLAS_NUM_THREADS to that number",
     "matmul_precision": "Set dyrnn.config.matmul_precision to that",
 }
 
@@ -205,13 +205,14 @@ class Snapshot(Extension):
         metadata[key] = trainer.updater.iteration
         in_background = self._writer is not None and not emergency
         contents = capture(target, copy=in_background)
+        job = self._write, path, contents, metadata, environment()
         if in_background:
-            self._guarded(self._writer.submit, self._write, path, contents, metadata)
+            self._guarded(self._writer.submit, *job)
         else:
-            self._guarded(self._write, path, contents, metadata)
+            self._guarded(*job)
 
-    def _write(self, path, contents, metadata):
-        write_snapshot(path, contents, metadata, environment(), self.verify)
+    def _write(self, path, contents, metadata, made_with):
+        write_snapshot(path, contents, metadata, made_with, self.verify)
         if self.n_retains > 0 and "iteration" in metadata:
             folder = os.path.dirname(path)
             prune(folder, self.n_retains, self._pattern, self.every)

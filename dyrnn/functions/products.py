@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from dyrnn import kernels
 from dyrnn.engine.core import FunctionNode, as_variable
 from dyrnn.engine.gradients import product, sum_to
 from dyrnn.errors import ShapeError
@@ -16,6 +17,7 @@ class MatMul(FunctionNode):
 
     def forward(self, xp, a, b):
         self.save(a, b)
+        kernels.prepare()
         return xp.matmul(a, b)
 
     def backward(self, xp, gy):
@@ -173,6 +175,7 @@ def einsum(subscripts, *operands):
 
 def _einsum(xp, subscripts, *xs):
     """Add products of halves up in single precision, as the other products do."""
+    kernels.prepare()
     if np.result_type(*[x.dtype for x in xs]) != np.float16:
         return xp.einsum(subscripts, *xs)
     wide = [x.astype(np.float32) for x in xs]

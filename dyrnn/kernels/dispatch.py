@@ -8,6 +8,7 @@ import inspect
 import numpy as np
 
 from dyrnn.backend import get_array_module
+from dyrnn.kernels.machine import prepare
 
 
 def place_of(x):
@@ -58,6 +59,8 @@ def kernel(array):
 
 def find(plain, place):
     """Return the form of a definition for a place, or the definition."""
+    if place == "cpu":
+        prepare()
     package, _, topic = plain.__module__.rpartition(".")
     name = f"{package}.{place}.{topic}"
     if importlib.util.find_spec(name) is None:

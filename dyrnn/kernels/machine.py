@@ -1,17 +1,19 @@
 """What the CPU kernels ask of the machine: threads and memory.
 
-Two settings are made once, when this module is imported:
+Importing this changes nothing. Two settings are made once, by :func:`prepare`, before
+the first product or kernel runs:
 
-- dyrnn runs its own threads, as many as NumPy's BLAS would have used
-  (``OPENBLAS_NUM_THREADS`` or ``OMP_NUM_THREADS``, else one per core), and the BLAS
-  runs on the thread that calls it. So elementwise passes use all cores, too, and work
-  is cut where it is best cut: an LSTM between the sequences of a batch, a product of
-  matrices between rows.
+- dyrnn runs its own threads, as many as ``config.threads`` says, by default as many as
+  NumPy's BLAS would have used (``OPENBLAS_NUM_THREADS`` and the like, else one per
+  core), and the BLAS runs on the thread that calls it. So elementwise passes use all
+  cores, too, and work is cut where it is best cut: an LSTM between the sequences of a
+  batch, a product of matrices between rows.
 - glibc keeps freed memory instead of handing it back to the system: a window's arrays
   are of the same sizes every time, and page faults on fresh ones cost more than the
   arithmetic on them.
 
-With another BLAS than OpenBLAS, kernels run on one thread and the BLAS on its own.
+With a BLAS that threadpoolctl does not know, kernels run on one thread by default, and
+the BLAS on its own.
 """
 
 import contextvars
@@ -21,39 +23,68 @@ import os
 import queue
 import sys
 import threading
+from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
-_prefixes = (("scipy_", "64_"), ("", "64_"), ("scipy_", ""), ("", ""))
-
-
-def _openblas():
-    """Return three functions of NumPy's OpenBLAS, or None if it has another BLAS."""
-    try:  # looking a symbol up in a library searches the libraries that it links to
-        library = ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore
-    except (AttributeError, OSError):
-        return None
-    for before, after in _prefixes:
-        try:
-            return tuple(
-                getattr(library, f"{before}openblas_{name}{after}")
-                for name in ("get_num_threads", "set_num_threads", "get_corename")
-            )
-        except AttributeError:
-            continue
-    return None
+from dyrnn.config import config
 
 
-def _take_over_blas():
-    """Give the BLAS one thread; return how many the kernels may use, and its core."""
-    openblas = _openblas()
-    if openblas is None:
-        return 1, ""
-    get_num_threads, set_num_threads, get_corename = openblas
-    get_corename.restype = ctypes.c_char_p
-    threads = get_num_threads()
-    set_num_threads(1)
-    return threads, get_corename().decode()
+class _Blas(NamedTuple):
+    """The libraries that NumPy multiplies with, as they were found."""
+
+    libraries: list[Any]
+    threads: int
+    core: str  # the processor that it has kernels for
+
+
+_lock = threading.Lock()
+_blas: _Blas | None = None
+_is_ready = False
+
+
+def _ask_blas():
+    """Return what is known of NumPy's BLAS; look once, before it is changed."""
+    global _blas
+    if _blas is not None:
+        return _blas
+    with _lock:
+        if _blas is None:
+            found = ThreadpoolController().select(user_api="blas").lib_controllers
+            numpy = os.path.dirname(np.__file__)  # wheels: beside it, in numpy.libs
+            own = [library for library in found if library.filepath.startswith(numpy)]
+            libraries = own or found
+            facts = [library.info() for library in libraries]
+            threads = max((fact["num_threads"] or 1 for fact in facts), default=1)
+            core = facts[0].get("architecture") or "" if facts else ""
+            _blas = _Blas(libraries, threads, core)
+    return _blas
+
+
+def threads():
+    """Return the number of threads that kernels may use."""
+    return config.threads or _ask_blas().threads
+
+
+def blas_threads():
+    """Return the number of threads of one product; None: its BLAS is not known."""
+    return 1 if _ask_blas().libraries else None
+
+
+def has_small_products():
+    """Whether the BLAS multiplies small matrices as they lie, without copies."""
+    return _ask_blas().core in ("SkylakeX", "Cooperlake", "SapphireRapids")
+
+
+def prepare():
+    """Make this process ready for kernels: one thread for the BLAS, memory kept."""
+    global _is_ready
+    if not _is_ready:
+        for library in _ask_blas().libraries:
+            library.set_num_threads(1)
+        _keep_memory()
+        _is_ready = True
 
 
 def _libc(name):
@@ -73,9 +104,6 @@ def _keep_memory():
         mallopt(top_pad, 1 << 24)
 
 
-threads, _core = _take_over_blas()
-has_small_products = _core in ("SkylakeX", "Cooperlake", "SapphireRapids")
-_keep_memory()
 _tasks: queue.SimpleQueue = queue.SimpleQueue()
 _here = threading.local()
 _workers = 0
@@ -86,12 +114,13 @@ def _leave(cpu):
     """Move this worker off the processor of its caller.
 
     The scheduler often wakes a thread where its waker runs, and leaves it there for
-    milliseconds, longer than most parts take.
+    milliseconds, longer than most parts take. It may move the worker again later.
     """
     if cpu >= 0 and _current_cpu() == cpu:
-        others = os.sched_getaffinity(os.getpid()) - {cpu}
-        if others:
-            os.sched_setaffinity(0, others)
+        allowed = os.sched_getaffinity(os.getpid())
+        if len(allowed) > 1:
+            os.sched_setaffinity(0, allowed - {cpu})
+            os.sched_setaffinity(0, allowed)
 
 
 def _work():
@@ -108,9 +137,9 @@ def _work():
         del context, function, part, done
 
 
-def _start_workers():
+def _start_workers(number):
     global _workers
-    while _workers < threads - 1:
+    while _workers < number:
         _workers += 1
         threading.Thread(target=_work, name="dyrnn-kernel", daemon=True).start()
 
@@ -127,7 +156,7 @@ if hasattr(os, "register_at_fork"):
 
 def shares(size, grain=1):
     """Cut ``range(size)`` into one slice per thread, each a multiple of ``grain``."""
-    parts = max(1, min(threads, size // grain))
+    parts = max(1, min(threads(), size // grain))
     step = max(1, -(-size // (parts * grain))) * grain
     bounds = [*range(0, max(size, 1), step), size]
     return [slice(*pair) for pair in itertools.pairwise(bounds)]
@@ -149,7 +178,7 @@ def parallel(function, size, grain=1):
     if len(slices) == 1 or getattr(_here, "is_worker", False):
         function(slice(0, size))
         return
-    _start_workers()
+    _start_workers(len(slices) - 1)
     done: queue.SimpleQueue = queue.SimpleQueue()
     cpu = _current_cpu()
     for part in slices[:-1]:

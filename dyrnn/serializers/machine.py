@@ -66,7 +66,7 @@ def environment():
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": f"{blas.get('name', '?')} {blas.get('version', '?')}",
-        "threads": kernels.threads,
+        "threads": kernels.threads(),
         "blas_threads": blas_threads(),
         "platform": sys.platform,
         "machine": platform.machine(),

@@ -282,7 +282,7 @@ def test_change_of_the_run_is_refused_or_a_warning_by_name(tmp_path, monkeypatch
     if name == "seed":
         random.seed(1)
     if name == "threads":
-        monkeypatch.setattr("dyrnn.kernels.threads", kernels.threads + 1)
+        monkeypatch.setattr(config, "threads", kernels.threads() + 1)
     if name == "matmul_precision":
         monkeypatch.setattr(config, "matmul_precision", "tf32")
     here = {"world_size": 3 if name == "world_size" else 2}
@@ -309,7 +309,7 @@ def test_manifest_says_what_made_the_file(tmp_path):
     make(tmp_path, stop=1).run()
     environment = read_manifest(tmp_path / "snapshot_iter_00000001.npz")["environment"]
     assert environment["seed"] == 5
-    assert environment["threads"] == kernels.threads
+    assert environment["threads"] == kernels.threads()
     assert {"numpy", "python", "dyrnn", "blas", "processor", "machine"} <= set(
         environment
     )

@@ -1,13 +1,50 @@
 """Work is cut into parts that cover it once; errors and settings cross threads."""
 
+import json
 import os
+import subprocess
+import sys
 import threading
 from functools import partial
 
 import numpy as np
 import pytest
 
+from dyrnn import kernels
+from dyrnn.config import config, using_config
 from dyrnn.kernels import machine
+
+IMPORT_ALL = """
+import ctypes, importlib, json, os, pkgutil
+import numpy as np
+import threadpoolctl
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+
+def state():
+    block = libc.malloc(64 << 20)
+    with open("/proc/self/maps") as lines:
+        heap = [line.split()[0] for line in lines if line.endswith("[heap]\\n")]
+    ends = [[int(end, 16) for end in part.split("-")] for part in heap]
+    blas = [x for x in threadpoolctl.threadpool_info() if x["user_api"] == "blas"]
+    return {
+        "blas": [x["num_threads"] for x in blas if "numpy" in x["filepath"]],
+        "affinity": sorted(os.sched_getaffinity(0)),
+        "keeps memory": any(start <= block < end for start, end in ends),
+    }
+
+before = state()
+import dyrnn
+for module in pkgutil.walk_packages(dyrnn.__path__, "dyrnn."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+imported = state()
+threads = dyrnn.kernels.threads()
+asked = state()
+dyrnn.kernels.squared_norm(np.ones(3, np.float32))
+print(json.dumps([before, imported, asked, state(), threads]))
+"""
 
 
 def add_one(counts, part):
@@ -16,7 +53,7 @@ def add_one(counts, part):
 
 @pytest.fixture(params=[1, 2, 3])
 def threads(request, monkeypatch):
-    monkeypatch.setattr(machine, "threads", request.param)
+    monkeypatch.setattr(machine, "threads", lambda: request.param)
     return request.param
 
 
@@ -67,7 +104,7 @@ def test_parallel_work_may_be_nested_and_concurrent(threads):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_parallel_work_goes_on_in_a_forked_child(monkeypatch):
-    monkeypatch.setattr(machine, "threads", 2)
+    monkeypatch.setattr(machine, "threads", lambda: 2)
     total = np.zeros(2)
     machine.parallel(partial(add_one, total), 2)
     child = os.fork()
@@ -75,3 +112,40 @@ def test_parallel_work_goes_on_in_a_forked_child(monkeypatch):
         machine.parallel(partial(add_one, total), 2)
         os._exit(0 if (total == 2).all() else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_importing_dyrnn_changes_nothing_in_the_process():
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    told = subprocess.check_output([sys.executable, "-c", IMPORT_ALL], env=environment)
+    before, imported, asked, used, threads = json.loads(told)
+    assert not before["keeps memory"]
+    assert before == imported == asked
+    assert used["keeps memory"] and used["affinity"] == before["affinity"]
+    if before["blas"]:  # NumPy's own, as its wheels have it
+        assert threads == max(before["blas"])
+        assert used["blas"] == [1] * len(before["blas"])
+
+
+def test_the_setting_says_how_many_threads_there_are():
+    default = kernels.threads()
+    for number in (1, 2, 5):
+        with using_config("threads", number):
+            assert kernels.threads() == number
+            assert len(machine.shares(100)) == number
+    assert config.threads is None and kernels.threads() == default
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.0, True, "2"])
+def test_a_number_of_threads_that_is_none_is_refused(number):
+    with pytest.raises(ValueError, match="config.threads is a number from 1 on, or No"):
+        config.threads = number
+    assert config.threads is None
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
+def test_a_worker_that_moved_may_run_anywhere_again(monkeypatch):
+    monkeypatch.setattr(machine, "_current_cpu", lambda: 0)
+    allowed = os.sched_getaffinity(0)
+    machine._leave(0)
+    assert os.sched_getaffinity(0) == allowed

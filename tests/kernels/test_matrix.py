@@ -89,7 +89,7 @@ def test_a_bad_logit_makes_its_own_loss_bad(rng, bad):
 def test_fused_output_layer_agrees_with_plain_definition(
     rng, monkeypatch, dtype, spread, threads, has_bias
 ):
-    monkeypatch.setattr(machine, "threads", threads)
+    monkeypatch.setattr(machine, "threads", lambda: threads)
     monkeypatch.setattr(products, "BLOCK", 1 << 10)
     monkeypatch.setattr(losses, "BLOCK", 1 << 10)
     x, W = rng.normal(size=(30, 8)), spread * rng.normal(size=(1000, 8))

@@ -19,11 +19,10 @@ def way(request, monkeypatch):
     """Every way that a kernel can take gives the same."""
     threads = 2 if request.param in ("two threads", "shared products") else 1
     grain = 100 if request.param == "shared products" else 1
-    monkeypatch.setattr(machine, "threads", threads)
+    monkeypatch.setattr(machine, "threads", lambda: threads)
     monkeypatch.setattr(recurrent, "_SHARED", 1000)
-    monkeypatch.setattr(
-        machine, "has_small_products", request.param == "small products"
-    )
+    is_small = request.param == "small products"
+    monkeypatch.setattr(machine, "has_small_products", lambda: is_small)
     monkeypatch.setattr(recurrent, "_sequences", lambda H, gates: grain)
 
 
@@ -152,7 +151,7 @@ def test_rnn_gradients_agree_with_differences(rng, shape, activation):
 
 
 def test_big_recurrent_matrices_are_cut_along_both_sides(rng, monkeypatch):
-    monkeypatch.setattr(machine, "has_small_products", True)
+    monkeypatch.setattr(machine, "has_small_products", lambda: True)
     W, x = rng.normal(size=(520, 130)), rng.normal(size=(20, 520))
     factor, out = recurrent._Factor(W, [slice(0, 20)]), np.empty((20, 130))
     factor.into(out)(x)

@@ -41,11 +41,11 @@ class _Factor:
     def __init__(self, W, parts):
         K, N = W.shape
         rows, self.cuts, self.is_shared = parts[0].stop, (1, 1), False
-        if machine.has_small_products:
+        if machine.has_small_products():
             self.cuts = _cuts(rows, K, N)
-        elif len(parts) == 1 and rows * K * N >= _SHARED and N % machine.threads == 0:
-            self.cuts = (1, machine.threads)
-            self.is_shared = machine.threads > 1
+        elif len(parts) == 1 and rows * K * N >= _SHARED and N % machine.threads() == 0:
+            self.cuts = (1, machine.threads())
+            self.is_shared = machine.threads() > 1
         k, n = self.cuts
         W = W.reshape(k, K // k, n, N // n).transpose(0, 2, 1, 3)
         self.blocks = np.ascontiguousarray(W)
@@ -79,7 +79,7 @@ def _sequences(H, gates):
     Shorter steps spend their time waiting for each other, as only one thread at a time
     can be in the interpreter. Large products with fewer than 32 rows are slow.
     """
-    fewest = 1 if machine.has_small_products else 32
+    fewest = 1 if machine.has_small_products() else 32
     return max(-(-4_000_000 // (gates * H * H)), fewest)
 
 
