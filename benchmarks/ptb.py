@@ -54,7 +54,6 @@ def main():
     updater = BPTTUpdater(
         WindowIterator(corpus.train, harness.BATCH, config["steps"]),
         optimizer,
-        config["steps"],
         device=args.device,
         window=args.mode == "window",
         loss_func=model.loss,

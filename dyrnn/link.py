@@ -29,6 +29,9 @@ class Link:
     carried : tuple of str
         Names of attributes that hold variables (or None) carried over time. They are
         what :meth:`reset_state` clears and snapshots hold; ``__init__`` sets them.
+    takes_windows : bool
+        Whether a link with state takes a window (T, B, ...) as it does a step
+        (B, ...). A class that overrides ``forward`` says so anew.
     update_enabled : bool
         Whether optimizers change the link's own parameters.
 
@@ -47,6 +50,7 @@ class Link:
     """
 
     carried: tuple[str, ...] = ()
+    takes_windows = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -42,6 +42,16 @@ class Observation(dict):
         super().__init__(*args, **kwargs)
         self.weights = {}
 
+    def weight(self, key):
+        """How much a value counts."""
+        return self.weights.get(key, 1.0)
+
+    def only(self, keys):
+        """The values of these names that were observed, as an `Observation`."""
+        chosen = Observation({key: self[key] for key in keys if key in self})
+        chosen.weights = self.weights
+        return chosen
+
     def serialize(self, s):
         """Save or load the scalars among the values, and the weights."""
         keys = [key for key, value in self.items() if _is_scalar(value)]

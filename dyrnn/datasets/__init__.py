@@ -33,34 +33,3 @@ from dyrnn.datasets.ptb import (
 from dyrnn.datasets.text import TextDataset, read_text
 from dyrnn.datasets.vocabulary import Vocabulary
 from dyrnn.datasets.windows import PaddedWindows, sequence_lengths
-
-__all__ = [
-    "Dataset",
-    "TupleDataset",
-    "DictDataset",
-    "SubDataset",
-    "TransformDataset",
-    "ConcatenatedDataset",
-    "TextDataset",
-    "PaddedWindows",
-    "split_dataset",
-    "split_dataset_random",
-    "split_dataset_n",
-    "split_dataset_n_random",
-    "get_cross_validation_datasets",
-    "get_cross_validation_datasets_random",
-    "concat_examples",
-    "pad_sequences",
-    "split_lines",
-    "sequence_lengths",
-    "Corpus",
-    "Vocabulary",
-    "load_corpus",
-    "read_text",
-    "split_text",
-    "python_text",
-    "download",
-    "download_ptb",
-    "get_ptb_words",
-    "get_ptb_words_vocabulary",
-]

@@ -135,3 +135,22 @@ def split_lines(ids, eos):
     ids = np.concatenate((np.full(1, eos, ids.dtype), ids))
     ends = np.flatnonzero(ids == eos).tolist()
     return [ids[start : stop + 1] for start, stop in itertools.pairwise(ends)]
+
+
+def call_with(function, arrays):
+    """Call a function with a tuple as arguments, a dict as keywords, or one array."""
+    if isinstance(arrays, tuple):
+        return function(*arrays)
+    if isinstance(arrays, dict):
+        return function(**arrays)
+    return function(arrays)
+
+
+def target_count(arrays, batch):
+    """How many targets a mean over the batch is taken of: the last argument's size."""
+    if isinstance(arrays, dict):
+        arrays = tuple(arrays.values())
+    last = arrays[-1] if isinstance(arrays, tuple) else arrays
+    if isinstance(last, list | tuple) and all(hasattr(x, "size") for x in last):
+        return sum(array.size for array in last)
+    return last.size if hasattr(last, "size") else len(batch)

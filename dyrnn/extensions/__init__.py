@@ -1,7 +1,4 @@
-"""Extensions of the trainer: evaluation, logs, snapshots, plots, schedules.
-
-The source is here, at the top level; import it as ``dyrnn.extensions``.
-"""
+"""Extensions of the trainer: evaluation, logs, snapshots, plots, schedules."""
 
 from dyrnn.extensions.evaluation import Evaluator
 from dyrnn.extensions.logs import LogReport, PrintReport, perplexity, read_log
@@ -12,7 +9,7 @@ from dyrnn.extensions.observations import (
     observe_lr,
     observe_value,
 )
-from dyrnn.extensions.plots import DumpGraph, PlotReport, save_figure
+from dyrnn.extensions.plots import PlotReport, save_figure
 from dyrnn.extensions.progress import ProgressBar, WordsPerSecond
 from dyrnn.extensions.schedules import (
     ExponentialShift,
@@ -25,36 +22,3 @@ from dyrnn.extensions.schedules import (
     WarmupShift,
 )
 from dyrnn.extensions.snapshots import Snapshot, snapshot, snapshot_object
-
-__all__ = [
-    # evaluation and logs
-    "Evaluator",
-    "LogReport",
-    "PrintReport",
-    "ProgressBar",
-    "WordsPerSecond",
-    "perplexity",
-    "read_log",
-    # values
-    "FailOnNonNumber",
-    "MicroAverage",
-    "ParameterStatistics",
-    "observe_lr",
-    "observe_value",
-    # files
-    "DumpGraph",
-    "PlotReport",
-    "Snapshot",
-    "snapshot",
-    "snapshot_object",
-    "save_figure",
-    # schedules
-    "ExponentialShift",
-    "InverseShift",
-    "LinearShift",
-    "MultistepShift",
-    "PolynomialShift",
-    "ReduceOnPlateau",
-    "StepShift",
-    "WarmupShift",
-]

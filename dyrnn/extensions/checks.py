@@ -8,7 +8,36 @@ from __future__ import annotations
 
 import warnings
 
-__all__ = ["check_file_is_own", "names_of_values", "warn_of_unseen"]
+from dyrnn.training import Extension
+
+
+class Log(Extension):
+    """Base of extensions that wait for values of certain names.
+
+    A subclass adds what it sees to ``_seen``, and calls `_end_interval` where all
+    values should have come.
+    """
+
+    def __init__(self, names=()):
+        self._names = names
+        self._seen = set()
+        self._is_interval_over = False
+
+    def _end_interval(self):
+        self._is_interval_over = True
+
+    def on_error(self, trainer, error, traceback):
+        self._is_interval_over = False  # what did not come is not misspelt
+
+    def finalize(self):
+        unseen = ", ".join(name for name in self._names if name not in self._seen)
+        if unseen and self._is_interval_over:
+            known = ", ".join(sorted(self._seen)) or "none"
+            warnings.warn(
+                f"{type(self).__name__}: never observed: {unseen}; observed were: "
+                f"{known}. Correct the name, or report the value before training ends.",
+                stacklevel=2,
+            )
 
 
 def names_of_values(names, parameter):
@@ -17,7 +46,7 @@ def names_of_values(names, parameter):
         raise TypeError(
             f"{parameter} is {names!r}: give a list of names, such as [{names!r}]"
         )
-    return list(names)
+    return list(names or ())
 
 
 def check_file_is_own(extension, trainer):
@@ -31,16 +60,4 @@ def check_file_is_own(extension, trainer):
         raise ValueError(
             f"{' and '.join(owners)} of this trainer write the same file, "
             f"{extension.filename!r}: give each a filename of its own"
-        )
-
-
-def warn_of_unseen(extension, names, seen):
-    """Name what was waited for in vain, at the end of a training."""
-    unseen = ", ".join(name for name in names if name not in seen)
-    if unseen:
-        known = ", ".join(sorted(seen)) or "none"
-        warnings.warn(
-            f"{type(extension).__name__}: never observed: {unseen}; observed were: "
-            f"{known}. Correct the name, or report the value before training ends.",
-            stacklevel=3,
         )

@@ -8,6 +8,8 @@ import copy
 from dyrnn import backend
 from dyrnn.config import no_backprop_mode, using_config
 from dyrnn.datasets import concat_examples
+from dyrnn.datasets.convert import call_with, target_count
+from dyrnn.iterators.base import is_window
 from dyrnn.reporter import (
     DictSummary,
     Observation,
@@ -17,9 +19,6 @@ from dyrnn.reporter import (
     report,
 )
 from dyrnn.training import PRIORITY_WRITER, Extension
-from dyrnn.training.updaters import call_with, target_count
-
-__all__ = ["Evaluator"]
 
 
 class Evaluator(Extension):
@@ -37,8 +36,7 @@ class Evaluator(Extension):
     target : Link or dict of Links
         What reports: by its registered name, which is ``main`` for a single one.
     converter : callable (batch, device)
-        Makes arguments of a batch. A tuple, which is what ``WindowIterator`` gives, is
-        taken as the arguments themselves.
+        Makes arguments of a batch; a window is taken as the arguments themselves.
     device : int, str or Device, optional
         Where to compute.
     eval_hook : callable (evaluator), optional
@@ -103,7 +101,7 @@ class Evaluator(Extension):
         summary = DictSummary()
         with self._state_set_aside():
             for batch in _one_pass(iterator):
-                arguments = self._arguments(batch)
+                arguments = self._arguments(iterator, batch)
                 observation = Observation()
                 with (
                     reporter.scope(observation),
@@ -115,8 +113,8 @@ class Evaluator(Extension):
                 summary.add(observation)
         return summary.compute_mean()
 
-    def _arguments(self, batch):
-        if not isinstance(batch, tuple):
+    def _arguments(self, iterator, batch):
+        if not is_window(iterator, batch):
             return self.converter(batch, self.device)
         if self.device is None:
             return batch

@@ -15,20 +15,14 @@ import sys
 
 from tqdm import tqdm
 
-from dyrnn.extensions.checks import (
-    check_file_is_own,
-    names_of_values,
-    warn_of_unseen,
-)
+from dyrnn.extensions.checks import Log, check_file_is_own, names_of_values
 from dyrnn.reporter import DictSummary
 from dyrnn.serializers import rename_aside
 from dyrnn.serializers.atomic import atomic_output
-from dyrnn.training import PRIORITY_READER, Extension, get_trigger
-
-__all__ = ["LogReport", "PrintReport", "perplexity", "read_log"]
+from dyrnn.training import PRIORITY_READER, get_trigger
 
 
-class LogReport(Extension):
+class LogReport(Log):
     """Writes the means of each interval, and keeps them in ``log``.
 
     The last interval is written when training ends, even if it is not complete; a
@@ -65,16 +59,15 @@ class LogReport(Extension):
         postprocess=None,
         filename="log.jsonl",
     ):
+        super().__init__(names_of_values(keys, "LogReport: keys"))
         self.log = []
-        self._keys = None if keys is None else names_of_values(keys, "LogReport: keys")
+        self._keeps_all = keys is None
         self._trigger = get_trigger(trigger)
         self._postprocess = postprocess
         self.filename = filename
         self._summary = DictSummary()
         self._path = None
         self._trainer = None
-        self._seen = set()
-        self._is_interval_over = False
 
     def initialize(self, trainer):
         self._trainer = trainer
@@ -88,17 +81,13 @@ class LogReport(Extension):
 
     def __call__(self, trainer):
         observation = trainer.observation
-        if self._keys is not None:
+        if not self._keeps_all:
             self._seen.update(observation)
-            weights = getattr(observation, "weights", {})
-            observation = type(observation)(
-                (key, observation[key]) for key in self._keys if key in observation
-            )
-            observation.weights = weights
+            observation = observation.only(self._names)
         self._summary.add(observation)
         if self._trigger(trainer):
             self._write_row(trainer)
-            self._is_interval_over = True
+            self._end_interval()
             # On a GPU, this is where losses are looked at.
             check_finite = getattr(trainer.updater, "check_finite", None)
             if check_finite is not None:
@@ -117,16 +106,12 @@ class LogReport(Extension):
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(_encode(row))
 
-    def on_error(self, trainer, error, traceback):
-        self._is_interval_over = False  # what did not come is not misspelt
-
     def finalize(self):
         if self._trainer is not None and len(self._summary):
             self._write_row(self._trainer)
         self._trainer = None
-        if self._is_interval_over:
-            # The rows tell of values before a resume.
-            warn_of_unseen(self, self._keys or (), self._seen.union(*self.log))
+        self._seen.update(*self.log)  # which tell of values before a resume
+        super().finalize()
 
     def serialize(self, s):
         """Save or load the rows, the running means, and the trigger."""
@@ -134,8 +119,7 @@ class LogReport(Extension):
         if s.loading:
             self.log = [_decode(line) for line in lines]
         self._summary.serialize(s["summary"])
-        if hasattr(self._trigger, "serialize"):
-            self._trigger.serialize(s["trigger"])
+        self._trigger.serialize(s["trigger"])
 
 
 def _encode(row):
@@ -207,7 +191,7 @@ def perplexity(row):
                 row[name] = math.inf
 
 
-class PrintReport(Extension):
+class PrintReport(Log):
     """Prints the rows of a `LogReport` as a table, as they come.
 
     A warning at the end names the columns that were in no row.
@@ -223,14 +207,11 @@ class PrintReport(Extension):
     """
 
     def __init__(self, entries=None, log_report="LogReport", out=None):
-        if entries is not None:
-            entries = names_of_values(entries, "PrintReport: entries")
-        self._entries = entries
+        super().__init__(names_of_values(entries, "PrintReport: entries"))
         self._log_report = log_report
         self._out = out
         self._columns = None
         self._printed = 0
-        self._is_interval_over = False
 
     def initialize(self, trainer):
         if isinstance(self._log_report, str):
@@ -241,22 +222,19 @@ class PrintReport(Extension):
 
     def __call__(self, trainer):
         self._print_rows()
-        self._is_interval_over = self._columns is not None
-
-    def on_error(self, trainer, error, traceback):
-        self._is_interval_over = False  # what did not come is not misspelt
+        if self._columns is not None:
+            self._end_interval()
 
     def finalize(self):
         if not isinstance(self._log_report, str):
             self._print_rows()
-        if self._is_interval_over:
-            seen = set().union(*self._log_report.log)
-            warn_of_unseen(self, self._entries or (), seen)
+            self._seen.update(*self._log_report.log)
+        super().finalize()
 
     def _print_rows(self):
         for row in self._log_report.log[self._printed :]:
             if self._columns is None:
-                names = self._entries or list(row)
+                names = self._names or list(row)
                 self._columns = {name: max(len(name), 10) for name in names}
                 self._print({name: name for name in names})
             self._print(row)

@@ -12,34 +12,32 @@ from dyrnn.training import (
     PRIORITY_WRITER,
     Extension,
     get_trigger,
-    make_extension,
 )
 
-__all__ = [
-    "FailOnNonNumber",
-    "MicroAverage",
-    "ParameterStatistics",
-    "observe_lr",
-    "observe_value",
-]
+
+class observe_value(Extension):
+    """Reports ``target_func(trainer)`` at every iteration, under the given key."""
+
+    priority = PRIORITY_WRITER
+
+    def __init__(self, observation_key, target_func):
+        self._key = observation_key
+        self._function = target_func
+
+    def __call__(self, trainer):
+        report({self._key: self._function(trainer)})
 
 
-def observe_value(observation_key, target_func):
-    """Report ``target_func(trainer)`` at every iteration, under the given key."""
+class observe_lr(observe_value):
+    """Reports the learning rate of this iteration's update."""
 
-    @make_extension(default_name="observe_value", priority=PRIORITY_WRITER)
-    def observe(trainer):
-        report({observation_key: target_func(trainer)})
+    default_name = "observe_value"
 
-    return observe
-
-
-def observe_lr(optimizer_name="main", observation_key="lr"):
-    """Report the learning rate of this iteration's update."""
-    return observe_value(
-        observation_key,
-        lambda trainer: trainer.updater.get_optimizer(optimizer_name).lr,
-    )
+    def __init__(self, optimizer_name="main", observation_key="lr"):
+        super().__init__(
+            observation_key,
+            lambda trainer: trainer.updater.get_optimizer(optimizer_name).lr,
+        )
 
 
 class MicroAverage(Extension):
@@ -82,8 +80,7 @@ class MicroAverage(Extension):
         """Save or load both sums, and the trigger."""
         self._summaries[0].serialize(s["numerator"])
         self._summaries[1].serialize(s["denominator"])
-        if hasattr(self._trigger, "serialize"):
-            self._trigger.serialize(s["trigger"])
+        self._trigger.serialize(s["trigger"])
 
 
 _STATISTICS = {

@@ -1,20 +1,16 @@
-"""Pictures: curves of observed values, and the graph of a model's computation."""
+"""Curves of observed values."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
-import json
 import os
 import warnings
 
-from dyrnn.engine.hooks import FunctionHook
-from dyrnn.extensions.checks import check_file_is_own, warn_of_unseen
+from dyrnn.extensions.checks import Log, check_file_is_own
 from dyrnn.reporter import DictSummary
 from dyrnn.serializers.atomic import atomic_output
-from dyrnn.training import PRIORITY_READER, PRIORITY_WRITER, Extension, get_trigger
-
-__all__ = ["DumpGraph", "PlotReport", "save_figure"]
+from dyrnn.training import get_trigger
 
 
 def save_figure(path, draw, size=(6.4, 4.8), dpi=100):
@@ -63,7 +59,7 @@ def _has_matplotlib():
     return False
 
 
-class PlotReport(Extension):
+class PlotReport(Log):
     """Plots means of observed values over the training, redrawn after each interval.
 
     It needs matplotlib; without it, a warning says so once, and nothing is drawn.
@@ -85,8 +81,6 @@ class PlotReport(Extension):
         May change the axes before they are drawn.
     """
 
-    priority = PRIORITY_READER
-
     def __init__(
         self,
         y_keys,
@@ -100,33 +94,26 @@ class PlotReport(Extension):
             raise ValueError(
                 f"PlotReport: x_key is {x_key!r}: use 'iteration' or 'epoch'"
             )
-        self._y_keys = (y_keys,) if isinstance(y_keys, str) else tuple(y_keys)
+        super().__init__((y_keys,) if isinstance(y_keys, str) else tuple(y_keys))
         self._x_key = x_key
         self._trigger = get_trigger(trigger)
         self.filename = filename
         self._marker = marker
         self._postprocess = postprocess
         self._summary = DictSummary()
-        self._points = {key: [] for key in self._y_keys}
+        self._points = {key: [] for key in self._names}
         self._draws = False
-        self._seen = set()
-        self._is_interval_over = False
 
     def initialize(self, trainer):
         check_file_is_own(self, trainer)
         self._draws = _has_matplotlib()
 
     def __call__(self, trainer):
-        observation = trainer.observation
-        self._seen.update(observation)
-        chosen = type(observation)(
-            (key, observation[key]) for key in self._y_keys if key in observation
-        )
-        chosen.weights = getattr(observation, "weights", {})
-        self._summary.add(chosen)
+        self._seen.update(trainer.observation)
+        self._summary.add(trainer.observation.only(self._names))
         if not self._trigger(trainer):
             return
-        self._is_interval_over = True
+        self._end_interval()
         x = getattr(
             trainer.updater, "epoch_detail" if self._x_key == "epoch" else "iteration"
         )
@@ -136,14 +123,10 @@ class PlotReport(Extension):
         if self._draws:
             save_figure(os.path.join(trainer.out, self.filename), self._draw)
 
-    def on_error(self, trainer, error, traceback):
-        self._is_interval_over = False  # what did not come is not misspelt
-
     def finalize(self):
-        if self._is_interval_over:
-            # The points tell of values before a resume.
-            drawn = {key for key, points in self._points.items() if points}
-            warn_of_unseen(self, self._y_keys, self._seen | drawn)
+        # The points tell of values before a resume.
+        self._seen.update(key for key, points in self._points.items() if points)
+        super().finalize()
 
     def _draw(self, figure):
         axes = figure.add_subplot()
@@ -161,81 +144,4 @@ class PlotReport(Extension):
         """Save or load the points, the running means, and the trigger."""
         self._points = s("points", self._points)
         self._summary.serialize(s["summary"])
-        if hasattr(self._trigger, "serialize"):
-            self._trigger.serialize(s["trigger"])
-
-
-class DumpGraph(Extension):
-    """Writes the graph of the first update's computation, for Graphviz.
-
-    Draw it with ``dot -Tpng graph.dot``. Boxes are functions, ovals arrays; those of
-    parameters carry their names.
-
-    Parameters
-    ----------
-    filename : str
-        In the trainer's ``out``.
-    """
-
-    # First of all: what other extensions compute is not the update's.
-    priority = PRIORITY_WRITER + 100
-
-    def __init__(self, filename="graph.dot"):
-        self._filename = filename
-        self._recorder = None
-
-    def initialize(self, trainer):
-        if trainer.is_before_training:
-            self._recorder = _Recorder()
-            self._recorder.__enter__()
-
-    def __call__(self, trainer):
-        if self._recorder is None:
-            return
-        names = {}
-        for name, optimizer in trainer.updater.get_all_optimizers().items():
-            for path, param in optimizer.target.namedparams():
-                names[id(param.array)] = name + path
-        lines = self._recorder.dot(names)
-        self.finalize()
-        with atomic_output(os.path.join(trainer.out, self._filename)) as output:
-            output.write("\n".join(lines).encode())
-
-    def finalize(self):
-        if self._recorder is not None:
-            self._recorder.__exit__(None, None, None)
-        self._recorder = None
-
-
-class _Recorder(FunctionHook):
-    """Notes which function made which array of which."""
-
-    def __init__(self):
-        self._calls = []
-
-    def forward_after(self, node, arrays, outputs):
-        # The arrays are kept: an id is only unique while its object lives.
-        self._calls.append((type(node).__name__, list(arrays), list(outputs)))
-
-    def dot(self, names):
-        """The lines of a dot file."""
-        lines = ["digraph {", "  rankdir=TB;"]
-        seen = set()
-
-        def oval(array):
-            key = f"a{id(array)}"
-            if key not in seen:
-                seen.add(key)
-                shape = getattr(array, "shape", None)
-                text = f"{shape} {array.dtype}" if shape is not None else str(array)
-                label = json.dumps(
-                    f"{names[id(array)]}\n{text}" if id(array) in names else text
-                )
-                lines.append(f"  {key} [label={label}];")
-            return key
-
-        for number, (function, inputs, outputs) in enumerate(self._calls):
-            lines.append(f'  f{number} [label="{function}", shape=box];')
-            lines += [f"  {oval(array)} -> f{number};" for array in inputs]
-            lines += [f"  f{number} -> {oval(array)};" for array in outputs]
-        return [*lines, "}", ""]
+        self._trigger.serialize(s["trigger"])

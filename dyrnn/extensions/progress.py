@@ -7,8 +7,6 @@ from tqdm.auto import tqdm
 from dyrnn.reporter import report
 from dyrnn.training import PRIORITY_READER, PRIORITY_WRITER, Extension
 
-__all__ = ["ProgressBar", "WordsPerSecond"]
-
 _FORMAT = (
     "{desc}{percentage:3.0f}%|{bar}| {n:.2f}/{total:.6g} {unit} "
     "[{elapsed}<{remaining}{postfix}]"
@@ -99,7 +97,7 @@ class WordsPerSecond(Extension):
         self._key = key
 
     def __call__(self, trainer):
-        words = getattr(trainer.observation, "weights", {}).get(self._key)
+        words = trainer.observation.weights.get(self._key)
         if words is None:
             raise KeyError(
                 f"WordsPerSecond: {self._key!r} was not reported with a weight, the "

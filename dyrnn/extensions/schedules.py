@@ -7,35 +7,52 @@ training begins, too; after a resume, the optimizer has its own value back.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from dyrnn.training import Extension
-from dyrnn.training.triggers import Monitor, better, is_improvement
-
-__all__ = [
-    "ExponentialShift",
-    "InverseShift",
-    "LinearShift",
-    "MultistepShift",
-    "PolynomialShift",
-    "ReduceOnPlateau",
-    "StepShift",
-    "WarmupShift",
-]
+from dyrnn.training.triggers import Patience
 
 
-class _Shift(Extension):
-    """Sets ``attr`` of the optimizer to ``value(t)``, t being the number of calls."""
+class Shift(Extension):
+    """Sets ``attr`` of the optimizer to ``value(t)``, t being the number of calls.
+
+    Parameters
+    ----------
+    attr : str
+        Name of the hyperparameter, such as ``"lr"``.
+    init : float, optional
+        By default the optimizer's value when training begins.
+    target : float, optional
+        Where the value stops.
+    optimizer : optimizer, optional
+        By default the updater's main one.
+    """
+
+    target = None  # of those that take none
 
     def __init__(self, attr, init=None, target=None, optimizer=None):
         self.attr = attr
         self.init = init
         self.target = target
         self.optimizer = optimizer
+        self.__post_init__()
+
+    def __post_init__(self):
         self.t = 0
         self._has_begun = False
 
     def value(self, t):
         """The value after ``t`` calls, from ``self.init`` on."""
         raise NotImplementedError(f"{type(self).__name__} must define value(self, t)")
+
+    def bounded(self, t):
+        """The value after ``t`` calls, not beyond the target."""
+        value = self.value(t)
+        if self.target is None:
+            return value
+        # The target bounds the value from the side it moves to.
+        falls = self.target < self.init
+        return max(value, self.target) if falls else min(value, self.target)
 
     def initialize(self, trainer):
         if not (self._has_begun and _is_restored(self, trainer)):
@@ -50,14 +67,11 @@ class _Shift(Extension):
         optimizer = _optimizer(self, trainer)
         if self.init is None:
             self.init = _attribute(self, optimizer)
-        setattr(optimizer, self.attr, self._bounded(self.value(self.t)))
+        setattr(optimizer, self.attr, self.bounded(self.t))
 
-    def _bounded(self, value):
-        if self.target is None:
-            return value
-        # The target bounds the value from the side it moves to.
-        falls = self.target < self.init
-        return max(value, self.target) if falls else min(value, self.target)
+    def _require(self, condition, what, given):
+        if not condition:
+            raise ValueError(f"{type(self).__name__}: {what}, got {given}")
 
     def serialize(self, s):
         """Save or load the number of calls and the first value."""
@@ -96,53 +110,44 @@ def _attribute(extension, optimizer):
     return getattr(optimizer, extension.attr)
 
 
-class ExponentialShift(_Shift):
-    """``init * rate**t``, up or down to ``target`` if there is one.
+@dataclass(eq=False)
+class ExponentialShift(Shift):
+    """``init * rate**t``, up or down to ``target`` if there is one."""
 
-    Parameters
-    ----------
-    attr : str
-        Name of the hyperparameter, such as ``"lr"``.
-    rate : float
-        Positive.
-    init : float, optional
-        By default the optimizer's value when training begins.
-    target : float, optional
-        The value stops there.
-    optimizer : optimizer, optional
-        By default the updater's main one.
-    """
+    attr: str
+    rate: float
+    init: float | None = None
+    target: float | None = None
+    optimizer: object = None
 
-    def __init__(self, attr, rate, init=None, target=None, optimizer=None):
-        if rate <= 0:
-            raise ValueError(f"ExponentialShift: rate must be positive, got {rate}")
-        super().__init__(attr, init, target, optimizer)
-        self.rate = rate
+    def __post_init__(self):
+        super().__post_init__()
+        self._require(self.rate > 0, "rate must be positive", self.rate)
 
     def value(self, t):
         return self.init * self.rate**t
 
 
-class LinearShift(_Shift):
-    """From the first value to the second, in equal steps within a range of calls.
+@dataclass(eq=False)
+class LinearShift(Shift):
+    """From the first of ``value_range`` to the second, in equal steps.
 
-    Parameters
-    ----------
-    attr : str
-    value_range : (float, float)
-    time_range : (int, int)
-        Calls between which the value moves; before and after it stays.
-    optimizer : optimizer, optional
+    ``time_range`` are the numbers of calls between which the value moves; before and
+    after it stays.
     """
 
-    def __init__(self, attr, value_range, time_range, optimizer=None):
-        if not time_range[0] < time_range[1]:
-            raise ValueError(
-                f"LinearShift: time_range must be two rising numbers, got {time_range}"
-            )
-        super().__init__(attr, value_range[0], None, optimizer)
-        self.value_range = value_range
-        self.time_range = time_range
+    attr: str
+    value_range: tuple[float, float]
+    time_range: tuple[int, int]
+    optimizer: object = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.init = self.value_range[0]
+        start, stop = self.time_range
+        self._require(
+            start < stop, "time_range must be two rising numbers", self.time_range
+        )
 
     def value(self, t):
         (first, last), (start, stop) = self.value_range, self.time_range
@@ -150,120 +155,90 @@ class LinearShift(_Shift):
         return first + rate * (last - first)
 
 
-class StepShift(_Shift):
-    """``init * gamma**(t // step)``.
+@dataclass(eq=False)
+class StepShift(Shift):
+    """``init * gamma**(t // step)``, up or down to ``target`` if there is one."""
 
-    Parameters
-    ----------
-    attr : str
-    gamma : float
-    step : int
-        Calls from one change to the next.
-    init, target : float, optional
-    optimizer : optimizer, optional
-    """
+    attr: str
+    gamma: float
+    step: int
+    init: float | None = None
+    target: float | None = None
+    optimizer: object = None
 
-    def __init__(self, attr, gamma, step, init=None, target=None, optimizer=None):
-        if step < 1:
-            raise ValueError(f"StepShift: step must be at least 1, got {step}")
-        super().__init__(attr, init, target, optimizer)
-        self.gamma = gamma
-        self.step = step
+    def __post_init__(self):
+        super().__post_init__()
+        self._require(self.step >= 1, "step must be at least 1", self.step)
 
     def value(self, t):
         return self.init * self.gamma ** (t // self.step)
 
 
-class MultistepShift(_Shift):
-    """``init * gamma**n``, n being how many of the given steps are behind.
+@dataclass(eq=False)
+class MultistepShift(Shift):
+    """``init * gamma**n``, n of the numbers of calls in ``step_value`` being behind."""
 
-    Parameters
-    ----------
-    attr : str
-    gamma : float
-    step_value : sequence of int
-        Numbers of calls at which the value changes.
-    init : float, optional
-    optimizer : optimizer, optional
-    """
-
-    def __init__(self, attr, gamma, step_value, init=None, optimizer=None):
-        super().__init__(attr, init, None, optimizer)
-        self.gamma = gamma
-        self.step_value = tuple(step_value)
+    attr: str
+    gamma: float
+    step_value: list[int]
+    init: float | None = None
+    optimizer: object = None
 
     def value(self, t):
         return self.init * self.gamma ** sum(t >= step for step in self.step_value)
 
 
-class PolynomialShift(_Shift):
-    """``init * (1 - t / max_count)**rate``: falls to zero, and stays there.
+@dataclass(eq=False)
+class PolynomialShift(Shift):
+    """``init * (1 - t / max_count)**rate``: falls to zero, and stays there."""
 
-    Parameters
-    ----------
-    attr : str
-    rate : float
-        Exponent; 1 falls in a straight line.
-    max_count : int
-        Calls until zero.
-    init, target : float, optional
-    optimizer : optimizer, optional
-    """
+    attr: str
+    rate: float
+    max_count: int
+    init: float | None = None
+    target: float | None = None
+    optimizer: object = None
 
-    def __init__(self, attr, rate, max_count, init=None, target=None, optimizer=None):
-        if max_count < 1:
-            raise ValueError(
-                f"PolynomialShift: max_count must be at least 1, got {max_count}"
-            )
-        super().__init__(attr, init, target, optimizer)
-        self.rate = rate
-        self.max_count = max_count
+    def __post_init__(self):
+        super().__post_init__()
+        self._require(
+            self.max_count >= 1, "max_count must be at least 1", self.max_count
+        )
 
     def value(self, t):
         return self.init * max(1 - t / self.max_count, 0.0) ** self.rate
 
 
-class InverseShift(_Shift):
-    """``init / (1 + gamma * t)**power``.
+@dataclass(eq=False)
+class InverseShift(Shift):
+    """``init / (1 + gamma * t)**power``, up or down to ``target`` if there is one."""
 
-    Parameters
-    ----------
-    attr : str
-    gamma, power : float
-    init, target : float, optional
-    optimizer : optimizer, optional
-    """
-
-    def __init__(self, attr, gamma, power, init=None, target=None, optimizer=None):
-        super().__init__(attr, init, target, optimizer)
-        self.gamma = gamma
-        self.power = power
+    attr: str
+    gamma: float
+    power: float
+    init: float | None = None
+    target: float | None = None
+    optimizer: object = None
 
     def value(self, t):
         return self.init * (1 + self.gamma * t) ** -self.power
 
 
-class WarmupShift(_Shift):
-    """From ``warmup_start`` to ``init`` in ``warmup_iter`` equal steps.
+@dataclass(eq=False)
+class WarmupShift(Shift):
+    """From ``warmup_start`` to ``init`` in ``warmup_iter`` equal steps."""
 
-    Parameters
-    ----------
-    attr : str
-    warmup_start : float
-    warmup_iter : int
-    init : float, optional
-        By default the optimizer's value when training begins.
-    optimizer : optimizer, optional
-    """
+    attr: str
+    warmup_start: float
+    warmup_iter: int
+    init: float | None = None
+    optimizer: object = None
 
-    def __init__(self, attr, warmup_start, warmup_iter, init=None, optimizer=None):
-        if warmup_iter < 1:
-            raise ValueError(
-                f"WarmupShift: warmup_iter must be at least 1, got {warmup_iter}"
-            )
-        super().__init__(attr, init, None, optimizer)
-        self.warmup_start = warmup_start
-        self.warmup_iter = warmup_iter
+    def __post_init__(self):
+        super().__post_init__()
+        self._require(
+            self.warmup_iter >= 1, "warmup_iter must be at least 1", self.warmup_iter
+        )
 
     def value(self, t):
         rate = min(t / self.warmup_iter, 1.0)
@@ -282,7 +257,7 @@ class ReduceOnPlateau(Extension):
     monitor : str
         Name of the observed value.
     patience : int
-        So many looks in a row without a new best are borne.
+        How many looks in a row may bring no new best.
     mode : {"auto", "min", "max"}
         Which values are better; ``"auto"`` takes higher ones for names with
         ``accuracy`` in them.
@@ -314,11 +289,8 @@ class ReduceOnPlateau(Extension):
         self.patience = patience
         self.min_value = min_value
         self.optimizer = optimizer
-        self.better = better(mode, monitor)
-        self.best_value = None
-        self.count = 0
         self.current = None
-        self._monitor = Monitor("ReduceOnPlateau", monitor, check_trigger)
+        self._looks = Patience("ReduceOnPlateau", monitor, mode, check_trigger)
 
     def initialize(self, trainer):
         optimizer = _optimizer(self, trainer)
@@ -328,15 +300,9 @@ class ReduceOnPlateau(Extension):
             setattr(optimizer, self.attr, self.current)
 
     def __call__(self, trainer):
-        value = self._monitor(trainer)
-        if value is None:
-            return
-        if is_improvement(self.better, value, self.best_value):
-            self.best_value, self.count = value, 0
-            return
-        self.count += 1
-        if self.count > self.patience:
-            self.count = 0
+        self._looks(trainer)
+        if self._looks.count > self.patience:
+            self._looks.count = 0
             optimizer = _optimizer(self, trainer)
             value = getattr(optimizer, self.attr) * self.factor
             self.current = max(value, self.min_value)
@@ -344,7 +310,5 @@ class ReduceOnPlateau(Extension):
 
     def serialize(self, s):
         """Save or load the best value, the count, and the hyperparameter's value."""
-        self.best_value = s("best_value", self.best_value)
-        self.count = s("count", self.count)
+        self._looks.serialize(s)
         self.current = s("current", self.current)
-        self._monitor.serialize(s["monitor"])

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import warnings
+from dataclasses import KW_ONLY, dataclass
 
 from dyrnn.errors import SnapshotError
 from dyrnn.serializers import (
@@ -29,8 +30,6 @@ from dyrnn.serializers import (
 )
 from dyrnn.training import Extension, TrainingInterrupted
 
-__all__ = ["Snapshot", "snapshot", "snapshot_object"]
-
 # What the same bits depend on, beside the seed and the number of threads.
 _MACHINE = ("numpy", "blas", "machine", "processor")
 _FIELD = r"\{[^{}]*\}"  # of a filename
@@ -41,70 +40,107 @@ _HINTS = {
 }
 
 
+@dataclass(eq=False)
 class Snapshot(Extension):
-    """Saves the trainer, or another object; made by `snapshot`, `snapshot_object`.
+    """Saves the whole training, so that it can go on exactly from there.
+
+    Parameters
+    ----------
+    savefun : callable (path, target), optional
+        Writes the file in place of dyrnn's format; nothing is pruned then.
+    filename : str
+        Formatted with the trainer; it should hold the iteration, padded with zeros.
+    target : object, optional
+        What to save instead of the trainer.
+    condition : callable, optional
+        Asked before each save; false saves nothing.
+    snapshot_on_error : bool
+        When an exception ends training, leave ``emergency_FILENAME``. It is never
+        loaded by itself: the iteration may be half done.
+    on_signal : bool
+        When SIGINT or SIGTERM ends training, save first.
+    n_retains : int
+        How many of the newest files to keep; -1 keeps all. The last whole one is never
+        deleted.
+    every : int, optional
+        Keep files whose iteration is a multiple of it, too.
+    autoload : bool
+        Before training, load the newest whole file that is in ``out``. Files that are
+        there but beyond the iteration where a run starts are another run's, and are
+        renamed to ``NAME.bak``.
+    background : bool
+        Write in a thread; an error is raised in the next iteration, or at the end.
+    verify : bool
+        Read each file back before it gets its name.
+    on_failure : {"raise", "warn"}
+        Whether an OSError, such as a full disk, ends training.
+    identity : dict, optional
+        What a resumed run must share, such as the hash of a vocabulary, beside the seed
+        and the number of threads: a snapshot with other values is refused. One without
+        them, another processor or another version of NumPy is a warning.
+    metadata : dict, optional
+        More to keep in the file's manifest.
+    allow_changes : sequence of str
+        Keys of the identity, such as ``"seed"`` or ``"threads"``, of which another
+        value is a warning, not an error: training goes on, but not as it would have.
 
     Attributes
     ----------
     loaded : str or None
         The file that ``autoload`` found.
+
+    Notes
+    -----
+    To keep the best model apart, add a second one with a name of its own::
+
+        best = snapshot(filename="best_iter_{.updater.iteration:08}.npz", n_retains=1)
+        trainer.extend(best, trigger=MinValueTrigger("validation/main/loss"))
     """
+
+    savefun: object = None
+    filename: str = "snapshot_iter_{.updater.iteration:08}.npz"
+    _: KW_ONLY
+    target: object = None
+    condition: object = None
+    snapshot_on_error: bool = False
+    on_signal: bool = False
+    n_retains: int = -1
+    every: int | None = None
+    autoload: bool = False
+    background: bool = False
+    verify: bool = False
+    on_failure: str = "raise"
+    identity: dict | None = None
+    metadata: dict | None = None
+    allow_changes: tuple = ()
 
     trigger = (1, "epoch")
     # The last one, since a snapshot holds what the others did in this iteration.
     priority = -100
     _PRIORITY_TO_LOAD = -101  # initialized before others see which iteration it is
 
-    def __init__(
-        self,
-        filename,
-        savefun=None,
-        target=None,
-        condition=None,
-        snapshot_on_error=False,
-        on_signal=False,
-        n_retains=-1,
-        every=None,
-        autoload=False,
-        background=False,
-        verify=False,
-        on_failure="raise",
-        identity=None,
-        metadata=None,
-        allow_changes=(),
-    ):
-        _check_arguments(filename, savefun, target)
-        if n_retains == 0 or n_retains < -1:
+    def __post_init__(self):
+        _check_arguments(self.filename, self.savefun, self.target)
+        if self.n_retains == 0 or self.n_retains < -1:
             raise ValueError(
-                f"snapshot: n_retains is {n_retains}: keep at least 1, or -1 for all"
+                f"snapshot: n_retains is {self.n_retains}: keep at least 1, or -1 for "
+                "all"
             )
-        if on_failure not in ("raise", "warn"):
+        if self.on_failure not in ("raise", "warn"):
             raise ValueError(
-                f"snapshot: on_failure is {on_failure!r}: use 'raise' or 'warn'"
+                f"snapshot: on_failure is {self.on_failure!r}: use 'raise' or 'warn'"
             )
-        self.filename = filename
-        self.savefun = savefun
-        self.target = target
-        self.condition = condition
-        self.snapshot_on_error = snapshot_on_error
-        self.on_signal = on_signal
-        self.n_retains = n_retains
-        self.every = every
-        self.autoload = autoload
-        if autoload:
+        if self.autoload:
             self.priority = self._PRIORITY_TO_LOAD
-        self.verify = verify
-        self.on_failure = on_failure
-        self.identity = dict(identity or {})
-        self.metadata = dict(metadata or {})
-        if isinstance(allow_changes, str):
-            allow_changes = [allow_changes]
-        self.allow_changes = tuple(allow_changes)
+        self.identity = dict(self.identity or {})
+        self.metadata = dict(self.metadata or {})
+        if isinstance(self.allow_changes, str):
+            self.allow_changes = (self.allow_changes,)
         self.loaded = None
-        self._pattern = _pattern(filename)
+        self._pattern = _pattern(self.filename)
         self._saved_iteration = None
         self._ready = False
-        self._writer = BackgroundWriter() if background else None
+        self._writer = BackgroundWriter() if self.background else None
 
     def initialize(self, trainer):
         if "observation" not in self.filename:  # there is nothing observed yet
@@ -304,92 +340,10 @@ def _differences(saved, here):
             )
 
 
-def snapshot(
-    savefun=None,
-    filename="snapshot_iter_{.updater.iteration:08}.npz",
-    *,
-    target=None,
-    condition=None,
-    snapshot_on_error=False,
-    on_signal=False,
-    n_retains=-1,
-    every=None,
-    autoload=False,
-    background=False,
-    verify=False,
-    on_failure="raise",
-    identity=None,
-    metadata=None,
-    allow_changes=(),
-):
-    """Save the whole training, so that it can go on exactly from there.
-
-    Parameters
-    ----------
-    savefun : callable (path, target), optional
-        Writes the file in place of dyrnn's format; nothing is pruned then.
-    filename : str
-        Formatted with the trainer; it should hold the iteration, padded with zeros.
-    target : object, optional
-        What to save instead of the trainer.
-    condition : callable, optional
-        Asked before each save; false saves nothing.
-    snapshot_on_error : bool
-        When an exception ends training, leave ``emergency_FILENAME``. It is never
-        loaded by itself: the iteration may be half done.
-    on_signal : bool
-        When SIGINT or SIGTERM ends training, save first.
-    n_retains : int
-        How many of the newest files to keep; -1 keeps all. The last whole one is never
-        deleted.
-    every : int, optional
-        Keep files whose iteration is a multiple of it, too.
-    autoload : bool
-        Before training, load the newest whole file that is in ``out``. Files that are
-        there but beyond the iteration where a run starts are another run's, and are
-        renamed to ``NAME.bak``.
-    background : bool
-        Write in a thread; an error is raised in the next iteration, or at the end.
-    verify : bool
-        Read each file back before it gets its name.
-    on_failure : {"raise", "warn"}
-        Whether an OSError, such as a full disk, ends training.
-    identity : dict, optional
-        What a resumed run must share, such as the hash of a vocabulary, beside the seed
-        and the number of threads: a snapshot with other values is refused. One without
-        them, another processor or another version of NumPy is a warning.
-    metadata : dict, optional
-        More to keep in the file's manifest.
-    allow_changes : sequence of str
-        Keys of the identity, such as ``"seed"`` or ``"threads"``, of which another
-        value is a warning, not an error: training goes on, but not as it would have.
-
-    Notes
-    -----
-    To keep the best model apart, add a second one with a name of its own::
-
-        best = snapshot(filename="best_iter_{.updater.iteration:08}.npz", n_retains=1)
-        trainer.extend(best, trigger=MinValueTrigger("validation/main/loss"))
-    """
-    return Snapshot(
-        filename,
-        savefun,
-        target,
-        condition,
-        snapshot_on_error,
-        on_signal,
-        n_retains,
-        every,
-        autoload,
-        background,
-        verify,
-        on_failure,
-        identity,
-        metadata,
-        allow_changes,
-    )
+# By Chainer's name: a class, so that extend(snapshot), without (), can be refused.
+snapshot = Snapshot
 
 
 def snapshot_object(target, filename, savefun=None, **options):
     """Save an object, such as the model alone; options as of `snapshot`."""
-    return snapshot(savefun, filename, target=target, **options)
+    return Snapshot(savefun, filename, target=target, **options)

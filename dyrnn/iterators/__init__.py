@@ -19,16 +19,3 @@ from dyrnn.iterators.sequential import (
     ptb_producer,
 )
 from dyrnn.iterators.serial import SerialIterator, ShuffleOrderSampler
-
-__all__ = [
-    "Iterator",
-    "SerialIterator",
-    "MultithreadIterator",
-    "MultiprocessIterator",
-    "ShuffleOrderSampler",
-    "BucketIterator",
-    "BucketOrderSampler",
-    "ParallelSequentialIterator",
-    "WindowIterator",
-    "ptb_producer",
-]

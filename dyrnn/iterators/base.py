@@ -1,9 +1,9 @@
 """What all iterators share: the protocol, and the checks of their arguments.
 
-The trainer reads ``epoch``, ``is_new_epoch``, ``epoch_detail`` (a float: epochs and
-their fraction) and ``previous_epoch_detail`` (its value before the newest batch; None
-before the first one). They always describe the batches handed out, never those read
-ahead.
+An iterator of one's own need not derive from `Iterator`. An updater calls ``next()``
+for a batch, and ``finalize()`` in the end; a snapshot calls ``serialize(s)``. Triggers
+read ``epoch`` and ``epoch_detail``, which describe the batches handed out, never those
+read ahead. What a batch is, ``is_window`` says.
 """
 
 import operator
@@ -22,10 +22,20 @@ class Iterator:
     is_new_epoch : bool
         Whether the newest batch completed a pass.
     epoch_detail : float
+        Epochs and their fraction.
     previous_epoch_detail : float or None
+        Its value before the newest batch.
+    is_window : bool
+        Whether a batch is a window of ``steps`` time steps, a tuple of arrays
+        (T, B, ...), or else a list of examples; for `BPTTUpdater`, those of one step.
+        Where an iterator does not say, a tuple is a window.
+    next_window : callable (steps) or None
+        Reads several steps at once, as a window: for those that are faster so.
     """
 
     batch_size: int
+    is_window = False
+    next_window = None
 
     def __iter__(self):
         return self
@@ -54,6 +64,11 @@ class Iterator:
                 f"{type(self).__name__}: the snapshot was made with {key} {saved}, "
                 f"this iterator has {value}. Resume with the same data and batch size."
             )
+
+
+def is_window(iterator, batch):
+    """Whether a batch is a window (T, B, ...), and not a list of examples."""
+    return getattr(iterator, "is_window", isinstance(batch, tuple))
 
 
 def positive_integer(name, value):

@@ -76,6 +76,10 @@ class ParallelSequentialIterator(_SequentialIterator):
         self.offsets = np.arange(self.batch_size) * length // self.batch_size
         self.reset()
 
+    def __len__(self):
+        """Return the number of steps in an epoch."""
+        return -(-len(self.dataset) // self.batch_size)
+
     @property
     def epoch_detail(self):
         """Epochs handed out, with their fraction."""
@@ -100,7 +104,7 @@ class ParallelSequentialIterator(_SequentialIterator):
         steps = positive_integer("steps", steps)
         length, rows = len(self.dataset), self.batch_size
         if not self.repeat:
-            left = -(-length // rows) - self.position
+            left = len(self) - self.position
             # The very last step of the last track is the pair that wraps.
             if left == 1:
                 rows -= 1
@@ -148,6 +152,8 @@ class WindowIterator(_SequentialIterator):
     ValueError, TypeError
         If an argument is no integer or less than 1, or if no window fits.
     """
+
+    is_window = True
 
     def __init__(self, dataset, batch_size, steps, repeat=True, remainder=False):
         self.batch_size = positive_integer("batch_size", batch_size)

@@ -50,6 +50,7 @@ class Recurrent(Chain):
     """
 
     carried: tuple[str, ...] = ("h",)
+    takes_windows = True
     upward: Linear  # what a subclass applies to the input
 
     def __init__(self, in_size, out_size=None):

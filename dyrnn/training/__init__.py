@@ -12,19 +12,7 @@ from dyrnn.training.extension import (
     Extension,
     make_extension,
 )
-from dyrnn.training.trainer import Trainer, TrainingInterrupted
+from dyrnn.training.signals import TrainingInterrupted
+from dyrnn.training.trainer import Trainer
 from dyrnn.training.triggers import get_trigger
 from dyrnn.training.updaters import BPTTUpdater, StandardUpdater
-
-__all__ = [
-    "PRIORITY_EDITOR",
-    "PRIORITY_READER",
-    "PRIORITY_WRITER",
-    "BPTTUpdater",
-    "Extension",
-    "StandardUpdater",
-    "Trainer",
-    "TrainingInterrupted",
-    "get_trigger",
-    "make_extension",
-]

@@ -6,14 +6,6 @@ what they do before and after training, and what of them a snapshot must hold.
 
 from __future__ import annotations
 
-__all__ = [
-    "PRIORITY_EDITOR",
-    "PRIORITY_READER",
-    "PRIORITY_WRITER",
-    "Extension",
-    "make_extension",
-]
-
 # Extensions of one iteration run from the highest priority to the lowest.
 PRIORITY_WRITER = 300  # adds values to the observation
 PRIORITY_EDITOR = 200  # changes values of the observation

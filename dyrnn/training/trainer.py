@@ -8,53 +8,29 @@ boundary, and `Trainer.serialize` holds all that an exact resume needs.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import inspect
 import itertools
 import os
-import signal
-import sys
 import tempfile
-import threading
 import time
+from typing import NamedTuple
 
 from dyrnn import random
 from dyrnn.reporter import Observation, Reporter
-from dyrnn.training.extension import PRIORITY_READER, Extension
+from dyrnn.training.extension import PRIORITY_READER
+from dyrnn.training.signals import SignalWatch, TrainingInterrupted
 from dyrnn.training.triggers import StopTrigger, get_trigger
 
-__all__ = ["Trainer", "TrainingInterrupted"]
 
-
-class TrainingInterrupted(SystemExit):
-    """A signal ended training at an iteration boundary.
-
-    Uncaught, it ends the program with 128 + the signal's number: 130 after SIGINT
-    (Ctrl-C), 143 after SIGTERM.
-
-    Attributes
-    ----------
-    signal : signal.Signals
-    iteration : int
-        Updates done, all of them complete.
-    """
-
-    def __init__(self, signum, iteration):
-        super().__init__(128 + signum)
-        self.signal = signal.Signals(signum)
-        self.iteration = iteration
-
-    def __str__(self):
-        return f"{self.signal.name} ended training after iteration {self.iteration}"
-
-
-@dataclasses.dataclass
-class _Entry:
+class _Entry(NamedTuple):
     name: str
     extension: object
     trigger: object
     priority: int
     call_before_training: bool
+
+    def hook(self, name):
+        """The method of the extension, any callable, that is called so."""
+        return getattr(self.extension, name, _nothing)
 
 
 class Trainer:
@@ -92,7 +68,7 @@ class Trainer:
         if isinstance(stop_trigger, tuple | list):
             stop_trigger = StopTrigger(*stop_trigger)
         self.updater = updater
-        self.stop_trigger = get_trigger(stop_trigger)
+        self.stop_trigger = stop_trigger
         self.out = out
         self.observation = Observation()
         self.reporter = Reporter()
@@ -100,13 +76,22 @@ class Trainer:
         self._has_begun = False
         self._elapsed = 0.0
         self._started = None
-        self._signal = None
+        self._signals = SignalWatch()
         for name, optimizer in updater.get_all_optimizers().items():
             self.reporter.add_observer(name, optimizer.target)
             links = optimizer.target.namedlinks(skipself=True)
             self.reporter.add_observers(name, links)
         for extension in extensions or ():
             self.extend(extension)
+
+    @property
+    def stop_trigger(self):
+        """What ends training."""
+        return self._stop_trigger
+
+    @stop_trigger.setter
+    def stop_trigger(self, trigger):
+        self._stop_trigger = get_trigger(trigger)
 
     @property
     def elapsed_time(self):
@@ -168,9 +153,6 @@ class Trainer:
                 f"extend: an extension must be callable with the trainer, "
                 f"got {extension!r}"
             )
-        if _takes_no_trainer(extension):
-            problem = "takes no trainer, as an extension does; perhaps it makes one"
-            raise _no_extension(extension, problem)
         if name is None:
             candidates = ("name", "default_name", "__name__")
             named = (getattr(extension, candidate, None) for candidate in candidates)
@@ -209,13 +191,13 @@ class Trainer:
         with contextlib.ExitStack() as stack:
             stack.callback(self._stop_clock)
             stack.callback(self.updater.finalize)
-            stack.enter_context(self._watch_signals())
+            stack.enter_context(self._signals)
             self._started = time.monotonic()
             try:
                 # All are finalized, even if one of them raises.
                 for entry in self._to_initialize():
-                    stack.callback(getattr(entry.extension, "finalize", _nothing))
-                    getattr(entry.extension, "initialize", _nothing)(self)
+                    stack.callback(entry.hook("finalize"))
+                    entry.hook("initialize")(self)
                 self._loop(self._by_priority())
             except BaseException as error:
                 self._tell(self._by_priority(), error)
@@ -244,7 +226,7 @@ class Trainer:
             with self.reporter.scope(self.observation):
                 for entry in entries:
                     if entry.call_before_training:
-                        _call(entry.extension, self)
+                        entry.extension(self)
         while not self._interrupted() and not self.stop_trigger(self):
             self.observation = Observation()
             with self.reporter.scope(self.observation):
@@ -252,19 +234,18 @@ class Trainer:
                 for group in groups:
                     fired = [entry for entry in group if entry.trigger(self)]
                     for entry in fired:
-                        _call(entry.extension, self)
+                        entry.extension(self)
 
     def _interrupted(self):
-        if self._signal is not None:
-            raise TrainingInterrupted(self._signal, self.updater.iteration)
+        if self._signals.received is not None:
+            raise TrainingInterrupted(self._signals.received, self.updater.iteration)
         return False
 
     def _tell(self, entries, error):
         failures = []
         for entry in entries:
-            on_error = getattr(entry.extension, "on_error", _nothing)
             try:
-                on_error(self, error, error.__traceback__)
+                entry.hook("on_error")(self, error, error.__traceback__)
             except Exception as failure:
                 failures.append(failure)
         if failures:  # the error itself is its context
@@ -273,49 +254,15 @@ class Trainer:
     def _stop_clock(self):
         self._elapsed, self._started = self.elapsed_time, None
 
-    @contextlib.contextmanager
-    def _watch_signals(self):
-        """Let the first signal set a flag, and the second one end the process."""
-        self._signal = None
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        ours = {}
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            handler = signal.getsignal(signum)
-            # A signal ignored on purpose (nohup) stays so; None is not Python's.
-            if handler not in (signal.SIG_IGN, None):
-                ours[signum] = handler
-
-        def handle(signum, _frame):
-            self._signal = signum
-            # The default action works even inside a long call of a C library. In an
-            # interactive session it would end the session, too.
-            for each in ours:
-                interactive = each == signal.SIGINT and hasattr(sys, "ps1")
-                default = signal.default_int_handler if interactive else signal.SIG_DFL
-                signal.signal(each, default)
-            text = f"\n{signal.Signals(signum).name}: training ends after this "
-            text += "iteration; send it again to stop at once.\n"
-            os.write(2, text.encode())
-
-        for signum in ours:
-            signal.signal(signum, handle)
-        try:
-            yield
-        finally:
-            for signum, handler in ours.items():
-                signal.signal(signum, handler)
-
     def serialize(self, s):
         """Save or load all that an exact resume needs, at an iteration boundary."""
         self.updater.serialize(s["updater"])
         if self.is_before_training:
             self._has_begun = s("has_begun", self._has_begun)
-        _serialize(self.stop_trigger, s["stop_trigger"])
+        self.stop_trigger.serialize(s["stop_trigger"])
         for name, entry in self._entries.items():
-            _serialize(entry.extension, s["extensions"][name])
-            _serialize(entry.trigger, s["extension_triggers"][name])
+            entry.hook("serialize")(s["extensions"][name])
+            entry.trigger.serialize(s["extension_triggers"][name])
         # A stop trigger asks for values after the iteration that reported them.
         self.observation.serialize(s["observation"])
         random.serialize(s["random"])
@@ -326,33 +273,6 @@ class Trainer:
 
 def _nothing(*_):
     pass
-
-
-def _call(extension, trainer):
-    made = extension(trainer)
-    if isinstance(made, Extension) or inspect.isfunction(made):
-        raise _no_extension(extension, "is no extension, but makes one")
-
-
-def _takes_no_trainer(extension):
-    """Whether it is a function like `snapshot`, with a default for all it takes."""
-    if not inspect.isfunction(extension) or hasattr(extension, "trigger"):
-        return False
-    parameters = inspect.signature(extension).parameters
-    have_defaults = all(p.default is not p.empty for p in parameters.values())
-    return have_defaults and "trainer" not in parameters
-
-
-def _no_extension(extension, problem):
-    name = getattr(extension, "__name__", type(extension).__name__)
-    return TypeError(
-        f"extend: {name} {problem}: write trainer.extend({name}(...)), with parentheses"
-    )
-
-
-def _serialize(thing, s):
-    if hasattr(thing, "serialize"):
-        thing.serialize(s)
 
 
 def _check_writable(out):

@@ -3,7 +3,7 @@
 Progress is read from the updater: ``iteration``, and ``epoch_detail`` with its value
 before this update, ``previous_epoch_detail``. So most triggers have no state, and ask
 the same question after a resume as without one. A trigger that remembers something has
-a ``serialize``; the trainer saves it with the extension that it belongs to.
+a ``serialize`` of its own; a snapshot saves it with what it belongs to.
 """
 
 from __future__ import annotations
@@ -12,21 +12,6 @@ import math
 import operator
 
 from dyrnn.reporter import Summary
-
-__all__ = [
-    "AnyTrigger",
-    "BestValueTrigger",
-    "EarlyStoppingTrigger",
-    "IntervalTrigger",
-    "ManualScheduleTrigger",
-    "MaxValueTrigger",
-    "MinValueTrigger",
-    "NeverFire",
-    "OnceTrigger",
-    "StopTrigger",
-    "TimeTrigger",
-    "get_trigger",
-]
 
 UNITS = ("epoch", "iteration")
 
@@ -61,7 +46,31 @@ def _progress(trainer, unit):
     return updater.previous_epoch_detail, updater.epoch_detail
 
 
-class IntervalTrigger:
+class Trigger:
+    """Base class of triggers: called with the trainer, returns whether it fires.
+
+    Any callable will do as a trigger; what remembers something needs a ``serialize``.
+    """
+
+    def __call__(self, trainer):
+        """Whether it fires in this iteration."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__")
+
+    def serialize(self, s):
+        """Save or load what must survive a resume: nothing."""
+
+
+class _Callable(Trigger):
+    """A function of the trainer as a trigger."""
+
+    def __init__(self, function):
+        self._function = function
+
+    def __call__(self, trainer):
+        return self._function(trainer)
+
+
+class IntervalTrigger(Trigger):
     """Fires every ``period`` epochs or iterations.
 
     Parameters
@@ -86,7 +95,7 @@ class IntervalTrigger:
         return f"IntervalTrigger({self.period!r}, {self.unit!r})"
 
 
-class StopTrigger:
+class StopTrigger(Trigger):
     """Fires from ``length`` epochs or iterations on: the end of training.
 
     A trainer makes one from a tuple. A run that is resumed at or beyond its end stops
@@ -105,7 +114,7 @@ class StopTrigger:
         return self.period, self.unit
 
 
-class ManualScheduleTrigger:
+class ManualScheduleTrigger(Trigger):
     """Fires as each of the given points is reached.
 
     Parameters
@@ -127,7 +136,7 @@ class ManualScheduleTrigger:
         return any(before < point <= now for point in self.points)
 
 
-class OnceTrigger:
+class OnceTrigger(Trigger):
     """Fires the first time it is asked, and with ``call_on_resume`` after a resume."""
 
     def __init__(self, call_on_resume=False):
@@ -145,14 +154,14 @@ class OnceTrigger:
             self.finished = False
 
 
-class NeverFire:
+class NeverFire(Trigger):
     """Never fires: for an extension that acts at its other hooks only."""
 
     def __call__(self, trainer):
         return False
 
 
-class TimeTrigger:
+class TimeTrigger(Trigger):
     """Fires every ``period`` seconds of training, resumed time included."""
 
     def __init__(self, period):
@@ -173,7 +182,7 @@ class TimeTrigger:
         self._next_time = s("next_time", self._next_time)
 
 
-class AnyTrigger:
+class AnyTrigger(Trigger):
     """Fires when at least one of several triggers does; all of them are asked."""
 
     def __init__(self, *triggers):
@@ -185,14 +194,14 @@ class AnyTrigger:
     def serialize(self, s):
         """Save or load the triggers it combines."""
         for number, trigger in enumerate(self.triggers):
-            if hasattr(trigger, "serialize"):
-                trigger.serialize(s[str(number)])
+            trigger.serialize(s[str(number)])
 
 
-class Monitor:
-    """The mean of an observed value over the intervals between a trigger's firings.
+class _Monitor:
+    """The mean of an observed value over a trigger's intervals, and the best so far.
 
-    Called at every iteration, it returns None, or the mean when the trigger fires.
+    Called at every iteration, it returns whether the mean is a new best when the
+    trigger fires, and None when it does not. NaN is never better.
 
     Raises
     ------
@@ -200,41 +209,90 @@ class Monitor:
         If the trigger fires and the value was not observed since the last time.
     """
 
-    def __init__(self, owner, key, trigger):
-        self.owner = owner
-        self.key = key
-        self.trigger = get_trigger(trigger)
+    def __init__(self, owner, key, better, trigger):
+        self.best_value = None
+        self._owner = owner
+        self._key = key
+        self._better = better
+        self._trigger = get_trigger(trigger)
         self._summary = Summary()
         self._seen = False
 
     def __call__(self, trainer):
         observation = trainer.observation
-        if self.key in observation:
-            weight = getattr(observation, "weights", {}).get(self.key, 1.0)
-            self._summary.add(observation[self.key], weight)
+        if self._key in observation:
+            self._summary.add(observation[self._key], observation.weight(self._key))
             self._seen = True
-        if not self.trigger(trainer):
+        if not self._trigger(trainer):
             return None
         if not self._seen:
             raise KeyError(
-                f"{self.owner}: {self.key!r} was not observed when its value was "
+                f"{self._owner}: {self._key!r} was not observed when its value was "
                 f"needed, in iteration {trainer.updater.iteration}. Available: "
                 f"{', '.join(sorted(observation)) or 'nothing'}. An Evaluator must run "
                 "as often and with a higher priority."
             )
         mean = self._summary.compute_mean()
         self._summary, self._seen = Summary(), False
-        return mean
+        best = self.best_value
+        if math.isnan(mean) or not (best is None or self._better(mean, best)):
+            return False
+        self.best_value = mean
+        return True
 
     def serialize(self, s):
-        """Save or load the running mean, and the trigger."""
-        self._summary.serialize(s["summary"])
-        self._seen = s("seen", self._seen)
-        if hasattr(self.trigger, "serialize"):
-            self.trigger.serialize(s["trigger"])
+        """Save or load the best value, the running mean, and the trigger."""
+        self.best_value = s("best_value", self.best_value)
+        monitor = s["monitor"]
+        self._summary.serialize(monitor["summary"])
+        self._seen = monitor("seen", self._seen)
+        self._trigger.serialize(monitor["trigger"])
 
 
-class BestValueTrigger:
+class Patience(_Monitor):
+    """Counts how often in a row an observed value was looked at without a new best.
+
+    Parameters
+    ----------
+    owner : str
+        Who asks, for error messages.
+    key : str
+        Name of the observed value.
+    mode : {"auto", "min", "max"}
+        Which values are better; ``"auto"`` takes higher ones for names with
+        ``accuracy`` in them.
+    trigger : trigger
+        When it is looked at.
+
+    Attributes
+    ----------
+    count : int
+    best_value : float or None
+    """
+
+    def __init__(self, owner, key, mode, trigger):
+        modes = {"min": operator.lt, "max": operator.gt}
+        modes["auto"] = modes["max" if "accuracy" in key else "min"]
+        if mode not in modes:
+            raise ValueError(
+                f"mode {mode!r} is not known; use one of {', '.join(sorted(modes))}"
+            )
+        super().__init__(owner, key, modes[mode], trigger)
+        self.count = 0
+
+    def __call__(self, trainer):
+        """Count, if the value is looked at in this iteration."""
+        is_best = super().__call__(trainer)
+        if is_best is not None:
+            self.count = 0 if is_best else self.count + 1
+        return is_best
+
+    def serialize(self, s):
+        super().serialize(s)
+        self.count = s("count", self.count)
+
+
+class BestValueTrigger(Trigger):
     """Fires when a value is the best so far, compared once per interval.
 
     Parameters
@@ -252,21 +310,20 @@ class BestValueTrigger:
     """
 
     def __init__(self, key, compare, trigger=(1, "epoch")):
-        self.better = lambda new, best: compare(best, new)
-        self.best_value = None
-        self._monitor = Monitor(type(self).__name__, key, trigger)
+        self._monitor = _Monitor(
+            type(self).__name__, key, lambda new, best: compare(best, new), trigger
+        )
+
+    @property
+    def best_value(self):
+        return self._monitor.best_value
 
     def __call__(self, trainer):
-        value = self._monitor(trainer)
-        if value is None or not is_improvement(self.better, value, self.best_value):
-            return False
-        self.best_value = value
-        return True
+        return bool(self._monitor(trainer))
 
     def serialize(self, s):
         """Save or load the best value and the running mean."""
-        self.best_value = s("best_value", self.best_value)
-        self._monitor.serialize(s["monitor"])
+        self._monitor.serialize(s)
 
 
 class MinValueTrigger(BestValueTrigger):
@@ -283,7 +340,7 @@ class MaxValueTrigger(BestValueTrigger):
         super().__init__(key, operator.lt, trigger)
 
 
-class EarlyStoppingTrigger:
+class EarlyStoppingTrigger(Trigger):
     """A stop trigger: fires when a value has not improved for some time.
 
     Parameters
@@ -314,21 +371,22 @@ class EarlyStoppingTrigger:
                 f"EarlyStoppingTrigger: patience must be at least 1, got {patience}"
             )
         self.patience = patience
-        self.better = better(mode, monitor)
-        self.best_value = None
-        self.count = 0
         self.max_trigger = StopTrigger(*max_trigger)
-        self._monitor = Monitor("EarlyStoppingTrigger", monitor, check_trigger)
+        self._looks = Patience("EarlyStoppingTrigger", monitor, mode, check_trigger)
+
+    @property
+    def best_value(self):
+        return self._looks.best_value
+
+    @property
+    def count(self):
+        """How many looks ago it was observed."""
+        return self._looks.count
 
     def __call__(self, trainer):
         if trainer.updater.iteration == 0:
             return False
-        value = self._monitor(trainer)
-        if value is not None:
-            if is_improvement(self.better, value, self.best_value):
-                self.best_value, self.count = value, 0
-            else:
-                self.count += 1
+        self._looks(trainer)
         return self.count >= self.patience or self.max_trigger(trainer)
 
     def get_training_length(self):
@@ -337,25 +395,7 @@ class EarlyStoppingTrigger:
 
     def serialize(self, s):
         """Save or load the best value, how long ago it was, and the running mean."""
-        self.best_value = s("best_value", self.best_value)
-        self.count = s("count", self.count)
-        self._monitor.serialize(s["monitor"])
-
-
-def better(mode, key):
-    """The function ``(new, best) -> bool`` of a mode: ``min``, ``max`` or ``auto``."""
-    modes = {"min": operator.lt, "max": operator.gt}
-    modes["auto"] = modes["max" if "accuracy" in key else "min"]
-    if mode not in modes:
-        raise ValueError(
-            f"mode {mode!r} is not known; use one of {', '.join(sorted(modes))}"
-        )
-    return modes[mode]
-
-
-def is_improvement(better, new, best):
-    """Whether ``new`` is the best value so far; NaN never is."""
-    return not math.isnan(new) and (best is None or better(new, best))
+        self._looks.serialize(s)
 
 
 def get_trigger(trigger):
@@ -364,13 +404,12 @@ def get_trigger(trigger):
     Parameters
     ----------
     trigger : callable, (number, unit) or None
-        A callable is returned as it is; a pair is an `IntervalTrigger`; None never
-        fires.
+        A pair is an `IntervalTrigger`, any callable will do; None never fires.
     """
     if trigger is None:
         return NeverFire()
     if callable(trigger):
-        return trigger
+        return trigger if hasattr(trigger, "serialize") else _Callable(trigger)
     if isinstance(trigger, tuple | list) and len(trigger) == 2:
         return IntervalTrigger(*trigger)
     raise TypeError(

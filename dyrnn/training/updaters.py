@@ -9,8 +9,9 @@ Trajectories", Neural Computation 2(4), 1990).
 
 from __future__ import annotations
 
-import inspect
+import contextlib
 import math
+import operator
 import time
 import warnings
 
@@ -18,20 +19,16 @@ import numpy as np
 
 from dyrnn import backend
 from dyrnn.datasets import concat_examples
+from dyrnn.datasets.convert import call_with, target_count
 from dyrnn.engine.core import Variable
-from dyrnn.engine.parameter import Parameter
-from dyrnn.errors import NonFiniteError
-from dyrnn.iterators.base import positive_integer
+from dyrnn.errors import NonFiniteError, ShapeError, SnapshotError
+from dyrnn.iterators.base import is_window, positive_integer
 from dyrnn.link import Link
 from dyrnn.reporter import default_weight, get_current_reporter, read_scalars, report
-
-__all__ = ["BPTTUpdater", "StandardUpdater"]
+from dyrnn.training.undeclared import Watch, declaration, holds_variable
 
 # Losses on a device are looked at after so many updates, or when a log is written.
 _MAX_UNCHECKED = 256
-
-# Classes of links with state that snapshots leave out, as their user has been told.
-_warned: set[type] = set()
 
 
 class StandardUpdater:
@@ -80,11 +77,6 @@ class StandardUpdater:
         self._optimizers = (
             optimizer if isinstance(optimizer, dict) else {"main": optimizer}
         )
-        for kind, given in (
-            ("iterator", self._iterators),
-            ("optimizer", self._optimizers),
-        ):
-            self._named(kind, given, "main")
         self._check_arguments()
         self.converter = converter
         self.loss_func = loss_func
@@ -94,13 +86,17 @@ class StandardUpdater:
         self.is_new_epoch = False
         self.update_time = 0.0
         self._unchecked = []
+        targets = [each.target for each in self._optimizers.values()]
+        self._watch = Watch(targets)
         if self.device is not None:
-            for each in self._optimizers.values():
-                each.target.to_device(self.device)
+            for target in targets:
+                target.to_device(self.device)
 
     def _check_arguments(self):
-        """Refuse what is no iterator, and no optimizer with a model."""
+        """Refuse what is not an iterator, and not an optimizer with a model."""
         kind = type(self).__name__
+        self.get_iterator()
+        self.get_optimizer()
         for name, iterator in self._iterators.items():
             if not hasattr(iterator, "next"):
                 raise TypeError(
@@ -109,10 +105,10 @@ class StandardUpdater:
                     "dyrnn.iterators.SerialIterator or the like."
                 )
         for name, optimizer in self._optimizers.items():
-            if not hasattr(optimizer, "update") or not hasattr(optimizer, "target"):
+            if not hasattr(optimizer, "target"):
                 raise TypeError(
                     f"{kind}: optimizer {name!r} is of type "
-                    f"{type(optimizer).__name__}, which is no optimizer. Call "
+                    f"{type(optimizer).__name__}, which is not an optimizer. Call "
                     f"{kind}(iterator, optimizer), with optimizer = "
                     "dyrnn.optimizers.Adam().setup(model) or the like."
                 )
@@ -159,8 +155,10 @@ class StandardUpdater:
         if self.device is not None:
             self.device.use()
         start = time.perf_counter()
+        is_known = self._watch.is_over
         try:
-            self.update_core()
+            with contextlib.nullcontext() if is_known else self._watch.update():
+                self.update_core()
         except NonFiniteError as error:
             raise _located(error, self.iteration + 1) from error
         self.update_time = time.perf_counter() - start
@@ -175,15 +173,21 @@ class StandardUpdater:
 
     def update_core(self):
         """Do the work of one iteration; override this for another way to train."""
-        batch = self._next(self.get_iterator())
+        batch = self._next(self.get_iterator().next)
         arrays = self.converter(batch, self.device)
-        optimizer = self.get_optimizer()
         with default_weight(target_count(arrays, batch)):
             loss = self._loss(arrays)
-            self._report_loss(loss, optimizer.target)
+            self._report_loss(loss)
+        self._descend(loss)
+
+    def _descend(self, loss, cuts=False):
+        """Update the parameters; with ``cuts``, free the loss's graph before that."""
+        optimizer = self.get_optimizer()
         self.check_loss(loss)
         optimizer.target.cleargrads()
         loss.backward()
+        if cuts:
+            loss.unchain_backward()
         optimizer.update()
         _cut_history(optimizer.target)
 
@@ -202,21 +206,21 @@ class StandardUpdater:
             )
         return loss.reshape(()) if loss.ndim else loss
 
-    def _next(self, iterator, *steps):
+    def _next(self, read, *steps):
         try:
-            return iterator.next_window(*steps) if steps else iterator.next()
+            return read(*steps)
         except StopIteration:
             raise RuntimeError(
                 f"the training iterator ended in iteration {self.iteration + 1}, "
                 f"before the stop trigger fired. Create it with repeat=True."
             ) from None
 
-    def _report_loss(self, loss, target):
-        reporter = get_current_reporter()
-        if reporter is not None and reporter.name_of(target) is not None:
-            key = reporter.name_of(target) + "/loss"
-            if key not in reporter.observation:
-                report({"loss": loss}, target)
+    def _report_loss(self, loss):
+        """Report the loss, unless the model has said itself what its loss is."""
+        reporter, model = get_current_reporter(), self.get_optimizer().target
+        name = None if reporter is None else reporter.name_of(model)
+        if name is not None and f"{name}/loss" not in reporter.observation:
+            report({"loss": loss}, model)
 
     def check_loss(self, loss):
         """Refuse a non-finite loss; call this between the loss and the update."""
@@ -251,10 +255,10 @@ class StandardUpdater:
         for name, optimizer in self._optimizers.items():
             optimizer.target.serialize(s["model:" + name])
             optimizer.serialize(s["optimizer:" + name])
-            if hasattr(optimizer.target, "serialize_state"):
-                if not s.loading:
-                    warn_of_lost_state(optimizer.target)
-                optimizer.target.serialize_state(s["carried:" + name])
+            optimizer.target.serialize_state(s["carried:" + name])
+        if not s.loading:
+            for text in self._watch.check():
+                warnings.warn(text, stacklevel=2)
         self.iteration = s("iteration", self.iteration)
         self.previous_epoch_detail = float(
             s("previous_epoch_detail", float(self.previous_epoch_detail))
@@ -263,7 +267,7 @@ class StandardUpdater:
 
 
 class BPTTUpdater(StandardUpdater):
-    """Updates a recurrent model with the next ``bprop_len`` steps of its sequences.
+    """Updates a recurrent model with the next steps of its sequences.
 
     The loss of an update is the sum over the steps of the mean over the batch, so
     learning rates and clipping thresholds mean what they do in the published settings
@@ -272,18 +276,19 @@ class BPTTUpdater(StandardUpdater):
     Parameters
     ----------
     iterator : iterator or dict of iterators
-        Its ``next()`` gives a batch for a time step, a list of examples ``(x, t)``, or
-        a window of ``bprop_len`` steps, a tuple of arrays ``(T, B, ...)``. If it has
-        ``next_window(n)``, that is called for a window.
+        Its batches are time steps or windows, see `dyrnn.iterators.Iterator`.
     optimizer : optimizer or dict of optimizers
         Set up with a model that keeps its state from call to call.
-    bprop_len : int
-        Steps per update; gradients do not flow further back.
+    bprop_len : int, optional
+        Steps per update; gradients do not flow further back. An iterator over windows
+        has it as its ``steps``.
     device : int, str or Device, optional
         Where to compute; a window moves there in one piece.
-    window : bool
-        False calls the model once per step, with ``(B, ...)``; True once per update,
-        with ``(T, B, ...)``: the same loss and gradients, and much faster.
+    window : bool, optional
+        True calls the model once per update, with ``(T, B, ...)``; False once per step,
+        with ``(B, ...)``: the same loss and gradients, and much slower. By default, the
+        model is given windows if it has links that carry state, and each of them says
+        so, ``takes_windows = True``. A resumed run goes on as the snapshot was made.
     converter : callable (batch, device)
         Makes arrays of the batch of one time step.
     loss_func : callable, optional
@@ -296,35 +301,29 @@ class BPTTUpdater(StandardUpdater):
         self,
         iterator,
         optimizer,
-        bprop_len,
+        bprop_len=None,
         device=None,
-        window=False,
+        window=None,
         converter=concat_examples,
         loss_func=None,
         reset_at_epoch=False,
     ):
-        bprop_len = positive_integer("BPTTUpdater: bprop_len", bprop_len)
         super().__init__(iterator, optimizer, converter, device, loss_func)
-        steps = getattr(self.get_iterator(), "steps", bprop_len)
-        if steps != bprop_len:
-            raise ValueError(
-                f"BPTTUpdater: the iterator gives windows of {steps} steps, but "
-                f"bprop_len is {bprop_len}. Use the same number for both."
-            )
-        self._check_pass(bprop_len)
-        self.bprop_len = bprop_len
-        self.window = window
+        self.bprop_len = _steps(self.get_iterator(), bprop_len)
+        self._chooses = window is None
+        if window is None:
+            window = takes_windows(self.get_optimizer().target)
+        self.window = bool(window)
         self.reset_at_epoch = reset_at_epoch
 
     def update_core(self):
         """Do the work of one iteration."""
-        optimizer = self.get_optimizer()
-        model = optimizer.target
+        model = self.get_optimizer().target
         epoch = self.epoch
         arrays = self._next_window()
         length = len(arrays[0])
         if self.window:
-            loss = self._loss(arrays) * length
+            loss = self._loss_of_window(arrays) * length
         else:
             loss = 0
             for step in range(length):
@@ -332,44 +331,123 @@ class BPTTUpdater(StandardUpdater):
         # A model may have reported its last step; the mean over all of them counts.
         if get_current_reporter() is not None:
             report({"loss": loss.array / length}, model, weight=arrays[-1].size)
-        self.check_loss(loss)
-        model.cleargrads()
-        loss.backward()
-        loss.unchain_backward()
-        optimizer.update()
-        _cut_history(model)
+        self._descend(loss, cuts=True)
         if self.reset_at_epoch and self.epoch != epoch:
             model.reset_state()
 
-    def _check_pass(self, bprop_len):
-        """Refuse a window in which every track goes round the data."""
-        iterator = self.get_iterator()
-        if hasattr(iterator, "next_window") and hasattr(iterator, "dataset"):
-            steps = -(-len(iterator.dataset) // iterator.batch_size)
-            if bprop_len > steps:
-                raise ValueError(
-                    f"BPTTUpdater: bprop_len is {bprop_len}, but a pass over the data "
-                    f"has {steps} steps. Decrease bprop_len or the batch size, or use "
-                    "a longer text."
+    def update(self):
+        """Do one iteration."""
+        watched = not self._watch.is_over
+        super().update()
+        if watched and self.window and self._chooses:
+            self._refuse_own_state()
+
+    def _refuse_own_state(self):
+        """Refuse a model with undeclared state, which may not be made for windows."""
+        for kind, values in self._watch.found.items():
+            if self._watch.is_over or any(map(holds_variable, values.values())):
+                raise TypeError(
+                    f"BPTTUpdater: {kind.__name__} has a state of its own, "
+                    f"{', '.join(values)}, and was called with a window (T, B, ...). "
+                    f"{declaration(kind, values)} If its forward takes windows, say "
+                    "takes_windows = True in the class, too."
                 )
+
+    def _loss_of_window(self, arrays):
+        try:
+            return self._loss(arrays)
+        except ShapeError as error:
+            if self._chooses:
+                error.args = (
+                    f"{error} (The model was called with a window (T, B, ...); if it "
+                    "takes single steps, say BPTTUpdater(..., window=False).)",
+                )
+            raise
 
     def _next_window(self):
         """Arrays (T, B, ...) of the next steps, on the device."""
         iterator = self.get_iterator()
-        if hasattr(iterator, "next_window"):
-            arrays = self._next(iterator, self.bprop_len)
+        next_window = getattr(iterator, "next_window", None)
+        if next_window is not None:
+            arrays = self._next(next_window, self.bprop_len)
         else:
-            batch = self._next(iterator)
-            if isinstance(batch, tuple):  # a window, as of WindowIterator
+            batch = self._next(iterator.next)
+            if is_window(iterator, batch):
                 arrays = batch
             else:
                 batches = [batch]
-                batches += [self._next(iterator) for _ in range(self.bprop_len - 1)]
+                batches += [self._next(iterator.next) for _ in range(1, self.bprop_len)]
                 steps = [self.converter(batch, None) for batch in batches]
                 arrays = [np.stack(column) for column in zip(*steps, strict=True)]
         if self.device is not None:
             arrays = [self.device.send(array) for array in arrays]
         return tuple(arrays)
+
+    def serialize(self, s):
+        """Save or load what `StandardUpdater` does, and whether by steps or windows."""
+        super().serialize(s)
+        if not s.loading:
+            s("window", self.window)
+            return
+        # Where the file is older than the choice, updates went step by step by default.
+        default = self.window and not self._chooses
+        window = s("window", default) if s.has("window") else default
+        if window != self.window and not self._chooses:
+            raise SnapshotError(
+                f"BPTTUpdater: the snapshot was made with window={window}, and this is "
+                f"window={self.window}: go on with the same, or leave it out"
+            )
+        self.window = window
+
+
+def _steps(iterator, bprop_len):
+    """How many steps an update takes: those of the iterator's windows, or as told."""
+    steps = getattr(iterator, "steps", None)
+    if bprop_len is None:
+        if steps is None:
+            raise TypeError(
+                f"BPTTUpdater: a {type(iterator).__name__} does not say how many steps "
+                "an update takes: write BPTTUpdater(iterator, optimizer, bprop_len=35) "
+                "or the like"
+            )
+        return steps
+    bprop_len = positive_integer("BPTTUpdater: bprop_len", bprop_len)
+    if steps not in (None, bprop_len):
+        raise ValueError(
+            f"BPTTUpdater: the iterator gives windows of {steps} steps, but bprop_len "
+            f"is {bprop_len}. Leave bprop_len out: it is the iterator's."
+        )
+    if getattr(iterator, "next_window", None) is not None:
+        in_pass = operator.length_hint(iterator, bprop_len)
+        if bprop_len > in_pass:
+            raise ValueError(
+                f"BPTTUpdater: bprop_len is {bprop_len}, but a pass over the data has "
+                f"{in_pass} steps. Decrease bprop_len or the batch size, or use a "
+                "longer text."
+            )
+    return bprop_len
+
+
+def takes_windows(model):
+    """Whether a model has links that carry state, and each says it takes windows.
+
+    A class that overrides ``forward`` says so itself.
+    """
+    stateful = [
+        link
+        for link in model.links()
+        if link.carried or type(link).reset_state is not Link.reset_state
+    ]
+    return bool(stateful) and all(map(_says_so, stateful))
+
+
+def _says_so(link):
+    for cls in type(link).__mro__:
+        if "takes_windows" in vars(cls):
+            return vars(cls)["takes_windows"]
+        if "forward" in vars(cls):
+            return False
+    return False
 
 
 def _cut_history(model):
@@ -394,59 +472,3 @@ def _diagnosis(value):
         f"the loss is {float(value)}. A lower learning rate or gradient clipping may "
         "help; config.debug = True names the operation. Go on from the last snapshot."
     )
-
-
-def warn_of_lost_state(model):
-    """Warn, once a class, of links with variables that look carried over time.
-
-    A link that resets a state of its own, but does not name it in ``carried``, goes on
-    without it after a resume.
-    """
-    for link in model.links():
-        cls = type(link)
-        if cls.reset_state is Link.reset_state or cls in _warned:
-            continue
-        # Not all variables: a link may also keep its last loss, to be looked at.
-        names = _names_in_reset_state(cls).difference(link.carried)
-        values = vars(link).items()
-        lost = [k for k, v in values if k in names and _has_variable(v)]
-        if lost:
-            _warned.add(cls)
-            warnings.warn(
-                f"{cls.__name__} resets a state of its own, but a snapshot leaves out "
-                f"its {', '.join(lost)}, so that a resumed run would differ. Name them "
-                f"in the class, carried = {(*link.carried, *lost)!r}, each with one "
-                "variable or None.",
-                stacklevel=2,
-            )
-
-
-def _names_in_reset_state(cls):
-    methods = [vars(base).get("reset_state") for base in cls.__mro__]
-    codes = [getattr(inspect.unwrap(m), "__code__", None) for m in methods if m]
-    return {name for code in codes if code for name in code.co_names}
-
-
-def _has_variable(value):
-    if isinstance(value, list | tuple):
-        return any(map(_has_variable, value))
-    return isinstance(value, Variable) and not isinstance(value, Parameter)
-
-
-def call_with(function, arrays):
-    """Call a function with a tuple as arguments, a dict as keywords, or one array."""
-    if isinstance(arrays, tuple):
-        return function(*arrays)
-    if isinstance(arrays, dict):
-        return function(**arrays)
-    return function(arrays)
-
-
-def target_count(arrays, batch):
-    """How many targets a mean over the batch is taken of: the last argument's size."""
-    if isinstance(arrays, dict):
-        arrays = tuple(arrays.values())
-    last = arrays[-1] if isinstance(arrays, tuple) else arrays
-    if isinstance(last, list | tuple) and all(hasattr(x, "size") for x in last):
-        return sum(array.size for array in last)
-    return last.size if hasattr(last, "size") else len(batch)

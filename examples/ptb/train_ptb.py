@@ -69,6 +69,7 @@ class PlainLSTM(dyrnn.Chain):
     """An LSTM written out in elementary functions, to read and to compare with."""
 
     carried = ("c", "h")
+    takes_windows = True
 
     def __init__(self, in_size, out_size):
         super().__init__()
@@ -247,7 +248,6 @@ def main():
     updater = training.BPTTUpdater(
         iterator,
         optimizer,
-        args.bproplen,
         device=device,
         window=args.mode == "window",
         reset_at_epoch=True,

@@ -106,7 +106,7 @@ def make_updater(variant, wave, optimizer, args, device):
     """Return the iterator and updater of a variant."""
     if variant == "offsets":
         iterator = RandomOffsetIterator(wave, args.batchsize)
-        return OffsetUpdater(iterator, optimizer, args.steps, device, window=True)
+        return OffsetUpdater(iterator, optimizer, args.steps, device)
     iterator = SerialIterator(RandomCuts(wave, args.steps), args.batchsize)
     return CutUpdater(iterator, optimizer, time_major, device)
 

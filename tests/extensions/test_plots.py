@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from dyrnn import extensions as E
-from dyrnn.engine import hooks
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import Trainer
-from tests.training.toys import FakeUpdater, language_trainer, regression_trainer
+from tests.training.toys import FakeUpdater
 
 
 def make(out, stop=6, **options):
@@ -109,34 +108,3 @@ def test_points_survive_a_resume(tmp_path, stop):
     points = resumed.get_extension("PlotReport")._points
     assert points == whole.get_extension("PlotReport")._points
     assert len(points["loss"]) == 3
-
-
-def test_graph_names_functions_and_parameters(tmp_path):
-    trainer = language_trainer(tmp_path, (2, "iteration"), window=True)
-    trainer.extend(E.DumpGraph())
-    trainer.run()
-    text = (tmp_path / "graph.dot").read_text()
-    assert text.startswith("digraph {")
-    assert text.endswith("}\n")
-    assert text.count('"Tanh", shape=box') == 3
-    for name in ("E", "W", "V"):
-        assert text.count(f'label="main/{name}\\n') == 1
-    assert hooks.active == []
-
-
-def test_graph_is_that_of_the_first_update_only(tmp_path):
-    trainer = regression_trainer(tmp_path, (2, "iteration"))
-    trainer.run()
-    trainer.stop_trigger.period = 4
-    trainer.extend(E.DumpGraph())
-    trainer.run()
-    assert not (tmp_path / "graph.dot").exists()
-
-
-def test_recording_ends_with_training(tmp_path):
-    trainer = regression_trainer(tmp_path)
-    trainer.updater.loss_func = lambda x, t: 1 / 0
-    trainer.extend(E.DumpGraph())
-    with pytest.raises(ZeroDivisionError):
-        trainer.run()
-    assert hooks.active == []

@@ -34,13 +34,14 @@ MAKERS = {
     "ManualScheduleTrigger": lambda: triggers.ManualScheduleTrigger(2, "iteration"),
     "MaxValueTrigger": lambda: triggers.MaxValueTrigger(LOSS, ITERATION),
     "MinValueTrigger": lambda: triggers.MinValueTrigger(LOSS, (2, "iteration")),
-    "Monitor": lambda: triggers.Monitor("test", LOSS, (2, "iteration")),
     "NeverFire": triggers.NeverFire,
     "OnceTrigger": triggers.OnceTrigger,
     "StopTrigger": lambda: triggers.StopTrigger(9, "epoch"),
     "TimeTrigger": lambda: triggers.TimeTrigger(1e-9),
     # extensions
-    "DumpGraph": extensions.DumpGraph,
+    "observe_lr": extensions.observe_lr,
+    "observe_value": lambda: extensions.observe_value("one", lambda trainer: 1.0),
+    "snapshot": lambda: extensions.snapshot(filename="other_{.updater.iteration}.npz"),
     "Evaluator": lambda: extensions.Evaluator(
         SerialIterator(points(), 4, repeat=False), Regression()
     ),
@@ -69,14 +70,18 @@ MAKERS = {
 DERIVED = {
     "LogReport": {"_path", "_seen", "_is_interval_over"},
     "PlotReport": {"_draws", "_seen", "_is_interval_over"},
-    "PrintReport": {"_log_report", "_printed", "_columns", "_is_interval_over"},
+    "PrintReport": {
+        *("_log_report", "_printed", "_columns"),
+        *("_seen", "_is_interval_over"),
+    },
     "ProgressBar": {"_bar", "_trainer", "_unit"},
     "Evaluator": {"_iterators", "_targets"},  # started anew each time
     "Trainer": {"reporter"},
-    "StandardUpdater": {"update_time"},
-    "BPTTUpdater": {"update_time"},
+    "StandardUpdater": {"update_time", "_watch"},
+    "BPTTUpdater": {"update_time", "_watch"},
 }
-NOT_RUN = {"Extension", "TrainingInterrupted", "Trainer", *updaters.__all__}
+NOT_RUN = {"Extension", "Trigger", "Patience", "Trainer", "TrainingInterrupted"}
+NOT_RUN |= {"BPTTUpdater", "StandardUpdater", "Watch"}
 
 
 def public_classes():

@@ -12,7 +12,7 @@ import numpy as np
 from dyrnn.chainer import backend
 from dyrnn.chainer._backend import array_types
 from dyrnn.chainer.dataset.bases import DatasetMixin
-from dyrnn.training.updaters import call_with
+from dyrnn.datasets.convert import call_with
 
 
 class TabularDataset(DatasetMixin):

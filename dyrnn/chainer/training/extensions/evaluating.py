@@ -11,7 +11,7 @@ from dyrnn.chainer.iterators.ordering import OrderedIterator
 from dyrnn.chainer.link import Link
 from dyrnn.chainer.training.bases import PRIORITY_WRITER, Extension
 from dyrnn.chainer.training.extensions.progress import IteratorProgressBar
-from dyrnn.training.updaters import call_with
+from dyrnn.datasets.convert import call_with
 
 
 class Evaluator(Extension):

@@ -8,7 +8,7 @@ from dyrnn.chainer import backend
 from dyrnn.chainer.configuration import force_backprop_mode
 from dyrnn.chainer.dataset.converting import _call_converter, concat_examples
 from dyrnn.chainer.training.updaters.standard import StandardUpdater
-from dyrnn.training.updaters import call_with
+from dyrnn.datasets.convert import call_with
 
 
 class ParallelUpdater(StandardUpdater):

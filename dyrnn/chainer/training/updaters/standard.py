@@ -8,7 +8,7 @@ from dyrnn.chainer.backends import cuda
 from dyrnn.chainer.dataset.bases import Iterator
 from dyrnn.chainer.dataset.converting import _call_converter, concat_examples
 from dyrnn.chainer.training.bases import Updater
-from dyrnn.training.updaters import call_with
+from dyrnn.datasets.convert import call_with
 
 
 class StandardUpdater(Updater):

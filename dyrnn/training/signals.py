@@ -1,0 +1,72 @@
+"""SIGINT and SIGTERM end training where it can go on: at an iteration boundary."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+
+class TrainingInterrupted(SystemExit):
+    """A signal ended training at an iteration boundary.
+
+    Uncaught, it ends the program with 128 + the signal's number: 130 after SIGINT
+    (Ctrl-C), 143 after SIGTERM.
+
+    Attributes
+    ----------
+    signal : signal.Signals
+    iteration : int
+        Updates done, all of them complete.
+    """
+
+    def __init__(self, signum, iteration):
+        super().__init__(128 + signum)
+        self.signal = signal.Signals(signum)
+        self.iteration = iteration
+
+    def __str__(self):
+        return f"{self.signal.name} ended training after iteration {self.iteration}"
+
+
+class SignalWatch:
+    """A context in which the first signal is noted, and a second one ends the process.
+
+    Attributes
+    ----------
+    received : int or None
+        The number of the signal.
+    """
+
+    def __init__(self):
+        self.received = None
+        self._handlers = {}
+
+    def __enter__(self):
+        self.received = None
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(signum)
+                # A signal ignored on purpose (nohup) stays so; None is not Python's.
+                if handler not in (signal.SIG_IGN, None):
+                    self._handlers[signum] = handler
+                    signal.signal(signum, self._note)
+        return self
+
+    def __exit__(self, *_):
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
+        self._handlers = {}
+
+    def _note(self, signum, _frame):
+        self.received = signum
+        # The default action works even inside a long call of a C library. In an
+        # interactive session it would end the session, too.
+        for each in self._handlers:
+            interactive = each == signal.SIGINT and hasattr(sys, "ps1")
+            default = signal.default_int_handler if interactive else signal.SIG_DFL
+            signal.signal(each, default)
+        text = f"\n{signal.Signals(signum).name}: training ends after this iteration; "
+        text += "send it again to stop at once.\n"
+        os.write(2, text.encode())

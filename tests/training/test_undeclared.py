@@ -1,0 +1,202 @@
+import warnings
+from collections import deque
+
+import numpy as np
+import pytest
+
+import dyrnn.links as L
+from dyrnn.iterators import ParallelSequentialIterator
+from dyrnn.link import Chain, Sequential
+from dyrnn.optimizers import SGD
+from dyrnn.serializers import load_npz, save_npz
+from dyrnn.training import BPTTUpdater
+from dyrnn.training.undeclared import Watch
+from tests.training.toys import Recurrent, text
+
+
+def sequential(model, **options):
+    optimizer = SGD(lr=0.1).setup(model)
+    return BPTTUpdater(ParallelSequentialIterator(text(), 4), optimizer, 3, **options)
+
+
+def warned(tmp_path, model, updates=3):
+    """Train, save twice, and return what the saves warned of."""
+    updater = sequential(model, window=False)
+    save_npz(tmp_path / "none.npz", updater)  # no state yet
+    for _ in range(updates):
+        updater.update()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        save_npz(tmp_path / "first.npz", updater)
+    save_npz(tmp_path / "second.npz", updater)
+    return [str(each.message) for each in caught]
+
+
+class Model(Recurrent):
+    """A model with one more attribute, changed by ``change``."""
+
+    def __init__(self, start=None):
+        super().__init__()
+        self.thing = start
+
+    def forward(self, x, t):
+        self.change()
+        return super().forward(x, t)
+
+
+def count(self):
+    self.thing += 1
+
+
+def in_place(self):
+    self.thing += 1.0
+
+
+def append(self):
+    self.thing.append(1)
+
+
+def key(self):
+    self.thing["calls"] = self.thing.get("calls", 0) + 1
+
+
+def draw(self):
+    self.thing.normal()
+
+
+class Counter:
+    def __init__(self):
+        self.n = 0
+
+    def step(self):
+        self.n += 1
+
+
+@pytest.mark.parametrize("updates", [1, 3])
+@pytest.mark.parametrize(
+    ("start", "change", "advice"),
+    [
+        (lambda: 0, count, r"self.register_persistent('thing')"),
+        (lambda: np.zeros(3), in_place, r"self.register_persistent('thing')"),
+        (lambda: [], append, "leaves out its thing"),
+        (lambda: deque(maxlen=99), append, "leaves out its thing"),
+        (dict, key, "leaves out its thing"),
+        (lambda: np.random.default_rng(0), draw, "leaves out its thing"),
+        (Counter, lambda self: self.thing.step(), "leaves out its thing"),
+    ],
+)
+def test_state_of_any_type_is_named(tmp_path, start, change, advice, updates):
+    model = Model(start())
+    model.change = change.__get__(model)
+    (message,) = warned(tmp_path, model, updates)
+    assert message.startswith("Model has a state of its own")
+    assert advice in message
+
+
+def test_a_variable_is_carried(tmp_path):
+    class Own(Recurrent):
+        carried = ()
+
+    (message,) = warned(tmp_path, Own())
+    assert "leaves out its h" in message
+    assert "carried = ('h',)" in message
+
+
+def test_what_is_set_up_once_or_written_first_is_no_state(tmp_path):
+    class Handing(Chain):
+        def __init__(self):
+            super().__init__()
+            with self.init_scope():
+                self.model = Recurrent()
+            self.loss = self.scale = None
+            self.first = 0
+
+        def forward(self, x, t):
+            if self.scale is None:
+                self.scale = np.ones(1)
+            self.first = len(x)
+            self.loss = self.model(x, t) * self.scale[0]
+            return self.loss
+
+        def reset_state(self):
+            self.model.reset_state()
+
+    assert warned(tmp_path, Handing()) == []
+
+
+def test_what_reset_state_clears_is_state(tmp_path):
+    class Late(Recurrent):
+        calls = 0
+
+        def __init__(self):
+            super().__init__()
+            self.words = []
+            self.note = None
+
+        def forward(self, x, t):
+            Late.calls += 1
+            if Late.calls > 15:  # after the updates that are watched
+                self.words.append(1)
+                self.note = 3
+            return super().forward(x, t)
+
+        def reset_state(self):
+            super().reset_state()
+            self.words.clear()
+            self.note = None
+
+    model = Late()
+    (message,) = warned(tmp_path, model, updates=9)
+    assert "its words, note," in message
+    assert model.words  # tried on a copy
+    assert model.note == 3
+    assert model.h is not None
+
+
+def test_what_a_class_saves_itself_is_its_affair(tmp_path):
+    class Own(Model):
+        change = count
+
+        def serialize(self, s):
+            super().serialize(s)
+            self.thing = s("thing", self.thing)
+
+    assert warned(tmp_path, Own(0)) == []
+    persistent = Model(0)
+    persistent.change = count.__get__(persistent)
+    persistent.register_persistent("thing")
+    assert warned(tmp_path, persistent) == []
+
+
+def test_layers_of_the_library_declare_their_state(tmp_path):
+    kinds = [L.LSTM, L.GRU, L.StatefulGRU, L.StatefulPeepholeLSTM, L.ElmanRNN]
+    for kind in kinds:
+        layers = [L.EmbedID(7, 4), kind(4, 5), L.Linear(None, 7)]
+        assert warned(tmp_path, L.Classifier(Sequential(*layers))) == []
+
+
+def test_watching_ends_with_the_update():
+    model = Recurrent()
+    watch = Watch([model])
+    with pytest.raises(ZeroDivisionError), watch.update():
+        assert type(model) is not Recurrent
+        assert type(model).__name__ == "Recurrent"
+        raise ZeroDivisionError
+    assert type(model) is Recurrent
+    assert not watch.is_over
+    with watch.update():
+        pass
+    assert watch.is_over
+
+
+def test_a_resumed_run_is_watched_anew(tmp_path):
+    model = Model(0)
+    model.change = count.__get__(model)
+    warned(tmp_path, model)
+    model = Model(0)
+    model.change = count.__get__(model)
+    updater = sequential(model)
+    load_npz(tmp_path / "second.npz", updater)
+    updater.update()
+    with pytest.warns(UserWarning, match="thing"):
+        save_npz(tmp_path / "again.npz", updater)
