@@ -33,7 +33,6 @@ from dyrnn.chainer import (
     function_hooks,
     functions,
     gradient_check,
-    graph_optimizations,
     initializers,
     iterators,
     link_hooks,
@@ -79,7 +78,6 @@ from dyrnn.chainer.function_hook import FunctionHook, get_function_hooks
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.function_set import FunctionSet
 from dyrnn.chainer.functions import basic_math
-from dyrnn.chainer.graph_optimizations.markers import static_code, static_graph
 from dyrnn.chainer.initializer import Initializer
 from dyrnn.chainer.link import Chain, ChainList, Link
 from dyrnn.chainer.link_hook import LinkHook, _get_link_hooks
@@ -95,7 +93,6 @@ from dyrnn.chainer.reporter import (
 from dyrnn.chainer.sequential import Sequential
 from dyrnn.chainer.serializer import AbstractSerializer, Deserializer, Serializer
 from dyrnn.chainer.unedited import load_ipython_extension
-from dyrnn.chainer.utils import sparse as _sparse
 from dyrnn.chainer.utils import walker_alias as _walker_alias
 from dyrnn.chainer.variable import Parameter, Variable, as_array, as_variable
 
@@ -103,10 +100,7 @@ disable_experimental_feature_warning = False
 get_array_types = _backend.array_types
 get_cpu_array_types = _backend.cpu_array_types
 
-# These utils need variables and devices, which need the other ones.
-utils.CooMatrix = _sparse.CooMatrix
-utils.get_order = _sparse.get_order
-utils.to_coo = _sparse.to_coo
+# It needs devices, which need the other utils.
 utils.WalkerAlias = _walker_alias.WalkerAlias
 
 # Version 1 had links among the functions: FunctionSet(l1=F.Linear(3, 2)).

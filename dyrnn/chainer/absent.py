@@ -5,6 +5,9 @@ import sys
 # Path: names: advice.
 TABLE = {
     "functions": {
+        "sparse_matmul": (
+            "there are no sparse matrices; use embed_id for rows, or matmul"
+        ),
         "roi_average_align_2d roi_average_pooling_2d roi_max_align_2d "
         "roi_max_pooling_2d roi_pooling_2d spatial_pyramid_pooling_2d "
         "deformable_convolution_2d_sampler": (
@@ -28,6 +31,16 @@ TABLE = {
         "DeformableConvolution2D DepthwiseConvolution2D Inception InceptionBN "
         "LocalConvolution2D MLPConvolution2D": (
             "it is for images; build it of chainer.links.Convolution2D"
+        ),
+    },
+    "link_hooks": {
+        "SpectralNormalization WeightStandardization": (
+            "compute the weight in forward and give it to chainer.functions.linear"
+        ),
+    },
+    "utils": {
+        "CooMatrix get_order to_coo": (
+            "there are no sparse matrices; use EmbedID, or scipy.sparse on data"
         ),
     },
     "iterators": {
@@ -57,6 +70,9 @@ TABLE = {
             "there are no distributions here; use functions such as gaussian, "
             "gaussian_nll, gaussian_kl_divergence and bernoulli_nll of "
             "chainer.functions, or scipy.stats"
+        ),
+        "graph_optimizations static_code static_graph": (
+            "a model is run as it is written each time; take the decorator away"
         ),
         "exporters": "Caffe is no longer maintained; save parameters with save_npz",
     },

@@ -43,7 +43,7 @@ functions.math: arctanh average basic_math batch_l2_norm_squared bias ceil clip 
     cumsum det digamma einsum erf erfc erfcinv erfcx erfinv exponential exponential_m1
     fft fix floor fmod hyperbolic identity inv lgamma linear_interpolate log_ndtr
     logarithm_1p logsumexp matmul maximum minimum minmax ndtr ndtri polygamma prod scale
-    sign sparse_matmul sqrt square squared_difference sum tensordot trigonometric zeta
+    sign sqrt square squared_difference sum tensordot trigonometric zeta
     cholesky
 functions.noise: dropout gaussian gumbel_softmax simplified_dropconnect zoneout
 functions.normalization: batch_normalization batch_renormalization
@@ -85,9 +85,8 @@ optimizer_hooks: gradient_clipping gradient_hard_clipping gradient_lars gradient
     lasso weight_decay
 initializers: constant normal orthogonal sampling uniform
 utils: precision error
-graph_optimizations: static_graph static_graph_utilities
 function_hooks: cuda_profile cupy_memory_profile debug_print timer
-link_hooks: spectral_normalization timer weight_standardization
+link_hooks: timer
 """
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from dyrnn import chainer
 from dyrnn.chainer import functions as F
-from dyrnn.chainer import gradient_check, utils
+from dyrnn.chainer import gradient_check
 from dyrnn.chainer.functions import special
 from dyrnn.chainer.utils import type_check
 
@@ -144,64 +144,6 @@ def test_matrices_that_are_refused():
         F.fft((np.zeros(2), np.zeros(3)))
     with pytest.warns(DeprecationWarning, match="Use matmul instead"):
         F.batch_matmul(np.zeros((2, 1, 3)), np.zeros((2, 3, 1)))
-
-
-@pytest.mark.parametrize("batch", [(), (2,)])
-@pytest.mark.parametrize("turns", [(False, False), (True, False), (False, True)])
-def test_sparse_times_dense(batch, turns):
-    rng = np.random.default_rng(0)
-    a, b = [
-        np.swapaxes(x, -1, -2) if turned else x
-        for x, turned in zip(
-            (rng.normal(size=(*batch, 3, 4)), rng.normal(size=(*batch, 4, 2))),
-            turns,
-            strict=True,
-        )
-    ]
-    a, b = np.where(a < 0.5, 0, a), np.where(b < 0.5, 0, b)
-    expected = F.matmul(a, b, *turns).array
-    left = utils.to_coo(a, requires_grad=True)
-    y = F.sparse_matmul(left, b, *turns)
-    np.testing.assert_allclose(y.array, expected)
-    y.grad = gy = rng.normal(size=y.shape)
-    y.backward()
-    dense = chainer.Variable(a)
-    z = F.matmul(dense, b, *turns)
-    z.grad = gy
-    z.backward()
-    left.data = chainer.Variable(left.data.grad)
-    np.testing.assert_allclose(left.to_dense(), np.where(a == 0, 0, dense.grad))
-    right = utils.to_coo(b)
-    np.testing.assert_allclose(F.sparse_matmul(a, right, *turns).array, expected)
-
-
-def test_sparse_products_twice_differentiated():
-    sparse = utils.to_coo(np.array([[0, 1.5], [2, 0], [0, 0]]))
-    dense = np.arange(6.0).reshape(3, 2)
-
-    def product(values):
-        sparse.data = values
-        return F.sparse_matmul(dense, sparse, True) ** 2
-
-    values = sparse.data.array
-    gradient_check.check_double_backward(
-        product, values, np.ones((2, 2)), values, atol=1e-4
-    )
-
-
-def test_sparse_matrix_without_entries():
-    y = F.sparse_matmul(utils.to_coo(np.zeros((3, 2))), np.ones((2, 4)))
-    np.testing.assert_array_equal(y.array, np.zeros((3, 4)))
-
-
-def test_sparse_products_that_are_refused():
-    sparse = utils.to_coo(np.eye(3))
-    with pytest.raises(ValueError, match="one CooMatrix and one array"):
-        F.sparse_matmul(sparse, sparse)
-    with pytest.raises(type_check.InvalidType, match="dn.shape"):
-        F.sparse_matmul(sparse, np.ones((2, 3)))
-    with pytest.raises(ValueError, match="shape of sp_row and sp_col"):
-        F.math.sparse_matmul.CooMatMul(np.zeros(2, "i"), np.zeros(3, "i"), (2, 2))
 
 
 @pytest.fixture

@@ -203,7 +203,6 @@ from dyrnn.chainer.functions.shaping import (
     tile,
     transpose,
 )
-from dyrnn.chainer.functions.sparse_products import sparse_matmul
 from dyrnn.chainer.functions.special import (
     digamma,
     erf,

@@ -7,7 +7,6 @@ from dyrnn.chainer.aliases import folder_or_raise
 from dyrnn.chainer.utils import (
     argument,
     array,
-    cache,
     conv,
     conv_nd,
     meta,
@@ -36,7 +35,6 @@ __all__ = [
     "_repr_with_named_data",
     "argument",
     "array",
-    "cache",
     "collections_abc",
     "conv",
     "conv_nd",
