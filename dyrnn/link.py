@@ -3,12 +3,14 @@
 Assign a :class:`~dyrnn.engine.parameter.Parameter` or a link to an attribute inside
 ``with self.init_scope():`` and it is registered, in order of assignment: it is saved,
 moved between devices, and trained. Assigned outside, it is an ordinary attribute that
-nothing will train or save. State carried over time (an LSTM's ``c`` and ``h``) is plain
-attributes, named in the class attribute ``carried``, and cleared by ``reset_state``.
+nothing will train or save. State carried over time (an LSTM's ``c`` and ``h``) is
+declared by its first assignment, ``with self.state_scope(): self.h = None``, or by the
+class attribute ``carried``: it is saved by snapshots and cleared by ``reset_state``.
 """
 
 import copy
 from contextlib import contextmanager
+from typing import Any
 
 from dyrnn import backend
 from dyrnn.engine.core import Variable, as_array
@@ -28,7 +30,8 @@ class Link:
         The name its parent knows it by.
     carried : tuple of str
         Names of attributes that hold variables (or None) carried over time. They are
-        what :meth:`reset_state` clears and snapshots hold; ``__init__`` sets them.
+        what :meth:`reset_state` clears and snapshots hold. Those that a class names are
+        None at first; :meth:`state_scope` adds more.
     takes_windows : bool
         Whether a link with state takes a window (T, B, ...) as it does a step
         (B, ...). A class that overrides ``forward`` says so anew.
@@ -51,59 +54,93 @@ class Link:
 
     carried: tuple[str, ...] = ()
     takes_windows = False
+    name: str | None
+    update_enabled: bool
+    _params: dict
+    _links: dict
+    _persistent: dict  # as an ordered set of names
+    _enter: Any  # called with each assignment inside a scope
+    _below: Any  # the walk over all links below, and of what version it is
+    _device: Any
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if isinstance(cls.carried, str):
-            raise TypeError(
-                f"{cls.__name__}: carried is a tuple of names, not a str. Write "
-                f"carried = ({cls.carried!r},) with a comma."
-            )
+            cls.carried = (cls.carried,)
+
+    def __new__(cls, *args, **kwargs):
+        """Make the registries, which are there before ``__init__``."""
+        self = super().__new__(cls)
+        own = self.__dict__
+        own.update(_params={}, _links={}, _persistent={}, _enter=None, _below=None)
+        own.update(_device=backend.CPU, name=None, update_enabled=True)
+        if isinstance(cls.carried, tuple):  # and not a property
+            own.update(dict.fromkeys(cls.carried))
+        return self
 
     def __init__(self):
-        # Dictionaries as ordered sets of attribute names.
-        self._params = {}
-        self._persistent = {}
-        self._links = {}
-        self._is_in_init_scope = False
-        self._device = backend.CPU
-        self.name = None
-        self.update_enabled = True
+        """Take no arguments; a subclass takes its own."""
 
     # Registration
 
     @contextmanager
     def init_scope(self):
         """Register the parameters and links assigned inside the ``with`` block."""
-        before, known = self._is_in_init_scope, set(self.__dict__)
-        self._is_in_init_scope = True
+        known = set(self.__dict__)
+        with self._entering(self._register):
+            yield
+        for name, value in self.__dict__.items():
+            if name not in known and isinstance(value, (list, tuple, dict)):
+                values = value.values() if isinstance(value, dict) else value
+                parts = {part for part in values if isinstance(part, (Link, Parameter))}
+                if parts.difference(self.links(), self.params()):
+                    raise TypeError(
+                        f"{type(self).__name__}.{name} is a {type(value).__name__} of "
+                        "links or parameters, which nothing would train or save. Use a "
+                        "ChainList or a Sequential of links, or register each inside "
+                        "the same init_scope(), with setattr or add_link."
+                    )
+
+    @contextmanager
+    def state_scope(self):
+        """Declare what is assigned inside the ``with`` block as carried over time.
+
+        Examples
+        --------
+        >>> class Sum(Link):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         with self.state_scope():
+        ...             self.total = None
+        >>> Sum().carried
+        ('total',)
+        """
+        with self._entering(self._declare):
+            yield
+
+    @contextmanager
+    def _entering(self, enter):
+        """Call ``enter(name, value)`` before each assignment in the block."""
+        before = self._enter
+        self.__dict__["_enter"] = enter
         try:
             yield
         finally:
-            self._is_in_init_scope = before
-        for name, value in self.__dict__.items():
-            if name not in known and isinstance(value, (list, tuple, dict)):
-                self._check_container(name, value)
+            self.__dict__["_enter"] = before
 
-    def _check_container(self, name, value):
-        """Refuse links and parameters that only a list or the like holds."""
-        values = value.values() if isinstance(value, dict) else value
-        parts = {part for part in values if isinstance(part, (Link, Parameter))}
-        if parts.difference(self.links(), self.params()):
+    def _declare(self, name, value):
+        if value is not None and not hasattr(as_array(value), "shape"):
             raise TypeError(
-                f"{type(self).__name__}.{name} is a {type(value).__name__} of links or "
-                "parameters, which nothing would train or save. Use a ChainList or a "
-                "Sequential of links, or register each inside the same init_scope(), "
-                "with setattr or add_link."
+                f"{type(self).__name__}.{name}: a {type(value).__name__} cannot be "
+                "carried over time; give each variable, or None, a name of its own"
             )
+        if name not in self.carried:
+            self.__dict__["carried"] = (*self.carried, name)
 
     def __setattr__(self, name, value):
-        own = self.__dict__
-        if (
-            own.get("_is_in_init_scope")
-            or name in own.get("_params", ())
-            or name in own.get("_links", ())
-        ):
+        if self._enter is not None:
+            self._enter(name, value)
+        elif name in self._params or name in self._links:
             self._register(name, value)
         object.__setattr__(self, name, value)
 
@@ -127,28 +164,13 @@ class Link:
             if others is not names:
                 others.pop(name, None)
         if names is not None:
-            names[name] = None
-
-    def __getattr__(self, name):
-        """Say what is missing; called for attributes that are not there."""
-        kind = type(self).__name__
-        if "_params" not in self.__dict__:
-            if name in _OWN:
-                raise RuntimeError(
-                    f"{kind}: Link.__init__() has not been called. Call "
-                    "super().__init__() first in __init__."
-                )
-        # Not before __init__, as in a copy that is being made: ``carried`` may need it.
-        elif name in self.carried:
-            raise AttributeError(
-                f"{kind}.carried names {name!r}, but there is no such attribute. "
-                f"Assign self.{name} = None in __init__, or correct the name."
-            )
-        return object.__getattribute__(self, name)
+            names[name] = value
+        _trees_have_changed()
 
     def __delattr__(self, name):
         for names in (self._params, self._persistent, self._links):
             names.pop(name, None)
+        _trees_have_changed()
         object.__delattr__(self, name)
 
     def add_param(self, name, shape=None, initializer=None):
@@ -189,29 +211,35 @@ class Link:
     # Walking the tree
 
     def children(self):
-        """Yield the links registered directly in this one."""
-        for _, child in self._named_children():
-            yield child
+        """Iterate over the links registered directly in this one."""
+        return iter(self._links.values())
 
-    def _named_children(self):
-        for name in self._links:
-            yield name, self.__dict__[name]
+    def _walk(self):
+        """Return (path, link) for all links below, which are known until one changes.
+
+        The list leaves out the link itself, so that it is freed when nobody holds it.
+        """
+        if self._below is None or self._below[0] != _version:
+            found = []
+            for name, child in self._links.items():
+                found.append((f"/{name}", child))
+                found += [(f"/{name}{path}", link) for path, link in child._walk()]
+            self.__dict__["_below"] = _version, found
+        return self._below[1]
+
+    def __getstate__(self):
+        return {**self.__dict__, "_below": None}
 
     def namedlinks(self, skipself=False):
-        """Yield (path, link) for this link, ``"/"``, and all below, parents first."""
-        if not skipself:
-            yield "/", self
-        for name, child in self._named_children():
-            for path, link in child.namedlinks():
-                yield f"/{name}{path if path != '/' else ''}", link
+        """Iterate over (path, link): itself, ``"/"``, and all below, parents first."""
+        return iter([*([] if skipself else [("/", self)]), *self._walk()])
 
     def links(self, skipself=False):
-        """Yield this link and all links below it, parents first."""
-        for _, link in self.namedlinks(skipself):
-            yield link
+        """Iterate over this link and all links below it, parents first."""
+        return iter([link for _, link in self.namedlinks(skipself)])
 
     def namedparams(self, include_uninit=True, only_updated=False):
-        """Yield (path, parameter), such as ``"/l1/upward/W"``, each parameter once.
+        """Iterate over (path, parameter), as ``"/l1/upward/W"``, each parameter once.
 
         Parameters
         ----------
@@ -220,21 +248,17 @@ class Link:
         only_updated : bool
             Leave out parameters of links whose ``update_enabled`` is false.
         """
-        seen = set()
-        for prefix, link in self.namedlinks():
-            if only_updated and not link.update_enabled:
-                continue
-            for name in link._params:
-                param = link.__dict__[name]
-                if param in seen or not (include_uninit or param.is_initialized):
-                    continue
-                seen.add(param)
-                yield f"{prefix if prefix != '/' else ''}/{name}", param
+        found = {}
+        for prefix, link in (("", self), *self._walk()):
+            if link.update_enabled or not only_updated:
+                for name, param in link._params.items():
+                    if include_uninit or param.array is not None:
+                        found.setdefault(param, f"{prefix}/{name}")
+        return iter([(path, param) for param, path in found.items()])
 
     def params(self, include_uninit=True):
-        """Yield all parameters of this link and those below it, each once."""
-        for _, param in self.namedparams(include_uninit):
-            yield param
+        """Iterate over the parameters of this link and those below it, each once."""
+        return iter([param for _, param in self.namedparams(include_uninit)])
 
     def count_params(self):
         """Return the number of values in all initialised parameters."""
@@ -247,35 +271,29 @@ class Link:
 
     def copyparams(self, link):
         """Copy the values of all parameters from a link of the same structure."""
-        for (path, param), source in self._pairs(link):
+        for path, param, source in self._pairs(link):
             if source.is_initialized:
-                if not param.is_initialized:
-                    param.initialize(source.shape)
-                _check_shapes(path, param, source.shape)
+                _fit(path, param, source.shape)
                 param.array[...] = param.device.send(source.array)
 
     def addgrads(self, link):
         """Add the gradients of a link of the same structure to those of this one."""
-        for (path, param), source in self._pairs(link):
+        for path, param, source in self._pairs(link):
             grad = source.grad
             if grad is not None:
-                if not param.is_initialized:
-                    param.initialize(source.shape)
-                _check_shapes(path, param, grad.shape)
+                _fit(path, param, grad.shape)
                 grad = param.device.send(grad)
                 param.grad = grad.copy() if param.grad is None else param.grad + grad
 
     def _pairs(self, link):
-        others = dict(link.namedparams())
-        mine = list(self.namedparams())
-        paths = {path for path, _ in mine}
-        if paths != set(others):
-            odd = ", ".join(sorted(paths ^ set(others)))
+        mine, others = dict(self.namedparams()), dict(link.namedparams())
+        if mine.keys() != others.keys():
+            odd = ", ".join(sorted(mine.keys() ^ others.keys()))
             raise ValueError(
                 f"{type(self).__name__} and {type(link).__name__} do not have the same "
                 f"parameters: {odd} is in one of them only"
             )
-        return [(item, others[item[0]]) for item in mine]
+        return [(path, param, others[path]) for path, param in mine.items()]
 
     def enable_update(self):
         """Let optimizers change the parameters of this link and those below it."""
@@ -317,12 +335,13 @@ class Link:
     def _shared_copy(self):
         link = copy.copy(self)
         link.name = None
-        for names in ("_params", "_persistent", "_links"):
-            link.__dict__[names] = dict(getattr(self, names))
-        for name in self._links:
-            child = self.__dict__[name].copy()
+        own = link.__dict__
+        own["_params"], own["_persistent"] = dict(self._params), dict(self._persistent)
+        own["_links"] = {name: child.copy() for name, child in self._links.items()}
+        for name, child in link._links.items():
             child.name = name
-            link.__dict__[name] = child
+            if name in own:
+                own[name] = child
         return link
 
     def repeat(self, n, mode="init"):
@@ -372,7 +391,6 @@ class Link:
     def reset_state(self):
         """Forget what is carried over time, here and in all links below."""
         for name in self.carried:
-            getattr(self, name)  # a name that is wrong is refused
             setattr(self, name, None)
         for child in self.children():
             child.reset_state()
@@ -382,8 +400,7 @@ class Link:
 
         A parameter that waits for its shape takes shape and type from the file.
         """
-        for name in self._params:
-            param = self.__dict__[name]
+        for name, param in self._params.items():
             array = s(name, param.array)
             if s.loading and array is not param.array:
                 param.array = None if array is None else self._device.send(array)
@@ -393,7 +410,7 @@ class Link:
                 if backend.is_array(value):
                     value = self._device.send(value)
                 setattr(self, name, value)
-        for name, child in self._named_children():
+        for name, child in self._links.items():
             child.serialize(s[name])
 
     def serialize_state(self, s):
@@ -412,12 +429,12 @@ class Link:
                     )
                 array = Variable(self._device.send(array), requires_grad=False)
             setattr(self, name, array)
-        for name, child in self._named_children():
+        for name, child in self._links.items():
             child.serialize_state(s[name])
 
     def __repr__(self):
-        own = ", ".join(_describe(name, self.__dict__[name]) for name in self._params)
-        return _tree(type(self).__name__, own, list(self._named_children()))
+        own = ", ".join(_describe(*item) for item in self._params.items())
+        return _tree(type(self).__name__, own, self._links.items())
 
 
 class Chain(Link):
@@ -465,7 +482,7 @@ class Chain(Link):
             raise KeyError(
                 f"{type(self).__name__} has no child link {name!r}; there are: {names}"
             )
-        return self.__dict__[name]
+        return self._links[name]
 
 
 class ChainList(Link):
@@ -473,7 +490,6 @@ class ChainList(Link):
 
     def __init__(self, *links):
         super().__init__()
-        self._list = []
         for link in links:
             self.append(link)
 
@@ -483,31 +499,22 @@ class ChainList(Link):
             raise TypeError(
                 f"{type(self).__name__} holds links, not a {type(link).__name__}"
             )
-        link.name = str(len(self._list))
-        self._list.append(link)
+        self._register(str(len(ChainList._numbered(self))), link)
 
     add_link = append
 
-    def _named_children(self):
-        for index, child in enumerate(self._list):
-            yield str(index), child
-        yield from super()._named_children()
+    def _numbered(self):
+        """Return the links of the list, without those assigned to attributes."""
+        return [child for name, child in self._links.items() if name.isdigit()]
 
     def __len__(self):
-        return len(self._list)
+        return len(self._numbered())
 
     def __iter__(self):
-        return iter(self._list)
+        return iter(self._numbered())
 
     def __getitem__(self, index):
-        return self._list[index]
-
-    def _shared_copy(self):
-        link = super()._shared_copy()
-        link._list = [child.copy() for child in self._list]
-        for index, child in enumerate(link._list):
-            child.name = str(index)
-        return link
+        return self._numbered()[index]
 
 
 class Sequential(ChainList):
@@ -524,7 +531,7 @@ class Sequential(ChainList):
     """
 
     def __init__(self, *layers):
-        self.layers = []
+        self._layers = []  # functions, and names of the links
         super().__init__(*layers)
 
     def append(self, layer):
@@ -533,9 +540,15 @@ class Sequential(ChainList):
             raise TypeError(
                 f"Sequential holds links and functions, not a {type(layer).__name__}"
             )
-        self.layers.append(layer)
         if isinstance(layer, Link):
             super().append(layer)
+            layer = layer.name
+        self._layers.append(layer)
+
+    @property
+    def layers(self):
+        """A list of the links and functions, in order."""
+        return [self._links.get(layer, layer) for layer in self._layers]
 
     def forward(self, *xs):
         for layer in self.layers:
@@ -545,7 +558,7 @@ class Sequential(ChainList):
         return xs[0] if len(xs) == 1 else xs
 
     def __len__(self):
-        return len(self.layers)
+        return len(self._layers)
 
     def __iter__(self):
         return iter(self.layers)
@@ -553,18 +566,18 @@ class Sequential(ChainList):
     def __getitem__(self, index):
         return self.layers[index]
 
-    def _shared_copy(self):
-        link = super()._shared_copy()
-        copies = dict(zip(map(id, self._list), link._list, strict=True))
-        link.layers = [copies.get(id(layer), layer) for layer in self.layers]
-        return link
+
+_version = 0  # of all trees of links
 
 
-# Set by __init__, of ChainList too.
-_OWN = {"_params", "_persistent", "_links", "_is_in_init_scope", "_device", "_list"}
+def _trees_have_changed():
+    global _version
+    _version += 1
 
 
-def _check_shapes(path, param, shape):
+def _fit(path, param, shape):
+    if not param.is_initialized:
+        param.initialize(shape)
     if param.shape != shape:
         raise ShapeError(
             f"parameter {path} has shape {param.shape}, but {shape} was given"
