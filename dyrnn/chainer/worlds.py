@@ -78,9 +78,12 @@ class CoreNode(FunctionNode):
         The node class of dyrnn.
     rule : dyrnn.engine.core.FunctionNode
         Its instance, made with this node's arguments.
+    first : int
+        Which of the rule's inputs this node's first one is; constants may be around.
     """
 
     kind: type
+    first = 0
     _roles: list | tuple = ()
 
     def __init__(self, *args, **kwargs):
@@ -126,9 +129,19 @@ class CoreNode(FunctionNode):
         list of array, numpy.generic, gradients.Deferred or None
             The gradients of these inputs.
         """
-        rule = self.rule
-        rule.edges = tuple([i in indexes or None for i in range(len(rule.edges))])
-        return _selected(rule.backward(backend.get_array_module(*gys), *gys), indexes)
+        self._want(indexes)
+        xp = backend.get_array_module(*gys)
+        return self._selected(self.rule.backward(xp, *gys), indexes)
+
+    def _want(self, indexes):
+        """Tell the rule which of its inputs need a gradient."""
+        wanted = [i + self.first for i in indexes]
+        n = len(self.rule.edges)
+        self.rule.edges = tuple([True if i in wanted else None for i in range(n)])
+
+    def _selected(self, gxs, indexes):
+        gxs = gxs if type(gxs) is tuple else (gxs,)
+        return [gxs[i + self.first] for i in indexes]
 
     def _differentiable(self, indexes, gys):
         """Run the rule on variables."""
@@ -136,18 +149,18 @@ class CoreNode(FunctionNode):
         if None in self._roles:
             xs = [self._saved(i) for i in range(len(self.inputs))]
             return gradients_of(rule.composed, self.label, xs, indexes, gys)
-        rule.edges = tuple([i in indexes or None for i in range(len(rule.edges))])
+        self._want(indexes)
         rule.saved = tuple([self._saved(k) for k in range(len(arrays))])
         try:
-            return tuple(_selected(rule.backward(names, *gys), indexes))
+            return tuple(self._selected(rule.backward(names, *gys), indexes))
         finally:
             rule.saved = arrays
 
     def _saved(self, k):
         """Return what was saved at ``k``: as a variable if it is one of the graph."""
         array, (kind, i) = self.rule.saved[k], self._roles[k]
-        if kind == "input" and i < len(self.inputs):
-            return _revived(self.inputs[i], array)
+        if kind == "input" and 0 <= i - self.first < len(self.inputs):
+            return _revived(self.inputs[i - self.first], array)
         if kind == "output":
             node = self.outputs[i]()
             if node is not None:
@@ -172,11 +185,6 @@ def _distinct(arrays):
         found.append(x.view() if id(x) in seen and backend.is_array(x) else x)
         seen.add(id(x))
     return found
-
-
-def _selected(gxs, indexes):
-    gxs = gxs if type(gxs) is tuple else (gxs,)
-    return [gxs[i] for i in indexes]
 
 
 def _variable(gradient):

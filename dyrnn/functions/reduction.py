@@ -185,7 +185,7 @@ def prod(x, axis=None, keepdims=False):
         y = y[:, :half] * y[:, half : 2 * half]
         y = concat([y, rest], 1) if rest.size else y
     if y.shape[1] == 0:
-        y = as_variable(y.xp.ones((y.shape[0], 1), y.dtype))
+        y = sum(y, 1, keepdims=True) + 1
     axes = range(x.ndim) if axis is None else {i % x.ndim for i in np.atleast_1d(axis)}
     shape = kept if keepdims else [n for i, n in enumerate(x.shape) if i not in axes]
     return reshape(y, shape)

@@ -34,6 +34,7 @@ from dyrnn.chainer.functions.elementwise import (
     clipped_relu,
     cos,
     cosh,
+    crelu,
     elu,
     exp,
     expm1,
@@ -50,6 +51,7 @@ from dyrnn.chainer.functions.elementwise import (
     log10,
     maximum,
     minimum,
+    prelu,
     relu,
     relu6,
     rsqrt,
@@ -62,6 +64,7 @@ from dyrnn.chainer.functions.elementwise import (
     softplus,
     sqrt,
     square,
+    swish,
     tan,
     tanh,
 )
@@ -140,7 +143,6 @@ from dyrnn.chainer.functions.products import (
     linear,
     matmul,
 )
-from dyrnn.chainer.functions.rectifiers import crelu, prelu, swish
 from dyrnn.chainer.functions.recurrent import (
     lstm,
     n_step_bigru,

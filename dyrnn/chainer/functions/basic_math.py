@@ -1,16 +1,17 @@
 """Arithmetic of variables: operators, with numbers and arrays cast to their type."""
 
-import math
+import functools
 from typing import Any
 
 import numpy as np
 
 from dyrnn.chainer import _backend
-from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import Formula, OfOutput, functions
+from dyrnn.chainer.functions.elementwise import floor, identity
+from dyrnn.chainer.functions.nodes import functions
 from dyrnn.chainer.utils import type_check
-from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import Variable
+from dyrnn.chainer.worlds import CoreNode, from_core, of_floats
+from dyrnn.functions import arithmetic
 
 
 def _text(value: Any) -> str:
@@ -44,134 +45,38 @@ def _preprocess_rhs(x, value: Any):
     return value.astype(x.dtype, copy=False)
 
 
-class _Unary(Formula):
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
+def _check_any(in_types):
+    type_check._argname(in_types, ("x",))
 
 
-class Neg(_Unary):
-    """Negative."""
-
-    is_elementwise = True
-    label = "__neg__"
-    needs_inputs = False
-
-    def compute(self, xp, x):
-        return -x
-
-    def rule(self, gy):
-        return -gy
+def _check_two(in_types):
+    type_check._argname(in_types, ("lhs", "rhs"))
+    type_check.expect(in_types[0].dtype == in_types[1].dtype)
+    type_check.expect_broadcast_shapes(in_types[0].shape, in_types[1].shape)
 
 
-def neg(self):
-    """-x."""
-    return Neg().apply((self,))[0]
+def _check_two_floats(in_types):
+    type_check._argname(in_types, ("lhs", "rhs"))
+    type_check.expect(in_types[0].dtype.kind == "f")
+    _check_two(in_types)
 
 
-class Absolute(Formula):
-    """Absolute value."""
-
-    is_elementwise = True
-    label = "|_|"
-
-    def compute(self, xp, x):
-        return abs(x)
-
-    def rule(self, gy, x):
-        return gy * x.xp.sign(x.array)
+Neg = from_core(arithmetic.Negative, _check_any, "__neg__", "Neg")
+Absolute = from_core(arithmetic.Absolute, of_floats("x"), "|_|")
+Add = from_core(arithmetic.Add, _check_two, "_ + _")
+Sub = from_core(arithmetic.Subtract, _check_two, "_ - _", "Sub")
+Mul = from_core(arithmetic.Multiply, _check_two_floats, "_ * _", "Mul")
+Div = from_core(arithmetic.Divide, _check_two_floats, "_ / _", "Div")
+PowVarVar = from_core(arithmetic.Power, _check_two_floats, "_ ** _", "PowVarVar")
 
 
-def absolute(self):
-    """Elementwise absolute."""
-    return Absolute().apply((self,))[0]
+class _WithConstant(CoreNode):
+    """A variable and a number, which is on its left if ``first`` is 1."""
 
-
-class _Binary(Formula):
-    is_elementwise = True
-    names = ("lhs", "rhs")
-    takes_integers = False
-
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, self.names)
-        if not self.takes_integers:
-            type_check.expect(in_types[0].dtype.kind == "f")
-        type_check.expect(in_types[0].dtype == in_types[1].dtype)
-        type_check.expect_broadcast_shapes(in_types[0].shape, in_types[1].shape)
-
-
-class Add(_Binary):
-    """Sum of two."""
-
-    label = "_ + _"
-    needs_inputs = False
-    takes_integers = True
-
-    def compute(self, xp, a, b):
-        return a + b
-
-    def rule(self, gy):
-        return gy, gy
-
-
-class Sub(_Binary):
-    """Difference."""
-
-    label = "_ - _"
-    needs_inputs = False
-    takes_integers = True
-
-    def compute(self, xp, a, b):
-        return a - b
-
-    def rule(self, gy):
-        return gy, -gy
-
-
-class Mul(_Binary):
-    """Product."""
-
-    label = "_ * _"
-
-    def compute(self, xp, a, b):
-        return a * b
-
-    def rule(self, gy, a, b):
-        return gy * b, gy * a
-
-
-class Div(_Binary):
-    """Quotient."""
-
-    label = "_ / _"
-
-    def compute(self, xp, a, b):
-        return a / b
-
-    def rule(self, gy, a, b):
-        ga = gy / b
-        return ga, -ga * a / b
-
-
-class PowVarVar(_Binary):
-    """Power of two variables."""
-
-    label = "_ ** _"
-
-    def compute(self, xp, a, b):
-        return a**b
-
-    def rule(self, gy, a, b):
-        return b * a ** (b - 1) * gy, functions().log(a) * a**b * gy
-
-
-class _WithConstant(_Unary):
-    """A variable and a number."""
-
-    is_elementwise = True
     pattern = ""
-    needs_float = False
 
     def __init__(self, value):
+        super().__init__()
         self.value = value
 
     @property
@@ -180,113 +85,37 @@ class _WithConstant(_Unary):
 
     def check_type_forward(self, in_types):
         type_check._argname(in_types, ("x",))
-        if self.needs_float:
+        if self.kind in (arithmetic.Divide, arithmetic.Power):
             type_check.expect(in_types[0].dtype.kind == "f")
 
-    def constant(self, x):
-        """Return the number in the variable's type."""
-        return _preprocess_const(x, self.value)
-
-
-class AddConstant(_WithConstant):
-    """Sum with a number."""
-
-    pattern = "_ + %s"
-    needs_inputs = False
-
-    def compute(self, xp, x):
-        return x + self.constant(x)
-
-    def rule(self, gy):
-        return gy
-
-
-class SubFromConstant(_WithConstant):
-    """A number minus a variable."""
-
-    pattern = "%s - _"
-    needs_inputs = False
-
-    def compute(self, xp, x):
-        return self.constant(x) - x
-
-    def rule(self, gy):
-        return -gy
-
-
-class MulConstant(_WithConstant):
-    """Product with a number."""
-
-    pattern = "_ * %s"
-    needs_inputs = False
-
-    def compute(self, xp, x):
-        return self.constant(x) * x
-
-    def rule(self, gy):
-        return self.value * gy
-
-
-class DivFromConstant(_WithConstant):
-    """A number divided by a variable."""
-
-    pattern = "%s / _"
-    needs_float = True
-
-    def compute(self, xp, x):
-        return self.constant(x) / x
-
-    def rule(self, gy, x):
-        return -self.value * gy / x**2
-
-
-class PowVarConst(_WithConstant):
-    """A variable to the power of a number."""
-
-    pattern = "_ ** %s"
-    needs_float = True
-
-    def compute(self, xp, x):
-        return x ** self.constant(x)
-
-    def rule(self, gy, x):
-        return self.value * x ** (self.value - 1) * gy
-
-
-class PowConstVar(_WithConstant, OfOutput):
-    """A number to the power of a variable."""
-
-    pattern = "%s ** _"
-    needs_float = True
-
-    def compute(self, xp, x):
-        return self.constant(x) ** x
-
-    def rule(self, gy, y):
-        return math.log(self.value) * y * gy
-
-
-class MultiAdd(FunctionNode):
-    """Sum of any number of variables."""
-
-    is_elementwise = True
-
-    def check_type_forward(self, in_types):
-        for i, in_type in enumerate(in_types):
-            type_check._argname((in_type,), (f"x{i}",))
-            type_check.expect(in_types[0].dtype == in_type.dtype)
-
     def forward(self, inputs):
-        if len(inputs) == 1:
-            return inputs
-        y = inputs[0] + inputs[1]
-        for x in inputs[2:]:
-            y = y + x
-        return (force_array(y),)
+        (x,) = inputs
+        value = _preprocess_const(x, self.value).item()
+        return self.run(value, x) if self.first else self.run(x, value)
 
-    def backward(self, indexes, gys):
-        sum_to = functions().sum_to
-        return tuple([sum_to(gys[0], x.shape) for x in self.inputs])
+
+def _with_constant(name, kind, pattern):
+    first = int(pattern.startswith("%"))
+    rules = {"kind": kind, "pattern": pattern, "first": first, "__module__": __name__}
+    return type(name, (_WithConstant,), rules)
+
+
+AddConstant = _with_constant("AddConstant", arithmetic.Add, "_ + %s")
+SubFromConstant = _with_constant("SubFromConstant", arithmetic.Subtract, "%s - _")
+MulConstant = _with_constant("MulConstant", arithmetic.Multiply, "_ * %s")
+DivFromConstant = _with_constant("DivFromConstant", arithmetic.Divide, "%s / _")
+PowVarConst = _with_constant("PowVarConst", arithmetic.Power, "_ ** %s")
+PowConstVar = _with_constant("PowConstVar", arithmetic.Power, "%s ** _")
+
+
+def neg(self):
+    """-x."""
+    return Neg().apply((self,))[0]
+
+
+def absolute(self):
+    """Elementwise absolute."""
+    return Absolute().apply((self,))[0]
 
 
 def _binary(with_number, with_variable, is_reversed=False):
@@ -302,13 +131,6 @@ def _binary(with_number, with_variable, is_reversed=False):
     return operator
 
 
-def add(*xs):
-    """Elementwise sum of two or more."""
-    if len(xs) != 2:
-        return MultiAdd().apply(xs)[0]
-    return _add(*xs)
-
-
 _add = _binary(AddConstant, Add)
 sub = _binary(lambda value: AddConstant(-value), Sub)
 rsub = _binary(SubFromConstant, Sub, is_reversed=True)
@@ -319,14 +141,19 @@ pow = _binary(PowVarConst, PowVarVar)
 rpow = _binary(PowConstVar, PowVarVar, is_reversed=True)
 
 
+def add(*xs):
+    """Elementwise sum of two or more."""
+    return functools.reduce(_add, xs) if len(xs) > 1 else identity(*xs)
+
+
 def floordiv(self, rhs):
     """Quotient rounded down."""
-    return functions().floor(div(self, rhs))
+    return floor(div(self, rhs))
 
 
 def rfloordiv(self, rhs):
     """Quotient rounded down, of the other operand."""
-    return functions().floor(rdiv(self, rhs))
+    return floor(rdiv(self, rhs))
 
 
 def matmul(self, rhs):

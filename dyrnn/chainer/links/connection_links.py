@@ -4,7 +4,7 @@ import math
 
 from dyrnn.chainer import _backend, functions, initializers
 from dyrnn.chainer.functions import elementwise, products, reduction
-from dyrnn.chainer.functions.rectifiers import prelu, swish
+from dyrnn.chainer.functions.elementwise import prelu, swish
 from dyrnn.chainer.initializer import Initializer
 from dyrnn.chainer.link import Chain, Link
 from dyrnn.chainer.utils.array import size_of_shape
