@@ -10,6 +10,7 @@ make each of them fail, and rebuild what a crash between two of them would leave
 """
 
 import errno
+import io
 import os
 import secrets
 import sys
@@ -27,52 +28,40 @@ _BUFFER = 1 << 20
 _REPLACE_ATTEMPTS = 10  # on Windows, 0.05 s apart: a virus scanner may hold the file
 
 
-class _Output:
-    """Collects small pieces and writes large ones at once; counts the position."""
+class _File(io.RawIOBase):
+    """A file descriptor to write to. Closing it throws away what is still buffered."""
 
     def __init__(self, fd):
         self._fd = fd
-        self._pieces = []
-        self._waiting = 0
-        self.position = 0
+
+    def writable(self):
+        return True
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        return os.lseek(self._fd, offset, whence)
+
+    def fileno(self):
+        return self._fd
 
     def write(self, data):
-        """Write a buffer of bytes."""
-        self.position += len(data)
-        if len(data) > _BUFFER:
-            self.flush()
-            self._write_all(data)
-            return
-        self._pieces.append(bytes(data))
-        self._waiting += len(data)
-        if self._waiting > _BUFFER:
-            self.flush()
+        return os.write(self._fd, data)  # short writes are BufferedWriter's to repeat
 
-    def flush(self):
-        """Hand everything to the system."""
-        self._write_all(b"".join(self._pieces))
-        self._pieces, self._waiting = [], 0
-
-    def sync(self):
-        """Bring what was written so far to the disk."""
-        self.flush()
-        _sync(self._fd)
-
-    def _write_all(self, data):
-        while len(data) > 0:
-            # A short write is no error; whatever stopped it makes the next one fail.
-            written = os.write(self._fd, data)
-            data = data[written:]
+    def close(self):
+        if not self.closed:
+            super().close()
+            os.close(self._fd)
 
 
-def _sync(fd):
+def sync(output):
+    """Bring what was written to the output so far to the disk."""
+    output.flush()
     if sys.platform == "darwin":
         # fsync only reaches the drive's cache there.
         import fcntl
 
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        fcntl.fcntl(output.fileno(), fcntl.F_FULLFSYNC)
     else:
-        os.fsync(fd)
+        os.fsync(output.fileno())
 
 
 def sync_directory(folder):
@@ -103,7 +92,7 @@ def _replace(temporary, path):
 
 @contextmanager
 def atomic_output(path, check=None):
-    """Context: an object with ``write(data)`` and ``position``; then the file is there.
+    """Context: a binary file to write to; after it, the file is there.
 
     Parameters
     ----------
@@ -129,12 +118,10 @@ def atomic_output(path, check=None):
     except OSError as error:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     try:
-        try:
-            output = _Output(fd)
+        with _File(fd) as file:
+            output = io.BufferedWriter(file, _BUFFER)
             yield output
-            output.sync()
-        finally:
-            os.close(fd)
+            sync(output)
         if check is not None:
             check(temporary)
         _replace(temporary, os.path.join(folder, name))

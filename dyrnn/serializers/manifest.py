@@ -16,7 +16,7 @@ import re
 import numpy as np
 
 from dyrnn.errors import SnapshotError
-from dyrnn.serializers.npy import DTYPES
+from dyrnn.serializers.archive import DTYPES
 
 NAME = "__manifest__"
 FORMAT, VERSION = "dyrnn snapshot", 1

@@ -3,7 +3,7 @@
 import os
 
 from dyrnn.errors import SnapshotError
-from dyrnn.serializers.machine import environment
+from dyrnn.serializers.origin import environment
 from dyrnn.serializers.protocol import Keeper, Loader, Restorer, capture
 from dyrnn.serializers.reader import SnapshotReader
 from dyrnn.serializers.writer import write_snapshot

@@ -6,15 +6,15 @@ place, or writes it into the array it was given. ``s.loading`` tells which is go
 Keys of nested objects form paths: ``predictor/l1/upward/W``.
 """
 
+import copy
+
 import numpy as np
 
 from dyrnn.backend import device_of, is_array, to_cpu
 from dyrnn.errors import SnapshotError
-from dyrnn.serializers import npy
+from dyrnn.serializers.archive import describe, name_problem, storable
 from dyrnn.serializers.manifest import NAME, decode_value, encode_value
-from dyrnn.serializers.reader import describe
 from dyrnn.serializers.writer import Contents
-from dyrnn.serializers.zip_layout import name_problem
 
 _MODEL = "model:main"
 
@@ -29,10 +29,16 @@ class Serializer:
     """
 
     loading = False
+    _path = ""
 
     def __getitem__(self, key):
         """Return the serializer of a part; its keys start with ``key`` and a slash."""
-        raise NotImplementedError
+        part = copy.copy(self)  # which shares all but the path
+        part._path = self._key(key) + "/"
+        return part
+
+    def _key(self, key):
+        return self._path + key.strip("/")
 
     def __call__(self, key, value):
         """Save ``value`` and return it, or return what was saved instead of it.
@@ -66,16 +72,9 @@ class Saver(Serializer):
     def __init__(self, copy=False):
         self.contents = Contents({}, {})
         self._copy = copy
-        self._path = ""
-
-    def __getitem__(self, key):
-        child = Saver(self._copy)
-        child.contents = self.contents
-        child._path = f"{self._path}{key.strip('/')}/"
-        return child
 
     def __call__(self, key, value):
-        path = self._path + key.strip("/")
+        path = self._key(key)
         problem = name_problem(path)
         if problem or path == NAME:
             raise ValueError(
@@ -93,7 +92,7 @@ class Saver(Serializer):
         return value
 
     def _array(self, path, value):
-        array = npy.storable(to_cpu(value) if is_array(value) else np.asarray(value))
+        array = storable(to_cpu(value) if is_array(value) else np.asarray(value))
         if array is None:
             raise TypeError(
                 f"{path}: an array of dtype {value.dtype} cannot be saved: use "
@@ -138,14 +137,8 @@ class Loader(Serializer):
         self._mismatches: list[str] = []
         self._overwritten: list[tuple] = []
 
-    def __getitem__(self, key):
-        child = Loader.__new__(Loader)
-        child.__dict__.update(self.__dict__)  # the lists are shared on purpose
-        child._path = f"{self._path}{key.strip('/')}/"
-        return child
-
     def __call__(self, key, value):
-        path = self._path + key.strip("/")
+        path = self._key(key)
         if self._ignore(path):
             return value
         if path not in self._reader:
@@ -165,7 +158,7 @@ class Loader(Serializer):
         return self._fitting(path, value, stored)
 
     def has(self, key):
-        return self._path + key.strip("/") in self._reader
+        return self._key(key) in self._reader
 
     def _fill(self, path, value):
         expected = np.dtype(value.dtype), tuple(value.shape)
@@ -247,31 +240,25 @@ class Restorer(Serializer):
 
     loading = True
 
-    def __init__(self, kept, path=""):
-        self._kept, self._path = kept, path
-
-    def __getitem__(self, key):
-        return Restorer(self._kept, f"{self._path}{key}/")
+    def __init__(self, kept):
+        self._kept = kept
 
     def __call__(self, key, value):
-        return self._kept.get(self._path + key, value)
+        return self._kept.get(self._key(key), value)
 
 
 class Keeper(Serializer):
     """Remembers the very values an object has, so that a failed load can be undone."""
 
-    def __init__(self, kept=None, path=""):
-        self.kept, self._path = {} if kept is None else kept, path
-
-    def __getitem__(self, key):
-        return Keeper(self.kept, f"{self._path}{key}/")
+    def __init__(self):
+        self.kept = {}
 
     def __call__(self, key, value):
         # Arrays are undone in place; lists may be changed in place, so keep a copy.
         kept = value
         if isinstance(value, list | dict):
             kept = decode_value(encode_value(value))
-        self.kept[self._path + key] = kept
+        self.kept[self._key(key)] = kept
         return value
 
 

@@ -5,9 +5,6 @@ array, its checksum in the archive and, in a snapshot, its SHA-256 in the manife
 pickle is ever read. Memory is allocated for an array only after its shape was compared
 with the one expected, or with what a file of that size may reasonably unpack to, so
 opening and checking a file takes at most three times its size and 64 MiB.
-
-Files of other programs (``numpy.savez``, Chainer, compressed or not) have no manifest;
-they pass through the same checks less those of the manifest.
 """
 
 import hashlib
@@ -18,12 +15,15 @@ import zlib
 import numpy as np
 
 from dyrnn.errors import SnapshotError
-from dyrnn.serializers import npy, zip_layout
+from dyrnn.serializers.archive import (
+    LONGEST,
+    decode_header,
+    describe,
+    read_directory,
+)
 from dyrnn.serializers.manifest import NAME, decode_manifest
-from dyrnn.serializers.zip_layout import DEFLATED
 
-_PIECE = 1 << 16
-_HEADER = 1024  # bytes; longer ones are of no array that is read
+_PIECE = 1 << 16  # of packed data, enough for a header
 _UNPACKED_BASE = 24 << 20  # compressed arrays of unknown shape: this and the file size
 
 
@@ -63,7 +63,7 @@ class SnapshotReader:
             information = os.fstat(fd)
             if not stat.S_ISREG(information.st_mode):
                 raise SnapshotError(f"{self.path}: not a regular file")
-            self._file = os.fdopen(fd, "rb", buffering=0)
+            self._file = os.fdopen(fd, "rb")
         except BaseException:
             os.close(fd)
             raise
@@ -79,19 +79,18 @@ class SnapshotReader:
     def _open(self, size, require_manifest):
         self.size = size
         self._unpacked = 0
-        members = zip_layout.decode_directory(self._read_bytes, size)
-        self._members = {member.name[:-4]: member for member in members}
+        self._members = read_directory(self._file, self._read_bytes, size)
         self.array_keys = [key for key in self._members if key != NAME]
         self.manifest, self.values = None, {}
         if NAME in self._members:
-            self._open_manifest(members)
+            self._open_manifest()
         elif require_manifest:
             raise SnapshotError("a plain npz file, not a snapshot: it has no manifest")
 
-    def _open_manifest(self, members):
-        if any(member.method == DEFLATED for member in members):
+    def _open_manifest(self):
+        if any(member.is_packed for member in self._members.values()):
             raise SnapshotError("members of a snapshot must not be compressed")
-        if members[-1].name != f"{NAME}.npy":
+        if list(self._members)[-1] != NAME:
             raise SnapshotError("the manifest is not the last member")
         text = self._read_member(NAME, None)
         if text.dtype != np.uint8 or text.ndim != 1:
@@ -163,13 +162,12 @@ class SnapshotReader:
 
     def _read_member(self, key, expected):
         member = self._members[key]
-        compressed = member.method == DEFLATED
         dtype, shape, offset = self._header(member)
         if expected is not None and (dtype, shape) != expected:
             raise SnapshotError(
                 f"the file has {describe(dtype, shape)}, expected {describe(*expected)}"
             )
-        if compressed and expected is None:
+        if member.is_packed and expected is None:
             self._unpacked += member.size
             if self._unpacked > self.size + _UNPACKED_BASE:
                 raise SnapshotError(
@@ -182,48 +180,32 @@ class SnapshotReader:
         array = whole[offset:].view(dtype).reshape(shape)
         if dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
             raise SnapshotError("an array of booleans holds other numbers")
-        return array if array.flags.aligned else array.copy()
+        return np.require(array, requirements=["ALIGNED", "WRITEABLE"])
 
     def _header(self, member):
-        start = self._start(member, min(member.size, _HEADER))
-        return npy.decode_header(start.tobytes(), member.size)
+        start = self._start(member, min(member.size, LONGEST))
+        return decode_header(start.tobytes(), member.size)
 
     def _start(self, member, length):
         """Return the first ``length`` bytes of a member."""
-        if member.method == DEFLATED:
-            return self._inflate(member, length)
+        if member.is_packed:
+            return self._unpack(member, length)
         return self._read_at(member.start, length)
 
-    def _inflate(self, member, length):
+    def _unpack(self, member, length):
         """Return the first ``length`` bytes of a compressed member."""
-        result = np.empty(length, np.uint8)
-        decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-        done, position = 0, member.start
-        end = member.start + member.stored
-        source = b""
+        is_whole = length == member.size
+        packed = member.stored if is_whole else min(member.stored, _PIECE)
+        stream = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            while done < length or (length == member.size and not decompressor.eof):
-                if not source and position < end:
-                    source = bytes(self._read_at(position, min(_PIECE, end - position)))
-                    position += len(source)
-                piece = decompressor.decompress(
-                    source, max(1, min(_PIECE, length - done))
-                )
-                if not piece and (decompressor.eof or not source):
-                    break
-                source = decompressor.unconsumed_tail
-                if done + len(piece) > length:
-                    raise SnapshotError("the data is longer than the archive says")
-                result[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
-                done += len(piece)
+            data = stream.decompress(self._read_at(member.start, packed), length)
+            more = stream.decompress(stream.unconsumed_tail, 1)
         except zlib.error as error:
             raise SnapshotError(f"the data cannot be decompressed: {error}") from error
-        if done < length or (
-            length == member.size
-            and (not decompressor.eof or decompressor.unused_data or position < end)
-        ):
+        ends = stream.eof and not more and not stream.unused_data
+        if len(data) < length or (is_whole and not ends):
             raise SnapshotError("the compressed data does not end where it should")
-        return result
+        return np.frombuffer(data, np.uint8)
 
     def _read_bytes(self, position, length):
         return self._read_at(position, length).tobytes()
@@ -242,8 +224,3 @@ class SnapshotReader:
         except OSError as error:
             raise SnapshotError(f"reading failed: {error}") from error
         return result
-
-
-def describe(dtype, shape):
-    """Say what an array is, for messages: ``float32 (3, 4)``."""
-    return f"{dtype} {tuple(shape)}"

@@ -8,11 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dyrnn.serializers import npy, zip_layout
-from dyrnn.serializers.atomic import atomic_output
+from dyrnn.serializers.archive import (
+    encode_end,
+    encode_header,
+    encode_member,
+    storable,
+)
+from dyrnn.serializers.atomic import atomic_output, sync
 from dyrnn.serializers.manifest import NAME, encode_manifest, encode_value
 from dyrnn.serializers.reader import SnapshotReader
-from dyrnn.serializers.zip_layout import STORED, Member
 
 _HASHED_ASIDE = 1 << 20  # bytes; below, changing threads costs more than hashing
 _LARGE = 16 << 20  # bytes; below, a second sync costs more than it saves
@@ -39,11 +43,12 @@ def write_snapshot(path, contents, metadata=None, environment=None, verify=False
     verify : bool
         Read the file back from the disk and check it before it gets its name.
     """
-    arrays = {key: npy.storable(array) for key, array in contents.arrays.items()}
-    metadata, environment = (
-        encode_value(metadata or {}),
-        encode_value(environment or {}),
-    )
+    arrays = {key: storable(array) for key, array in contents.arrays.items()}
+    fields = {
+        "metadata": encode_value(metadata or {}),
+        "environment": encode_value(environment or {}),
+        "values": contents.values,
+    }
     # Hashing runs beside writing: both release the interpreter.
     with (
         ThreadPoolExecutor(max_workers=1) as pool,
@@ -54,9 +59,9 @@ def write_snapshot(path, contents, metadata=None, environment=None, verify=False
             for key, array in arrays.items()
             if array.nbytes > _HASHED_ASIDE
         }
-        members = [_write_array(output, key, array) for key, array in arrays.items()]
-        if output.position > _LARGE:
-            output.sync()  # now, while the hashing goes on: the last one is then short
+        directory = [_write_array(output, key, array) for key, array in arrays.items()]
+        if output.tell() > _LARGE:
+            sync(output)  # now, while the hashing goes on: the last one is then short
         entries = {
             key: {
                 "dtype": array.dtype.str,
@@ -66,18 +71,11 @@ def write_snapshot(path, contents, metadata=None, environment=None, verify=False
             }
             for key, array in arrays.items()
         }
-        manifest = encode_manifest(
-            {
-                "metadata": metadata,
-                "environment": environment,
-                "values": contents.values,
-                "arrays": entries,
-            },
-            output.position,
-        )
-        text = np.frombuffer(manifest, dtype=np.uint8)
-        members.append(_write_array(output, NAME, text))
-        output.write(zip_layout.encode_directory(members, output.position))
+        text = encode_manifest({**fields, "arrays": entries}, output.tell())
+        directory.append(_write_array(output, NAME, np.frombuffer(text, np.uint8)))
+        start = output.tell()
+        output.writelines(directory)
+        output.write(encode_end(len(directory), start, output.tell() - start))
 
 
 def _bytes_of(array):
@@ -90,15 +88,13 @@ def _sha256(array):
 
 def _write_array(output, key, array):
     """Write one member and return its entry for the directory."""
-    header, body = npy.encode_header(array.dtype, array.shape), _bytes_of(array)
-    size = len(header) + len(body)
-    crc = zlib.crc32(body, zlib.crc32(header))
-    name = f"{key}.npy"
-    output.write(zip_layout.encode_member(name, size, crc))
-    start = output.position
+    header, body = encode_header(array.dtype, array.shape), _bytes_of(array)
+    size, crc = len(header) + len(body), zlib.crc32(body, zlib.crc32(header))
+    name, offset = f"{key}.npy", output.tell()
+    output.write(encode_member(name, size, crc))
     output.write(header)
     output.write(body)
-    return Member(name, start, size, size, crc, STORED)
+    return encode_member(name, size, crc, offset)
 
 
 def _verify(temporary):

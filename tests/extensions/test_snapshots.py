@@ -299,7 +299,7 @@ def test_change_of_the_run_is_refused_or_a_warning_by_name(tmp_path, monkeypatch
 
 def test_another_machine_is_a_warning(tmp_path, monkeypatch):
     make(tmp_path, stop=2).run()
-    monkeypatch.setattr("dyrnn.serializers.machine.np.__version__", "2.0.0")
+    monkeypatch.setattr("dyrnn.serializers.origin.np.__version__", "2.0.0")
     with pytest.warns(UserWarning, match="not bit by bit: numpy is '.*' in the file a"):
         make(tmp_path, autoload=True).run()
 

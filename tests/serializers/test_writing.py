@@ -11,12 +11,12 @@ from dyrnn.errors import SnapshotError
 from dyrnn.serializers import (
     Contents,
     NewerVersionError,
+    archive,
     load_npz,
     read_manifest,
     save_npz,
     verify_npz,
     write_snapshot,
-    zip_layout,
 )
 from dyrnn.serializers import manifest as manifest_module
 from dyrnn.serializers.atomic import atomic_output, sync_directory
@@ -33,7 +33,7 @@ def test_verification_on_request_reads_the_file_back(tmp_path, monkeypatch):
     path = tmp_path / "a.npz"
     save_npz(path, Layer(1), verify=True)
     monkeypatch.setattr(
-        "dyrnn.serializers.npy.encode_header",
+        "dyrnn.serializers.writer.encode_header",
         lambda dtype, shape: b"\x93NUMPY\x01\x00" + bytes(120),
     )
     with pytest.raises(SnapshotError, match=r"\.tmp-"):
@@ -47,7 +47,7 @@ def test_verification_on_request_reads_the_file_back(tmp_path, monkeypatch):
 
 def test_archives_beyond_32_bits_are_read_by_us_and_by_numpy(tmp_path, monkeypatch):
     # With a limit of 300 bytes, a small file has the records of one of 4 GiB.
-    monkeypatch.setattr(zip_layout, "LIMIT_32", 300)
+    monkeypatch.setattr(archive, "LIMIT_32", 300)
     path = tmp_path / "large.npz"
     arrays = {"small": np.arange(3), "large": np.arange(100.0), "last": np.ones(2)}
     write_snapshot(path, Contents(arrays, {}))

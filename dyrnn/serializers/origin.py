@@ -1,11 +1,10 @@
 """What wrote a file: versions, processor, threads, and the seed in use.
 
 Bit-exact repetition holds for one machine, one NumPy build and one number of threads
-(OpenBLAS adds in another order with two threads than with one), so a snapshot says
-which ones made it. It names no host, user or time: equal contents give equal bytes.
+(sums of parts are added in another order with two threads than with one), so a snapshot
+says which ones made it. It names no host, user or time: equal contents, equal bytes.
 """
 
-import ctypes
 import os
 import platform
 import sys
@@ -16,30 +15,6 @@ import numpy as np
 from dyrnn import kernels, random
 from dyrnn.config import config
 from dyrnn.version import __version__
-
-_THREAD_COUNTERS = [  # of the BLAS libraries that NumPy is built with
-    "scipy_openblas_get_num_threads64_",
-    "scipy_openblas_get_num_threads",
-    "openblas_get_num_threads64_",
-    "openblas_get_num_threads",
-    "MKL_Get_Max_Threads",
-]
-
-
-def blas_threads():
-    """Return the number of threads of NumPy's BLAS, or None if it does not say."""
-    try:
-        import numpy._core._multiarray_umath as compiled
-
-        library = ctypes.CDLL(compiled.__file__)
-    except (ImportError, OSError):
-        return None
-    for name in _THREAD_COUNTERS:
-        counter = getattr(library, name, None)
-        if counter is not None:
-            counter.restype, counter.argtypes = ctypes.c_int, []
-            return counter()
-    return None
 
 
 @lru_cache(maxsize=1)
@@ -67,7 +42,7 @@ def environment():
         "numpy": np.__version__,
         "blas": f"{blas.get('name', '?')} {blas.get('version', '?')}",
         "threads": kernels.threads(),
-        "blas_threads": blas_threads(),
+        "blas_threads": kernels.blas_threads(),
         "platform": sys.platform,
         "machine": platform.machine(),
         "processor": _processor(),
