@@ -5,6 +5,15 @@ import sys
 # Path: names: advice.
 TABLE = {
     "functions": {
+        "digamma erfc erfcinv erfcx erfinv lgamma log_ndtr ndtr ndtri polygamma zeta": (
+            "it is for distributions; write it with erf and log, or as a FunctionNode "
+            "around scipy.special"
+        ),
+        "batch_det batch_inv cholesky det inv": (
+            "factors of matrices are not differentiated here; see numpy.linalg, or "
+            "write a FunctionNode"
+        ),
+        "fft ifft": "there are no Fourier transforms; use numpy.fft on data",
         "sparse_matmul": (
             "there are no sparse matrices; use embed_id for rows, or matmul"
         ),

@@ -40,11 +40,9 @@ functions.loss: absolute_error black_out contrastive crf1d cross_covariance ctc 
     negative_sampling sigmoid_cross_entropy softmax_cross_entropy squared_error triplet
     vae
 functions.math: arctanh average basic_math batch_l2_norm_squared bias ceil clip cumprod
-    cumsum det digamma einsum erf erfc erfcinv erfcx erfinv exponential exponential_m1
-    fft fix floor fmod hyperbolic identity inv lgamma linear_interpolate log_ndtr
-    logarithm_1p logsumexp matmul maximum minimum minmax ndtr ndtri polygamma prod scale
-    sign sqrt square squared_difference sum tensordot trigonometric zeta
-    cholesky
+    cumsum einsum erf exponential exponential_m1 fix floor fmod hyperbolic identity
+    linear_interpolate logarithm_1p logsumexp matmul maximum minimum minmax prod scale
+    sign sqrt square squared_difference sum tensordot trigonometric
 functions.noise: dropout gaussian gumbel_softmax simplified_dropconnect zoneout
 functions.normalization: batch_normalization batch_renormalization
     decorrelated_batch_normalization group_normalization l2_normalization

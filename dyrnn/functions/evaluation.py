@@ -18,6 +18,14 @@ def _ratio(xp, part, whole):
     return part / xp.maximum(whole, 1)
 
 
+def share(is_right, counts, dtype):
+    """Return the share of what is right in what counts: None counts all."""
+    if counts is None:
+        return _result(is_right.mean(), dtype)
+    xp = get_array_module(is_right)
+    return _result(_ratio(xp, (is_right & counts).sum(), counts.sum()), dtype)
+
+
 def accuracy(y, t, ignore_label=None):
     """Share of rows whose largest element is at the label.
 
@@ -39,12 +47,8 @@ def accuracy(y, t, ignore_label=None):
             "of y without its last axis."
         )
     check_ids("accuracy", "label", t, y.shape[-1], ignore_label, y)
-    xp = get_array_module(y)
-    is_right = y.argmax(axis=-1) == t
-    if ignore_label is None:
-        return _result(is_right.mean(), y.dtype)
-    counts = t != ignore_label
-    return _result(_ratio(xp, (is_right & counts).sum(), counts.sum()), y.dtype)
+    counts = None if ignore_label is None else t != ignore_label
+    return share(y.argmax(axis=-1) == t, counts, y.dtype)
 
 
 def binary_accuracy(y, t):
@@ -59,10 +63,7 @@ def binary_accuracy(y, t):
     y, t = as_array(y), as_array(t)
     check_same_shape("binary_accuracy", y=y, t=t)
     check_ids("binary_accuracy", "label", t, 2, -1, y)
-    xp = get_array_module(y)
-    counts = t != -1
-    is_right = ((y >= 0) == (t == 1)) & counts
-    return _result(_ratio(xp, is_right.sum(), counts.sum()), y.dtype)
+    return share((y >= 0) == (t == 1), t != -1, y.dtype)
 
 
 def r2_score(pred, true, sample_weight=None, multioutput="uniform_average"):
@@ -98,24 +99,13 @@ def r2_score(pred, true, sample_weight=None, multioutput="uniform_average"):
     return _result(score, pred.dtype)
 
 
-def _counts(name, y, t, label_num, ignore_label):
+def class_counts(chosen, t, counts, size):
     """Count, for each class, where it was rightly chosen, chosen, and true."""
-    y, t = as_array(y), as_array(t)
-    if y.shape[:-1] != t.shape:
-        raise ShapeError(
-            f"{name}: y has shape {y.shape}, but t {t.shape}; t must have the shape of "
-            "y without its last axis."
-        )
-    size = y.shape[-1] if label_num is None else label_num
-    check_ids(name, "label", t, size, ignore_label, y)
-    xp = get_array_module(y)
-    counts = (t != ignore_label)[..., None]
-    classes = xp.arange(size)
-    is_true = (t[..., None] == classes) & counts
-    is_chosen = (y.argmax(axis=-1)[..., None] == classes) & counts
+    classes = get_array_module(t).arange(size)
+    is_true = (t[..., None] == classes) & counts[..., None]
+    is_chosen = (chosen[..., None] == classes) & counts[..., None]
     axes = tuple(range(t.ndim))
-    right = (is_true & is_chosen).sum(axis=axes)
-    return xp, y.dtype, right, is_chosen.sum(axis=axes), is_true.sum(axis=axes)
+    return [x.sum(axis=axes) for x in (is_true & is_chosen, is_chosen, is_true)]
 
 
 def classification_summary(y, t, label_num=None, beta=1.0, ignore_label=-1):
@@ -139,13 +129,20 @@ def classification_summary(y, t, label_num=None, beta=1.0, ignore_label=-1):
     """
     if not beta > 0:
         raise ValueError(f"classification_summary: beta={beta} must be positive")
-    xp, dtype, right, chosen, true = _counts(
-        "classification_summary", y, t, label_num, ignore_label
-    )
+    y, t = as_array(y), as_array(t)
+    if y.shape[:-1] != t.shape:
+        raise ShapeError(
+            f"classification_summary: y has shape {y.shape}, but t {t.shape}; t must "
+            "have the shape of y without its last axis."
+        )
+    size = y.shape[-1] if label_num is None else label_num
+    check_ids("classification_summary", "label", t, size, ignore_label, y)
+    xp = get_array_module(y)
+    right, chosen, true = class_counts(y.argmax(axis=-1), t, t != ignore_label, size)
     square = beta * beta
     f_score = (1 + square) * right / xp.maximum(square * true + chosen, 1)
     precision, recall = _ratio(xp, right, chosen), _ratio(xp, right, true)
-    scores = [_result(score, dtype) for score in (precision, recall, f_score)]
+    scores = [_result(score, y.dtype) for score in (precision, recall, f_score)]
     return (*scores, as_variable(true))
 
 

@@ -9,6 +9,7 @@ from dyrnn.engine.core import FunctionNode, as_variable
 from dyrnn.engine.gradients import product, sum_to
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
+from dyrnn.functions.indexing import diagonal
 from dyrnn.functions.shape import broadcast_to, expand_dims, reshape, transpose
 
 
@@ -134,8 +135,8 @@ class Einsum(FunctionNode):
 def einsum(subscripts, *operands):
     """Sum of products in Einstein's notation, e.g. ``einsum("bi,bj->bij", x, y)``.
 
-    The dots ``...`` stand for leading axes that broadcast. A label may not occur twice
-    in one operand; take :func:`diagonal` first.
+    The dots ``...`` stand for leading axes that broadcast. Of an operand with a label
+    twice the diagonal is taken.
     """
     xs = [as_variable(x) for x in operands]
     text = subscripts.replace(" ", "")
@@ -152,15 +153,12 @@ def einsum(subscripts, *operands):
     spare = [s for s in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if s not in text]
     lead = ""
     for i, (names, x) in enumerate(zip(labels, xs, strict=True)):
-        named = names.replace("...", "")
-        if len(set(named)) < len(named):
-            raise ValueError(f"einsum: a label occurs twice in {names!r}; use diagonal")
-        n = x.ndim - len(named)
+        n = x.ndim - len(names.replace("...", ""))
         if n < 0 or (n and "..." not in names):
             raise ShapeError(f"einsum: {names!r} does not name the axes of {x.shape}")
         # Letters from the back, so that the last of the leading axes fall together.
         dots = "".join(spare[:n][::-1])
-        labels[i] = names.replace("...", dots)
+        labels[i], xs[i] = _without_repeats(names.replace("...", dots), x)
         lead = max(lead, dots, key=len)
     sizes: dict[str, int] = {}
     for names, x in zip(labels, xs, strict=True):
@@ -171,6 +169,19 @@ def einsum(subscripts, *operands):
         for names, x in zip(labels, xs, strict=True)
     ]
     return Einsum(labels, result.replace("...", lead)).apply(*xs)
+
+
+def _without_repeats(labels, x):
+    """Return labels, each once, and the diagonals of axes with the same label."""
+    for s in sorted(set(labels)):
+        while labels.count(s) > 1:
+            first, second = labels.index(s), labels.rindex(s)
+            if x.shape[first] != x.shape[second]:
+                raise ShapeError(f"einsum: axes {s!r} of {x.shape} differ in length")
+            x = diagonal(x, 0, first, second)
+            labels = labels[:first] + labels[first + 1 : second] + labels[second + 1 :]
+            labels += s
+    return labels, x
 
 
 def _einsum(xp, subscripts, *xs):

@@ -159,6 +159,8 @@ PRODUCTS = [
             ("transpose", "ijk->kij", TENSOR),
             ("unused_label", "ij,kl->il", A, MATRIX),
             ("dots", "...ij,...j->...i", TENSOR, spread(2, 4)),
+            ("trace", "ii", spread(3, 3)),
+            ("diagonals", "...ii,ij->...ji", spread(2, 3, 3), spread(3, 2)),
             ("dots_broadcast", "...j,...j", TENSOR, spread(4)),
         ]
     ],

@@ -36,6 +36,7 @@ from dyrnn.chainer.functions.elementwise import (
     cosh,
     crelu,
     elu,
+    erf,
     exp,
     expm1,
     fix,
@@ -94,15 +95,6 @@ from dyrnn.chainer.functions.joining import (
     transpose_sequence,
     vstack,
     where,
-)
-from dyrnn.chainer.functions.linear_algebra import (
-    batch_det,
-    batch_inv,
-    cholesky,
-    det,
-    fft,
-    ifft,
-    inv,
 )
 from dyrnn.chainer.functions.losses import (
     absolute_error,
@@ -204,20 +196,6 @@ from dyrnn.chainer.functions.shaping import (
     swapaxes,
     tile,
     transpose,
-)
-from dyrnn.chainer.functions.special import (
-    digamma,
-    erf,
-    erfc,
-    erfcinv,
-    erfcx,
-    erfinv,
-    lgamma,
-    log_ndtr,
-    ndtr,
-    ndtri,
-    polygamma,
-    zeta,
 )
 from dyrnn.chainer.functions.stochastic import (
     dropout,

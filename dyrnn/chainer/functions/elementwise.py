@@ -1,10 +1,17 @@
 """Functions of single elements: the core's rules, with Chainer's names and checks."""
 
+import functools
+import importlib
+from math import erf as python_erf
+from math import pi
+
+import numpy as np
+
 from dyrnn import functions as engine
 from dyrnn.chainer import _backend, configuration
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import are_alike, is_float
+from dyrnn.chainer.functions.nodes import Formula, are_alike, is_float
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import as_variable
@@ -254,6 +261,33 @@ def identity(*inputs):
     """Return the inputs."""
     ys = Identity().apply(inputs)
     return ys[0] if len(ys) == 1 else ys
+
+
+class Erf(Formula):
+    """The error function."""
+
+    label = "erf"
+
+    def compute(self, xp, x):
+        return _array_erf(xp)(x)
+
+    def rule(self, gy, x):
+        return 2 / pi**0.5 * exp(-(x**2)) * gy
+
+
+@functools.cache
+def _array_erf(xp):
+    """Return SciPy's function, or CuPy's; without SciPy, Python's of each number."""
+    try:
+        name = "scipy.special" if xp is np else "cupyx.scipy.special"
+        return importlib.import_module(name).erf
+    except ImportError:
+        return np.vectorize(python_erf, otypes=[float])
+
+
+def erf(x):
+    """The error function, fast where SciPy is installed."""
+    return Erf().apply((x,))[0]
 
 
 def _stretched(function, name, x, y, axis):

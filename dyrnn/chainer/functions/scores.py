@@ -3,72 +3,54 @@
 import numpy as np
 
 from dyrnn import functions as engine
-from dyrnn.chainer import _backend, configuration
+from dyrnn.chainer import configuration
 from dyrnn.chainer.bridging import bridge
-from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.functions.nodes import are_alike
 from dyrnn.chainer.utils import type_check
+from dyrnn.engine.core import as_variable
+from dyrnn.functions.evaluation import class_counts, share
 
 
-class _OfClasses(FunctionNode):
-    """A measure of numbers for each class, along axis 1, and labels."""
-
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x", "t"))
-        x, t = in_types
-        type_check.expect(x.dtype.kind == "f", t.dtype.kind == "i")
-        t_ndim = type_check.eval(t.ndim)
-        type_check.expect(
-            x.ndim >= t.ndim,
-            x.shape[0] == t.shape[0],
-            x.shape[2 : t_ndim + 1] == t.shape[1:],
-        )
-        for i in range(t_ndim + 1, type_check.eval(x.ndim)):
-            type_check.expect(x.shape[i] == 1)
-
-
-class Accuracy(_OfClasses):
-    """The share of right answers."""
-
-    def __init__(self, ignore_label=None):
-        self.ignore_label = ignore_label
-
-    def forward(self, inputs):
-        y, t = inputs
-        xp = _backend.get_array_module(y)
-        right = y.argmax(axis=1).reshape(t.shape) == t
-        if self.ignore_label is None:
-            return (xp.asarray(right.mean(dtype=y.dtype)),)
-        used = t != self.ignore_label
-        total = max(int(used.sum()), 1)
-        return (xp.asarray(float((right & used).sum()) / total, dtype=y.dtype),)
+def _check_classes(in_types):
+    """Expect numbers for each class, along axis 1, and labels."""
+    type_check._argname(in_types, ("x", "t"))
+    x, t = in_types
+    type_check.expect(x.dtype.kind == "f", t.dtype.kind == "i")
+    t_ndim = type_check.eval(t.ndim)
+    type_check.expect(
+        x.ndim >= t.ndim,
+        x.shape[0] == t.shape[0],
+        x.shape[2 : t_ndim + 1] == t.shape[1:],
+    )
+    for i in range(t_ndim + 1, type_check.eval(x.ndim)):
+        type_check.expect(x.shape[i] == 1)
 
 
 def accuracy(y, t, ignore_label=None):
     """The share of rows whose largest element is at ``t``."""
-    return Accuracy(ignore_label=ignore_label).apply((y, t))[0]
+
+    def function(y, t):
+        t = t.array
+        is_right = y.array.argmax(axis=1).reshape(t.shape) == t
+        counts = None if ignore_label is None else t != ignore_label
+        return share(is_right, counts, y.dtype)
+
+    return bridge(function, y, t, name="Accuracy", check=_check_classes)
 
 
-class BinaryAccuracy(FunctionNode):
-    """The share of right signs."""
-
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x", "t"))
-        x, t = in_types
-        type_check.expect(x.dtype.kind == "f", t.dtype.kind == "i", t.shape == x.shape)
-
-    def forward(self, inputs):
-        y, t = (x.ravel() for x in inputs)
-        xp = _backend.get_array_module(y)
-        used = t != -1
-        right = ((y >= 0) == (t == 1)) & used
-        total = max(int(used.sum()), 1)
-        return (xp.asarray(float(right.sum()) / total, dtype=y.dtype),)
+def _check_signs(in_types):
+    type_check._argname(in_types, ("x", "t"))
+    x, t = in_types
+    type_check.expect(x.dtype.kind == "f", t.dtype.kind == "i", t.shape == x.shape)
 
 
 def binary_accuracy(y, t):
     """The share of signs that are labels 0 and 1; -1 is ignored."""
-    return BinaryAccuracy().apply((y, t))[0]
+
+    def function(y, t):
+        return share((y.array >= 0) == (t.array == 1), t.array != -1, y.dtype)
+
+    return bridge(function, y, t, name="BinaryAccuracy", check=_check_signs)
 
 
 def r2_score(pred, true, sample_weight=None, multioutput="uniform_average"):
@@ -86,36 +68,26 @@ def r2_score(pred, true, sample_weight=None, multioutput="uniform_average"):
     )
 
 
-class ClassificationSummary(_OfClasses):
-    """Precision, recall, F score and support of each class."""
+def classification_summary(y, t, label_num=None, beta=1.0, ignore_label=-1):
+    """Return precision, recall, F score and support of each class.
 
-    def __init__(self, label_num, beta, ignore_label):
-        self.label_num = label_num
-        self.beta = beta
-        self.ignore_label = ignore_label
+    NaN where a class was never chosen, or never true.
+    """
 
-    def forward(self, inputs):
-        y, t = inputs
-        xp = _backend.get_array_module(y, t)
-        n = int(t.max()) + 1 if self.label_num is None else self.label_num
+    def function(y, t):
+        y, t = y.array, t.array
+        n = int(t.max()) + 1 if label_num is None else label_num
         if configuration.is_debug() and not (t < n).all():
             raise AssertionError(f"a label is not below {n}")
-        kept = (t != self.ignore_label).ravel()
-        t, guess = t.ravel()[kept], y.argmax(axis=1).ravel()[kept]
-        support, relevant, right = [
-            xp.bincount(ids, minlength=n)[:n] for ids in (t, guess, t[t == guess])
-        ]
-        beta_square = self.beta**2
+        chosen = y.argmax(axis=1).reshape(t.shape)
+        right, relevant, support = class_counts(chosen, t, t != ignore_label, n)
         with np.errstate(divide="ignore", invalid="ignore"):
             precision, recall = right / relevant, right / support
-            both = (1 + beta_square) * precision * recall
-            score = both / (beta_square * precision + recall)
-        return precision, recall, score, support
+            both = (1 + beta**2) * precision * recall
+            score = both / (beta**2 * precision + recall)
+        return tuple(map(as_variable, (precision, recall, score, support)))
 
-
-def classification_summary(y, t, label_num=None, beta=1.0, ignore_label=-1):
-    """Return precision, recall, F score and support of each class."""
-    return ClassificationSummary(label_num, beta, ignore_label).apply((y, t))
+    return bridge(function, y, t, name="ClassificationSummary", check=_check_classes)
 
 
 def precision(y, t, label_num=None, ignore_label=-1):
