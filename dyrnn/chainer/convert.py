@@ -17,7 +17,7 @@ import numpy as np
 from dyrnn import links as L
 from dyrnn.backend import to_cpu
 from dyrnn.chainer.serializers.dictionaries import save_npz
-from dyrnn.links.n_step import _NStep
+from dyrnn.links.recurrent_stacks import _NStep
 
 # Layers whose parameters have no counterpart in Chainer.
 _UNKNOWN = (L.GRU, L.ElmanRNN, L.JordanRNN, L.MGU, L.StatefulPeepholeLSTM)

@@ -42,14 +42,6 @@ from dyrnn.functions.arithmetic import (
     scale,
     subtract,
 )
-from dyrnn.functions.cells import (
-    gru,
-    lstm,
-    lstm_step,
-    peephole_lstm,
-    slstm,
-    tree_lstm,
-)
 from dyrnn.functions.connection import (
     bias,
     bilinear,
@@ -118,14 +110,6 @@ from dyrnn.functions.math import (
     square,
     tan,
 )
-from dyrnn.functions.n_step import (
-    n_step_bigru,
-    n_step_bilstm,
-    n_step_birnn,
-    n_step_gru,
-    n_step_lstm,
-    n_step_rnn,
-)
 from dyrnn.functions.noise import (
     dropout,
     gaussian,
@@ -142,6 +126,27 @@ from dyrnn.functions.output_layer import (
     linear_softmax_cross_entropy,
 )
 from dyrnn.functions.products import batch_matmul, einsum, matmul, tensordot
+from dyrnn.functions.recurrent_stacks import (
+    n_step_bigru,
+    n_step_bilstm,
+    n_step_birnn,
+    n_step_gru,
+    n_step_lstm,
+    n_step_rnn,
+)
+from dyrnn.functions.recurrent_steps import (
+    gru,
+    lstm,
+    lstm_step,
+    peephole_lstm,
+    slstm,
+    tree_lstm,
+)
+from dyrnn.functions.recurrent_windows import (
+    gru_window,
+    lstm_window,
+    rnn_window,
+)
 from dyrnn.functions.reduction import (
     argmax,
     argmin,
@@ -169,11 +174,6 @@ from dyrnn.functions.regression import (
     negative_log_likelihood,
     sigmoid_cross_entropy,
     squared_error,
-)
-from dyrnn.functions.rnn import (
-    gru_window,
-    lstm_window,
-    rnn_window,
 )
 from dyrnn.functions.scanning import (
     scan,

@@ -16,16 +16,6 @@ from dyrnn.links.connection import (
     Parameter,
     Scale,
 )
-from dyrnn.links.n_step import (
-    NStepBiGRU,
-    NStepBiLSTM,
-    NStepBiRNNReLU,
-    NStepBiRNNTanh,
-    NStepGRU,
-    NStepLSTM,
-    NStepRNNReLU,
-    NStepRNNTanh,
-)
 from dyrnn.links.normalization import BatchNormalization, LayerNormalization
 from dyrnn.links.output import (
     BinaryHierarchicalSoftmax,
@@ -35,6 +25,16 @@ from dyrnn.links.output import (
     WalkerAlias,
 )
 from dyrnn.links.recurrent import GRU, LSTM, ElmanRNN, Recurrent, StatelessLSTM
+from dyrnn.links.recurrent_stacks import (
+    NStepBiGRU,
+    NStepBiLSTM,
+    NStepBiRNNReLU,
+    NStepBiRNNTanh,
+    NStepGRU,
+    NStepLSTM,
+    NStepRNNReLU,
+    NStepRNNTanh,
+)
 from dyrnn.links.recurrent_variants import (
     MGU,
     ChildSumTreeLSTM,

@@ -40,15 +40,52 @@ def gate_weights(initializer, n):
     return Blocks(*[initializer] * n)
 
 
+def gates(
+    n, in_size, out_size, lateral_init, upward_init, bias_init, lateral_bias_init=None
+):
+    """Return the two maps of a layer with ``n`` gates: of the input, and of the state.
+
+    That of the state has no bias, unless there is an initializer for it.
+    """
+    rows = n * out_size
+    upward, lateral = gate_weights(upward_init, n), gate_weights(lateral_init, n)
+    nobias = lateral_bias_init is None
+    return (
+        Linear(in_size, rows, initialW=upward, initial_bias=bias_init),
+        Linear(out_size, rows, nobias, lateral, lateral_bias_init),
+    )
+
+
+def lstm_gates(
+    in_size,
+    out_size,
+    lateral_init=None,
+    upward_init=None,
+    bias_init=0.0,
+    forget_bias_init=1.0,
+):
+    """Return the two maps of an LSTM, in blocks i, f, g, o."""
+    bias = Blocks(bias_init, forget_bias_init, bias_init, bias_init)
+    return gates(4, in_size, out_size, lateral_init, upward_init, bias)
+
+
+def weights(linear, x):
+    """Return W and b of a linear map, made for ``x`` if they wait for its size."""
+    linear.initialize(x.shape[-1])
+    return linear.W, linear.b
+
+
 class Recurrent(Chain):
     """A layer with a state of rows (B, H), one for each sequence of the batch.
 
     A subclass names its state in ``carried`` and defines ``inputs(x)``, what the input
     adds to the gates, and ``step(z)``, which updates the state and returns the output.
+    A window is walked step by step, unless the subclass defines ``window(x)``, too.
 
     A batch smaller than the state updates the first rows and keeps the others.
     """
 
+    takes_windows = True
     carried: tuple[str, ...] = ("h",)
     takes_windows = True
     upward: Linear  # what a subclass applies to the input
@@ -66,39 +103,33 @@ class Recurrent(Chain):
     def set_state(self, *states):
         """Set the state, in the order of ``carried``, by arrays or variables (B, H)."""
         for name, state in zip(self.carried, states, strict=True):
-            if state.ndim != 2 or state.shape[1] != self.state_sizes()[name]:
+            if state.ndim != 2 or state.shape[1] != self.out_size:
                 raise ShapeError(
                     f"{type(self).__name__}: state {name} has shape {state.shape}; it "
-                    f"must be (batch, {self.state_sizes()[name]})"
+                    f"must be (batch, {self.out_size})"
                 )
             array = self.device.send(getattr(state, "array", state))
             is_there = isinstance(state, Variable) and array is state.array
             setattr(self, name, state if is_there else as_variable(array))
 
-    def state_sizes(self):
-        """Return the columns of each state by name."""
-        return dict.fromkeys(self.carried, self.out_size)
-
     def forward(self, x):
         """Return the output (B, H) of a step x (B, I), or (T, B, H) of a window."""
-        try:
-            ndim = x.ndim
-        except AttributeError:
+        if getattr(x, "ndim", None) not in (2, 3):
             check_arrays(type(self).__name__, x=x)
-            raise
-        if ndim not in (2, 3):
             raise ShapeError(
                 f"{type(self).__name__}: x has shape {x.shape}; it must be (batch, "
                 "features), or (time, batch, features) for a window"
             )
-        batch = x.shape[-2]
-        state = getattr(self, self.carried[0])
-        rows = batch if state is None else state.shape[0]
-        if rows == batch:
-            if state is None:
-                self.start(x, batch)
-            return self.run(x)
-        if rows < batch:
+        batch, state = x.shape[-2], getattr(self, self.carried[0])
+        if state is None:
+            self.start(x, batch)
+        elif state.shape[0] != batch:
+            return self._run_first(x, batch, state)
+        return self.run(x)
+
+    def _run_first(self, x, batch, state):
+        """Run the first sequences, those of ``x``; the others keep their state."""
+        if batch > state.shape[0]:
             raise ShapeError(
                 f"{type(self).__name__}: x has shape {x.shape}, but the state has "
                 f"shape {state.shape}: a batch may shrink, not grow. Call "
@@ -106,30 +137,23 @@ class Recurrent(Chain):
             )
         if batch == 0:
             return _zeros(x, (*x.shape[:-1], self.out_size))
-        rest = {}
-        for name in self.carried:
-            state = getattr(self, name)
-            rest[name] = state[batch:]
+        states = [getattr(self, name) for name in self.carried]
+        for name, state in zip(self.carried, states, strict=True):
             setattr(self, name, state[:batch])
         y = self.run(x)
-        for name, tail in rest.items():
-            setattr(self, name, F.concat((getattr(self, name), tail), axis=0))
+        for name, state in zip(self.carried, states, strict=True):
+            new = getattr(self, name)
+            setattr(self, name, F.concat((new, state[batch:]), axis=0))
         return y
 
     def start(self, x, batch):
         """Set the state to zeros."""
-        check_arrays(type(self).__name__, x=x)
-        for name, size in self.state_sizes().items():
-            setattr(self, name, _zeros(x, (batch, size)))
+        for name in self.carried:
+            setattr(self, name, _zeros(x, (batch, self.out_size)))
 
     def run(self, x):
         """Compute the outputs of a step or window from a state of as many rows."""
-        z = self.inputs(x)
-        if x.ndim == 2:
-            return self.step(z)
-        if x.shape[0] == 0:
-            return _zeros(x, (*x.shape[:2], self.out_size))
-        return F.stack([self.step(z[i]) for i in range(x.shape[0])], axis=0)
+        return self.step(self.inputs(x)) if x.ndim == 2 else self.window(x)
 
     def inputs(self, x):
         """Return what the input adds to the gates, for all time steps at once."""
@@ -138,6 +162,13 @@ class Recurrent(Chain):
     def step(self, z):
         """Update the state from one step's ``inputs`` and return the output."""
         raise NotImplementedError(f"{type(self).__name__} defines no step")
+
+    def window(self, x):
+        """Compute the outputs of all time steps."""
+        if x.shape[0] == 0:
+            return _zeros(x, (*x.shape[:2], self.out_size))
+        z = self.inputs(x)
+        return F.stack([self.step(z[t]) for t in range(x.shape[0])], axis=0)
 
 
 def _zeros(x, shape):
@@ -197,32 +228,18 @@ class LSTM(Recurrent):
         forget_bias_init=1.0,
     ):
         super().__init__(in_size, out_size)
-        H = self.out_size
-        bias = Blocks(bias_init, forget_bias_init, bias_init, bias_init)
+        inits = lateral_init, upward_init, bias_init, forget_bias_init
         with self.init_scope():
-            self.upward = Linear(
-                self.in_size,
-                4 * H,
-                initialW=gate_weights(upward_init, 4),
-                initial_bias=bias,
-            )
-            self.lateral = Linear(
-                H, 4 * H, nobias=True, initialW=gate_weights(lateral_init, 4)
-            )
-
-    def run(self, x):
-        if x.ndim == 2:
-            return self.step(self.upward(x))
-        self.upward.initialize(x.shape[-1])
-        upward = self.upward
-        self.h, self.c, y = F.lstm_window(
-            x, self.h, self.c, upward.W, self.lateral.W, upward.b
-        )
-        return y
+            self.upward, self.lateral = lstm_gates(self.in_size, self.out_size, *inits)
 
     def step(self, z):
         self.c, self.h = F.lstm_step(z, self.h, self.c, self.lateral.W)
         return self.h
+
+    def window(self, x):
+        W, b = weights(self.upward, x)
+        self.h, self.c, y = F.lstm_window(x, self.h, self.c, W, self.lateral.W, b)
+        return y
 
 
 class StatelessLSTM(Chain):
@@ -241,13 +258,12 @@ class StatelessLSTM(Chain):
         forget_bias_init=1.0,
     ):
         super().__init__()
-        layer = LSTM(
-            in_size, out_size, lateral_init, upward_init, bias_init, forget_bias_init
-        )
-        self.out_size = layer.out_size
+        if out_size is None:
+            in_size, out_size = None, in_size
+        self.out_size = out_size
+        inits = lateral_init, upward_init, bias_init, forget_bias_init
         with self.init_scope():
-            self.upward = layer.upward
-            self.lateral = layer.lateral
+            self.upward, self.lateral = lstm_gates(in_size, out_size, *inits)
 
     def forward(self, c, h, x):
         """Return the new c, h (B, H) from those before (None: zeros) and x (B, I)."""
@@ -293,32 +309,18 @@ class GRU(Recurrent):
         self, in_size, out_size=None, lateral_init=None, upward_init=None, bias_init=0.0
     ):
         super().__init__(in_size, out_size)
-        H = self.out_size
+        inits = lateral_init, upward_init, bias_init, bias_init
         with self.init_scope():
-            self.upward = Linear(
-                self.in_size,
-                3 * H,
-                initialW=gate_weights(upward_init, 3),
-                initial_bias=bias_init,
-            )
-            self.lateral = Linear(
-                H,
-                3 * H,
-                initialW=gate_weights(lateral_init, 3),
-                initial_bias=bias_init,
-            )
-
-    def run(self, x):
-        if x.ndim == 2:
-            return self.step(self.upward(x))
-        upward, lateral = self.upward, self.lateral
-        upward.initialize(x.shape[-1])
-        self.h, y = F.gru_window(x, self.h, upward.W, lateral.W, upward.b, lateral.b)
-        return y
+            self.upward, self.lateral = gates(3, self.in_size, self.out_size, *inits)
 
     def step(self, z):
         self.h = F.gru(z, self.h, self.lateral(self.h))
         return self.h
+
+    def window(self, x):
+        W, b = weights(self.upward, x)
+        self.h, y = F.gru_window(x, self.h, W, self.lateral.W, b, self.lateral.b)
+        return y
 
 
 class ElmanRNN(Recurrent):
@@ -330,8 +332,9 @@ class ElmanRNN(Recurrent):
         Features I of the input; None: found at the first call.
     out_size : int
         Units H. With a single argument it is this one.
-    activation : callable
-        ``F.tanh``, ``F.relu``, or any other; these two are faster for a window.
+    activation : str or callable
+        A function, or the name of one in :mod:`dyrnn.functions`; a window is faster
+        with ``"tanh"`` and ``"relu"``.
     lateral_init, upward_init, bias_init : initializer, number or array
 
     References
@@ -343,35 +346,26 @@ class ElmanRNN(Recurrent):
         self,
         in_size,
         out_size=None,
-        activation=F.tanh,
+        activation="tanh",
         lateral_init=None,
         upward_init=None,
         bias_init=0.0,
     ):
         super().__init__(in_size, out_size)
-        H = self.out_size
-        self.activation = activation
+        is_name = isinstance(activation, str)
+        self.activation = getattr(F, activation) if is_name else activation
+        inits = lateral_init, upward_init, bias_init
         with self.init_scope():
-            self.upward = Linear(
-                self.in_size, H, initialW=upward_init, initial_bias=bias_init
-            )
-            self.lateral = Linear(H, H, nobias=True, initialW=lateral_init)
-
-    def run(self, x):
-        names = {F.tanh: "tanh", F.relu: "relu"}
-        if x.ndim == 2 or self.activation not in names:
-            return super().run(x)
-        self.upward.initialize(x.shape[-1])
-        self.h, y = F.rnn_window(
-            x,
-            self.h,
-            self.upward.W,
-            self.lateral.W,
-            self.upward.b,
-            names[self.activation],
-        )
-        return y
+            self.upward, self.lateral = gates(1, self.in_size, self.out_size, *inits)
 
     def step(self, z):
         self.h = self.activation(z + self.lateral(self.h))
         return self.h
+
+    def window(self, x):
+        name = {F.tanh: "tanh", F.relu: "relu"}.get(self.activation)
+        if name is None:
+            return super().window(x)
+        W, b = weights(self.upward, x)
+        self.h, y = F.rnn_window(x, self.h, W, self.lateral.W, b, name)
+        return y

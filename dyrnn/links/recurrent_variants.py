@@ -1,7 +1,7 @@
 """Relatives of the common recurrent layers, each defined by its formula.
 
 They inherit steps and windows, state and shrinking batches from
-:class:`dyrnn.links.recurrent.Recurrent`; a window is walked step by step.
+:class:`dyrnn.links.recurrent.Recurrent`.
 """
 
 import dyrnn.functions as F
@@ -9,7 +9,7 @@ from dyrnn.engine.parameter import Parameter
 from dyrnn.initializers import get_initializer
 from dyrnn.link import Chain
 from dyrnn.links.connection import Linear, check_size
-from dyrnn.links.recurrent import LSTM, Recurrent, gate_weights
+from dyrnn.links.recurrent import Recurrent, gate_weights, lstm_gates, weights
 
 
 class JordanRNN(Recurrent):
@@ -86,10 +86,10 @@ class StatefulPeepholeLSTM(Recurrent):
 
     def __init__(self, in_size, out_size=None, forget_bias_init=1.0):
         super().__init__(in_size, out_size)
-        plain = LSTM(in_size, out_size, forget_bias_init=forget_bias_init)
         with self.init_scope():
-            self.upward = plain.upward
-            self.lateral = plain.lateral
+            self.upward, self.lateral = lstm_gates(
+                self.in_size, self.out_size, forget_bias_init=forget_bias_init
+            )
             self.peephole = Parameter(0.0, (3, self.out_size))
 
     def step(self, z):
@@ -98,7 +98,7 @@ class StatefulPeepholeLSTM(Recurrent):
         return self.h
 
 
-class StatefulZoneoutLSTM(LSTM):
+class StatefulZoneoutLSTM(Recurrent):
     """An LSTM that, while training, keeps random elements of its state as they were.
 
     Parameters
@@ -116,13 +116,15 @@ class StatefulZoneoutLSTM(LSTM):
     Activations", ICLR 2017.
     """
 
+    carried = ("c", "h")
+
     def __init__(self, in_size, out_size=None, c_ratio=0.5, h_ratio=0.5, **inits):
-        super().__init__(in_size, out_size, **inits)
+        super().__init__(in_size, out_size)
         self.c_ratio = c_ratio
         self.h_ratio = h_ratio
-
-    def run(self, x):
-        return Recurrent.run(self, x)
+        with self.init_scope():
+            maps = lstm_gates(self.in_size, self.out_size, **inits)
+            self.upward, self.lateral = maps
 
     def step(self, z):
         c, h = F.lstm_step(z, self.h, self.c, self.lateral.W)
@@ -170,6 +172,24 @@ class MGU(Recurrent):
         return self.h
 
 
+def _add_maps(link, in_size, out_size):
+    """Give a link the six maps of a GRU, two for each of r, z, n."""
+    with link.init_scope():
+        for gate in ("_r", "_z", ""):
+            setattr(link, f"W{gate}", Linear(in_size, out_size))
+            setattr(link, f"U{gate}", Linear(out_size, out_size))
+
+
+def _gru_step(link, h, x):
+    """Return the state after ``h``, or after none, given the input."""
+    x_z, x_n = link.W_z(x), link.W(x)
+    if h is None:
+        return F.sigmoid(x_z) * F.tanh(x_n)
+    r = F.sigmoid(link.W_r(x) + link.U_r(h))
+    n = F.tanh(x_n + link.U(r * h))
+    return F.linear_interpolate(F.sigmoid(x_z + link.U_z(h)), n, h)
+
+
 class StatelessGRU(Chain):
     """Gated recurrent units as first published, and as in Chainer.
 
@@ -189,30 +209,11 @@ class StatelessGRU(Chain):
 
     def __init__(self, in_size, out_size):
         super().__init__()
-        with self.init_scope():
-            self.W_r = Linear(in_size, out_size)
-            self.U_r = Linear(out_size, out_size)
-            self.W_z = Linear(in_size, out_size)
-            self.U_z = Linear(out_size, out_size)
-            self.W = Linear(in_size, out_size)
-            self.U = Linear(out_size, out_size)
-
-    def inputs(self, x):
-        """Return the input's part of r, z, n, side by side."""
-        return F.concat((self.W_r(x), self.W_z(x), self.W(x)), axis=-1)
-
-    def advance(self, h, z):
-        """Return the state after h (or None: no state yet), given ``inputs``."""
-        x_r, x_z, x_n = F.split_axis(z, 3, axis=1)
-        if h is None:
-            return F.sigmoid(x_z) * F.tanh(x_n)
-        r = F.sigmoid(x_r + self.U_r(h))
-        n = F.tanh(x_n + self.U(r * h))
-        return F.linear_interpolate(F.sigmoid(x_z + self.U_z(h)), n, h)
+        _add_maps(self, in_size, out_size)
 
     def forward(self, h, x):
         """Return the new h (B, H) from the one before, or None, and x (B, I)."""
-        return self.advance(h, self.inputs(x))
+        return _gru_step(self, h, x)
 
 
 class StatefulGRU(Recurrent):
@@ -224,26 +225,48 @@ class StatefulGRU(Recurrent):
     out_size : int
     """
 
+    W_r: Linear
+    U_r: Linear
+    W_z: Linear
+    U_z: Linear
+    W: Linear
+    U: Linear
+
     def __init__(self, in_size, out_size=None):
         super().__init__(in_size, out_size)
-        with self.init_scope():
-            for name, child in _gru_children(self.in_size, self.out_size):
-                setattr(self, name, child)
-
-    inputs = StatelessGRU.inputs
-    advance = StatelessGRU.advance
+        _add_maps(self, self.in_size, self.out_size)
 
     def start(self, x, batch):
         """Leave the state out: the maps of it, with their biases, do not count."""
 
-    def step(self, z):
-        self.h = self.advance(self.h, z)
+    def inputs(self, x):
+        return x
+
+    def step(self, x):
+        self.h = _gru_step(self, self.h, x)
         return self.h
 
-
-def _gru_children(in_size, out_size):
-    layer = StatelessGRU(in_size, out_size)
-    return [(child.name, child) for child in layer.children()]
+    def window(self, x):
+        if x.shape[0] == 0:
+            return super().window(x)
+        if self.h is None:
+            first = self.step(x[0])
+            return F.concat((first[None], self.window(x[1:])), axis=0)
+        # The kernel's update gate keeps the state where this one replaces it.
+        (W_r, b_r), (W_z, b_z), (W, b) = (
+            weights(link, x) for link in (self.W_r, self.W_z, self.W)
+        )
+        U_r, U_z, U = self.U_r, self.U_z, self.U
+        self.h, y = F.gru_window(
+            x,
+            self.h,
+            F.concat((W_r, -W_z, W), axis=0),
+            F.concat((U_r.W, -U_z.W, U.W), axis=0),
+            F.concat((b_r, -b_z, b), axis=0),
+            F.concat((U_r.b, -U_z.b, U.b), axis=0),
+            reset_after=False,
+        )
+        return y
 
 
 class ChildSumTreeLSTM(Chain):

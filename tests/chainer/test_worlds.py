@@ -11,7 +11,6 @@ from dyrnn.chainer.worlds import from_core, of_floats
 from dyrnn.functions import (
     activation,
     arithmetic,
-    cells,
     connection,
     indexing,
     joining,
@@ -19,6 +18,7 @@ from dyrnn.functions import (
     math,
     normalization,
     products,
+    recurrent_steps,
     reduction,
     shape,
 )
@@ -83,7 +83,7 @@ ROWS = [
     (connection.EmbedID, (None,), "ids x"),
     # Those that save intermediate values are differentiated twice as a composition.
     (loss.SoftmaxCrossEntropy, (LABELS, True, None, -1, "mean"), "x"),
-    (cells.LSTMStep, (), "z h k U"),
+    (recurrent_steps.LSTMStep, (), "z h k U"),
 ]
 CONSTANTS = {
     "ids": np.array([[0, 1], [1, 2]], np.int32),

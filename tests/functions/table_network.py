@@ -180,6 +180,17 @@ def run_gru(x, h, W, U, b, b_u):
     return h, np.array(ys)
 
 
+def run_original_gru(x, h, W, U, b, b_u):
+    ys = []
+    n = 2 * H
+    for step in x:
+        z = step @ W.T + b + b_u
+        r, u = np.split(sigmoid(z[:, :n] + h @ U[:n].T), 2, axis=1)
+        h = (1 - u) * np.tanh(z[:, n:] + (r * h) @ U[n:].T) + u * h
+        ys.append(h)
+    return h, np.array(ys)
+
+
 def run_rnn(x, h, W, U, b, activation=np.tanh):
     ys = []
     for step in x:
@@ -221,6 +232,15 @@ LAYERS = [
     ),
     row("gru_window", run_gru, GRU),
     row("gru_window", by_length(run_gru, 1, LENGTHS), GRU, "lengths", lengths=LENGTHS),
+    row("gru_window", run_original_gru, GRU, "reset before", reset_after=False),
+    row(
+        "gru_window",
+        by_length(run_original_gru, 1, LENGTHS),
+        GRU,
+        "reset before lengths",
+        lengths=LENGTHS,
+        reset_after=False,
+    ),
     row("rnn_window", run_rnn, RNN),
     row("rnn_window", by_length(run_rnn, 1, LENGTHS), RNN, "lengths", lengths=LENGTHS),
     row(

@@ -22,7 +22,7 @@ LINKS = {
     "GRU": lambda: L.GRU(I, H),
     "ElmanRNN": lambda: L.ElmanRNN(I, H),
     "ElmanRNN relu": lambda: L.ElmanRNN(I, H, F.relu),
-    "ElmanRNN sigmoid": lambda: L.ElmanRNN(I, H, F.sigmoid),
+    "ElmanRNN sigmoid": lambda: L.ElmanRNN(I, H, "sigmoid"),
     "JordanRNN": lambda: L.JordanRNN(I, 6, H),
     "JordanRNN tanh": lambda: L.JordanRNN(I, 6, H, output_activation=F.tanh),
     "StatefulPeepholeLSTM": lambda: L.StatefulPeepholeLSTM(I, H),

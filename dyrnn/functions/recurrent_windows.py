@@ -12,8 +12,7 @@ from dyrnn import backend, kernels
 from dyrnn.engine import gradients
 from dyrnn.engine.core import FunctionNode, as_array, as_variable
 from dyrnn.errors import ShapeError
-from dyrnn.functions.activation import relu, tanh
-from dyrnn.functions.cells import composed_gru, composed_lstm
+from dyrnn.functions.activation import relu, sigmoid, tanh
 from dyrnn.functions.checks import (
     check_arrays,
     check_batch,
@@ -23,6 +22,8 @@ from dyrnn.functions.checks import (
 from dyrnn.functions.connection import column_sums, linear, times
 from dyrnn.functions.indexing import where
 from dyrnn.functions.joining import stack
+from dyrnn.functions.recurrent_steps import composed_gru, composed_lstm
+from dyrnn.kernels.recurrent import blocks
 
 
 class _Window(FunctionNode):
@@ -33,7 +34,8 @@ class _Window(FunctionNode):
     within them. The state is carried over the others, so the last one is at the end.
     """
 
-    n_states = 1
+    name = ""
+    n_gates = n_states = 1
     lengths = mask = None
 
     def gate_inputs(self, xp, x, W, b):
@@ -59,12 +61,9 @@ class _Window(FunctionNode):
 
     def state_gradients(self, xp, gy, gh_last, h):
         """Return the gradients of ``h[1:]``."""
-        if gy is None:
-            gh = xp.zeros_like(h[1:])
-        elif self.mask is not None:
-            gh = xp.where(self.mask[..., None], gy, 0)
-        else:
-            gh = gy if gh_last is None else gy.copy()
+        gh = xp.zeros_like(h[1:]) if gy is None else self.within(xp, gy)
+        if gh is gy and gh_last is not None:
+            gh = gy.copy()
         if gh_last is not None:
             gh[-1] += gh_last
         return gh
@@ -89,10 +88,84 @@ class _Window(FunctionNode):
         return gx, gW, gU, gb
 
 
+def _unroll(step, states, T, lengths):
+    """Run ``step(t, *states)`` T times; return the last states and stacked outputs."""
+    outputs = []
+    for t in range(T):
+        following = step(t, *states)
+        y = following[0]
+        if lengths is not None:
+            is_on = (lengths > t)[:, None]
+            y = where(is_on, y, 0.0)
+            following = tuple(
+                where(is_on, new, old)
+                for new, old in zip(following, states, strict=True)
+            )
+        states = following
+        outputs.append(y)
+    return states, stack(outputs, axis=0)
+
+
+def _window(node, x, states, W, U, biases, lengths):
+    """Check the arguments of a layer and run its node."""
+    name = node.name
+    check_arrays(name, x=x, **states)
+    if x.ndim != 3:
+        raise ShapeError(
+            f"{name}: x has shape {x.shape}; a window is (T, B, I), time first. For "
+            "one step take the step function."
+        )
+    T, B, size = x.shape
+    H, rows = U.shape[-1], node.n_gates * U.shape[-1]
+    given = {**states, "W": W, "U": U, **biases}
+    shapes = {"W": (rows, size), "U": (rows, H)}
+    shapes |= dict.fromkeys(states, (B, H)) | dict.fromkeys(biases, (rows,))
+    for key, array in given.items():
+        shape = shapes[key]
+        if array is not None and array.shape != shape:
+            raise ShapeError(
+                f"{name}: {key} has shape {array.shape}, but with x {x.shape} and U "
+                f"{U.shape} it must have shape {shape}."
+            )
+    check_floats(name, x=x, **given)
+    check_batch(name, x, 1)
+    xp = backend.get_array_module(as_array(x))
+    inputs = [
+        xp.zeros(shapes[key], x.dtype) if array is None else array
+        for key, array in given.items()
+    ]
+    node.lengths = _lengths(name, xp, lengths, x)
+    if T == 0:
+        empty = xp.zeros((0, B, H), x.dtype)
+        return tuple([as_variable(a) for a in (*inputs[: len(states)], empty)])
+    return node.apply(x, *inputs)
+
+
+def _lengths(name, xp, lengths, x):
+    """Return lengths as an array on the device, or None."""
+    if lengths is None:
+        return None
+    if not backend.is_array(lengths):
+        lengths = np.asarray(lengths)
+    T, B = x.shape[:2]
+    if lengths.shape != (B,) or lengths.dtype.kind not in "iu":
+        raise ShapeError(
+            f"{name}: lengths must be {B} integers, one per sequence, not an array of "
+            f"{lengths.dtype} of shape {lengths.shape}."
+        )
+    if isinstance(lengths, np.ndarray) and (lengths.min() < 0 or lengths.max() > T):
+        raise ValueError(
+            f"{name}: lengths go from {lengths.min()} to {lengths.max()}, but must be "
+            f"within 0 to {T}, the steps of x {x.shape}."
+        )
+    return xp.asarray(lengths)
+
+
 class LSTMWindow(_Window):
     """All time steps of an LSTM layer: no node, and no product of inputs, per step."""
 
-    n_states = 2
+    name = "lstm_window"
+    n_gates, n_states = 4, 2
 
     def forward(self, xp, x, h0, c0, W, U, b):
         z = self.gate_inputs(xp, x, W, b)
@@ -119,13 +192,49 @@ class LSTMWindow(_Window):
         return h, c, y
 
 
+def lstm_window(x, h, c, W, U, b=None, lengths=None):
+    """All time steps of an LSTM layer, see :func:`dyrnn.functions.lstm`.
+
+    Parameters
+    ----------
+    x : Variable, (T, B, I)
+    h, c : Variable, (B, H), or None
+        State before the window; None: zeros.
+    W : Variable, (4H, I)
+        Input weights: blocks i, f, g, o of H rows.
+    U : Variable, (4H, H)
+        Recurrent weights.
+    b : Variable, (4H,), optional
+    lengths : sequence of int, optional
+        How many steps each of the B sequences has, in any order; all T without it.
+
+    Returns
+    -------
+    h, c : Variable, (B, H)
+        State at the end of each sequence.
+    y : Variable, (T, B, H)
+        Outputs of all steps, 0 after a sequence's end.
+    """
+    return _window(LSTMWindow(), x, {"h": h, "c": c}, W, U, {"b": b}, lengths)
+
+
 class GRUWindow(_Window):
     """All time steps of a GRU layer."""
 
+    name = "gru_window"
+    n_gates = 3
+
+    def __init__(self, reset_after=True):
+        self.reset_after = reset_after
+
     def forward(self, xp, x, h0, W, U, b, b_u):
-        n = 2 * U.shape[1]  # only the candidate's share of b_u meets the reset gate
-        z = self.gate_inputs(xp, x, W, xp.concatenate((b[:n] + b_u[:n], b[n:])))
-        h, inner = kernels.gru_forward(z, h0, U, b_u[n:], True, self.mask)
+        if self.reset_after:  # only the candidate's share of b_u meets the reset gate
+            n = 2 * U.shape[1]
+            of_x, of_h = xp.concatenate((b[:n] + b_u[:n], b[n:])), b_u[n:]
+        else:
+            of_x, of_h = b + b_u, None
+        z = self.gate_inputs(xp, x, W, of_x)
+        h, inner = kernels.gru_forward(z, h0, U, of_h, self.reset_after, self.mask)
         if self.edges:
             self.save(x, h0, W, U, b, b_u, z, h, inner)
         return h[-1].copy(), self.outputs(xp, h)
@@ -133,23 +242,81 @@ class GRUWindow(_Window):
     def backward(self, xp, gh_last, gy):
         x, _, W, U, _, _, gates, h, inner = self.saved
         gh = self.state_gradients(xp, gy, gh_last, h)
-        gz, ga, gh0 = kernels.gru_backward(gh, gates, inner, h, U, True, self.mask)
+        gz, ga, gh0 = kernels.gru_backward(
+            gh, gates, inner, h, U, self.reset_after, self.mask
+        )
+        if ga is None:
+            gx, gW, gU, gb = self.input_gradients(xp, gz, gz, h, x, W)
+            if self.wants(3):
+                gU = self._inner_gradient(xp, gz, h, inner)
+            return gx, gh0, gW, gU, gb, gb
         gx, gW, gU, gb = self.input_gradients(xp, gz, ga, h, x, W)
         gb_u = column_sums(ga.reshape((-1, len(W)))) if self.wants(5) else None
         return gx, gh0, gW, gU, gb, gb_u
 
-    def composed(self, x, h, W, U, b, b_u):
-        z = self.composed_inputs(x, W, b)
+    @staticmethod
+    def _inner_gradient(xp, gz, h, inner):
+        """Return that of U, whose candidate's rows meet the state after the reset."""
+        H = h.shape[2]
+        gz, h, inner = (a.reshape((-1, a.shape[2])) for a in (gz, h[:-1], inner))
+        parts = (
+            kernels.matmul(gz[:, : 2 * H].T, h),
+            kernels.matmul(gz[:, 2 * H :].T, inner),
+        )
+        return xp.concatenate(parts)
 
-        def step(t, h):
+    def composed(self, x, h, W, U, b, b_u):
+        n = 2 * U.shape[1]
+
+        def after(t, h):
             return (composed_gru(z[t], h, linear(h, U, b_u)),)
 
+        def before(t, h):
+            r, u = blocks(sigmoid(z[t][:, :n] + h @ U[:n].T), 2)
+            y = tanh(z[t][:, n:] + (r * h) @ U[n:].T)
+            return ((1 - u) * y + u * h,)
+
+        step = after if self.reset_after else before
+        z = self.composed_inputs(x, W, b if self.reset_after else b + b_u)
         (h,), y = _unroll(step, (h,), x.shape[0], self.lengths)
         return h, y
 
 
+def gru_window(x, h, W, U, b=None, b_u=None, lengths=None, reset_after=True):
+    """All time steps of a GRU layer, see :func:`dyrnn.functions.gru`.
+
+    Parameters
+    ----------
+    x : Variable, (T, B, I)
+    h : Variable, (B, H), or None
+        State before the window; None: zeros.
+    W : Variable, (3H, I)
+        Input weights: blocks r, z, n of H rows.
+    U : Variable, (3H, H)
+        Recurrent weights.
+    b, b_u : Variable, (3H,), optional
+        Added to the input's and to the recurrent product.
+    lengths : sequence of int, optional
+        How many steps each of the B sequences has, in any order; all T without it.
+    reset_after : bool
+        Whether the reset gate acts on the recurrent product, as in cuDNN, or on the
+        state before it, as first published: ``tanh(x_n + U_n (r * h))``.
+
+    Returns
+    -------
+    h : Variable, (B, H)
+        State at the end of each sequence.
+    y : Variable, (T, B, H)
+        Outputs of all steps, 0 after a sequence's end.
+    """
+    biases = {"b": b, "b_u": b_u}
+    return _window(GRUWindow(reset_after), x, {"h": h}, W, U, biases, lengths)
+
+
 class RNNWindow(_Window):
     """All time steps of a plain recurrent layer."""
+
+    name = "rnn_window"
 
     def __init__(self, activation):
         self.activation = activation
@@ -179,133 +346,6 @@ class RNNWindow(_Window):
         return h, y
 
 
-def _unroll(step, states, T, lengths):
-    """Run ``step(t, *states)`` T times; return the last states and stacked outputs."""
-    outputs = []
-    for t in range(T):
-        following = step(t, *states)
-        y = following[0]
-        if lengths is not None:
-            is_on = (lengths > t)[:, None]
-            y = where(is_on, y, 0.0)
-            following = tuple(
-                where(is_on, new, old)
-                for new, old in zip(following, states, strict=True)
-            )
-        states = following
-        outputs.append(y)
-    return states, stack(outputs, axis=0)
-
-
-def _window(name, node, n, x, states, W, U, biases, lengths):
-    """Check the arguments of a layer of ``n`` gates and run its node."""
-    check_arrays(name, x=x, **states)
-    if x.ndim != 3:
-        raise ShapeError(
-            f"{name}: x has shape {x.shape}; a window is (T, B, I), time first. For "
-            "one step take the step function."
-        )
-    T, B, size = x.shape
-    H = U.shape[-1]
-    expected = {"W": (W, (n * H, size)), "U": (U, (n * H, H))}
-    expected.update((key, (state, (B, H))) for key, state in states.items())
-    expected.update((key, (b, (n * H,))) for key, b in biases.items())
-    for key, (array, shape) in expected.items():
-        if array is not None and array.shape != shape:
-            raise ShapeError(
-                f"{name}: {key} has shape {array.shape}, but with x {x.shape} and U "
-                f"{U.shape} it must have shape {shape}."
-            )
-    check_floats(name, x=x, **{key: array for key, (array, _) in expected.items()})
-    check_batch(name, x, 1)
-    xp = backend.get_array_module(as_array(x))
-    inputs = {
-        key: xp.zeros(shape, x.dtype) if array is None else array
-        for key, (array, shape) in expected.items()
-    }
-    node.lengths = _lengths(name, xp, lengths, x)
-    given = [inputs[key] for key in states]
-    if T == 0:
-        return (*map(as_variable, given), as_variable(xp.zeros((0, B, H), x.dtype)))
-    return node.apply(x, *given, W, U, *[inputs[key] for key in biases])
-
-
-def _lengths(name, xp, lengths, x):
-    """Return lengths as an array on the device, or None."""
-    if lengths is None:
-        return None
-    if not backend.is_array(lengths):
-        lengths = np.asarray(lengths)
-    T, B = x.shape[:2]
-    if lengths.shape != (B,) or lengths.dtype.kind not in "iu":
-        raise ShapeError(
-            f"{name}: lengths must be {B} integers, one per sequence, not an array of "
-            f"{lengths.dtype} of shape {lengths.shape}."
-        )
-    if isinstance(lengths, np.ndarray) and (lengths.min() < 0 or lengths.max() > T):
-        raise ValueError(
-            f"{name}: lengths go from {lengths.min()} to {lengths.max()}, but must be "
-            f"within 0 to {T}, the steps of x {x.shape}."
-        )
-    return xp.asarray(lengths)
-
-
-def lstm_window(x, h, c, W, U, b=None, lengths=None):
-    """All time steps of an LSTM layer, see :func:`dyrnn.functions.lstm`.
-
-    Parameters
-    ----------
-    x : Variable, (T, B, I)
-    h, c : Variable, (B, H), or None
-        State before the window; None: zeros.
-    W : Variable, (4H, I)
-        Input weights: blocks i, f, g, o of H rows.
-    U : Variable, (4H, H)
-        Recurrent weights.
-    b : Variable, (4H,), optional
-    lengths : sequence of int, optional
-        How many steps each of the B sequences has, in any order; all T without it.
-
-    Returns
-    -------
-    h, c : Variable, (B, H)
-        State at the end of each sequence.
-    y : Variable, (T, B, H)
-        Outputs of all steps, 0 after a sequence's end.
-    """
-    states, biases = {"h": h, "c": c}, {"b": b}
-    node = LSTMWindow()
-    return _window("lstm_window", node, 4, x, states, W, U, biases, lengths)
-
-
-def gru_window(x, h, W, U, b=None, b_u=None, lengths=None):
-    """All time steps of a GRU layer, see :func:`dyrnn.functions.gru`.
-
-    Parameters
-    ----------
-    x : Variable, (T, B, I)
-    h : Variable, (B, H), or None
-        State before the window; None: zeros.
-    W : Variable, (3H, I)
-        Input weights: blocks r, z, n of H rows.
-    U : Variable, (3H, H)
-        Recurrent weights.
-    b, b_u : Variable, (3H,), optional
-        Added to the input's and to the recurrent product.
-    lengths : sequence of int, optional
-        How many steps each of the B sequences has, in any order; all T without it.
-
-    Returns
-    -------
-    h : Variable, (B, H)
-        State at the end of each sequence.
-    y : Variable, (T, B, H)
-        Outputs of all steps, 0 after a sequence's end.
-    """
-    biases = {"b": b, "b_u": b_u}
-    return _window("gru_window", GRUWindow(), 3, x, {"h": h}, W, U, biases, lengths)
-
-
 def rnn_window(x, h, W, U, b=None, activation="tanh", lengths=None):
     """All time steps of a plain (Elman) layer, ``h = tanh(x @ W.T + h @ U.T + b)``.
 
@@ -329,5 +369,4 @@ def rnn_window(x, h, W, U, b=None, activation="tanh", lengths=None):
         Outputs of all steps, 0 after a sequence's end.
     """
     check_choice("rnn_window", "activation", activation, ("tanh", "relu"))
-    node = RNNWindow(activation)
-    return _window("rnn_window", node, 1, x, {"h": h}, W, U, {"b": b}, lengths)
+    return _window(RNNWindow(activation), x, {"h": h}, W, U, {"b": b}, lengths)

@@ -1,8 +1,8 @@
 """Stacks of recurrent layers over lists of sequences, each of its own length.
 
 The sequences, in any order, are laid side by side in one padded window (T, B, I), which
-the layers of :mod:`dyrnn.functions.rnn` run with lengths. Signatures are Chainer's;
-here ``xs`` are the sequences themselves, not their transposition.
+the layers of :mod:`dyrnn.functions.recurrent_windows` run with lengths. Signatures are
+Chainer's; here ``xs`` are the sequences themselves, not their transposition.
 
 Weights of a layer are given gate by gate, in cuDNN's order:
 
@@ -21,7 +21,7 @@ from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_floats
 from dyrnn.functions.joining import concat, split_axis, stack
 from dyrnn.functions.noise import dropout
-from dyrnn.functions.rnn import gru_window, lstm_window, rnn_window
+from dyrnn.functions.recurrent_windows import gru_window, lstm_window, rnn_window
 
 
 class _Layout:
@@ -67,8 +67,10 @@ def _stacked(name, parts, n):
     return parts
 
 
-def _n_step(name, n, run, n_layers, ratio, states, ws, bs, xs, directions):
+def _n_step(kind, n, run, n_layers, ratio, states, ws, bs, xs, is_bidirectional):
     """Run all layers: ``run(x, states, W, U, b, b_u, lengths)`` runs one."""
+    name = f"n_step_bi{kind}" if is_bidirectional else f"n_step_{kind}"
+    directions = 2 if is_bidirectional else 1
     if hasattr(xs, "shape"):
         raise TypeError(
             f"{name}: xs is one array of shape {xs.shape}, but a list of sequences is "
@@ -127,12 +129,12 @@ def _n_step(name, n, run, n_layers, ratio, states, ws, bs, xs, directions):
     return finals, list(ys) if isinstance(ys, tuple) else ys
 
 
-def _run_lstm(x, states, W, U, b, b_u, lengths):
+def _lstm(x, states, W, U, b, b_u, lengths):
     h, c = states
     return lstm_window(x, h, c, W, U, b + b_u, lengths)
 
 
-def _run_gru(x, states, W, U, b, b_u, lengths):
+def _gru(x, states, W, U, b, b_u, lengths):
     (h,) = states
     return gru_window(x, h, W, U, b, b_u, lengths)
 
@@ -160,20 +162,8 @@ def n_step_lstm(n_layers, dropout_ratio, hx, cx, ws, bs, xs, is_bidirectional=Fa
     hy, cy : Variable, like ``hx``
     ys : list of B variables (length, H) or (length, 2H)
     """
-    name = "n_step_bilstm" if is_bidirectional else "n_step_lstm"
-    directions = 2 if is_bidirectional else 1
-    (hy, cy), ys = _n_step(
-        name,
-        4,
-        _run_lstm,
-        n_layers,
-        dropout_ratio,
-        (hx, cx),
-        ws,
-        bs,
-        xs,
-        directions,
-    )
+    layers = n_layers, dropout_ratio, (hx, cx), ws, bs, xs
+    (hy, cy), ys = _n_step("lstm", 4, _lstm, *layers, is_bidirectional)
     return hy, cy, ys
 
 
@@ -190,11 +180,8 @@ def n_step_gru(n_layers, dropout_ratio, hx, ws, bs, xs, is_bidirectional=False):
     hy : Variable, (n_layers, B, H)
     ys : list of B variables (length, H)
     """
-    name = "n_step_bigru" if is_bidirectional else "n_step_gru"
-    directions = 2 if is_bidirectional else 1
-    (hy,), ys = _n_step(
-        name, 3, _run_gru, n_layers, dropout_ratio, (hx,), ws, bs, xs, directions
-    )
+    layers = n_layers, dropout_ratio, (hx,), ws, bs, xs
+    (hy,), ys = _n_step("gru", 3, _gru, *layers, is_bidirectional)
     return hy, ys
 
 
@@ -215,16 +202,13 @@ def n_step_rnn(
     hy : Variable, (n_layers, B, H)
     ys : list of B variables (length, H)
     """
-    name = "n_step_birnn" if is_bidirectional else "n_step_rnn"
-    directions = 2 if is_bidirectional else 1
 
     def run(x, states, W, U, b, b_u, lengths):
         (h,) = states
         return rnn_window(x, h, W, U, b + b_u, activation, lengths)
 
-    (hy,), ys = _n_step(
-        name, 1, run, n_layers, dropout_ratio, (hx,), ws, bs, xs, directions
-    )
+    layers = n_layers, dropout_ratio, (hx,), ws, bs, xs
+    (hy,), ys = _n_step("rnn", 1, run, *layers, is_bidirectional)
     return hy, ys
 
 

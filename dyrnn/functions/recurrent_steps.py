@@ -15,59 +15,17 @@ from dyrnn.functions.joining import concat
 from dyrnn.kernels.recurrent import blocks
 
 
-def composed_lstm(c_prev, x):
-    """Define one LSTM step by elementary functions: ``c, h`` from gate inputs."""
-    i, f, g, o = blocks(x, 4)
-    c = tanh(g) * sigmoid(i) + c_prev * sigmoid(f)
-    return c, tanh(c) * sigmoid(o)
-
-
-class LSTM(FunctionNode):
-    """Twelve elementwise operations at once."""
-
-    def forward(self, xp, c_prev, x):
-        rows = len(x)
-        gates = x.copy()
-        c, tanh_c, h = kernels.lstm_gates(gates, c_prev[:rows])
-        if rows < len(c_prev):
-            c = xp.concatenate((c, c_prev[rows:]))
-        self.save(c_prev, x, gates, tanh_c)
-        return c, h
-
-    def backward(self, xp, gc, gh):
-        c_prev, x, gates, tanh_c = self.saved
-        rows = len(x)
-        gc_rows = None if gc is None else gc[:rows]
-        gx, gc_prev = kernels.lstm_gates_backward(
-            gates, c_prev[:rows], tanh_c, gc_rows, gh
-        )
-        if rows < len(c_prev):
-            rest = xp.zeros_like(c_prev[rows:]) if gc is None else gc[rows:]
-            gc_prev = xp.concatenate((gc_prev, rest))
-        return gc_prev, gx
-
-    def composed(self, c_prev, x):
-        rows = x.shape[0]
-        c, h = composed_lstm(c_prev[:rows], x)
-        if rows < c_prev.shape[0]:
-            c = concat((c, c_prev[rows:]), axis=0)
-        return c, h
-
-
 def _check_cell(name, x, n_blocks, **states):
     """Raise unless ``x`` has ``n_blocks`` blocks of the states' columns."""
+    if not all(hasattr(a, "ndim") for a in (x, *states.values())):
+        check_arrays(name, x=x, **states)
     for key, state in states.items():
-        try:
-            is_wrong = (
-                x.ndim != 2
-                or state.ndim != 2
-                or x.shape[1] != n_blocks * state.shape[1]
-                or x.shape[0] > state.shape[0]
-            )
-        except AttributeError:
-            check_arrays(name, x=x, **states)
-            raise
-        if is_wrong:
+        if (
+            x.ndim != 2
+            or state.ndim != 2
+            or x.shape[1] != n_blocks * state.shape[1]
+            or x.shape[0] > state.shape[0]
+        ):
             raise ShapeError(
                 f"{name}: x has shape {x.shape}, but with {key} of shape "
                 f"{state.shape} it must be (B, {n_blocks * state.shape[-1]}), B <= "
@@ -87,6 +45,32 @@ def _check_rows(name, x, **states):
                 f"{name}: x has {x.shape[0]} rows, but {key} {state.shape[0]}. Reset "
                 "the state when the batch size changes."
             )
+
+
+def composed_lstm(c_prev, x):
+    """Define one LSTM step by elementary functions: ``c, h`` from gate inputs."""
+    i, f, g, o = blocks(x, 4)
+    c = tanh(g) * sigmoid(i) + c_prev * sigmoid(f)
+    return c, tanh(c) * sigmoid(o)
+
+
+class LSTM(FunctionNode):
+    """Twelve elementwise operations at once."""
+
+    def forward(self, xp, c_prev, x):
+        gates = x.copy()
+        c, tanh_c, h = kernels.lstm_gates(gates, c_prev)
+        if self.edges:
+            self.save(c_prev, x, gates, tanh_c)
+        return c, h
+
+    def backward(self, xp, gc, gh):
+        c_prev, _, gates, tanh_c = self.saved
+        gx, gc_prev = kernels.lstm_gates_backward(gates, c_prev, tanh_c, gc, gh)
+        return gc_prev, gx
+
+    def composed(self, c_prev, x):
+        return composed_lstm(c_prev, x)
 
 
 def lstm(c_prev, x):
@@ -118,7 +102,12 @@ def lstm(c_prev, x):
     Neural Computation 12(10), 2000.
     """
     _check_cell("lstm", x, 4, c_prev=c_prev)
-    return LSTM().apply(c_prev, x)
+    rows = x.shape[0]
+    if rows == len(c_prev):
+        return LSTM().apply(c_prev, x)
+    c_prev = as_variable(c_prev)
+    c, h = LSTM().apply(c_prev[:rows], x)
+    return concat((c, c_prev[rows:]), axis=0), h
 
 
 class LSTMStep(FunctionNode):

@@ -55,19 +55,10 @@ class _NStep(ChainList):
         self.in_size = in_size
         self.out_size = out_size
         self.dropout = dropout
-        for layer in range(n_layers):
-            size = in_size if layer == 0 else out_size * self.directions
-            for _ in range(self.directions):
-                self.append(
-                    _Weights(
-                        self.n_gates,
-                        size,
-                        out_size,
-                        self.n_biases,
-                        initialW,
-                        initial_bias,
-                    )
-                )
+        inits = self.n_biases, initialW, initial_bias
+        for k in range(n_layers * self.directions):
+            size = in_size if k < self.directions else out_size * self.directions
+            self.append(_Weights(self.n_gates, size, out_size, *inits))
 
     def function(self, *args):
         """Run the stack; a subclass names the function."""
