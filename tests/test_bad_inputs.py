@@ -169,7 +169,7 @@ REFUSED = {
 }
 # More of the same kind.
 REFUSED_TOO = [
-    ("lr negative", lambda: optimizers.Adam(alpha=-1), ValueError, "alpha is -1"),
+    ("lr negative", lambda: optimizers.Adam(lr=-1), ValueError, "Adam: lr is -1"),
     ("threshold NaN", lambda: GradientClipping(NAN), ValueError, "threshold is nan"),
     ("threshold -1", lambda: GradientClipping(-1), ValueError, "threshold is -1"),
     ("dropout < 0", lambda: F.dropout(floats(3), -0.1), ValueError, "ratio=-0.1"),
@@ -187,8 +187,8 @@ REFUSED_TOO = [
      TypeError, "an array of complex128.*real numbers or booleans"),
     ("complex into a layer", lambda: lstm(dtype=np.complex64), TypeError, "complex64"),
     ("lr a text", lambda: optimizers.SGD("0.1"), ValueError, "SGD: lr is '0.1'; use a"),
-    ("lr of Adam", lambda: optimizers.Adam(**{"lr": 0.1}),
-     TypeError, "Adam has no argument 'lr'; it takes: alpha, beta1"),
+    ("alpha of Adam", lambda: optimizers.Adam(**{"alpha": 0.1}),
+     TypeError, "unexpected keyword argument 'alpha'"),
     ("seed a text", lambda: dyrnn.random.seed("abc"),
      TypeError, "seed 'abc' is not an integer"),
     ("dropout a text", lambda: F.dropout(floats(3), "0.5"),

@@ -1,5 +1,7 @@
 """What happens to gradients and parameters in an update."""
 
+import numpy as np
+
 from dyrnn.backend import get_array_module
 from dyrnn.kernels.dispatch import kernel
 
@@ -34,21 +36,34 @@ def clip(arrays, threshold):
 
 
 @kernel("items")
-def update(rule, numbers, items):
-    """Apply an optimizer's rule to all parameters at once, if that is faster here.
+def update(optimizer, numbers, rate, items):
+    """Apply an optimizer's rule to parameters of one type.
 
     Parameters
     ----------
-    rule : str
-        The class of the optimizer.
-    numbers : tuple of float
-        What its formula needs, see there.
-    items : list of (array, gradient, rate, states)
-        A parameter and its state arrays, changed in place, by ``rate * gradient``.
-
-    Returns
-    -------
-    bool
-        False if nothing was done: the optimizer's own rule is the definition.
+    optimizer : object
+        With the formula as ``rule(p, g, **states, **numbers)``, which changes ``p`` and
+        the states in place, and its text for one element as ``cuda``, if there is one.
+        Both have the names of ``states`` and ``numbers``.
+    numbers : dict of float
+    rate : float
+        A factor of all gradients.
+    items : list of (array, gradient, states)
+        A parameter and its state arrays by name, changed in place.
     """
-    return False
+    for array, gradient, states in items:
+        dtype = working_dtype(array.dtype)
+        p = array.astype(dtype, copy=False)
+        mine = {name: state.astype(dtype, copy=False) for name, state in states.items()}
+        g = get_array_module(array).multiply(gradient, rate, dtype=dtype)
+        optimizer.rule(p, g, **mine, **numbers)
+        for name, state in states.items():
+            if mine[name] is not state:
+                state[...] = mine[name]
+        if p is not array:
+            array[...] = p
+
+
+def working_dtype(dtype):
+    """Return the type to compute in: squares of float16 gradients underflow."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype

@@ -5,36 +5,14 @@
 """
 
 from dyrnn.optimizers.optimizer import Optimizer as Optimizer
-from dyrnn.optimizers.rules import (
-    ASGD as ASGD,
-)
-from dyrnn.optimizers.rules import (
-    SGD as SGD,
-)
-from dyrnn.optimizers.rules import (
-    SMORMS3 as SMORMS3,
-)
-from dyrnn.optimizers.rules import (
-    AdaDelta as AdaDelta,
-)
-from dyrnn.optimizers.rules import (
-    AdaGrad as AdaGrad,
-)
-from dyrnn.optimizers.rules import (
-    Adam as Adam,
-)
-from dyrnn.optimizers.rules import (
-    AdamW as AdamW,
-)
-from dyrnn.optimizers.rules import (
-    MomentumSGD as MomentumSGD,
-)
-from dyrnn.optimizers.rules import (
-    NesterovAG as NesterovAG,
-)
-from dyrnn.optimizers.rules import (
-    RMSprop as RMSprop,
-)
-from dyrnn.optimizers.rules import (
-    RMSpropGraves as RMSpropGraves,
-)
+from dyrnn.optimizers.rules import ASGD as ASGD
+from dyrnn.optimizers.rules import SGD as SGD
+from dyrnn.optimizers.rules import SMORMS3 as SMORMS3
+from dyrnn.optimizers.rules import AdaDelta as AdaDelta
+from dyrnn.optimizers.rules import AdaGrad as AdaGrad
+from dyrnn.optimizers.rules import Adam as Adam
+from dyrnn.optimizers.rules import AdamW as AdamW
+from dyrnn.optimizers.rules import MomentumSGD as MomentumSGD
+from dyrnn.optimizers.rules import NesterovAG as NesterovAG
+from dyrnn.optimizers.rules import RMSprop as RMSprop
+from dyrnn.optimizers.rules import RMSpropGraves as RMSpropGraves

@@ -37,38 +37,42 @@ class GradientClipping:
         self.threshold = threshold
         self.check_interval = check_interval
         self._bad = None  # on a GPU: for each parameter whether it was ever non-finite
-        self._check()
 
-    def _check(self):
-        if not 0 < self.threshold < math.inf:
+    @property
+    def threshold(self):
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, value):
+        if not 0 < value < math.inf:
             raise ValueError(
-                f"GradientClipping: threshold is {self.threshold}; use a number > 0"
+                f"GradientClipping: threshold is {value}; use a number > 0"
             )
+        self._threshold = value
 
     def __call__(self, optimizer):
-        self._check()
-        items = list(_gradients(optimizer))
-        if not items:
+        updates = optimizer.updates
+        if not updates:
             return
-        if get_array_module(items[0][1].array) is np:
-            self._clip(items)
+        if get_array_module(updates[0][1].array) is np:
+            self._clip(updates)
         else:
-            self._clip_on_device(items, optimizer.t)
+            self._clip_on_device(updates, optimizer.t)
 
-    def _clip(self, items):
-        total = 0.0
-        for path, param in items:
-            square = squared_norm(param)
-            if not math.isfinite(square):
-                _raise_non_finite(path, param)
-            total += square
-        norm = math.sqrt(total)
+    def _clip(self, updates):
+        square = 0.0
+        for path, param, total in updates:
+            each = squared_norm(total)
+            if not math.isfinite(each):
+                _raise_non_finite(path, param, total)
+            square += each
+        norm = math.sqrt(square)
         if norm > self.threshold:
-            for _, param in items:
-                param.scale_gradient(self.threshold / norm)
+            for _, _, total in updates:
+                total.scale(self.threshold / norm)
 
-    def _clip_on_device(self, items, t):
-        arrays = [_values(param.gradient) for _, param in items]
+    def _clip_on_device(self, updates, t):
+        arrays = [_values(total.value()) for _, _, total in updates]
         bad = kernels.clip(arrays, self.threshold)
         if self._bad is None or self._bad.shape != bad.shape:
             self._bad = bad
@@ -77,7 +81,7 @@ class GradientClipping:
         if (t + 1) % self.check_interval == 0:
             flags = to_cpu(self._bad)
             self._bad = None
-            for (path, param), is_bad in zip(items, flags, strict=True):
+            for (path, param, _), is_bad in zip(updates, flags, strict=True):
                 if is_bad:
                     raise NonFiniteError(
                         f"the gradient of parameter {path} {param.shape} was NaN or "
@@ -99,12 +103,10 @@ class GradientHardClipping:
         self.upper = upper
 
     def __call__(self, optimizer):
-        for _, param in _gradients(optimizer):
-            # A zero outside of the limits would move; so would all absent rows.
-            if self.lower <= 0 <= self.upper:
-                array = _values(param.gradient)
-            else:
-                array = param.grad
+        # A zero outside of the limits would move; so would all absent rows.
+        keeps_zero = self.lower <= 0 <= self.upper
+        for _, param, total in optimizer.updates:
+            array = _values(total.value()) if keeps_zero else total.dense()
             param.xp.clip(array, self.lower, self.upper, out=array)
 
 
@@ -117,8 +119,8 @@ class WeightDecay:
         self.rate = _checked_rate(self, rate)
 
     def __call__(self, optimizer):
-        for _, param in _gradients(optimizer):
-            gradient = param.grad
+        for _, param, total in optimizer.updates:
+            gradient = total.dense()
             gradient += self.rate * param.array
 
 
@@ -131,8 +133,8 @@ class Lasso:
         self.rate = _checked_rate(self, rate)
 
     def __call__(self, optimizer):
-        for _, param in _gradients(optimizer):
-            gradient = param.grad
+        for _, param, total in optimizer.updates:
+            gradient = total.dense()
             gradient += self.rate * param.xp.sign(param.array)
 
 
@@ -153,42 +155,35 @@ class GradientNoise:
     def __call__(self, optimizer):
         deviation = math.sqrt(self.eta / (1 + optimizer.t) ** 0.55)
         generator = random.stream("gradient_noise").generator
-        for _, param in _gradients(optimizer):
-            gradient = param.grad
+        for _, param, total in optimizer.updates:
+            gradient = total.dense()
             noise = generator.normal(0.0, deviation, gradient.shape)
             gradient += param.device.send(noise.astype(gradient.dtype))
 
 
-def squared_norm(param):
-    """Return the sum of squares of a parameter's gradient, a float (NaN, inf too).
+def squared_norm(total):
+    """Return the sum of squares of a gradient, a float (NaN, inf too).
 
     Blocks are summed in the array's own type, and their sums in float64; where the
     squares overflow or vanish in that type, it is all done again in float64.
     """
-    gradient, rate = param.unscaled_gradient()
+    gradient, rate = total.settled()
     values = _values(gradient)
     if values.dtype == np.float16:
         values = values.astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        total = kernels.squared_norm(values)
-        if not 1e-30 < total < 1e38:
-            total = float(np.sum(np.square(values, dtype=np.float64)))
-    return total * rate * rate
-
-
-def _gradients(optimizer):
-    """Yield path and parameter of all that will be updated."""
-    for path, param in optimizer.target.namedparams(only_updated=True):
-        if param.unscaled_gradient()[0] is not None:
-            yield path, param
+        square = kernels.squared_norm(values)
+        if not 1e-30 < square < 1e38:
+            square = float(np.sum(np.square(values, dtype=np.float64)))
+    return square * rate * rate
 
 
 def _values(gradient):
     return gradient.values if isinstance(gradient, Rows) else gradient
 
 
-def _raise_non_finite(path, param):
-    values = _values(param.unscaled_gradient()[0])
+def _raise_non_finite(path, param, total):
+    values = _values(total.settled()[0])
     kind = "NaN" if bool(np.isnan(values).any()) else "infinity"
     raise NonFiniteError(
         f"the gradient of parameter {path} {param.shape} has {kind}; nothing was "

@@ -1,12 +1,10 @@
-"""What all optimizers share: hooks, the walk over parameters, sparse rows, saving.
+"""What all optimizers share: hooks, the list of updates, sparse rows, saving.
 
-An optimizer is ``init_state(param)``, the arrays it keeps for a parameter, and
-``update_param(param, state)``. Most define a ``rule(p, g, state, t)`` instead,
-elementwise and in place: the base class hands it a cache-sized block of rows at a time,
-with a factor from gradient clipping applied on the way. Hyperparameters are plain
-attributes: a schedule assigns ``optimizer.lr``. On a GPU, where each operation costs a
-launch, rules that :func:`dyrnn.kernels.update` knows are applied to all parameters at
-once.
+An optimizer is a dataclass. Its fields of type float are the hyperparameters: plain
+attributes, checked when they are assigned, which a schedule does. ``states`` says what
+arrays it keeps for each parameter, and ``rule`` is the formula, elementwise and in
+place, as in ``p -= lr * g``; :func:`dyrnn.kernels.update` applies it to cache-sized
+blocks, or, on a GPU, its text ``cuda`` to all parameters at once.
 
 A sparse gradient (of an embedding) touches its rows only, where a row without gradient
 would not change anyway (SGD, AdaGrad). The other rules change such rows, too (Adam's
@@ -14,28 +12,67 @@ momentum decays), so they make the gradient dense, unless ``optimizer.lazy_rows 
 says to leave absent rows and their state alone: much faster, and another algorithm.
 """
 
-import inspect
 import math
+from dataclasses import dataclass, field, fields
+from functools import cache
 
 import numpy as np
 
 from dyrnn import kernels
-from dyrnn.backend import get_array_module
 from dyrnn.engine.gradients import Rows
 from dyrnn.errors import NonFiniteError, SnapshotError
-from dyrnn.kernels import parallel
+from dyrnn.kernels.updates import working_dtype
 from dyrnn.link import Link
 
-# Elements in a block: four arrays of float32 in a second-level cache of 1 MB, and work
-# enough for a call of NumPy that two threads do not wait for each other's interpreter.
-_BLOCK = 1 << 16
+
+def share(default):
+    """Return the field of a hyperparameter that is less than 1."""
+    return field(default=default, metadata={"below": 1.0})
 
 
+@cache
+def _ranges(cls):
+    numbers = [each for each in fields(cls) if each.type in (float, "float")]
+    return {each.name: each.metadata.get("below", math.inf) for each in numbers}
+
+
+@dataclass(eq=False)
+class State:
+    """What an optimizer keeps for a parameter.
+
+    Attributes
+    ----------
+    t : int
+        Number of updates of the parameter.
+    arrays : dict
+        By name, as in the optimizer's ``states``.
+    """
+
+    t: int
+    arrays: dict
+
+
+@dataclass(eq=False)
 class Optimizer:
     """Base of all optimizers.
 
-    A subclass defines ``rule(p, g, state, t)``, which changes ``p`` and the arrays in
-    ``state`` in place (``g`` is a copy it may overwrite), or all of ``update_param``.
+    A subclass, a dataclass itself, has hyperparameters as its fields, and ``rule`` or
+    all of ``update_param``::
+
+        @dataclass(eq=False)
+        class MomentumSGD(Optimizer):
+            lr: float = 0.01
+            momentum: float = share(0.9)
+            states = {"v": 0.0}
+
+            @staticmethod
+            def rule(p, g, v, lr, momentum):
+                v *= momentum
+                v -= lr * g
+                p += v
+
+    ``rule(p, g, **states, **numbers)`` changes ``p`` and the states in place, and reads
+    the gradient ``g``; :meth:`numbers` are the hyperparameters by default.
 
     Attributes
     ----------
@@ -49,36 +86,64 @@ class Optimizer:
         Functions called with the optimizer before each update, by name.
     lazy_rows : bool
         Whether rows without gradient are left alone by every rule.
-    ranges : dict
-        For each hyperparameter its upper limit; all are >= 0 and below it.
+    states : dict
+        For each array to keep its name and first value: a number, or a function of the
+        parameter's array.
+    cuda : str or None
+        The rule for one element in CUDA, ``A`` being the type of its numbers. A class
+        with a ``rule`` of its own needs a text of its own, too.
+    is_linear : bool
+        Whether the rule reads ``lr`` and ``g`` in ``lr * g`` only, so that a factor of
+        the gradient may be multiplied to either.
+    skips_absent_rows : bool
+        Whether the rule leaves rows alone where the gradient is 0.
     """
 
-    ranges: dict[str, float] = {}
+    states = {}
+    cuda = None
+    rule = None
+    is_linear = False
     skips_absent_rows = False
-    kernel: str | None = None  # a class's own: a subclass may have another rule
+    # Files call some hyperparameters and states by other names.
+    names_in_files = {}
 
-    def __new__(cls, *args, **kwargs):
-        """Refuse an unknown keyword: the rate is ``lr`` here, and ``alpha`` there."""
-        # A decorator's own arguments count, too.
-        signature = inspect.signature(cls.__init__, follow_wrapped=False)
-        known = list(signature.parameters.values())[1:]
-        names = [parameter.name for parameter in known]
-        unknown = [name for name in kwargs if name not in names]
-        if unknown and all(p.kind is not p.VAR_KEYWORD for p in known):
-            raise TypeError(
-                f"{cls.__name__} has no argument {unknown[0]!r}; it takes: "
-                f"{', '.join(names)}"
-            )
-        return super().__new__(cls)
+    def __init_subclass__(cls):
+        own = vars(cls)
+        if ("rule" in own or "update_param" in own) and "cuda" not in own:
+            cls.cuda = None
 
-    def __init__(self):
+    def __post_init__(self):
         self.target = None
         self.t = 0
         self.epoch = 0
         self.hooks = {}
         self.lazy_rows = False
         self._states = {}
-        self._check_hyperparameters()
+        self._walked = None
+
+    @property
+    def ranges(self):
+        """For each hyperparameter its upper limit; all are >= 0 and below it."""
+        return _ranges(type(self))
+
+    def __setattr__(self, name, value):
+        if name in self.ranges:
+            value = self._checked(name, value)
+        super().__setattr__(name, value)
+
+    def _checked(self, name, value):
+        limit = self.ranges[name]
+        try:
+            is_allowed = 0 <= value < limit
+        except (TypeError, ValueError):  # a string, an array
+            is_allowed = False
+        if not is_allowed:
+            upper = "" if limit == math.inf else f" and < {limit:g}"
+            raise ValueError(
+                f"{type(self).__name__}: {name} is {value!r}; use a number >= 0{upper}"
+            )
+        # One of NumPy computes in its own type, and a file has Python's.
+        return float(value)
 
     def setup(self, link):
         """Take ``link`` as the model to train; return the optimizer."""
@@ -129,29 +194,50 @@ class Optimizer:
             If the loss is NaN or infinite, before anything is changed.
         """
         self._check_target("update")
-        self._check_hyperparameters()
         if lossfun is not None:
             loss = lossfun(*args, **kwargs)
             _check_loss(loss.array)
             self.target.cleargrads()
             loss.backward()
             del loss
-        for hook in list(self.hooks.values()):
-            hook(self)
+        self._walked = list(self.target.namedparams(only_updated=True))
+        try:
+            for hook in list(self.hooks.values()):
+                hook(self)
+            updates = self.updates
+        finally:
+            self._walked = None
         self.t += 1
-        todo = []
-        for _, param in self.target.namedparams(only_updated=True):
-            if param.unscaled_gradient()[0] is None:
-                continue
+        together = {}
+        for _, param, total in updates:
             state = self._states.get(param)
             if state is None:
-                state = self._states[param] = {"t": 0, **self.init_state(param)}
-            state["t"] += 1
-            todo.append((param, state))
-        if vars(type(self)).get("kernel") and todo and todo[0][0].xp is not np:
-            todo = self._update_together(todo)
-        for param, state in todo:
-            self.update_param(param, state)
+                state = self._states[param] = State(0, self.init_state(param))
+            state.t += 1
+            if type(param.array) is np.ndarray or self.cuda is None:
+                self.update_param(param, total, state)
+            else:
+                gradient, rate = _dense(total)
+                item = param.array, gradient, state.arrays
+                together.setdefault((state.t, rate, param.dtype), []).append(item)
+        for (t, rate, _), items in together.items():
+            self._apply(items, t, rate)
+
+    @property
+    def updates(self):
+        """What an update changes: a list of (path, parameter, ``gradients.Sum``).
+
+        These are the parameters that have a gradient and are not frozen. Hooks read the
+        list, and may scale, change or replace the gradients.
+        """
+        walked = self._walked
+        if walked is None:
+            walked = self.target.namedparams(only_updated=True)
+        return [
+            (path, param, total)
+            for path, param in walked
+            if (total := param.total) is not None
+        ]
 
     def new_epoch(self):
         """Count an epoch."""
@@ -159,85 +245,44 @@ class Optimizer:
 
     def init_state(self, param):
         """Return the arrays to keep for ``param``, by name."""
-        return {}
-
-    def rule(self, p, g, state, t):
-        """Change a block ``p`` in place by the gradient ``g``, at its update ``t``."""
-        raise NotImplementedError(
-            f"{type(self).__name__} defines neither rule nor update_param"
-        )
-
-    def factor(self):
-        """Return a number to multiply ``g`` by before the rule is given it."""
-        return 1.0
+        dtype = working_dtype(param.dtype)
+        arrays = {}
+        for name, first in self.states.items():
+            arrays[name] = param.xp.empty(param.shape, dtype)
+            arrays[name][...] = first(param.array) if callable(first) else first
+        return arrays
 
     def numbers(self, t):
-        """Return what the kernel needs of the hyperparameters at update ``t``."""
-        raise NotImplementedError(f"{type(self).__name__} has a kernel, but no numbers")
+        """Return what the rule needs, by name, at a parameter's update ``t``."""
+        return {name: getattr(self, name) for name in self.ranges}
 
-    def _update_together(self, todo):
-        """Update what a kernel can, and return the rest."""
-        groups = {}
-        for param, state in todo:
-            groups.setdefault((param.dtype, state["t"]), []).append((param, state))
-        rest = []
-        for (_, t), group in groups.items():
-            items = []
-            for param, state in group:
-                gradient, rate = param.unscaled_gradient()
-                if isinstance(gradient, Rows):
-                    gradient, rate = param.grad, 1.0
-                arrays = [value for name, value in state.items() if name != "t"]
-                items.append((param.array, gradient, rate, arrays))
-            if not kernels.update(self.kernel, self.numbers(t), items):
-                rest += group
-        return rest
-
-    def update_param(self, param, state):
-        """Change ``param`` and its ``state`` in place."""
-        gradient, rate = param.unscaled_gradient()
-        arrays = {name: value for name, value in state.items() if name != "t"}
-        array = param.array
-        if isinstance(gradient, Rows):
-            if self.skips_absent_rows or self.lazy_rows:
-                ids = gradient.ids
-                rows = {name: value[ids] for name, value in arrays.items()}
-                chosen = array[ids]
-                self._run(chosen, gradient.values, rate, rows, state["t"])
-                array[ids] = chosen
-                for name, value in arrays.items():
-                    value[ids] = rows[name]
-                return
-            gradient, rate = param.grad, 1.0
-        if array.ndim == 0:
-            array, gradient = array[None], gradient[None]
-            arrays = {name: value[None] for name, value in arrays.items()}
-        self._run(array, gradient, rate, arrays, state["t"])
-
-    def _run(self, array, gradient, rate, arrays, t):
-        """Apply the rule block by block."""
-        if array.size == 0:
-            return
-        xp = get_array_module(array)
-        rate = rate * self.factor()
-        dtype = working_dtype(array.dtype)
-
-        def run(part, step):
-            for start in range(part.start, part.stop, step):
-                block = slice(start, min(start + step, part.stop))
-                p = array[block]
-                work = p.astype(dtype) if p.dtype != dtype else p
-                g = xp.multiply(gradient[block], rate, dtype=dtype)
-                self.rule(work, g, {name: a[block] for name, a in arrays.items()}, t)
-                if work is not p:
-                    p[...] = work
-
-        rows = len(array)
-        if xp is np:
-            step = max(1, _BLOCK * rows // array.size)
-            parallel(lambda part: run(part, step), rows, 4 * step)
+    def update_param(self, param, total, state):
+        """Change ``param`` and its ``state``, given the ``total`` of its gradients."""
+        gradient, rate = total.settled()
+        if not isinstance(gradient, Rows):
+            self._apply([(param.array, gradient, state.arrays)], state.t, rate)
+        elif self.skips_absent_rows or self.lazy_rows:
+            array, ids = param.array, gradient.ids
+            chosen = array[ids]
+            rows = {name: value[ids] for name, value in state.arrays.items()}
+            self._apply([(chosen, gradient.values, rows)], state.t, rate)
+            array[ids] = chosen
+            for name, value in state.arrays.items():
+                value[ids] = rows[name]
         else:
-            run(slice(0, rows), rows)
+            self._apply([(param.array, total.dense(), state.arrays)], state.t, 1.0)
+
+    def _apply(self, items, t, rate):
+        """Apply the rule to (array, gradient, states), gradients being times a rate."""
+        if self.rule is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} defines neither rule nor update_param"
+            )
+        numbers = self.numbers(t)
+        if self.is_linear:
+            numbers["lr"] *= rate
+            rate = 1.0
+        kernels.update(self, numbers, rate, items)
 
     def serialize(self, s):
         """Save or load counts, hyperparameters, what is frozen, and all states."""
@@ -251,7 +296,7 @@ class Optimizer:
         self.t = s("t", self.t)
         self.epoch = s("epoch", self.epoch)
         for name in self.ranges:
-            setattr(self, name, s(name, float(getattr(self, name))))
+            setattr(self, name, s(self._key(name), getattr(self, name)))
         self._serialize_frozen(s)
         params = dict(self.target.namedparams())
         states = {
@@ -259,16 +304,15 @@ class Optimizer:
             for path, param in params.items()
             if param in self._states
         }
-        steps = s("steps", {path: state["t"] for path, state in states.items()})
+        steps = s("steps", {path: state.t for path, state in states.items()})
         if s.loading:
             states = self._new_states(params, steps)
         for path, state in states.items():
             child = s
             for part in path[1:].split("/"):
                 child = child[part]
-            for name in state:
-                if name != "t":
-                    state[name] = child(name, state[name])
+            for name, array in state.arrays.items():
+                state.arrays[name] = child(self._key(name), array)
         if s.loading:
             self._states = {params[path]: state for path, state in states.items()}
         for name, hook in self.hooks.items():
@@ -298,7 +342,7 @@ class Optimizer:
                     f"parameter {path} has no values yet; load the model before its "
                     "optimizer"
                 )
-            states[path] = {"t": t, **self.init_state(params[path])}
+            states[path] = State(t, self.init_state(params[path]))
         return states
 
     def _check_target(self, what):
@@ -308,21 +352,13 @@ class Optimizer:
                 "optimizer.setup(model) first"
             )
 
-    def _check_hyperparameters(self):
-        for name, limit in self.ranges.items():
-            value = getattr(self, name)
-            try:
-                is_allowed = 0 <= value < limit
-            except (TypeError, ValueError):  # a string, an array
-                is_allowed = False
-            if not is_allowed:
-                upper = "" if limit == math.inf else f" and < {limit:g}"
-                raise ValueError(
-                    f"{type(self).__name__}: {name} is {value!r}; "
-                    f"use a number >= 0{upper}"
-                )
-            # One of NumPy computes in its own type, and a file has Python's.
-            setattr(self, name, float(value))
+    def _key(self, name):
+        return self.names_in_files.get(name, name)
+
+
+def _dense(total):
+    gradient, rate = total.settled()
+    return (total.dense(), 1.0) if isinstance(gradient, Rows) else (gradient, rate)
 
 
 def _check_loss(loss):
@@ -332,8 +368,3 @@ def _check_loss(loss):
             f"the loss is {loss}; nothing was updated. Lower the learning rate, clip "
             "the gradients, or look for the operation in debug mode (DYRNN_DEBUG=1)."
         )
-
-
-def working_dtype(dtype):
-    """Return the type to compute in: squares of float16 gradients underflow."""
-    return np.dtype(np.float32) if dtype == np.float16 else dtype

@@ -1,37 +1,35 @@
 """Update rules: how a parameter changes, given its gradient.
 
-Each class has its hyperparameters, the arrays it keeps, and the formula, ``rule``. See
-:mod:`dyrnn.optimizers.optimizer` for what they share.
+A class has its hyperparameters as fields, the arrays it keeps as ``states``, by name
+with their first values, and the formula twice: ``rule`` on a block of an array, and
+``cuda`` for one element of it. Both call hyperparameters and states by their names. See
+:mod:`dyrnn.optimizers.optimizer` for what the rules share.
 """
 
 import math
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from dyrnn.backend import get_array_module
-from dyrnn.optimizers.optimizer import Optimizer, working_dtype
+from dyrnn.optimizers.optimizer import Optimizer, share
 
 
+@dataclass(eq=False)
 class SGD(Optimizer):
     """Stochastic gradient descent: ``p -= lr * g``."""
 
-    ranges = {"lr": math.inf}
+    lr: float = 0.01
+
     skips_absent_rows = True
-    kernel = "SGD"
+    is_linear = True
+    cuda = "p -= lr * g;"
 
-    def __init__(self, lr=0.01):
-        self.lr = lr
-        super().__init__()
-
-    def numbers(self, t):
-        return (self.lr,)
-
-    def factor(self):
-        return self.lr
-
-    def rule(self, p, g, state, t):
-        p -= g
+    @staticmethod
+    def rule(p, g, lr):
+        p -= lr * g
 
 
+@dataclass(eq=False)
 class ASGD(SGD):
     """Averaged SGD: as SGD, and keeps the mean of all values since update ``start``.
 
@@ -45,25 +43,22 @@ class ASGD(SGD):
     Journal on Control and Optimization 30(4), 1992.
     """
 
-    ranges = {"lr": math.inf, "start": math.inf}
+    start: float = 0.0
 
-    def __init__(self, lr=0.01, start=0):
-        self.start = start
-        super().__init__(lr)
+    states = {"average": lambda p: p}
 
     @property
     def skips_absent_rows(self):
         return self.t <= self.start
 
-    def init_state(self, param):
-        return {"average": param.array.astype(working_dtype(param.dtype))}
+    def numbers(self, t):
+        return {"lr": self.lr, "count": self.t - self.start}
 
-    def rule(self, p, g, state, t):
-        p -= g
-        n = self.t - self.start
-        if n > 0:
-            average = state["average"]
-            average += (p - average) * (1.0 / n)
+    @staticmethod
+    def rule(p, g, average, lr, count):
+        p -= lr * g
+        if count > 0:
+            average += (p - average) * (1.0 / count)
 
     @contextmanager
     def averaged(self):
@@ -73,40 +68,32 @@ class ASGD(SGD):
             kept = {param: param.array.copy() for param in self._states}
         try:
             for param in kept:
-                param.array[...] = self._states[param]["average"]
+                param.array[...] = self._states[param].arrays["average"]
             yield
         finally:
             for param, values in kept.items():
                 param.array[...] = values
 
 
+@dataclass(eq=False)
 class MomentumSGD(Optimizer):
     """SGD with momentum: ``v = momentum * v - lr * g; p += v``."""
 
-    ranges = {"lr": math.inf, "momentum": 1.0}
-    kernel = "MomentumSGD"
+    lr: float = 0.01
+    momentum: float = share(0.9)
 
-    def __init__(self, lr=0.01, momentum=0.9):
-        self.lr = lr
-        self.momentum = momentum
-        super().__init__()
+    states = {"v": 0.0}
+    is_linear = True
+    cuda = "v = momentum * v - lr * g; p += v;"
 
-    def numbers(self, t):
-        return self.lr, self.momentum
-
-    def init_state(self, param):
-        return {"v": _filled(param)}
-
-    def factor(self):
-        return self.lr
-
-    def rule(self, p, g, state, t):
-        v = state["v"]
-        v *= self.momentum
-        v -= g
+    @staticmethod
+    def rule(p, g, v, lr, momentum):
+        v *= momentum
+        v -= lr * g
         p += v
 
 
+@dataclass(eq=False)
 class NesterovAG(MomentumSGD):
     """Nesterov's accelerated gradient, taken at the parameters looked ahead.
 
@@ -118,16 +105,18 @@ class NesterovAG(MomentumSGD):
     ICASSP 2013.
     """
 
-    kernel = "NesterovAG"
+    cuda = "v = momentum * v - lr * g; p += momentum * v - lr * g;"
 
-    def rule(self, p, g, state, t):
-        v = state["v"]
-        v *= self.momentum
-        v -= g
-        p += self.momentum * v
-        p -= g
+    @staticmethod
+    def rule(p, g, v, lr, momentum):
+        step = lr * g
+        v *= momentum
+        v -= step
+        p += momentum * v
+        p -= step
 
 
+@dataclass(eq=False)
 class AdaGrad(Optimizer):
     """Steps divided by the root of the sum of all squared gradients.
 
@@ -139,29 +128,20 @@ class AdaGrad(Optimizer):
     stochastic optimization", JMLR 12, 2011.
     """
 
-    ranges = {"lr": math.inf, "eps": math.inf}
+    lr: float = 0.001
+    eps: float = 1e-8
+
+    states = {"h": 0.0}
     skips_absent_rows = True
-    kernel = "AdaGrad"
+    cuda = "h += g * g; p -= lr * g / (sqrt(h) + eps);"
 
-    def __init__(self, lr=0.001, eps=1e-8):
-        self.lr = lr
-        self.eps = eps
-        super().__init__()
-
-    def numbers(self, t):
-        return self.lr, self.eps
-
-    def init_state(self, param):
-        return {"h": _filled(param)}
-
-    def rule(self, p, g, state, t):
-        h = state["h"]
+    @staticmethod
+    def rule(p, g, h, lr, eps):
         h += g * g
-        g *= self.lr
-        g /= h**0.5 + self.eps
-        p -= g
+        p -= lr * g / (h**0.5 + eps)
 
 
+@dataclass(eq=False)
 class AdaDelta(Optimizer):
     """Steps in units of earlier steps, without a learning rate.
 
@@ -170,28 +150,25 @@ class AdaDelta(Optimizer):
     Zeiler, "ADADELTA: an adaptive learning rate method", arXiv:1212.5701, 2012.
     """
 
-    ranges = {"rho": 1.0, "eps": math.inf}
-    kernel = "AdaDelta"
+    rho: float = share(0.95)
+    eps: float = 1e-6
 
-    def __init__(self, rho=0.95, eps=1e-6):
-        self.rho = rho
-        self.eps = eps
-        super().__init__()
+    states = {"msg": 0.0, "msdx": 0.0}
+    cuda = """
+        msg = rho * msg + (1 - rho) * g * g;
+        A dx = g * sqrt((msdx + eps) / (msg + eps));
+        msdx = rho * msdx + (1 - rho) * dx * dx;
+        p -= dx;"""
 
-    def numbers(self, t):
-        return self.rho, self.eps
-
-    def init_state(self, param):
-        return {"msg": _filled(param), "msdx": _filled(param)}
-
-    def rule(self, p, g, state, t):
-        msg, msdx = state["msg"], state["msdx"]
-        _decay(msg, self.rho, g * g)
-        g *= ((msdx + self.eps) / (msg + self.eps)) ** 0.5
-        _decay(msdx, self.rho, g * g)
-        p -= g
+    @staticmethod
+    def rule(p, g, msg, msdx, rho, eps):
+        blend(msg, rho, g * g)
+        dx = g * ((msdx + eps) / (msg + eps)) ** 0.5
+        blend(msdx, rho, dx * dx)
+        p -= dx
 
 
+@dataclass(eq=False)
 class RMSprop(Optimizer):
     """Steps divided by the root of a running mean of squared gradients.
 
@@ -202,29 +179,20 @@ class RMSprop(Optimizer):
     Tieleman, Hinton, "Lecture 6.5: rmsprop", Coursera, 2012.
     """
 
-    ranges = {"lr": math.inf, "alpha": 1.0, "eps": math.inf}
-    kernel = "RMSprop"
+    lr: float = 0.01
+    alpha: float = share(0.99)
+    eps: float = 1e-8
 
-    def __init__(self, lr=0.01, alpha=0.99, eps=1e-8):
-        self.lr = lr
-        self.alpha = alpha
-        self.eps = eps
-        super().__init__()
+    states = {"ms": 0.0}
+    cuda = "ms = alpha * ms + (1 - alpha) * g * g; p -= lr * g / (sqrt(ms) + eps);"
 
-    def numbers(self, t):
-        return self.lr, self.alpha, self.eps
-
-    def init_state(self, param):
-        return {"ms": _filled(param)}
-
-    def rule(self, p, g, state, t):
-        ms = state["ms"]
-        _decay(ms, self.alpha, g * g)
-        g *= self.lr
-        g /= ms**0.5 + self.eps
-        p -= g
+    @staticmethod
+    def rule(p, g, ms, lr, alpha, eps):
+        blend(ms, alpha, g * g)
+        p -= lr * g / (ms**0.5 + eps)
 
 
+@dataclass(eq=False)
 class RMSpropGraves(Optimizer):
     """RMSprop with the variance of the gradient instead of its square, and momentum.
 
@@ -234,44 +202,40 @@ class RMSpropGraves(Optimizer):
     2013, equations 38 to 41.
     """
 
-    ranges = {"lr": math.inf, "alpha": 1.0, "momentum": 1.0, "eps": math.inf}
-    kernel = "RMSpropGraves"
+    lr: float = 1e-4
+    alpha: float = share(0.95)
+    momentum: float = share(0.9)
+    eps: float = 1e-4
 
-    def __init__(self, lr=1e-4, alpha=0.95, momentum=0.9, eps=1e-4):
-        self.lr = lr
-        self.alpha = alpha
-        self.momentum = momentum
-        self.eps = eps
-        super().__init__()
+    states = {"n": 0.0, "mean": 0.0, "delta": 0.0}
+    names_in_files = {"mean": "g"}
+    cuda = """
+        n = alpha * n + (1 - alpha) * g * g;
+        mean = alpha * mean + (1 - alpha) * g;
+        delta = momentum * delta - lr * g / sqrt(n - mean * mean + eps);
+        p += delta;"""
 
-    def numbers(self, t):
-        return self.lr, self.alpha, self.momentum, self.eps
-
-    def init_state(self, param):
-        return {"n": _filled(param), "g": _filled(param), "delta": _filled(param)}
-
-    def rule(self, p, g, state, t):
-        n, mean, delta = state["n"], state["g"], state["delta"]
-        _decay(n, self.alpha, g * g)
-        _decay(mean, self.alpha, g)
-        g *= self.lr
-        g /= (n - mean * mean + self.eps) ** 0.5
-        delta *= self.momentum
-        delta -= g
+    @staticmethod
+    def rule(p, g, n, mean, delta, lr, alpha, momentum, eps):
+        blend(n, alpha, g * g)
+        blend(mean, alpha, g)
+        delta *= momentum
+        delta -= lr * g / (n - mean * mean + eps) ** 0.5
         p += delta
 
 
+@dataclass(eq=False)
 class Adam(Optimizer):
     """Running means of the gradient and of its square, both corrected for their start.
 
     ``m += (1 - beta1) * (g - m); v += (1 - beta2) * (g ** 2 - v);``
-    ``p -= eta * (alpha_t * m / (sqrt(v) + eps) + weight_decay_rate * p)`` with
-    ``alpha_t = alpha * sqrt(1 - beta2 ** t) / (1 - beta1 ** t)``.
+    ``p -= eta * (lr_t * m / (sqrt(v) + eps) + weight_decay_rate * p)`` with
+    ``lr_t = lr * sqrt(1 - beta2 ** t) / (1 - beta1 ** t)``.
 
     Parameters
     ----------
-    alpha : float
-        The learning rate; ``optimizer.lr`` is the same number.
+    lr : float
+        The learning rate.
     beta1, beta2 : float
         Decay of the two means.
     eps : float
@@ -290,94 +254,58 @@ class Adam(Optimizer):
     the convergence of Adam and beyond", ICLR 2018.
     """
 
-    ranges = {
-        "alpha": math.inf,
-        "beta1": 1.0,
-        "beta2": 1.0,
-        "eps": math.inf,
-        "eta": math.inf,
-        "weight_decay_rate": math.inf,
-    }
-    kernel = "Adam"
+    lr: float = 0.001
+    beta1: float = share(0.9)
+    beta2: float = share(0.999)
+    eps: float = 1e-8
+    eta: float = 1.0
+    weight_decay_rate: float = 0.0
+    amsgrad: bool = False
 
-    def __init__(
-        self,
-        alpha=0.001,
-        beta1=0.9,
-        beta2=0.999,
-        eps=1e-8,
-        eta=1.0,
-        weight_decay_rate=0.0,
-        amsgrad=False,
-    ):
-        self.alpha = alpha
-        self.beta1 = beta1
-        self.beta2 = beta2
-        self.eps = eps
-        self.eta = eta
-        self.weight_decay_rate = weight_decay_rate
-        self.amsgrad = amsgrad
-        super().__init__()
+    names_in_files = {"lr": "alpha"}
 
     @property
-    def lr(self):
-        """The learning rate ``alpha``."""
-        return self.alpha
-
-    @lr.setter
-    def lr(self, value):
-        self.alpha = value
-
-    def step_size(self, t):
-        """Return ``eta * alpha_t``."""
-        correction = math.sqrt(1.0 - self.beta2**t) / (1.0 - self.beta1**t)
-        return self.eta * self.alpha * correction
+    def states(self):
+        return dict.fromkeys(("m", "v", "vhat") if self.amsgrad else ("m", "v"), 0.0)
 
     def numbers(self, t):
-        decay = self.eta * self.weight_decay_rate
-        return self.step_size(t), self.beta1, self.beta2, self.eps, decay
+        correction = math.sqrt(1.0 - self.beta2**t) / (1.0 - self.beta1**t)
+        return {
+            "step_size": self.eta * self.lr * correction,
+            "beta1": self.beta1,
+            "beta2": self.beta2,
+            "eps": self.eps,
+            "decay": self.eta * self.weight_decay_rate,
+        }
 
-    def init_state(self, param):
-        state = {"m": _filled(param), "v": _filled(param)}
-        if self.amsgrad:
-            state["vhat"] = _filled(param)
-        return state
+    @property
+    def cuda(self):
+        largest = "vhat = vhat > v ? vhat : v" if self.amsgrad else "A vhat = v"
+        return f"""
+            m = beta1 * m + (1 - beta1) * g;
+            v = beta2 * v + (1 - beta2) * g * g;
+            {largest};
+            p = p * (1 - decay) - step_size * m / (sqrt(vhat) + eps);"""
 
-    def rule(self, p, g, state, t):
-        m, v = state["m"], state["v"]
-        _decay(m, self.beta1, g)
-        g *= g
-        _decay(v, self.beta2, g)
-        if self.amsgrad:
-            xp = get_array_module(p)
-            xp.maximum(state["vhat"], v, out=state["vhat"])
-            v = state["vhat"]
-        step = v**0.5
-        step += self.eps
-        step = m / step
-        step *= self.step_size(t)
-        if self.weight_decay_rate:
-            p *= 1.0 - self.eta * self.weight_decay_rate
-        p -= step
+    @staticmethod
+    def rule(p, g, m, v, step_size, beta1, beta2, eps, decay, vhat=None):
+        blend(m, beta1, g)
+        blend(v, beta2, g * g)
+        if vhat is not None:
+            v = get_array_module(p).maximum(vhat, v, out=vhat)
+        if decay:
+            p *= 1.0 - decay
+        p -= step_size * (m / (v**0.5 + eps))
 
 
+@dataclass(eq=False)
 class AdamW(Adam):
     """Adam with ``weight_decay_rate`` 0.01 by default."""
 
-    kernel = "Adam"
-
-    def __init__(
-        self,
-        alpha=0.001,
-        beta1=0.9,
-        beta2=0.999,
-        eps=1e-8,
-        eta=1.0,
-        weight_decay_rate=0.01,
-    ):
-        super().__init__(alpha, beta1, beta2, eps, eta, weight_decay_rate)
+    weight_decay_rate: float = 0.01
 
 
+@dataclass(eq=False)
 class SMORMS3(Optimizer):
     """A learning rate for each element, by the signal-to-noise ratio of its gradient.
 
@@ -387,40 +315,31 @@ class SMORMS3(Optimizer):
     https://sifter.org/simon/journal/20150420.html
     """
 
-    ranges = {"lr": math.inf, "eps": math.inf}
-    kernel = "SMORMS3"
+    lr: float = 0.001
+    eps: float = 1e-16
 
-    def __init__(self, lr=0.001, eps=1e-16):
-        self.lr = lr
-        self.eps = eps
-        super().__init__()
+    states = {"memory": 1.0, "mean": 0.0, "square": 0.0}
+    names_in_files = {"memory": "mem", "mean": "g", "square": "g2"}
+    cuda = """
+        A r = 1 / (memory + 1);
+        mean += r * (g - mean);
+        square += r * (g * g - square);
+        A x = mean * mean / (square + eps);
+        p -= g * (x < lr ? x : lr) / (sqrt(square) + eps);
+        memory = memory * (1 - x) + 1;"""
 
-    def numbers(self, t):
-        return self.lr, self.eps
-
-    def init_state(self, param):
-        return {"mem": _filled(param, 1.0), "g": _filled(param), "g2": _filled(param)}
-
-    def rule(self, p, g, state, t):
-        xp = get_array_module(p)
-        memory, mean, square = state["mem"], state["g"], state["g2"]
+    @staticmethod
+    def rule(p, g, memory, mean, square, lr, eps):
         r = 1.0 / (memory + 1.0)
         mean += r * (g - mean)
         square += r * (g * g - square)
-        x = mean * mean / (square + self.eps)
-        g *= xp.minimum(x, self.lr)
-        g /= square**0.5 + self.eps
-        p -= g
+        x = mean * mean / (square + eps)
+        p -= g * get_array_module(p).minimum(x, lr) / (square**0.5 + eps)
         memory *= 1.0 - x
         memory += 1.0
 
 
-def _decay(mean, rate, value):
+def blend(mean, rate, value):
     """Update a running mean in place: ``rate * mean + (1 - rate) * value``."""
     mean *= rate
     mean += (1.0 - rate) * value
-
-
-def _filled(param, value=0.0):
-    xp = param.xp
-    return xp.full(param.shape, value, dtype=working_dtype(param.dtype))

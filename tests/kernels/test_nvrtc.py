@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from dyrnn import optimizers
 from dyrnn.kernels.cuda.recurrent import fits
-from dyrnn.kernels.cuda.sources import MODULES, RULES, TYPES, source
+from dyrnn.kernels.cuda.sources import MODULES, TYPES, source
+from dyrnn.kernels.cuda.updates import rule_constants
 
 ARCHITECTURE = b"sm_90"
 STACK = re.compile(r"(\d+) bytes stack frame")
@@ -54,12 +56,17 @@ def compiled(text):
     return result == 0, log.value.decode()
 
 
+OPTIMIZERS = [
+    each() for each in vars(optimizers).values() if getattr(each, "rule", None)
+]
+OPTIMIZERS.append(optimizers.Adam(amsgrad=True))
+RULES = [(o.cuda, list(o.states), list(o.numbers(1))) for o in OPTIMIZERS if o.cuda]
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("module", MODULES)
 def test_every_kernel_compiles(module, dtype):
     constants = [{}]
-    if module == "update":
-        constants = [{"RULE": " ".join(text.split())} for text in RULES.values()]
     if module == "window":
         packed = (0, 1) if dtype == "float32" else (0,)
         fixed = {"K": 7, "THREADS": 256, "RELU": 0}
@@ -69,6 +76,8 @@ def test_every_kernel_compiles(module, dtype):
             for p in packed
             for width in ((1, 2, 4) if dtype != "float64" else (1,))
         ]
+    if module == "update":
+        constants = [rule_constants(text, *names) for text, *names in RULES]
     for each in constants:
         is_good, log = compiled(source(module, dtype, **each))
         assert is_good, log

@@ -5,14 +5,12 @@
 
 #define MANY 24
 #define CHUNK 4096
+#define STATES 3
 struct Table {
     int64 size[MANY];
     T* p[MANY];
     const T* g[MANY];
-    A* s0[MANY];
-    A* s1[MANY];
-    A* s2[MANY];
-    double rate[MANY];
+    A* state[STATES][MANY];
     int first[MANY + 1];  // number of each array's first block
     int count;
 };

@@ -6,16 +6,16 @@ Many small arrays share a launch, by a table of their addresses.
 import numpy as np
 
 from dyrnn.kernels.cuda import device
-from dyrnn.kernels.cuda.device import dense, launch, wide, works_on
-from dyrnn.kernels.cuda.sources import RULES
+from dyrnn.kernels.cuda.device import dense, launch, works_on
 
-_MANY, _CHUNK = 24, 4096  # as in many.cu
+_MANY, _CHUNK, _STATES, _COUNT = 24, 4096, 3, 8  # as in many.cu and update.cu
 _TABLE = np.dtype(
-    [(name, np.int64, _MANY) for name in ("size", "p", "g", "s0", "s1", "s2")]
-    + [("rate", np.float64, _MANY), ("first", np.int32, _MANY + 1), ("count", "i4")],
+    [(name, np.int64, _MANY) for name in ("size", "p", "g")]
+    + [("state", np.int64, (_STATES, _MANY))]
+    + [("first", np.int32, _MANY + 1), ("count", "i4")],
     align=True,
 )
-_NUMBERS = np.dtype([("k", np.float64, 8)])
+_NUMBERS = np.dtype([("k", np.float64, _COUNT), ("rate", np.float64)])
 
 
 def _tables(arrays):
@@ -53,27 +53,37 @@ def clip(arrays, threshold):
     return bad
 
 
-def update(rule, numbers, items):
+def update(optimizer, numbers, rate, items):
     """One kernel for all parameters."""
-    arrays = [array for array, *_ in items]
-    states = [state for *_, state in items]
-    dtype = arrays[0].dtype
-    if rule not in RULES or not works_on(*arrays):
-        return False
-    if any(
-        a.dtype != wide(dtype) or not a.flags.c_contiguous for s in states for a in s
-    ):
-        return False
-    gpu = device.machine()
-    gradients = dense(*(g.astype(dtype, copy=False) for _, g, *_ in items))
-    k = np.zeros((), _NUMBERS)
-    k["k"][: len(numbers)] = numbers
+    arrays = [array for array, _, _ in items]
+    names = list(items[0][2])
+    fits = optimizer.cuda and len(names) <= _STATES and len(numbers) <= _COUNT
+    if not (fits and works_on(*arrays)):
+        return NotImplemented
+    gpu, dtype = device.machine(), arrays[0].dtype
+    gradients = dense(*(g.astype(dtype, copy=False) for _, g, _ in items))
+    values = np.zeros((), _NUMBERS)
+    values["k"][: len(numbers)] = list(numbers.values())
+    values["rate"] = rate
+    texts = rule_constants(optimizer.cuda, names, numbers)
     for table, part, blocks in _tables(arrays):
         for i, n in enumerate(range(part.start, part.stop)):
-            table["g"][i], table["rate"][i] = gpu.address(gradients[n]), items[n][2]
-            for name, state in zip(("s0", "s1", "s2"), states[n], strict=False):
-                table[name][i] = gpu.address(state)
+            table["g"][i] = gpu.address(gradients[n])
+            for k, name in enumerate(names):
+                table["state"][k, i] = gpu.address(items[n][2][name])
         if blocks:
-            text = " ".join(RULES[rule].split())
-            launch("update", "update", dtype, blocks, 256, (table, k), RULE=text)
-    return True
+            launch("update", "update", dtype, blocks, 256, (table, values), **texts)
+    return None
+
+
+def rule_constants(text, states, numbers):
+    """Return what makes a kernel of a rule's text, in which all have their names."""
+    types = ["A& p", "A g", *(f"A& __restrict__ {name}" for name in states)]
+    types += [f"A {name}" for name in numbers]
+    places = [f"table.state[{k}][i][n]" for k in range(len(states))]
+    places += [f"(A)numbers.k[{k}]" for k in range(len(numbers))]
+    return {
+        "PARAMETERS": ", ".join(types),
+        "ARGUMENTS": ", ".join(["p", "g", *places]),
+        "RULE": " ".join(text.split()),
+    }
