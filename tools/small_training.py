@@ -144,7 +144,7 @@ def main():
     dyrnn.random.seed(args.seed)
     updater = language_updater(optimizers.Adam(0.01), window=True)
     trainer = training.Trainer(updater, (args.iterations, "iteration"), args.out)
-    trainer.extend(extensions.ExponentialShift("alpha", 0.99), trigger=(5, "iteration"))
+    trainer.extend(extensions.ExponentialShift("lr", 0.99), trigger=(5, "iteration"))
     trainer.extend(extensions.LogReport(trigger=(8, "iteration")))
     command_line.extend_with_snapshots(trainer, args, (args.every, "iteration"))
 

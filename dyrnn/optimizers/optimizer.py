@@ -124,7 +124,7 @@ class Optimizer:
     @property
     def ranges(self):
         """For each hyperparameter its upper limit; all are >= 0 and below it."""
-        return _ranges(type(self))
+        return _ranges(type(self))  # type: ignore[arg-type]  # it is hashable
 
     def __setattr__(self, name, value):
         if name in self.ranges:

@@ -259,7 +259,7 @@ RUNS = {
     "step": parts_run(
         lambda optimizer: language(optimizer, ["GRU"], window=False),
         lambda: optimizers.Adam(0.02),
-        "alpha",
+        "lr",
     ),
     "shuffled": parts_run(shuffled, lambda: optimizers.RMSprop(0.01), "lr"),
     "cells-window": cells_run(["LSTM", "GRU", "StatefulZoneoutLSTM", "ElmanRNN"], True),

@@ -78,7 +78,7 @@ def extend(trainer):
     ]
     optimizer = trainer.updater.get_optimizer()
     if isinstance(optimizer, Adam):
-        shifts += [E.WarmupShift("alpha", 1e-4, 30), E.InverseShift("beta1", 1e-3, 1)]
+        shifts += [E.WarmupShift("lr", 1e-4, 30), E.InverseShift("beta1", 1e-3, 1)]
     for shift in shifts:
         trainer.extend(shift, trigger=(2, "iteration"))
     trainer.extend(E.MicroAverage("main/loss", "main/loss", "one", (8, "iteration")))
