@@ -1,33 +1,13 @@
 """Backpropagation to all leaves, from the highest rank down."""
 
-import heapq
 import warnings
 
 from dyrnn.chainer import _backend, _backprop_utils, configuration
+from dyrnn.chainer._backprop_arrays import backprop_to_leaves
+from dyrnn.chainer._queue import RankQueue
 from dyrnn.chainer.backend import get_device_from_array, using_device
 from dyrnn.chainer.function_hook import hooks_of
 from dyrnn.chainer.utils import argument
-
-
-class RankQueue:
-    """Functions, each once, those of the highest rank first."""
-
-    def __init__(self):
-        self._heap = []
-        self._seen = set()
-
-    def __bool__(self):
-        return bool(self._heap)
-
-    def push(self, func):
-        """Take the function in, unless it was here before."""
-        if func is not None and func not in self._seen:
-            heapq.heappush(self._heap, (-func.rank, len(self._seen), func))
-            self._seen.add(func)
-
-    def pop(self):
-        """Return the next function."""
-        return heapq.heappop(self._heap)[2]
 
 
 def run_step(func, indexes, out_grad, in_grad, is_debug):
@@ -54,6 +34,10 @@ def taken_gradients(grads, outputs):
 
 
 def _backprop_to_all(outputs, retain_grad, loss_scale):
+    settings = configuration.current()
+    if not (settings["enable_backprop"] or settings["debug"]):
+        backprop_to_leaves(outputs, retain_grad, loss_scale)
+        return
     queue = RankQueue()
     grads = _backprop_utils.GradTable(accumulate_grad_inputs=True)
     leaves = {}  # a set in order

@@ -119,12 +119,12 @@ def backprop_step(func, target_input_indexes, grad_outputs, grad_inputs, is_debu
     if getattr(func.backward_accumulate, "is_default", False) is not True:
         lists = [grad_inputs[node] for node in nodes]
         held = tuple([grads.pop() if grads else None for grads in lists])
-        gxs = _run(
+        gxs = run(
             func, func.backward_accumulate, target_input_indexes, grad_outputs, held
         )
     else:
-        gxs = _run(func, func.backward, target_input_indexes, grad_outputs)
-        gxs = _selected(func, target_input_indexes, gxs, is_debug)
+        gxs = run(func, func.backward, target_input_indexes, grad_outputs)
+        gxs = selected(func, target_input_indexes, gxs, is_debug)
     for i, node, gx in zip(target_input_indexes, nodes, gxs, strict=False):
         if gx is None or gx.raw_array is None:
             continue
@@ -143,7 +143,8 @@ def backprop_step(func, target_input_indexes, grad_outputs, grad_inputs, is_debu
             _reduce(grads)
 
 
-def _run(func, method, *args):
+def run(func, method, *args):
+    """Call a method of a function; an error says where the function was applied."""
     try:
         return method(*args)
     except Exception as error:
@@ -156,7 +157,7 @@ def _run(func, method, *args):
         raise
 
 
-def _selected(func, indexes, gxs, is_debug):
+def selected(func, indexes, gxs, is_debug):
     """Return the gradients of the wanted inputs out of what ``backward`` returned."""
     if is_debug:
         for gx in gxs:

@@ -46,6 +46,10 @@ class Variable(NoComparisons):
     __array_priority__ = 200
     _has_chainerx_array = False
     _grad = None
+    _grad_var = None
+    _grad_valid = True
+    _loss_scale = None
+    _device = None
     _volatile = False
 
     def __init__(self, data=None, volatile=False, **kwargs):
@@ -91,18 +95,18 @@ class Variable(NoComparisons):
         self, data, name=None, grad=None, grad_valid=True, requires_grad=True, node=None
     ):
         self._requires_grad = requires_grad
-        self._loss_scale = None
-        self._grad_var = None
-        self._device = None
-        self._grad_valid = grad_valid
         self._data = [data]
+        if grad is not None:
+            self._grad = grad
+        if not grad_valid:
+            self._grad_valid = False
         self._node = VariableNode(self, name) if node is None else node
-        self._grad = grad
 
     def __copy__(self):
         return self._copy_to(Variable())
 
     def _copy_to(self, target):
+        vars(target).clear()
         vars(target).update(vars(self))
         target._node = VariableNode(target, self.name)
         return target
@@ -320,7 +324,8 @@ class Variable(NoComparisons):
             func = stack.pop()
             if func not in seen:
                 seen.add(func)
-                stack += [x.creator_node for x in func.inputs]
+                for x in func.inputs:
+                    stack.append(x._creator_node)
                 func.unchain()
 
     # Gradients
@@ -362,7 +367,7 @@ class Variable(NoComparisons):
 
     def cleargrad(self):
         """Forget the gradient."""
-        self.grad_var = None
+        self._grad = self._grad_var = None
         self._grad_valid = True
 
     def zerograd(self):

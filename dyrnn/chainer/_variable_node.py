@@ -30,8 +30,10 @@ class VariableNode:
             )
         self._variable = weakref.ref(variable)
         self.name = name
-        self._requires_grad = variable.requires_grad
-        self._update_data_info(variable.raw_array)
+        self._requires_grad = variable._requires_grad
+        array = variable._data[0]
+        if array is not None:
+            self.dtype, self.shape = array.dtype, array.shape
 
     @property
     def creator(self):

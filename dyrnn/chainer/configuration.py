@@ -153,6 +153,11 @@ class ConfigContext:
             delattr(self.config, self.name)
 
 
+def current():
+    """Return all settings as this thread has them: a dictionary, to read several of."""
+    return {**vars(global_config), **vars(config._local)}
+
+
 def using_config(name, value, config=config):
     """Set ``config.NAME`` for the current thread inside a ``with`` block."""
     return ConfigContext(config, name, value)

@@ -12,10 +12,10 @@ def get_function_hooks():
 
 def hooks_of(function):
     """Return the hooks to call for ``function``: the thread's and its own."""
-    hooks = get_function_hooks()
-    if function._n_local_function_hooks:
-        hooks = {**hooks, **function.local_function_hooks}
-    return list(hooks.values())
+    hooks, own = _of_thread.hooks, function._local_function_hooks
+    if own:
+        hooks = {**hooks, **own}
+    return list(hooks.values()) if hooks else ()
 
 
 class FunctionHook(ContextHook):

@@ -4,6 +4,8 @@ import collections
 import traceback
 import weakref
 
+import numpy as np
+
 from dyrnn.chainer import _backend, configuration
 from dyrnn.chainer._grad import grad
 from dyrnn.chainer._variable import Variable, as_variable
@@ -96,55 +98,78 @@ class FunctionNode:
         -------
         tuple of Variable
         """
-        in_data = tuple([_backend.raw(x) for x in inputs])
-        _check_arrays_forward_compatible(in_data, self.label)
-        is_debug = configuration.is_debug()
-        if is_debug:
+        settings = configuration.current()
+        variables, arrays = [], []
+        is_on_host, requires_grad, is_volatile = True, False, False
+        for x in inputs:
+            if not isinstance(x, Variable):
+                arrays.append(x)
+            else:
+                arrays.append(x._data[0])
+                variables.append(x)
+                requires_grad = requires_grad or x._requires_grad
+                is_volatile = is_volatile or x._volatile
+            is_on_host = is_on_host and isinstance(arrays[-1], np.ndarray)
+        in_data = tuple(arrays)
+        if not is_on_host:
+            _check_arrays_forward_compatible(in_data, self.label)
+        if settings["debug"]:
             self.stack = traceback.extract_stack()
-        variables = [as_variable(x) for x in inputs]
-        if configuration.config.type_check:
+        if len(variables) < len(arrays):
+            variables = [as_variable(x) for x in inputs]
+        if settings["type_check"]:
             self._check_data_type_forward(in_data)
         hooks = hooks_of(self)
         for hook in hooks:
             hook.forward_preprocess(self, in_data)
-        with using_device(get_device_from_array(*in_data)):
-            self._input_indexes_to_retain = None
-            self._output_indexes_to_retain = None
+        self._input_indexes_to_retain = self._output_indexes_to_retain = None
+        if is_on_host:
             outputs = self.forward(in_data)
+        else:
+            with using_device(get_device_from_array(*in_data)):
+                outputs = self.forward(in_data)
         self._check_outputs(outputs)
         for hook in hooks:
             hook.forward_postprocess(self, in_data)
-        if is_debug:
+        if settings["debug"]:
             for y in outputs:
                 if y is not None and contains_nan(y):
                     raise RuntimeError(
                         f"NaN is detected on forward computation of {self.label}"
                     )
         self._output_count = len(outputs)
-        requires_grad = any([x.requires_grad for x in variables])
-        ys = tuple([_output(y, requires_grad) for y in outputs])
-        if any([x._volatile for x in variables]):
+        ys = []
+        for y in outputs:  # they have passed the checks of Variable()
+            ys.append(Variable.__new__(Variable))
+            ys[-1]._init(y, requires_grad=requires_grad)
+        if is_volatile:
             for y in ys:
                 y._volatile = True
-        elif configuration.config.enable_backprop:
-            self._record(variables, ys, outputs)
-        return ys
+        elif settings["enable_backprop"]:
+            self.lazy_grad_sum = settings["lazy_grad_sum"]
+            self._record(variables, arrays, ys, outputs)
+        return tuple(ys)
 
-    def _record(self, variables, ys, outputs):
-        self.rank = max([x.rank for x in variables], default=0)
+    def _record(self, variables, arrays, ys, outputs):
+        """Enter the function into the graph, and let nodes keep what it retains."""
+        nodes, refs, rank = [], [], 0
+        for x in variables:
+            nodes.append(x._node)
+            rank = max(rank, x._node._rank)
+        self.rank = rank
         for y in ys:
-            y.creator_node = self
-        self.inputs = tuple([x.node for x in variables])
-        self.outputs = tuple([weakref.ref(y.node) for y in ys])
+            node = y._node
+            node._creator_node, node._rank = self, rank + 1
+            refs.append(weakref.ref(node))
+        self.inputs, self.outputs = tuple(nodes), tuple(refs)
         for i in self._input_indexes_to_retain or ():
-            variables[i].retain_data()
+            nodes[i]._data = arrays[i]
         if self._output_indexes_to_retain is not None:
+            kept = []
             for i in self._output_indexes_to_retain:
-                ys[i].retain_data()
-            self._retained_output_data = tuple(
-                [outputs[i] for i in self._output_indexes_to_retain]
-            )
-        self.lazy_grad_sum = configuration.config.lazy_grad_sum
+                ys[i]._node._data = outputs[i]
+                kept.append(outputs[i])
+            self._retained_output_data = tuple(kept)
 
     def _check_outputs(self, outputs):
         if not isinstance(outputs, tuple):
@@ -152,6 +177,8 @@ class FunctionNode:
                 f"forward output must be a tuple ({self.label})\n"
                 f"Actual: {type(outputs)}"
             )
+        if len(outputs) == 1 and isinstance(outputs[0], np.ndarray):
+            return
         if self.is_elementwise and any(y.shape != outputs[0].shape for y in outputs):
             shapes = ", ".join(repr(y.shape) for y in outputs)
             raise RuntimeError(
@@ -173,12 +200,15 @@ class FunctionNode:
         )
 
     def _check_data_type_forward(self, in_data):
+        state = type_check._state
+        state.light_mode = True
         try:
-            with type_check.light_mode:
-                self.check_type_forward(type_check.get_light_types(in_data))
+            self.check_type_forward(type_check.LightTypeInfoTuple(in_data))
             return
         except type_check.InvalidType:
             pass  # once more, with a message
+        finally:
+            state.light_mode = False
         with type_check.get_function_check_context(self):
             self.check_type_forward(type_check.get_types(in_data, "in_types", False))
 
@@ -242,8 +272,11 @@ class FunctionNode:
         """Return the retained inputs as variables."""
         if self._input_indexes_to_retain is None or self.inputs is None:
             return ()
-        nodes = [self.inputs[i] for i in self._input_indexes_to_retain]
-        return tuple([None if x.data is None else x.get_variable() for x in nodes])
+        found = []
+        for i in self._input_indexes_to_retain:
+            node = self.inputs[i]
+            found.append(None if node._data is None else node.get_variable())
+        return tuple(found)
 
     def get_retained_outputs(self):
         """Return the retained outputs as variables."""
@@ -273,7 +306,7 @@ class FunctionNode:
         for ref in self.outputs:
             y = ref()
             if y is not None:
-                y.unchain()
+                y._creator_node = None
         self.inputs = None
         self.outputs = None
 
@@ -294,10 +327,3 @@ class FunctionNode:
             raise KeyError(f"Hook {name} does not exist")
         self.local_function_hooks[name].deleted(self)
         del self.local_function_hooks[name]
-
-
-def _output(array, requires_grad):
-    """Return a variable, without the checks that outputs have passed."""
-    variable = Variable.__new__(Variable)
-    variable._init(array, requires_grad=requires_grad)
-    return variable
