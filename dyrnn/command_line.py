@@ -14,6 +14,7 @@ from dyrnn import extensions, serializers, training
 from dyrnn.config import config
 from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
 from dyrnn.serializers import environment
+from dyrnn.serializers.atomic import atomic_output
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -128,8 +129,8 @@ class _Settings(training.Extension):
         settings = {"arguments": vars(self._args), "environment": environment()}
         settings["dtype"] = str(config.dtype)
         text = json.dumps(settings, indent=2, default=str)
-        path = Path(self._args.out) / "config.json"
-        path.write_text(text + "\n", encoding="utf-8")
+        with atomic_output(Path(self._args.out) / "config.json") as file:
+            file.write(f"{text}\n".encode())
 
     def __call__(self, trainer):
         pass

@@ -16,6 +16,7 @@ import numpy as np
 
 from dyrnn.datasets import subwords
 from dyrnn.datasets.text import lines_of, open_text
+from dyrnn.serializers.atomic import atomic_output
 
 EOS = "<eos>"
 UNK = "<unk>"
@@ -142,10 +143,8 @@ class Vocabulary:
                     f"word {word!r} has a line end and does not fit into a file with "
                     "one word a line; save to_json() instead"
                 )
-        temporary = f"{os.fspath(path)}.tmp-{os.getpid()}"
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(word + "\n" for word in self.words)
-        os.replace(temporary, path)
+        with atomic_output(path) as file:
+            file.writelines(f"{word}\n".encode() for word in self.words)
 
     def to_json(self):
         """Return the level and the words as lists and strings, for JSON."""

@@ -7,6 +7,7 @@ our own: every byte belongs to a member or to the directory, and the headers of 
 say the same in both places. Memory is taken in proportion to the file's size only.
 """
 
+import hashlib
 import io
 import math
 import struct
@@ -61,6 +62,11 @@ def name_problem(key):
 def describe(dtype, shape):
     """Say what an array is, for messages: ``float32 (3, 4)``."""
     return f"{dtype} {tuple(shape)}"
+
+
+def sha256(array):
+    """Return the hash of an array's data, in C order, as the manifest has it."""
+    return hashlib.sha256(array.reshape(-1).view(np.uint8)).hexdigest()
 
 
 # -- Writing -------------------------------------------------------------------------

@@ -1,14 +1,14 @@
 """Writing beside the training, without ever losing an error."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 
 class BackgroundWriter:
     """Runs one job at a time in a thread of its own.
 
     An error of a job is raised by whichever call comes next, so training that saves to
-    a full disk stops instead of going on without files. The thread is no daemon: the
-    interpreter waits for it before it exits.
+    a full disk stops instead of going on without files. The interpreter waits for the
+    job before it exits.
 
     Examples
     --------
@@ -21,34 +21,24 @@ class BackgroundWriter:
     """
 
     def __init__(self):
-        self._thread = None
-        self._error = None
+        self._pool = ThreadPoolExecutor(1)
+        self._job = None
 
     def submit(self, function, *args):
         """Start ``function(*args)`` as soon as the job before it has ended well."""
         self.wait()
-        self._thread = threading.Thread(target=self._run, args=(function, args))
-        self._thread.start()
-
-    def _run(self, function, args):
-        try:
-            function(*args)
-        except BaseException as error:
-            self._error = error
+        self._job = self._pool.submit(function, *args)
 
     def check(self):
         """Raise the error of a job that has failed; do not wait for one that runs."""
-        if self._thread is None or not self._thread.is_alive():
+        if self._job is not None and self._job.done():
             self.wait()
 
     def wait(self):
         """Wait for the job that runs, and raise its error."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        job, self._job = self._job, None
+        if job is not None:
+            job.result()
 
     def close(self):
         """The same as :meth:`wait`: to be called at the end."""

@@ -2,7 +2,7 @@
 
 It is the last member of the archive, an array of bytes called ``__manifest__``, so
 ``numpy.load`` can show it, too. It has the format's name and version, the caller's
-metadata, the environment that wrote the file, all values that are no arrays, and for
+metadata, the environment that wrote the file, all values that are not arrays, and for
 each array its dtype, shape, size in bytes, and SHA-256. Its first field, in every
 version, is its own SHA-256, taken with zeros in that place. Reading it trusts nothing:
 the text is bounded before it is parsed, and its form is checked field by field.
@@ -21,10 +21,10 @@ from dyrnn.serializers.archive import DTYPES
 NAME = "__manifest__"
 FORMAT, VERSION = "dyrnn snapshot", 1
 
-_FIELDS = ["arrays", "environment", "format", "metadata", "sha256", "values", "version"]
+_OBJECTS = ("metadata", "environment", "values", "arrays")
+_FIELDS = {*_OBJECTS, "format", "sha256", "version"}
 _START = b'{"sha256": "'
 _NO_HASH = b"0" * 64
-_ARRAY_FIELDS = ["dtype", "sha256", "shape", "size"]
 _DEEPEST = 50
 # Parsing takes memory: about 100 bytes for each item of a list or dictionary, and up to
 # six for each character. Vocabularies of 300,000 words stay below this in any file.
@@ -32,7 +32,8 @@ _MEMORY_BASE = 48 << 20
 _MEMORY_PER_BYTE_OF_FILE = 2
 
 
-# -- Values --------------------------------------------------------------------------
+class NewerVersionError(SnapshotError):
+    """A sound file of a format version that this dyrnn does not know yet."""
 
 
 def encode_value(value, depth=0):
@@ -80,11 +81,8 @@ def decode_value(value, depth=0):
     return value
 
 
-# -- The whole -----------------------------------------------------------------------
-
-
 def _memory_problem(text, file_size):
-    items = text.count(b",") + text.count(b":") + text.count(b"[") + text.count(b"{")
+    items = sum(text.count(mark) for mark in (b",", b":", b"[", b"{"))
     limit = _MEMORY_BASE + _MEMORY_PER_BYTE_OF_FILE * file_size
     if 6 * len(text) + 100 * items <= limit:
         return None
@@ -94,6 +92,13 @@ def _memory_problem(text, file_size):
     )
 
 
+def _signed(rest):
+    """Return the text of a manifest that goes on with ``rest`` after its own hash."""
+    digest = hashlib.sha256(_START + _NO_HASH)
+    digest.update(rest)
+    return _START + digest.hexdigest().encode()
+
+
 def encode_manifest(manifest, file_size):
     """Return the manifest as bytes; ``file_size`` is that of the arrays."""
     fields = {"sha256": _NO_HASH.decode(), "format": FORMAT, "version": VERSION}
@@ -101,16 +106,8 @@ def encode_manifest(manifest, file_size):
     problem = _memory_problem(text, file_size)
     if problem:
         raise ValueError(problem)
-    digest = hashlib.sha256(text).hexdigest().encode()
-    return _START + digest + text[len(_START) + len(digest) :]
-
-
-def _check_hash(text):
-    end = len(_START) + len(_NO_HASH)
-    blank = hashlib.sha256(_START + _NO_HASH)
-    blank.update(memoryview(text)[end:])
-    expected = _START + blank.hexdigest().encode()
-    _require(text[:end] == expected, "does not have its own SHA-256")
+    rest = text[len(_START) + len(_NO_HASH) :]
+    return _signed(rest) + rest
 
 
 def _unique(pairs):
@@ -134,14 +131,16 @@ def decode_manifest(text, file_size):
     problem = _memory_problem(text, file_size)
     if problem:
         raise SnapshotError(problem)
-    _check_hash(text)
+    end = len(_START) + len(_NO_HASH)
+    signed = _signed(memoryview(text)[end:])
+    _require(text[:end] == signed, "does not have its own SHA-256")
     try:
         manifest = json.loads(
             text.decode("ascii"), object_pairs_hook=_unique, parse_constant=_refuse
         )
     except (ValueError, RecursionError) as error:
         raise SnapshotError(f"the manifest cannot be parsed: {error}") from error
-    _require(isinstance(manifest, dict), "is no JSON object")
+    _require(isinstance(manifest, dict), "is not a JSON object")
     _require(manifest.get("format") == FORMAT, f"is not one of a {FORMAT}")
     version = manifest.get("version")
     _require(type(version) is int and version >= 1, f"has the version {version!r}")
@@ -150,31 +149,26 @@ def decode_manifest(text, file_size):
             f"the file has format version {version}, but this dyrnn reads versions up "
             f"to {VERSION}. Load it with a newer dyrnn."
         )
-    _require(
-        sorted(manifest) == _FIELDS, f"has the fields {str(sorted(manifest))[:200]}"
-    )
-    for field in ("metadata", "environment", "values", "arrays"):
+    names = f"has the fields {str(sorted(manifest))[:200]}"
+    _require(manifest.keys() == _FIELDS, names)
+    for field in _OBJECTS:
         _require(isinstance(manifest[field], dict), f"has no object {field!r}")
     for key, entry in manifest["arrays"].items():
-        _require(
-            isinstance(entry, dict)
-            and sorted(entry) == _ARRAY_FIELDS
-            and entry["dtype"]
-            in list(DTYPES)  # a list: what is there may not be hashable
-            and isinstance(entry["shape"], list)
-            and all(type(n) is int for n in [entry["size"], *entry["shape"]])
-            and isinstance(entry["sha256"], str)
-            and re.fullmatch("[0-9a-f]{64}", entry["sha256"]),
-            f"describes the array {key[:80]!r} wrongly",
-        )
-    _require(
-        manifest["arrays"].keys().isdisjoint(manifest["values"]),
-        "has a value and an array of one name",
-    )
+        _require(_describes_array(entry), f"describes the array {key[:80]!r} wrongly")
+    both = manifest["arrays"].keys() & manifest["values"].keys()
+    _require(not both, "has a value and an array of one name")
     for field in ("metadata", "environment", "values"):
         manifest[field] = decode_value(manifest[field])
     return manifest
 
 
-class NewerVersionError(SnapshotError):
-    """A sound file of a format version that this dyrnn does not know yet."""
+def _describes_array(entry):
+    return (
+        isinstance(entry, dict)
+        and entry.keys() == {"dtype", "sha256", "shape", "size"}
+        and entry["dtype"] in list(DTYPES)  # a list: it may not be hashable
+        and isinstance(entry["shape"], list)
+        and all(type(n) is int for n in [entry["size"], *entry["shape"]])
+        and isinstance(entry["sha256"], str)
+        and re.fullmatch("[0-9a-f]{64}", entry["sha256"])
+    )

@@ -64,47 +64,12 @@ def load_npz(path, obj, path_in_file="", strict=True, ignore_names=None):
     with SnapshotReader(path) as reader:
         loader = Loader(reader, path_in_file, _ignore_test(ignore_names))
         try:
-            _load(obj, loader, reader, strict)
+            _load(obj, loader, reader.path, strict)
+            loader.finish(strict)
         except BaseException:
             loader.undo()
             obj.serialize(Restorer(keeper.kept))
             raise
-
-
-def _check_order(function, path, obj):
-    if isinstance(path, str | os.PathLike) and hasattr(obj, "serialize"):
-        return
-    raise TypeError(
-        f"{function}(path, obj): got path {type(path).__name__} and obj "
-        f"{type(obj).__name__}. The path comes first, then an object with a method "
-        "serialize, such as a link, an optimizer or a trainer"
-    )
-
-
-def _load(obj, loader, reader, strict):
-    try:
-        obj.serialize(loader)
-    except SnapshotError as error:
-        if str(reader.path) in str(error):
-            raise
-        raise type(error)(f"{reader.path}: {error}") from error
-    except Exception as error:
-        loader.finish(strict)  # what was missing is likely to be the reason
-        raise SnapshotError(
-            f"{reader.path}: {type(obj).__name__}.serialize failed on what the file "
-            f"holds: {type(error).__name__}: {error}"
-        ) from error
-    loader.finish(strict)
-
-
-def _ignore_test(ignore_names):
-    if ignore_names is None:
-        return lambda key: False
-    if isinstance(ignore_names, str) or callable(ignore_names):
-        ignore_names = [ignore_names]
-    tests = [test for test in ignore_names if callable(test)]
-    names = {name for name in ignore_names if not callable(name)}
-    return lambda key: key in names or any(test(key) for test in tests)
 
 
 def read_manifest(path):
@@ -122,3 +87,35 @@ def verify_npz(path):
     with SnapshotReader(path, require_manifest=True) as reader:
         reader.verify()
         return reader.manifest
+
+
+def _check_order(function, path, obj):
+    if not isinstance(path, str | os.PathLike) or not hasattr(obj, "serialize"):
+        raise TypeError(
+            f"{function}(path, obj): got path {type(path).__name__} and obj "
+            f"{type(obj).__name__}. The path comes first, then an object with a method "
+            "serialize, such as a link, an optimizer or a trainer"
+        )
+
+
+def _load(obj, loader, path, strict):
+    try:
+        obj.serialize(loader)
+    except SnapshotError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+    except Exception as error:
+        loader.finish(strict)  # what was missing is likely to be the reason
+        raise SnapshotError(
+            f"{path}: {type(obj).__name__}.serialize failed on what the file holds: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _ignore_test(ignore_names):
+    is_one = ignore_names is None or isinstance(ignore_names, str)
+    names = [ignore_names] if is_one or callable(ignore_names) else [*ignore_names]
+    return lambda key: any(
+        name(key) if callable(name) else name == key for name in names
+    )

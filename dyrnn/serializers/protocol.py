@@ -17,6 +17,13 @@ from dyrnn.serializers.manifest import NAME, decode_value, encode_value
 from dyrnn.serializers.writer import Contents
 
 _MODEL = "model:main"
+_KINDS = {
+    bool: "a boolean",
+    int | float: "a number",
+    str: "a string",
+    list | tuple: "a list",
+    dict: "a dictionary",
+}
 
 
 class Serializer:
@@ -76,10 +83,10 @@ class Saver(Serializer):
     def __call__(self, key, value):
         path = self._key(key)
         problem = name_problem(path)
-        if problem or path == NAME:
-            raise ValueError(
-                f"cannot save under the key {path!r}: {problem or 'it is reserved'}"
-            )
+        if path == NAME:
+            problem = "it is reserved"
+        if problem:
+            raise ValueError(f"cannot save under the key {path!r}: {problem}")
         if path in self.contents.arrays or path in self.contents.values:
             raise ValueError(f"two values are saved under the key {path!r}")
         if is_array(value) or isinstance(value, np.number | np.bool_):
@@ -192,21 +199,15 @@ class Loader(Serializer):
             # A model's arrays first: what an optimizer keeps for them has their shapes.
             mismatches = sorted(self._mismatches, key=lambda text: _MODEL not in text)
             problems.append(_listed(mismatches, 6, "; "))
+        unused = [key for key in self._reader if key not in self._used]
+        extra = [k for k in unused if k.startswith(self._root) and not self._ignore(k)]
         if strict and self._missing:
             problems.append(f"not in the file: {_listed(self._missing)}")
-        extra = [
-            key
-            for key in self._reader
-            if key.startswith(self._root)
-            and key not in self._used
-            and not self._ignore(key)
-        ]
         if strict and extra:
             problems.append(f"only in the file: {_listed(extra)}")
         if problems:
-            hint = self._hint([*self._missing, *extra])
-            text = ". ".join([*problems, *hint])
-            raise SnapshotError(f"{self._reader.path}: {text}")
+            problems += self._hint([*self._missing, *extra])
+            raise SnapshotError(f"{self._reader.path}: {'. '.join(problems)}")
 
     def _hint(self, keys):
         """Yield what is likely to be the reason why ``keys`` are on one side only."""
@@ -267,14 +268,7 @@ def _kind(value):
         return describe(value.dtype, value.shape)
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return "a number"
-    for kind, name in (
-        (bool, "a boolean"),
-        (str, "a string"),
-        (list | tuple, "a list"),
-        (dict, "a dictionary"),
-    ):
+    for kind, name in _KINDS.items():  # a boolean is an integer, too
         if isinstance(value, kind):
             return name
     return str(value)

@@ -7,10 +7,10 @@ with the one expected, or with what a file of that size may reasonably unpack to
 opening and checking a file takes at most three times its size and 64 MiB.
 """
 
-import hashlib
 import os
 import stat
 import zlib
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from dyrnn.serializers.archive import (
     decode_header,
     describe,
     read_directory,
+    sha256,
 )
 from dyrnn.serializers.manifest import NAME, decode_manifest
 
@@ -59,27 +60,21 @@ class SnapshotReader:
         flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         # O_NONBLOCK: opening a pipe would wait for somebody to write into it.
         fd = os.open(self.path, flags | getattr(os, "O_NONBLOCK", 0))
+        information = os.fstat(fd)
+        if not stat.S_ISREG(information.st_mode):
+            os.close(fd)  # which is no file to make an object of
+            raise SnapshotError(f"{self.path}: not a regular file")
+        self._file, self.size = os.fdopen(fd, "rb"), information.st_size
+        self._unpacked = 0
         try:
-            information = os.fstat(fd)
-            if not stat.S_ISREG(information.st_mode):
-                raise SnapshotError(f"{self.path}: not a regular file")
-            self._file = os.fdopen(fd, "rb")
-        except BaseException:
-            os.close(fd)
-            raise
-        try:
-            self._open(information.st_size, require_manifest)
-        except SnapshotError as error:
-            self.close()
-            raise type(error)(f"{self.path}: {error}") from error.__cause__
+            with self._naming():
+                self._open(require_manifest)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, size, require_manifest):
-        self.size = size
-        self._unpacked = 0
-        self._members = read_directory(self._file, self._read_bytes, size)
+    def _open(self, require_manifest):
+        self._members = read_directory(self._file, self._read_bytes, self.size)
         self.array_keys = [key for key in self._members if key != NAME]
         self.manifest, self.values = None, {}
         if NAME in self._members:
@@ -127,18 +122,22 @@ class SnapshotReader:
         expected : (dtype, shape), optional
             Another dtype or shape is a :class:`SnapshotError`, before the data is read.
         """
-        try:
+        with self._naming(key):
             return self._read_checked(key, expected)
-        except SnapshotError as error:
-            raise type(error)(f"{self.path}: {key}: {error}") from error.__cause__
 
     def kind(self, key):
         """Return dtype and shape of the array called ``key``, from its header."""
-        member = self._members[key]
+        with self._naming(key):
+            return self._header(self._members[key])[:2]
+
+    @contextmanager
+    def _naming(self, *keys):
+        """Let errors begin with the name of the file, and of what is read in it."""
         try:
-            return self._header(member)[:2]
+            yield
         except SnapshotError as error:
-            raise type(error)(f"{self.path}: {key}: {error}") from error.__cause__
+            text = ": ".join([self.path, *keys, str(error)])
+            raise type(error)(text) from error.__cause__
 
     def verify(self):
         """Read and check everything."""
@@ -153,10 +152,7 @@ class SnapshotReader:
         array = self._read_member(key, expected or kind)
         if (array.dtype, array.shape) != kind or array.nbytes != entry["size"]:
             raise SnapshotError("the array is not as the manifest describes it")
-        if (
-            hashlib.sha256(array.reshape(-1).view(np.uint8)).hexdigest()
-            != entry["sha256"]
-        ):
+        if sha256(array) != entry["sha256"]:
             raise SnapshotError("the data does not have the SHA-256 of the manifest")
         return array
 

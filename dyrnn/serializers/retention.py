@@ -6,6 +6,7 @@ sorts after ``100``. What counts is the ``iteration`` in the metadata of each fi
 
 import contextlib
 import fnmatch
+import itertools
 import os
 import re
 import warnings
@@ -99,11 +100,9 @@ def _set_aside(path, error):
 
 def rename_aside(path, extension):
     """Add ``extension`` to a file's name, and a number if it is taken; return it."""
-    target = f"{path}{extension}"
-    number = 1
-    while os.path.exists(target):
-        number += 1
-        target = f"{path}{extension}-{number}"
+    names = (f"{path}{extension}-{number}" for number in itertools.count(2))
+    names = itertools.chain([f"{path}{extension}"], names)
+    target = next(name for name in names if not os.path.exists(name))
     os.rename(path, target)
     return target
 
@@ -149,15 +148,16 @@ def prune(folder, n_retains, pattern="snapshot*.npz", every=None, keep=()):
         raise ValueError(f"every is {every}: use 1 or more, or None")
     protected = {os.path.abspath(path) for path in keep}
     snapshots = list_snapshots(folder, pattern)
-    staying, leaving = snapshots[-n_retains:], []
-    for snapshot in snapshots[:-n_retains]:
-        stays = os.path.abspath(snapshot.path) in protected or (
-            every is not None and snapshot.iteration % every == 0
-        )
-        (staying if stays else leaving).append(snapshot)
+    leaving = [
+        snapshot
+        for snapshot in snapshots[:-n_retains]
+        if os.path.abspath(snapshot.path) not in protected
+        and (every is None or snapshot.iteration % every)
+    ]
     if not leaving:
         return []
-    if not any(_is_whole(s) for s in sorted(staying, reverse=True)):
+    staying = [snapshot for snapshot in snapshots if snapshot not in leaving]
+    if not any(_is_whole(snapshot) for snapshot in reversed(staying)):
         warnings.warn(
             f"no snapshot is deleted in {folder}: of those to keep, none is whole",
             stacklevel=2,
@@ -201,5 +201,5 @@ def _is_running(pid):
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True
+        pass
     return True

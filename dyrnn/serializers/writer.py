@@ -1,6 +1,5 @@
 """Contents of a snapshot to a file: durable, verifiable, and always the same bytes."""
 
-import hashlib
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from dyrnn.serializers.archive import (
     encode_end,
     encode_header,
     encode_member,
+    sha256,
     storable,
 )
 from dyrnn.serializers.atomic import atomic_output, sync
@@ -55,7 +55,7 @@ def write_snapshot(path, contents, metadata=None, environment=None, verify=False
         atomic_output(path, check=_verify if verify else None) as output,
     ):
         hashes = {
-            key: pool.submit(_sha256, array)
+            key: pool.submit(sha256, array)
             for key, array in arrays.items()
             if array.nbytes > _HASHED_ASIDE
         }
@@ -67,7 +67,7 @@ def write_snapshot(path, contents, metadata=None, environment=None, verify=False
                 "dtype": array.dtype.str,
                 "shape": list(array.shape),
                 "size": array.nbytes,
-                "sha256": hashes[key].result() if key in hashes else _sha256(array),
+                "sha256": hashes[key].result() if key in hashes else sha256(array),
             }
             for key, array in arrays.items()
         }
@@ -78,17 +78,10 @@ def write_snapshot(path, contents, metadata=None, environment=None, verify=False
         output.write(encode_end(len(directory), start, output.tell() - start))
 
 
-def _bytes_of(array):
-    return array.reshape(-1).view(np.uint8)
-
-
-def _sha256(array):
-    return hashlib.sha256(_bytes_of(array)).hexdigest()
-
-
 def _write_array(output, key, array):
     """Write one member and return its entry for the directory."""
-    header, body = encode_header(array.dtype, array.shape), _bytes_of(array)
+    header = encode_header(array.dtype, array.shape)
+    body = array.reshape(-1).view(np.uint8)
     size, crc = len(header) + len(body), zlib.crc32(body, zlib.crc32(header))
     name, offset = f"{key}.npy", output.tell()
     output.write(encode_member(name, size, crc))

@@ -238,7 +238,7 @@ def test_failed_save_ends_training(tmp_path, monkeypatch, background):
     trainer = make(tmp_path, stop=50, every=2, background=background)
     if background:  # in the iteration after, once the thread has ended
         writer = trainer.get_extension("Snapshot")._writer
-        trainer.extend(lambda _: writer._thread and writer._thread.join(), "wait")
+        trainer.extend(lambda _: writer._job and writer._job.exception(), "wait")
     with pytest.raises(OSError, match="No space left"):
         trainer.run()
     assert trainer.updater.iteration == (3 if background else 2)

@@ -166,7 +166,7 @@ def test_an_error_of_a_background_save_is_raised_once_by_the_next_call(call):
     writer = BackgroundWriter()
     writer.submit(fail)
     if call == "check":
-        writer._thread.join()
+        writer._job.exception()  # waits for it
     with pytest.raises(OSError, match="No space left"):
         getattr(writer, call)(*([print] if call == "submit" else []))
     writer.close()
