@@ -205,7 +205,7 @@ REFUSED_TOO = [
     ("config.dtype None", lambda: using_config("dtype", None).__enter__(),
      ValueError, "config.dtype is .* not None"),
     ("objects into a layer", lambda: L.Linear(3, 2)(floats(2, 3).astype(object)),
-     TypeError, "x has type object"),
+     TypeError, "an array of object was given; use real numbers"),
 ]
 # fmt: on
 

@@ -109,7 +109,6 @@ for _name in (
     "Bilinear",
     "BinaryHierarchicalSoftmax",
     "Convolution2D",
-    "DilatedConvolution2D",
     "EmbedID",
     "Linear",
     "NegativeSampling",

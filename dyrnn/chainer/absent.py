@@ -22,11 +22,33 @@ TABLE = {
         "deformable_convolution_2d_sampler": (
             "it is for detecting objects in images; torchvision.ops has its like"
         ),
-        "local_convolution_2d shift unpooling_1d unpooling_2d unpooling_3d "
-        "unpooling_nd upsampling_2d": (
-            "it is for images; use convolution_2d, deconvolution_2d, resize_images or "
-            "depth2space"
+        "convolution_1d convolution_3d convolution_nd dilated_convolution_2d": (
+            "there is convolution_2d alone, which takes dilate; give the images axes "
+            "of length 1"
         ),
+        "average_pooling_1d average_pooling_3d average_pooling_nd max_pooling_1d "
+        "max_pooling_3d max_pooling_nd": (
+            "there are average_pooling_2d and max_pooling_2d; give the images axes of "
+            "length 1, or reduce with max and average"
+        ),
+        "deconvolution_1d deconvolution_2d deconvolution_3d deconvolution_nd "
+        "depth2space depthwise_convolution_2d im2col local_convolution_2d "
+        "resize_images shift space2depth spatial_transformer_grid "
+        "spatial_transformer_sampler unpooling_1d unpooling_2d unpooling_3d "
+        "unpooling_nd upsampling_2d": (
+            "it is for images; PyTorch has its like, and scipy.ndimage for data"
+        ),
+        "batch_renormalization decorrelated_batch_normalization "
+        "fixed_batch_renormalization fixed_decorrelated_batch_normalization "
+        "group_normalization local_response_normalization": (
+            "use batch_normalization or layer_normalization"
+        ),
+        "contrastive triplet cross_covariance decov "
+        "discriminative_margin_based_clustering_loss": (
+            "write it in functions: relu, sum, matmul and square are all it takes"
+        ),
+        "as_strided": "use reshape, transpose and get_item",
+        "rrelu": "use leaky_relu, or prelu, which learns its slope",
     },
     "links": {
         "GoogLeNet ResNet50Layers ResNet101Layers ResNet152Layers VGG16Layers "
@@ -37,9 +59,17 @@ TABLE = {
             "Caffe and Theano are no longer maintained; convert the weights to npz and "
             "load them with chainer.serializers.load_npz"
         ),
+        "Convolution1D Convolution3D ConvolutionND DilatedConvolution2D": (
+            "there is Convolution2D alone, which takes dilate; give the images axes of "
+            "length 1"
+        ),
+        "Deconvolution1D Deconvolution2D Deconvolution3D DeconvolutionND "
         "DeformableConvolution2D DepthwiseConvolution2D Inception InceptionBN "
         "LocalConvolution2D MLPConvolution2D": (
-            "it is for images; build it of chainer.links.Convolution2D"
+            "it is for images; PyTorch has its like"
+        ),
+        "BatchRenormalization DecorrelatedBatchNormalization GroupNormalization": (
+            "use BatchNormalization or LayerNormalization"
         ),
     },
     "link_hooks": {
@@ -48,6 +78,7 @@ TABLE = {
         ),
     },
     "utils": {
+        "conv_nd": "use chainer.utils.conv, whose functions take any number of axes",
         "CooMatrix get_order to_coo": (
             "there are no sparse matrices; use EmbedID, or scipy.sparse on data"
         ),

@@ -25,40 +25,32 @@ STANDINS = {"chainerx": f"{ROOT}.chainerx_stub", "chainermn": f"{ROOT}.mn"}
 # Chainer's folders and their files, where ours are cut differently.
 FOLDERS = """
 functions.activation: clipped_relu crelu elu hard_sigmoid leaky_relu log_softmax lstm
-    maxout prelu relu rrelu selu sigmoid slstm softmax softplus swish tanh
-functions.array: as_strided broadcast cast concat copy depth2space diagonal dstack
-    expand_dims flatten flip fliplr flipud get_item hstack im2col moveaxis pad
-    pad_sequence permutate repeat reshape resize_images rollaxis scatter_add select_item
-    separate space2depth spatial_transformer_grid spatial_transformer_sampler split_axis
-    squeeze stack swapaxes tile transpose transpose_sequence vstack where
-functions.connection: bilinear convolution_2d convolution_nd deconvolution_2d
-    deconvolution_nd depthwise_convolution_2d dilated_convolution_2d embed_id linear
-    n_step_gru n_step_lstm n_step_rnn
+    maxout prelu relu selu sigmoid slstm softmax softplus swish tanh
+functions.array: broadcast cast concat copy diagonal dstack expand_dims flatten flip
+    fliplr flipud get_item hstack moveaxis pad pad_sequence permutate repeat reshape
+    rollaxis scatter_add select_item separate split_axis squeeze stack swapaxes tile
+    transpose transpose_sequence vstack where
+functions.connection: bilinear convolution_2d embed_id linear n_step_gru n_step_lstm
+    n_step_rnn
 functions.evaluation: accuracy binary_accuracy classification_summary r2_score
-functions.loss: absolute_error black_out contrastive crf1d cross_covariance ctc decov
-    discriminative_loss hinge huber_loss mean_absolute_error mean_squared_error
-    negative_sampling sigmoid_cross_entropy softmax_cross_entropy squared_error triplet
-    vae
+functions.loss: absolute_error black_out crf1d ctc hinge huber_loss mean_absolute_error
+    mean_squared_error negative_sampling sigmoid_cross_entropy softmax_cross_entropy
+    squared_error vae
 functions.math: arctanh average basic_math batch_l2_norm_squared bias ceil clip cumprod
     cumsum einsum erf exponential exponential_m1 fix floor fmod hyperbolic identity
     linear_interpolate logarithm_1p logsumexp matmul maximum minimum minmax prod scale
     sign sqrt square squared_difference sum tensordot trigonometric
 functions.noise: dropout gaussian gumbel_softmax simplified_dropconnect zoneout
-functions.normalization: batch_normalization batch_renormalization
-    decorrelated_batch_normalization group_normalization l2_normalization
-    layer_normalization local_response_normalization
-functions.pooling: average_pooling_2d average_pooling_nd max_pooling_2d max_pooling_nd
-    pooling_2d
+functions.normalization: batch_normalization l2_normalization layer_normalization
+functions.pooling: average_pooling_2d max_pooling_2d
 functions.rnn: lstm n_step_gru n_step_lstm n_step_rnn slstm tree_lstm
 functions.util: forget
 links.activation: maxout prelu simplified_dropconnect swish
-links.connection: bias bilinear convolution_2d convolution_nd deconvolution_2d
-    deconvolution_nd dilated_convolution_2d embed_id gru highway linear lstm n_step_gru
-    n_step_lstm n_step_rnn parameter peephole scale zoneoutlstm
+links.connection: bias bilinear convolution_2d embed_id gru highway linear lstm
+    n_step_gru n_step_lstm n_step_rnn parameter peephole scale zoneoutlstm
 links.loss: black_out crf1d hierarchical_softmax negative_sampling
 links.model: classifier
-links.normalization: batch_normalization batch_renormalization
-    decorrelated_batch_normalization group_normalization layer_normalization
+links.normalization: batch_normalization layer_normalization
 links.rnn: gru lstm mgu n_step_gru n_step_lstm n_step_rnn peephole tree_lstm zoneoutlstm
 training: _updater extension trainer trigger updater util
 training.extensions: _snapshot computational_graph evaluator exponential_shift

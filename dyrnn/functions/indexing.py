@@ -205,6 +205,8 @@ def _is_basic(key):
 
 def _add_at(xp, target, key, values):
     """Add values at ``key`` in place, the repeated ones in the order of positions."""
+    if type(key) is tuple and len(key) == 1:
+        (key,) = key
     is_array = backend.is_array(key)
     if _is_basic(key) or (is_array and key.dtype.kind == "b"):
         target[key] += values

@@ -59,19 +59,20 @@ def concatenate(xs, axis=0):
 def hstack(xs):
     """Join arrays along the second axis, vectors along their only one."""
     xs = _variables("hstack", xs)
+    xs = [reshape(x, (1,)) if x.ndim == 0 else x for x in xs]
     return concat(xs, 0 if xs[0].ndim == 1 else 1)
 
 
 def vstack(xs):
     """Join arrays along the first axis; a vector is a row."""
     xs = _variables("vstack", xs)
-    return concat([reshape(x, (1, -1)) if x.ndim == 1 else x for x in xs], 0)
+    return concat([reshape(x, (1, -1)) if x.ndim < 2 else x for x in xs], 0)
 
 
 def dstack(xs):
     """Join arrays along the third axis; a matrix gets one of length 1."""
     xs = _variables("dstack", xs)
-    xs = [reshape(x, (1, -1)) if x.ndim == 1 else x for x in xs]
+    xs = [reshape(x, (1, -1)) if x.ndim < 2 else x for x in xs]
     return concat([expand_dims(x, 2) if x.ndim == 2 else x for x in xs], 2)
 
 
@@ -210,6 +211,8 @@ def pad(x, pad_width, mode="constant", constant_values=0.0):
     """
     x = as_variable(x)
     widths = np.broadcast_to(np.asarray(pad_width, dtype=int), (x.ndim, 2)).tolist()
+    if not x.ndim:
+        return x
     if mode == "constant":
         return Pad(tuple(map(tuple, widths)), constant_values).apply(x)
     if mode not in ("edge", "reflect", "symmetric", "wrap"):

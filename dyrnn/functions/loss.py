@@ -28,9 +28,9 @@ class SoftmaxCrossEntropy(FunctionNode):
     the division by their sums.
     """
 
-    def __init__(self, t, normalize, class_weight, ignore_label, reduce):
+    def __init__(self, t, divisor, class_weight, ignore_label, reduce):
         self.t = t
-        self.normalize = normalize
+        self.divisor = divisor
         self.class_weight = class_weight
         self.ignore_label = ignore_label
         self.reduce = reduce
@@ -40,11 +40,8 @@ class SoftmaxCrossEntropy(FunctionNode):
         rows = xp.ascontiguousarray(x.reshape((len(t), x.shape[-1])))
         with np.errstate(invalid="ignore", divide="ignore"):
             loss, e, inverse = kernels.softmax_cross_entropy(rows, t, ignored)
-        if xp is np and not np.isfinite(loss).all():
-            explain(rows, loss)
         if self.reduce == "mean" and self.class_weight is None:
-            over = divisor(self.t, self.normalize)
-            y, scale = kernels.mean_loss(loss, inverse, t, ignored, over)
+            y, scale = kernels.mean_loss(loss, inverse, t, ignored, self.divisor)
         else:
             _, weight = self._weights(xp, x)
             loss = xp.where(t != ignored, loss * weight, 0)
@@ -63,7 +60,7 @@ class SoftmaxCrossEntropy(FunctionNode):
         if self.class_weight is not None:
             weight *= self.class_weight[ids]
         if self.reduce == "mean":
-            weight *= mean_factor(counts, divisor(self.t, self.normalize), x.dtype)
+            weight *= mean_factor(counts, self.divisor, x.dtype)
         return ids, weight
 
     def backward(self, xp, gy):
@@ -78,16 +75,19 @@ class SoftmaxCrossEntropy(FunctionNode):
         return loss.sum() if self.reduce == "mean" else loss.reshape(self.t.shape)
 
 
-def explain(rows, loss):
+def explain(x, t, ignore_label):
     """Raise if a row of logits has no softmax; a loss of inf alone may be right."""
-    for row in np.flatnonzero(~np.isfinite(loss)):
-        x = rows[row]
-        if (x == -np.inf).all():
+    rows = x.reshape((-1, x.shape[-1]))
+    counts = t.reshape(-1) != ignore_label
+    for row, logits in enumerate(rows):
+        if not counts[row]:
+            continue
+        if (logits == -np.inf).all():
             raise ValueError(
-                f"softmax_cross_entropy: all {len(x)} logits of row {row} are -inf; "
-                "at least one class must be possible."
+                f"softmax_cross_entropy: all {len(logits)} logits of row {row} are "
+                "-inf; at least one class must be possible."
             )
-        if not (x < np.inf).all():
+        if not (logits < np.inf).all():
             raise NonFiniteError(
                 f"softmax_cross_entropy: the logits of row {row} hold NaN or inf. Run "
                 "with config.debug to learn which operation made the first one, lower "
@@ -143,8 +143,11 @@ def softmax_cross_entropy(
                 f"{name}: class_weight has shape {class_weight.shape}, but x {x.shape} "
                 f"has {x.shape[-1]} classes."
             )
-    node = SoftmaxCrossEntropy(t, normalize, class_weight, ignore_label, reduce)
-    return node.apply(x)
+    over = divisor(t, normalize)
+    y = SoftmaxCrossEntropy(t, over, class_weight, ignore_label, reduce).apply(x)
+    if type(y.array) is np.ndarray and not np.isfinite(y.array).all():
+        explain(x.array, t, ignore_label)
+    return y
 
 
 def _classes_last(name, x, t):

@@ -182,10 +182,10 @@ class Cast(FunctionNode):
 
     def forward(self, xp, x):
         self.x_dtype = x.dtype
-        return x.astype(self.dtype)
+        return x.astype(self.dtype, copy=False)
 
     def backward(self, xp, gy):
-        return gy.astype(self.x_dtype)
+        return gy.astype(self.x_dtype) if self.x_dtype.kind == "f" else None
 
 
 def cast(x, dtype):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dyrnn.chainer.utils import conv, conv_nd
+from dyrnn.chainer.utils import conv
 
 
 @pytest.mark.parametrize(
@@ -17,12 +17,10 @@ def test_columns_are_what_each_kernel_element_sees(k, s, p, d):
 
 def test_images_from_columns_are_the_transpose():
     img = np.random.rand(2, 3, 5, 4, 6)
-    options = {"stride": (1, 2, 3), "pad": (0, 1, 2), "dilate": 1}
-    col = conv_nd.im2col_nd(img, (3, 1, 2), **options)
+    steps = (1, 2, 3), (0, 1, 2), (1, 1, 1)
+    col = conv.columns(img, (3, 1, 2), (3, 3, 3), *steps)
     other = np.random.rand(*col.shape)
-    image = conv_nd.col2im_nd(other, dims=img.shape[2:], **options)
+    image = conv.from_columns(other, img.shape[2:], *steps)
     np.testing.assert_allclose((col * other).sum(), (img * image).sum())
-    with pytest.raises(AssertionError):
-        conv_nd.im2col_nd(img, (3, 1), **options)
-    with pytest.raises(AssertionError, match="Output sizes should be positive"):
-        conv_nd.im2col_nd(img, (9, 1, 2), **options)
+    with pytest.raises(AssertionError, match="Height in the output should be positive"):
+        conv.im2col(img[..., 0], 9, 1, 1, 1, 0, 0)

@@ -11,16 +11,9 @@ from dyrnn.chainer.functions.basic_math import (
     install_variable_arithmetics,
 )
 from dyrnn.chainer.functions.convolution import (
-    convolution_1d,
+    average_pooling_2d,
     convolution_2d,
-    convolution_3d,
-    convolution_nd,
-    deconvolution_1d,
-    deconvolution_2d,
-    deconvolution_3d,
-    deconvolution_nd,
-    depthwise_convolution_2d,
-    dilated_convolution_2d,
+    max_pooling_2d,
 )
 from dyrnn.chainer.functions.elementwise import (
     arccos,
@@ -70,14 +63,6 @@ from dyrnn.chainer.functions.elementwise import (
     tanh,
 )
 from dyrnn.chainer.functions.forgetting import forget
-from dyrnn.chainer.functions.images import (
-    depth2space,
-    im2col,
-    resize_images,
-    space2depth,
-    spatial_transformer_grid,
-    spatial_transformer_sampler,
-)
 from dyrnn.chainer.functions.joining import (
     concat,
     dstack,
@@ -98,7 +83,10 @@ from dyrnn.chainer.functions.joining import (
 )
 from dyrnn.chainer.functions.losses import (
     absolute_error,
+    bernoulli_nll,
     black_out,
+    gaussian_kl_divergence,
+    gaussian_nll,
     hinge,
     huber_loss,
     mean_absolute_error,
@@ -108,24 +96,10 @@ from dyrnn.chainer.functions.losses import (
     squared_difference,
     squared_error,
 )
-from dyrnn.chainer.functions.metric_losses import (
-    bernoulli_nll,
-    contrastive,
-    cross_covariance,
-    decov,
-    discriminative_margin_based_clustering_loss,
-    gaussian_kl_divergence,
-    gaussian_nll,
-    triplet,
-)
 from dyrnn.chainer.functions.normalizing import (
     batch_normalization,
-    batch_renormalization,
     fixed_batch_normalization,
-    fixed_batch_renormalization,
-    group_normalization,
     layer_normalization,
-    local_response_normalization,
     normalize,
 )
 from dyrnn.chainer.functions.products import (
@@ -181,6 +155,7 @@ from dyrnn.chainer.functions.shaping import (
     broadcast_to,
     cast,
     copy,
+    diagonal,
     expand_dims,
     flatten,
     flip,
@@ -201,26 +176,10 @@ from dyrnn.chainer.functions.stochastic import (
     dropout,
     gaussian,
     gumbel_softmax,
-    rrelu,
     simplified_dropconnect,
     zoneout,
 )
-from dyrnn.chainer.functions.striding import as_strided, diagonal
 from dyrnn.chainer.functions.summation import einsum, tensordot
-from dyrnn.chainer.functions.whitening import (
-    decorrelated_batch_normalization,
-    fixed_decorrelated_batch_normalization,
-)
-from dyrnn.chainer.functions.windows import (
-    average_pooling_1d,
-    average_pooling_2d,
-    average_pooling_3d,
-    average_pooling_nd,
-    max_pooling_1d,
-    max_pooling_2d,
-    max_pooling_3d,
-    max_pooling_nd,
-)
 from dyrnn.chainer.functions.word_losses import negative_sampling
 
 _operations.use_functions(sys.modules[__name__])

@@ -2,53 +2,20 @@
 
 import collections.abc
 import itertools
+from functools import partial
 
 import numpy as np
 
+from dyrnn import functions as core
 from dyrnn.chainer import _backend, configuration
-from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import Arrangement, functions, is_float
-from dyrnn.chainer.functions.shaping import expect_axis
+from dyrnn.chainer.bridging import Bridge, bridge
+from dyrnn.chainer.functions.nodes import check_inputs
+from dyrnn.chainer.functions.shaping import expect_axis, is_one
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import Variable
-
-
-def add_at(array, index, values):
-    """Add at an index in place, repeated elements counted each time."""
-    xp = _backend.get_array_module(array)
-    xp.add.at(array, index, values)
-
-
-def _boundaries(inputs, axis):
-    return np.cumsum([x.shape[axis] for x in inputs[:-1]])
-
-
-class Concat(FunctionNode):
-    """Joined along an axis."""
-
-    def __init__(self, axis=1):
-        if not isinstance(axis, int):
-            raise TypeError("axis must be int")
-        self.axis = axis
-
-    def check_type_forward(self, in_types):
-        type_check.expect(in_types.size() > 0)
-        first = in_types[0]
-        type_check.expect(first.ndim > type_check.make_variable(self.axis, "axis"))
-        type_check.expect(-first.ndim <= self.axis, self.axis < first.ndim)
-        ndim = type_check.eval(first.ndim)
-        _expect_same(in_types, [d for d in range(ndim) if d != self.axis % ndim])
-
-    def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        return (xp.concatenate(inputs, self.axis),)
-
-    def backward(self, indexes, gys):
-        if len(self.inputs) == 1:
-            return gys
-        places = _boundaries(self.inputs, self.axis)
-        return split_axis(gys[0], places, self.axis)
+from dyrnn.chainer.worlds import CoreNode, from_core, of_floats
+from dyrnn.functions import indexing, joining
 
 
 def _expect_same(in_types, axes):
@@ -61,109 +28,88 @@ def _expect_same(in_types, axes):
             type_check.expect(first.shape[d] == other.shape[d])
 
 
+class Concat(CoreNode):
+    """Joined along an axis."""
+
+    kind = joining.Concat
+
+    def __init__(self, axis=1):
+        if not isinstance(axis, int):
+            raise TypeError("axis must be int")
+        super().__init__(axis)
+
+    def check_type_forward(self, in_types):
+        type_check.expect(in_types.size() > 0)
+        first, axis = in_types[0], self.rule.axis
+        type_check.expect(first.ndim > type_check.make_variable(axis, "axis"))
+        type_check.expect(-first.ndim <= axis, axis < first.ndim)
+        ndim = type_check.eval(first.ndim)
+        _expect_same(in_types, [d for d in range(ndim) if d != axis % ndim])
+
+    def forward(self, inputs):
+        self.rule.axis %= inputs[0].ndim
+        return self.run(*inputs)
+
+
 def concat(xs, axis=1):
     """Join along an axis."""
     return Concat(axis).apply(xs)[0]
 
 
-class _NumpyStack(FunctionNode):
-    """vstack, hstack, dstack: NumPy's rules for arrays of few axes."""
+def _check_joined(in_types, axis, low_ndim, same_when_low, names):
+    """Expect what NumPy's vstack, hstack or dstack joins.
 
-    name = ""
-    axis = 0
-    low_ndim = 1  # up to here arrays are given the axis first
-    same_when_low = True
-    names: tuple = ()
-
-    def check_type_forward(self, in_types):
-        type_check.expect(in_types.size() > 0)
-        n = type_check.eval(in_types.size())
-        if self.name != "vstack":
-            for i in range(n):
-                type_check._argname((in_types[i],), (f"x{i}",))
-        ndim = type_check.eval(in_types[0].ndim)
-        if ndim > max(self.low_ndim, 1):
-            _expect_same(in_types, [d for d in range(ndim) if d != self.axis])
-            return
-        for i in range(1, n):
-            type_check.expect(
-                in_types[0].dtype == in_types[i].dtype,
-                in_types[0].ndim == in_types[i].ndim,
-            )
-            if self.same_when_low:
-                type_check.expect(in_types[0].shape == in_types[i].shape)
-
-    def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        return (getattr(xp, self.name)(inputs),)
-
-    def backward(self, indexes, gys):
-        (gy,) = gys
-        shape = self.inputs[0].shape
-        axis = min(self.axis, gy.ndim - 1)
-        if len(self.inputs) == 1:
-            return (functions().reshape(gy, shape),)
-        if len(shape) <= self.low_ndim:
-            parts = split_axis(gy, len(self.inputs), axis)
-            reshape = functions().reshape
-            return tuple([reshape(part, shape) for part in parts])
-        return split_axis(gy, _boundaries(self.inputs, axis), axis)
-
-
-class Vstack(_NumpyStack):
-    """Joined row by row."""
-
-    name = "vstack"
-
-
-class Hstack(_NumpyStack):
-    """Joined column by column."""
-
-    name = "hstack"
-    axis = 1
-    low_ndim = 0
-    same_when_low = False
-
-
-class Dstack(_NumpyStack):
-    """Joined along the third axis."""
-
-    name = "dstack"
-    axis = 2
-    low_ndim = 2
+    Arrays of up to ``low_ndim`` axes are given the axis first.
+    """
+    type_check.expect(in_types.size() > 0)
+    if names:
+        for i, in_type in enumerate(in_types):
+            type_check._argname((in_type,), (f"x{i}",))
+    ndim = type_check.eval(in_types[0].ndim)
+    if ndim > max(low_ndim, 1):
+        axes = [d for d in range(ndim) if d != axis]
+    else:
+        axes = range(ndim) if same_when_low else ()
+    _expect_same(in_types, axes)
 
 
 def vstack(xs):
     """Join row by row."""
-    return Vstack().apply(xs)[0]
+    return _bridged("vstack", xs, 0, 1, True, False)
 
 
 def hstack(xs):
     """Join column by column."""
-    return Hstack().apply(xs)[0]
+    return _bridged("hstack", xs, 1, 0, False, True)
 
 
 def dstack(xs):
     """Join along the third axis."""
-    return Dstack().apply(xs)[0]
+    return _bridged("dstack", xs, 2, 2, True, True)
 
 
-class SplitAxis(FunctionNode):
+def _bridged(name, xs, *places):
+    def check(in_types):
+        _check_joined(in_types, *places)
+
+    function = getattr(core, name)
+    return bridge(lambda *xs: function(xs), *xs, name=name.capitalize(), check=check)
+
+
+class SplitAxis(CoreNode):
     """Parts along an axis."""
+
+    kind = joining.SplitAxis
 
     def __init__(self, indices_or_sections, axis):
         self.indices_or_sections = _checked_places(indices_or_sections)
         self.axis = axis
 
-    @property
-    def is_indices(self):
-        return not isinstance(self.indices_or_sections, (int, np.integer))
-
     def check_type_forward(self, in_types):
         type_check.expect(in_types.size() == 1)
         type_check.expect(in_types[0].ndim > self.axis)
         places, size = self.indices_or_sections, in_types[0].shape[self.axis]
-        if not self.is_indices:
+        if isinstance(places, int):
             sections = type_check.make_variable(places, "sections")
             type_check.expect(size % sections == 0)
         elif len(places) > 0:
@@ -171,23 +117,13 @@ class SplitAxis(FunctionNode):
             type_check.expect(size >= last)
 
     def forward(self, inputs):
-        (x,) = inputs
-        xp = _backend.get_array_module(x)
-        ys = tuple(xp.split(x, self.indices_or_sections, self.axis))
-        self._shapes = [y.shape for y in ys]
-        return ys
-
-    def backward(self, indexes, gys):
-        return (concat(_filled(gys, self._shapes, self.inputs[0].dtype), self.axis),)
-
-
-def _filled(gys, shapes, dtype):
-    """Return gradients, zeros for those that are not there."""
-    xp = next(gy.xp for gy in gys if gy is not None)
-    return [
-        xp.zeros(shape, dtype=dtype) if gy is None else gy
-        for gy, shape in zip(gys, shapes, strict=True)
-    ]
+        places = self.indices_or_sections
+        axis = self.axis % inputs[0].ndim
+        if isinstance(places, int):
+            size = inputs[0].shape[axis] // places
+            places = [size * i for i in range(1, places)]
+        self.rule = joining.SplitAxis([0, *map(int, places)], axis)
+        return self.run(*inputs)
 
 
 def _checked_places(places):
@@ -200,8 +136,8 @@ def _checked_places(places):
             return int(places)
     elif isinstance(places, collections.abc.Sequence):
         places = list(places)
-    elif isinstance(places, int):
-        return places
+    elif isinstance(places, (int, np.integer)):
+        return int(places)
     else:
         raise TypeError(
             f"indices_or_sections must be integer or 1-D array.\nActual: {type(places)}"
@@ -217,25 +153,21 @@ def split_axis(x, indices_or_sections, axis, force_tuple=True):
     return parts if force_tuple or len(parts) != 1 else parts[0]
 
 
-class Stack(FunctionNode):
+class Stack(CoreNode):
     """Joined along a new axis."""
 
-    def __init__(self, axis):
-        self.axis = axis
+    kind = joining.Stack
 
     def check_type_forward(self, in_types):
         type_check.expect(in_types.size() > 0)
-        first = in_types[0]
-        type_check.expect(-first.ndim - 1 <= self.axis, self.axis <= first.ndim)
+        first, axis = in_types[0], self.rule.axis
+        type_check.expect(-first.ndim - 1 <= axis, axis <= first.ndim)
         for other in in_types[1:]:
             type_check.expect(other.dtype == first.dtype, other.shape == first.shape)
 
     def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        return (xp.stack(inputs, axis=self.axis),)
-
-    def backward(self, indexes, gys):
-        return separate(gys[0], self.axis)
+        self.rule.axis %= inputs[0].ndim + 1
+        return self.run(*inputs)
 
 
 def stack(xs, axis=0):
@@ -243,35 +175,18 @@ def stack(xs, axis=0):
     return Stack(axis).apply(xs)[0]
 
 
-class Separate(FunctionNode):
+class Separate(CoreNode):
     """The parts along an axis, without it."""
 
-    def __init__(self, axis):
-        self.axis = axis
+    kind = joining.Separate
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        if self.axis >= 0:
-            type_check.expect(self.axis < in_types[0].ndim)
-        else:
-            type_check.expect(-self.axis <= in_types[0].ndim)
+        is_one(in_types)
+        expect_axis(in_types[0].ndim, self.rule.axis)
 
     def forward(self, inputs):
-        (x,) = inputs
-        xp = _backend.get_array_module(x)
-        moved = xp.moveaxis(x, self.axis, 0)
-        return tuple(
-            [
-                moved[i] if moved.ndim > 1 else moved[i : i + 1].reshape(())
-                for i in range(len(moved))
-            ]
-        )
-
-    def backward(self, indexes, gys):
-        shape = list(self.inputs[0].shape)
-        del shape[self.axis]
-        shapes = [tuple(shape)] * len(gys)
-        return (stack(_filled(gys, shapes, self.inputs[0].dtype), self.axis),)
+        self.rule.axis %= inputs[0].ndim
+        return self.run(*inputs)
 
 
 def separate(x, axis=0):
@@ -291,38 +206,12 @@ def _as_slices(slices):
     return slices
 
 
-class GetItem(Arrangement):
-    """``x[slices]``."""
-
-    def __init__(self, slices):
-        self.slices = _as_slices(slices)
-
-    def compute(self, xp, x):
-        return force_array(x[self.slices])
-
-    def rule(self, gy):
-        return GetItemGrad(self.slices, self.inputs[0].shape).apply((gy,))[0]
-
-
-class GetItemGrad(Arrangement):
-    """Zeros, with values added at ``slices``."""
-
-    def __init__(self, slices, in_shape):
-        self.slices = slices
-        self._in_shape = in_shape
-
-    def compute(self, xp, gy):
-        gx = xp.zeros(self._in_shape, gy.dtype)
-        add_at(gx, self.slices, gy)
-        return gx
-
-    def rule(self, gy):
-        return get_item(gy, self.slices)
+GetItem = from_core(indexing.GetItem, is_one)
 
 
 def get_item(x, slices):
     """``x[slices]``."""
-    return GetItem(slices).apply((x,))[0]
+    return GetItem(_as_slices(slices)).apply((x,))[0]
 
 
 def install_variable_get_item():
@@ -330,106 +219,69 @@ def install_variable_get_item():
     Variable.__getitem__ = get_item
 
 
-class ScatterAdd(FunctionNode):
+class ScatterAdd(CoreNode):
     """``a``, with ``b`` added at ``slices``."""
 
-    def __init__(self, slices):
-        self.slices = _as_slices(slices)
+    kind = indexing.ScatterAdd
 
     def check_type_forward(self, in_types):
         type_check._argname(in_types, ("a", "b"))
-        n_axes = sum(s is not None for s in self.slices)
-        type_check.expect(in_types[0].ndim >= n_axes)
+        others = (type(None), type(Ellipsis), bool)
+        axes = [k for k in self.rule.key if not isinstance(k, others)]
+        type_check.expect(in_types[0].ndim >= len(axes))
 
     def forward(self, inputs):
         a, b = inputs
-        y = a.copy()
-        if y[self.slices].shape != b.shape:
+        if a[self.rule.key].shape != b.shape:
             raise ValueError(
                 "Chainer does not support automatic broadcasting of variables."
             )
-        add_at(y, self.slices, b)
-        return (y,)
-
-    def backward(self, indexes, gys):
-        (gy,) = gys
-        return tuple([gy if i == 0 else gy[self.slices] for i in indexes])
+        return self.run(a, b)
 
 
 def scatter_add(a, slices, b):
     """Return ``a`` with ``b`` added at ``slices``."""
-    return ScatterAdd(slices).apply((a, b))[0]
+    return ScatterAdd(_as_slices(slices)).apply((a, b))[0]
 
 
-class SelectItem(FunctionNode):
-    """``x[i, t[i]]``."""
-
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x", "t"))
-        x, t = in_types
-        type_check.expect(
-            t.dtype.kind == "i", x.ndim == 2, t.ndim == 1, x.shape[0] == t.shape[0]
-        )
-
-    def forward(self, inputs):
-        self.retain_inputs((1,))
-        x, t = inputs
-        if configuration.is_debug() and not ((t >= 0) & (t < x.shape[1])).all():
-            raise ValueError("Each label `t` need to satisfty `0 <= t < x.shape[1]`")
-        rows = _backend.get_array_module(x).arange(t.size)
-        return (x[rows, t],)
-
-    def backward(self, indexes, gys):
-        t = self.get_retained_inputs()[0].array
-        slices = (gys[0].xp.arange(t.size), t)
-        gx = GetItemGrad(slices, self.inputs[0].shape).apply(gys)[0]
-        return gx, None
+def _check_select(in_types):
+    type_check._argname(in_types, ("x", "t"))
+    x, t = in_types
+    type_check.expect(
+        t.dtype.kind == "i", x.ndim == 2, t.ndim == 1, x.shape[0] == t.shape[0]
+    )
 
 
 def select_item(x, t):
     """Return ``x[i, t[i]]`` for each row."""
-    return SelectItem().apply((x, t))[0]
+    check_inputs("SelectItem", _check_select, x, t)
+    t = _backend.raw(t)
+    if configuration.is_debug() and not ((t >= 0) & (t < x.shape[1])).all():
+        raise ValueError("Each label `t` need to satisfty `0 <= t < x.shape[1]`")
+    return get_item(x, (_backend.get_array_module(t).arange(t.size), t))
 
 
-class Where(FunctionNode):
+class Where(CoreNode):
     """``x`` where the condition holds, else ``y``."""
 
-    def __init__(self, condition):
-        self.condition = condition
+    kind = indexing.Where
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x", "y"))
-        x, y = in_types
-        condition = type_check._make_variable_from_array(
-            force_array(self.condition), "condition"
-        )
+        type_check._argname(in_types, ("condition", "x", "y"))
+        condition, x, y = in_types
         type_check.expect(condition.dtype == np.bool_, x.dtype == y.dtype)
         type_check.expect_broadcast_shapes(condition.shape, x.shape, y.shape)
-
-    def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        return (xp.where(self.condition, *inputs),)
-
-    def backward(self, indexes, gys):
-        (gy,) = gys
-        zero = gy.xp.zeros((), dtype=gy.dtype)
-        pairs = (gy, zero), (zero, gy)
-        sum_to = functions().sum_to
-        return tuple(
-            [
-                sum_to(Where(self.condition).apply(pairs[i])[0], self.inputs[i].shape)
-                for i in indexes
-            ]
-        )
 
 
 def where(condition, x, y):
     """Return ``x`` where the condition holds, else ``y``."""
-    return Where(_backend.raw(condition)).apply((x, y))[0]
+    return Where().apply((force_array(_backend.raw(condition)), x, y))[0]
 
 
-class Permutate(Arrangement):
+class Permutate(CoreNode):
     """Elements along an axis in another order."""
+
+    kind = indexing.GetItem
 
     def __init__(self, indices, axis, inv):
         self.indices = indices
@@ -437,23 +289,18 @@ class Permutate(Arrangement):
         self.inv = inv
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        if self.axis < 0:
-            type_check.expect(in_types[0].ndim >= -self.axis)
-        else:
-            expect_axis(in_types[0].ndim, self.axis)
+        is_one(in_types)
+        expect_axis(in_types[0].ndim, self.axis)
 
-    def compute(self, xp, x):
+    def forward(self, inputs):
         indices = self.indices
         if configuration.is_debug():
             _check_permutation(indices)
         if self.inv:
             indices = _backend.get_array_module(indices).argsort(indices)
-        axis = self.axis % x.ndim
-        return x[(slice(None),) * axis + (indices,)]
-
-    def rule(self, gy):
-        return permutate(gy, self.indices, self.axis, not self.inv)
+        axis = self.axis % inputs[0].ndim
+        self.rule = indexing.GetItem((slice(None),) * axis + (indices,))
+        return self.run(*inputs)
 
 
 def _check_permutation(indices):
@@ -472,40 +319,16 @@ def permutate(x, indices, axis=0, inv=False):
     return Permutate(_backend.raw(indices), axis, inv).apply((x,))[0]
 
 
-class Pad(Arrangement):
-    """Values around an array."""
-
-    def __init__(self, pad_width, mode, **keywords):
-        self.mode = mode
-        self.keywords = keywords
-        self.pad_width = pad_width
-
-    def check_type_forward(self, in_types):
-        is_float(in_types, "x")
-
-    def compute(self, xp, x):
-        return xp.pad(x, self.pad_width, mode=self.mode, **self.keywords)
-
-    def rule(self, gy):
-        shape = self.inputs[0].shape
-        widths = np.broadcast_to(self.pad_width, (len(shape), 2))
-        slices = [
-            slice(int(w[0]), int(w[0]) + n) for n, w in zip(shape, widths, strict=True)
-        ]
-        return gy[tuple(slices)]
-
-
 def pad(x, pad_width, mode, **keywords):
-    """Put values around an array."""
-    return Pad(pad_width, mode, **keywords).apply((x,))[0]
+    """Put values around an array, as :func:`dyrnn.functions.pad` does."""
+    padded = partial(core.pad, pad_width=pad_width, mode=mode, **keywords)
+    return bridge(padded, x, name="Pad", check=of_floats("x"))
 
 
-class PadSequence(FunctionNode):
+class PadSequence(CoreNode):
     """Sequences of several lengths in one array."""
 
-    def __init__(self, length, padding):
-        self.length = length
-        self.padding = padding
+    kind = joining.PadSequence
 
     def check_type_forward(self, in_types):
         type_check.expect(in_types.size() > 0)
@@ -516,23 +339,17 @@ class PadSequence(FunctionNode):
                 in_type.shape[1:] == in_types[0].shape[1:],
                 in_type.dtype == in_types[0].dtype,
             )
-        if self.length is not None:
+        if self.rule.length is not None:
             for in_type in in_types:
-                type_check.expect(in_type.shape[0] <= self.length)
+                type_check.expect(in_type.shape[0] <= self.rule.length)
 
     def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        length = max(map(len, inputs)) if self.length is None else self.length
-        shape = (len(inputs), length, *inputs[0].shape[1:])
+        rule = self.rule
+        if rule.length is None:
+            rule.length = max(map(len, inputs))
         # As a cast does, so that -1 is the largest number of an unsigned type.
-        padding = xp.asarray(self.padding).astype(inputs[0].dtype)
-        y = xp.full(shape, padding, inputs[0].dtype)
-        for row, x in zip(y, inputs, strict=True):
-            row[: len(x)] = x
-        return (y,)
-
-    def backward(self, indexes, gys):
-        return tuple([gys[0][i, : x.shape[0]] for i, x in enumerate(self.inputs)])
+        rule.padding = np.asarray(rule.padding).astype(inputs[0].dtype)
+        return self.run(*inputs)
 
 
 def pad_sequence(xs, length=None, padding=0):
@@ -540,37 +357,18 @@ def pad_sequence(xs, length=None, padding=0):
     return PadSequence(length, padding).apply(xs)[0]
 
 
-class TransposeSequence(FunctionNode):
-    """From sequences, longest first, to batches per time step, and back."""
-
-    def __init__(self, length):
-        self._length = length
-
-    def check_type_forward(self, in_types):
-        for x, following in itertools.pairwise(in_types):
-            type_check.expect(
-                x.shape[0] >= following.shape[0], x.shape[1:] == following.shape[1:]
-            )
-
-    def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        dtype = inputs[0].dtype
-        empty = xp.empty((0, *inputs[0].shape[1:]), dtype)
-        steps = [[x[t] for x in inputs if len(x) > t] for t in range(self._length)]
-        return tuple(
-            [xp.stack(r).astype(dtype, copy=False) if r else empty for r in steps]
+def _check_sequences(in_types):
+    for x, following in itertools.pairwise(in_types):
+        type_check.expect(
+            x.shape[0] >= following.shape[0], x.shape[1:] == following.shape[1:]
         )
-
-    def backward(self, indexes, gys):
-        lengths = [x.shape[0] for x in self.inputs]
-        unit = self.inputs[0].shape[1:]
-        shapes = [(sum(n > t for n in lengths), *unit) for t in range(self._length)]
-        gys = _filled(gys, shapes, self.inputs[0].dtype)
-        return TransposeSequence(len(self.inputs)).apply(tuple(gys))
 
 
 def transpose_sequence(xs):
     """Turn sequences, longest first, into batches per time step, or back."""
-    if not xs:
+    if not xs or not len(xs[0]):
         return ()
-    return TransposeSequence(len(xs[0])).apply(tuple(xs))
+    node = Bridge(
+        lambda *xs: core.transpose_sequence(xs), "TransposeSequence", _check_sequences
+    )
+    return node.apply(tuple(xs))

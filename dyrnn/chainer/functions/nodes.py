@@ -5,6 +5,8 @@ rule is written in the functions of this package themselves, which find each oth
 through ``functions()``, since products need sums and sums need broadcasts.
 """
 
+import functools
+
 from dyrnn.chainer import _backend, _operations
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
@@ -115,6 +117,11 @@ class OfOutput(Formula):
 def check_inputs(label, check, *inputs):
     """Check the inputs of a function that is made of others, under its own name."""
     if config.type_check:
-        rules = {"label": label, "check_type_forward": staticmethod(check)}
-        node = type(label, (FunctionNode,), rules)()
-        node._check_data_type_forward(tuple([_backend.raw(x) for x in inputs]))
+        arrays = tuple([_backend.raw(x) for x in inputs])
+        _checker(label, check)()._check_data_type_forward(arrays)
+
+
+@functools.cache
+def _checker(label, check):
+    rules = {"label": label, "check_type_forward": staticmethod(check)}
+    return type(label, (FunctionNode,), rules)

@@ -1,39 +1,45 @@
 """Shapes: reshape, transpose, broadcast, and their kin."""
 
+import math
+from functools import partial
+
 import numpy as np
 
+from dyrnn import functions as core
 from dyrnn.chainer import _backend, backend, configuration
-from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import Arrangement, functions, is_float
+from dyrnn.chainer.bridging import bridge
+from dyrnn.chainer.functions.nodes import Arrangement, check_inputs, is_float
 from dyrnn.chainer.utils import type_check
-from dyrnn.chainer.utils.array import size_of_shape
-from dyrnn.chainer.utils.array import sum_to as sum_array_to
 from dyrnn.chainer.variable import as_variable
+from dyrnn.chainer.worlds import CoreNode, from_core
+from dyrnn.functions import indexing, shape
 
 
-class Reshape(Arrangement):
+def is_one(in_types):
+    """Expect one input."""
+    type_check._argname(in_types, ("x",))
+
+
+def expect_axis(ndim, axis):
+    """Expect an axis to be one of ``ndim``."""
+    type_check.expect(ndim > (axis if axis >= 0 else -axis - 1))
+
+
+class Reshape(CoreNode):
     """Another shape."""
 
-    def __init__(self, shape):
-        self.shape = shape
-        self._unknown = len([n for n in shape if n < 0])
-        assert self._unknown <= 1
+    kind = shape.Reshape
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        size = type_check.prod(in_types[0].shape)
-        if not self._unknown:
-            type_check.expect(size == type_check.prod(self.shape))
+        is_one(in_types)
+        size, wanted = type_check.prod(in_types[0].shape), self.rule.shape
+        if min(wanted, default=0) >= 0:
+            type_check.expect(size == type_check.prod(wanted))
             return
-        known = size_of_shape([n for n in self.shape if n > 0])
+        assert len([n for n in wanted if n < 0]) == 1
+        known = math.prod([n for n in wanted if n > 0])
         known = type_check.make_variable(known, f"known_size(={known})")
         type_check.expect(size % known == 0)
-
-    def compute(self, xp, x):
-        return x.reshape(self.shape)
-
-    def rule(self, gy):
-        return reshape(gy, self.inputs[0].shape)
 
 
 def reshape(x, shape):
@@ -48,137 +54,24 @@ def flatten(x):
     return reshape(x, (x.size,))
 
 
-class Transpose(Arrangement):
-    """Permuted axes."""
-
-    label = "Transpose"
-
-    def __init__(self, axes=None):
-        self.axes = axes
-
-    def compute(self, xp, x):
-        return x.transpose(self.axes)
-
-    def rule(self, gy):
-        axes = self.axes
-        if axes:
-            axes = tuple(np.argsort([axis % len(axes) for axis in axes]))
-        return transpose(gy, axes)
-
-
-def transpose(x, axes=None):
-    """Permute the axes; without ``axes`` reverse them."""
-    return Transpose(axes).apply((x,))[0]
-
-
-class Swapaxes(Arrangement):
-    """Two axes swapped."""
-
-    label = "Swapaxes"
-
-    def __init__(self, axis1, axis2):
-        self.axis1 = axis1
-        self.axis2 = axis2
-
-    def compute(self, xp, x):
-        return x.swapaxes(self.axis1, self.axis2)
-
-    def rule(self, gy):
-        return swapaxes(gy, self.axis1, self.axis2)
-
-
-def swapaxes(x, axis1, axis2):
-    """Swap two axes."""
-    return Swapaxes(axis1, axis2).apply((x,))[0]
-
-
-def expect_axis(ndim, axis):
-    """Expect an axis to be one of ``ndim``."""
-    type_check.expect(ndim > (axis if axis >= 0 else -axis - 1))
-
-
-class Rollaxis(Arrangement):
-    """One axis put before another."""
-
-    def __init__(self, axis, start):
-        for name, value in (("axis", axis), ("start", start)):
-            if not isinstance(value, int):
-                raise TypeError(f"{name} must be int")
-        self.axis = axis
-        self.start = start
-
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        ndim = in_types[0].ndim
-        expect_axis(ndim, self.axis)
-        if self.start >= 0:
-            type_check.expect(ndim >= self.start)
-        else:
-            type_check.expect(ndim > -self.start - 1)
-
-    def compute(self, xp, x):
-        return xp.rollaxis(x, self.axis, self.start)
-
-    def rule(self, gy):
-        ndim = gy.ndim
-        axis, start = self.axis % ndim, self.start
-        if start < 0:
-            start += ndim
-        if axis > start:
-            axis += 1
-        elif axis < start:
-            start -= 1
-        return rollaxis(gy, start, axis)
-
-
-def rollaxis(x, axis, start=0):
-    """Put ``axis`` before ``start``."""
-    return Rollaxis(axis, start).apply((x,))[0]
-
-
-class Moveaxis(Arrangement):
-    """Axes put in other places."""
-
-    def __init__(self, source, destination):
-        self.source = (source,) if isinstance(source, int) else source
-        self.destination = (
-            (destination,) if isinstance(destination, int) else destination
-        )
-
-    def check_type_forward(self, in_types):
-        is_float(in_types, "x")
-        for axes in (self.source, self.destination):
-            for axis in axes or ():
-                expect_axis(in_types[0].ndim, axis)
-
-    def compute(self, xp, x):
-        return xp.moveaxis(x, self.source, self.destination)
-
-    def rule(self, gy):
-        return moveaxis(gy, self.destination, self.source)
-
-
-def moveaxis(x, source, destination):
-    """Put the axes ``source`` in the places ``destination``."""
-    return Moveaxis(source, destination).apply((x,))[0]
-
-
-class ExpandDims(Arrangement):
+class ExpandDims(CoreNode):
     """One more axis of length 1."""
+
+    kind = shape.Reshape
 
     def __init__(self, axis):
         self.axis = int(axis)
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
+        is_one(in_types)
         bound = self.axis if self.axis >= 0 else -self.axis - 1
         type_check.expect(in_types[0].ndim >= bound)
 
-    def compute(self, xp, x):
-        return xp.expand_dims(x, self.axis)
-
-    def rule(self, gy):
-        return reshape(gy, self.inputs[0].shape)
+    def forward(self, inputs):
+        sizes = list(inputs[0].shape)
+        sizes.insert(self.axis if self.axis >= 0 else self.axis + len(sizes) + 1, 1)
+        self.rule = shape.Reshape(tuple(sizes))
+        return self.run(*inputs)
 
 
 def expand_dims(x, axis):
@@ -186,8 +79,10 @@ def expand_dims(x, axis):
     return ExpandDims(axis).apply((x,))[0]
 
 
-class Squeeze(Arrangement):
+class Squeeze(CoreNode):
     """Axes of length 1 dropped."""
+
+    kind = shape.Reshape
 
     def __init__(self, axis=None):
         if isinstance(axis, int):
@@ -201,16 +96,11 @@ class Squeeze(Arrangement):
     def check_type_forward(self, in_types):
         type_check.expect(in_types.size() == 1)
         for axis in self.axis or ():
-            if axis >= 0:
-                type_check.expect(axis < in_types[0].ndim)
-            else:
-                type_check.expect(-in_types[0].ndim <= axis)
+            expect_axis(in_types[0].ndim, axis)
 
-    def compute(self, xp, x):
-        return x.squeeze(self.axis)
-
-    def rule(self, gy):
-        return reshape(gy, self.inputs[0].shape)
+    def forward(self, inputs):
+        self.rule = shape.Reshape(inputs[0].squeeze(self.axis).shape)
+        return self.run(*inputs)
 
 
 def squeeze(x, axis=None):
@@ -218,65 +108,121 @@ def squeeze(x, axis=None):
     return Squeeze(axis).apply((x,))[0]
 
 
-class Broadcast(FunctionNode):
-    """Several arrays stretched to one shape."""
+class Transpose(CoreNode):
+    """Permuted axes."""
+
+    kind = shape.Transpose
 
     def check_type_forward(self, in_types):
-        type_check.expect(in_types.size() > 0)
-        type_check.expect_broadcast_shapes(*[t.shape for t in in_types])
+        is_one(in_types)
+
+
+def transpose(x, axes=None):
+    """Permute the axes; without ``axes`` reverse them."""
+    return Transpose(axes).apply((x,))[0]
+
+
+class _Moved(Transpose):
+    """Axes put in other places, as a function of NumPy does."""
+
+    def __init__(self, *places):
+        self.places = places
 
     def forward(self, inputs):
-        xp = _backend.get_array_module(*inputs)
-        return tuple(xp.broadcast_arrays(*inputs))
-
-    def backward(self, indexes, gys):
-        sum_to = functions().sum_to
-        return tuple(
-            [
-                None if gys[i] is None else sum_to(gys[i], self.inputs[i].shape)
-                for i in indexes
-            ]
-        )
+        # Each axis is as long as its number.
+        axes = np.empty(range(inputs[0].ndim), bool)
+        self.rule = shape.Transpose(self.move(axes, *self.places).shape)
+        return self.run(*inputs)
 
 
-def broadcast(*args):
-    """Stretch arrays to their common shape."""
-    if len(args) == 1:
-        return as_variable(args[0])
-    return Broadcast().apply(args)
+class Swapaxes(_Moved):
+    """Two axes swapped."""
+
+    move = staticmethod(np.swapaxes)
 
 
-class BroadcastTo(Arrangement):
-    """An array stretched to a shape."""
+def swapaxes(x, axis1, axis2):
+    """Swap two axes."""
+    return Swapaxes(axis1, axis2).apply((x,))[0]
 
-    def __init__(self, shape):
-        self._shape = tuple(shape)
+
+class Rollaxis(_Moved):
+    """One axis put before another."""
+
+    move = staticmethod(np.rollaxis)
+
+    def __init__(self, axis, start):
+        for name, value in (("axis", axis), ("start", start)):
+            if not isinstance(value, int):
+                raise TypeError(f"{name} must be int")
+        super().__init__(axis, start)
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        ndim = type_check.make_variable(len(self._shape), "len(shape)")
+        is_one(in_types)
+        axis, start = self.places
+        expect_axis(in_types[0].ndim, axis)
+        type_check.expect(in_types[0].ndim >= (start if start >= 0 else -start))
+
+
+def rollaxis(x, axis, start=0):
+    """Put ``axis`` before ``start``."""
+    return Rollaxis(axis, start).apply((x,))[0]
+
+
+class Moveaxis(_Moved):
+    """Axes put in other places."""
+
+    move = staticmethod(np.moveaxis)
+
+    def check_type_forward(self, in_types):
+        is_float(in_types, "x")
+        for axes in self.places:
+            for axis in (axes,) if isinstance(axes, int) else axes or ():
+                expect_axis(in_types[0].ndim, axis)
+
+
+def moveaxis(x, source, destination):
+    """Put the axes ``source`` in the places ``destination``."""
+    return Moveaxis(source, destination).apply((x,))[0]
+
+
+class BroadcastTo(CoreNode):
+    """An array stretched to a shape."""
+
+    kind = shape.BroadcastTo
+
+    def check_type_forward(self, in_types):
+        is_one(in_types)
+        wanted = self.rule.shape
+        ndim = type_check.make_variable(len(wanted), "len(shape)")
         type_check.expect(in_types[0].ndim <= ndim)
-        shape = type_check.eval(in_types[0].shape)
-        for i in range(-1, -len(shape) - 1, -1):
-            wanted = self._shape[i]
-            if shape[i] not in (wanted, 1):
-                expected = f"in_type[0].shape[{i}] == {wanted}"
-                if wanted != 1:
+        given = type_check.eval(in_types[0].shape)
+        for i in range(-1, -len(given) - 1, -1):
+            if given[i] not in (wanted[i], 1):
+                expected = f"in_type[0].shape[{i}] == {wanted[i]}"
+                if wanted[i] != 1:
                     expected += f" or in_type[0].shape[{i}] == 1"
-                raise type_check.InvalidType(expected, f"in_type[0].shape: {shape}")
-
-    def compute(self, xp, x):
-        return xp.broadcast_to(x, self._shape)
-
-    def rule(self, gy):
-        return functions().sum_to(gy, self.inputs[0].shape)
+                raise type_check.InvalidType(expected, f"in_type[0].shape: {given}")
 
 
 def broadcast_to(x, shape):
     """Stretch to a shape."""
     if x.shape == shape:
         return as_variable(x)
-    return BroadcastTo(shape).apply((x,))[0]
+    return BroadcastTo(tuple(shape)).apply((x,))[0]
+
+
+def _check_broadcast(in_types):
+    type_check.expect(in_types.size() > 0)
+    type_check.expect_broadcast_shapes(*[t.shape for t in in_types])
+
+
+def broadcast(*args):
+    """Stretch arrays to their common shape."""
+    check_inputs("Broadcast", _check_broadcast, *args)
+    shape = np.broadcast_shapes(*[x.shape for x in args])
+    ys = tuple([broadcast_to(x, shape) for x in args])
+    return ys if len(ys) > 1 else ys[0]
 
 
 def checked_axis(axis):
@@ -334,17 +280,7 @@ def sum(x, axis=None, keepdims=False):
     return Sum(axis, keepdims).apply((x,))[0]
 
 
-class SumTo(Arrangement):
-    """Sum over the axes that a broadcast has stretched."""
-
-    def __init__(self, shape):
-        self._shape = shape
-
-    def compute(self, xp, x):
-        return sum_array_to(x, self._shape)
-
-    def rule(self, gy):
-        return broadcast_to(gy, self.inputs[0].shape)
+SumTo = from_core(shape.SumTo, is_one)
 
 
 def sum_to(x, shape):
@@ -354,18 +290,13 @@ def sum_to(x, shape):
     return SumTo(shape).apply((x,))[0]
 
 
-class Cast(Arrangement):
+class Cast(CoreNode):
     """Another type."""
 
-    def __init__(self, typ):
-        self.type = typ
+    kind = shape.Cast
 
-    def compute(self, xp, x):
-        return x.astype(self.type, copy=False)
-
-    def rule(self, gy):
-        dtype = self.inputs[0].dtype
-        return cast(gy, dtype) if dtype.kind == "f" else None
+    def check_type_forward(self, in_types):
+        is_one(in_types)
 
 
 def cast(x, typ):
@@ -397,84 +328,41 @@ def copy(x, dst):
     return Copy(source, backend.get_device(dst)).apply((x,))[0]
 
 
-class Tile(Arrangement):
-    """Repeated side by side."""
-
-    def __init__(self, reps):
-        if isinstance(reps, int):
-            reps = (reps,)
-        if not (isinstance(reps, tuple) and all(isinstance(n, int) for n in reps)):
-            raise TypeError(f"reps must be int or tuple of ints.\nActual: {type(reps)}")
-        if any(n < 0 for n in reps):
-            raise ValueError("All elements in reps must be zero or larger")
-        self.reps = reps
-
-    def compute(self, xp, x):
-        return xp.tile(x, self.reps)
-
-    def rule(self, gy):
-        shape = self.inputs[0].shape
-        ndim = max(len(shape), len(self.reps))
-        reps = (1,) * (ndim - len(self.reps)) + self.reps
-        sizes = (1,) * (ndim - len(shape)) + shape
-        split = [n for pair in zip(reps, sizes, strict=True) for n in pair]
-        gx = sum(reshape(gy, tuple(split)), axis=tuple(range(0, 2 * ndim, 2)))
-        return reshape(gx, shape)
+def _checked_counts(name, counts):
+    """Return one or several numbers of repetitions as a tuple."""
+    if isinstance(counts, int):
+        counts = (counts,)
+    if not (isinstance(counts, tuple) and all(isinstance(n, int) for n in counts)):
+        raise TypeError(f"{name} must be int or tuple of ints.\nActual: {type(counts)}")
+    if any(n < 0 for n in counts):
+        raise ValueError(f"all elements in {name} must be zero or larger")
+    return counts
 
 
 def tile(x, reps):
     """Repeat side by side."""
-    return Tile(reps).apply((x,))[0]
-
-
-class Repeat(Arrangement):
-    """Elements repeated."""
-
-    def __init__(self, repeats, axis=None):
-        if isinstance(repeats, int):
-            repeats = (repeats,)
-        if not (
-            isinstance(repeats, tuple) and all(isinstance(n, int) for n in repeats)
-        ):
-            raise TypeError("repeats must be int or tuple of ints")
-        if any(n < 0 for n in repeats):
-            raise ValueError("all elements in repeats must be zero or larger")
-        if axis is not None and (not isinstance(axis, int) or isinstance(axis, bool)):
-            raise TypeError("axis must be int or None")
-        self.repeats = repeats
-        self.axis = axis
-
-    def _sources(self, shape):
-        """Return where along the axis each output element comes from."""
-        n = size_of_shape(shape) if self.axis is None else shape[self.axis]
-        repeats = self.repeats if len(self.repeats) > 1 else self.repeats[0]
-        return np.repeat(np.arange(n), repeats)
-
-    def compute(self, xp, x):
-        repeats = list(self.repeats) if len(self.repeats) > 1 else self.repeats[0]
-        return xp.repeat(x, repeats, self.axis)
-
-    def rule(self, gy):
-        shape = self.inputs[0].shape
-        index = gy.xp.asarray(self._sources(shape))
-        flat = (size_of_shape(shape),) if self.axis is None else shape
-        axis = 0 if self.axis is None else self.axis % len(shape)
-        zeros = gy.xp.zeros(flat, gy.dtype)
-        slices = (slice(None),) * axis + (index,)
-        return reshape(functions().scatter_add(zeros, slices, gy), shape)
+    reps = _checked_counts("reps", reps)
+    return bridge(partial(core.tile, reps=reps), x, name="Tile", check=is_one)
 
 
 def repeat(x, repeats, axis=None):
     """Repeat elements."""
-    return Repeat(repeats, axis).apply((x,))[0]
+    repeats = _checked_counts("repeats", repeats)
+    if axis is not None and (not isinstance(axis, int) or isinstance(axis, bool)):
+        raise TypeError("axis must be int or None")
+    repeats = repeats[0] if len(repeats) == 1 else repeats
+    repeated = partial(core.repeat, repeats=repeats, axis=axis)
+    return bridge(repeated, x, name="Repeat", check=is_one)
 
 
 def _flip(array, axis):
     return _backend.get_array_module(array).flip(array, axis)
 
 
-class Flip(Arrangement):
+class Flip(CoreNode):
     """One axis reversed."""
+
+    kind = indexing.GetItem
 
     def __init__(self, axis):
         if not isinstance(axis, int):
@@ -482,19 +370,14 @@ class Flip(Arrangement):
         self.axis = axis
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ("x",))
-        ndim = in_types[0].ndim
-        type_check.expect(ndim > 0)
-        if self.axis >= 0:
-            type_check.expect(ndim > self.axis)
-        else:
-            type_check.expect(ndim >= -self.axis)
+        is_one(in_types)
+        type_check.expect(in_types[0].ndim > 0)
+        expect_axis(in_types[0].ndim, self.axis)
 
-    def compute(self, xp, x):
-        return xp.flip(x, self.axis)
-
-    def rule(self, gy):
-        return flip(gy, self.axis)
+    def forward(self, inputs):
+        axis = self.axis % inputs[0].ndim
+        self.rule = indexing.GetItem((slice(None),) * axis + (slice(None, None, -1),))
+        return self.run(*inputs)
 
 
 def flip(x, axis):
@@ -502,22 +385,17 @@ def flip(x, axis):
     return Flip(axis).apply((x,))[0]
 
 
-class FlipLR(Arrangement):
+class FlipLR(Flip):
     """Columns reversed."""
 
     axis = 1
 
+    def __init__(self):
+        super().__init__(type(self).axis)
+
     def check_type_forward(self, in_types):
         type_check._argname(in_types, ("a",))
-        type_check.expect(
-            in_types[0].dtype.kind == "f", in_types[0].ndim >= self.axis + 1
-        )
-
-    def compute(self, xp, x):
-        return xp.flip(x, self.axis)
-
-    def rule(self, gy):
-        return type(self)().apply((gy,))[0]
+        type_check.expect(in_types[0].dtype.kind == "f", in_types[0].ndim > self.axis)
 
 
 class FlipUD(FlipLR):
@@ -534,3 +412,18 @@ def fliplr(a):
 def flipud(a):
     """Reverse the rows."""
     return FlipUD().apply((a,))[0]
+
+
+def _check_diagonal(in_types, axis1, axis2):
+    is_one(in_types)
+    ndim = in_types[0].ndim
+    type_check.expect(max(axis1, axis2) < ndim, -ndim <= min(axis1, axis2))
+
+
+def diagonal(x, offset=0, axis1=0, axis2=1):
+    """Return a diagonal of two axes, as the last axis."""
+    places = {"axis1": axis1, "axis2": axis2}
+    check = partial(_check_diagonal, **places)
+    return bridge(
+        partial(core.diagonal, offset=offset, **places), x, name="Diagonal", check=check
+    )

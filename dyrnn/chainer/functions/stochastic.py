@@ -1,15 +1,24 @@
 """Noise, drawn from the global generator of NumPy or CuPy.
 
-What a node has drawn stays in it (``mask``, ``flag_x``, ``eps``, ``r``): applied once
-more, it uses the same values.
+What a node has drawn stays in it (``mask``, ``flag_x``): applied once more, it uses the
+same values.
 """
 
+from functools import partial
+
+from dyrnn import functions as core
 from dyrnn.chainer import _backend
+from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import Arrangement, are_alike, functions, is_float
+from dyrnn.chainer.functions.nodes import (
+    Arrangement,
+    are_alike,
+    check_inputs,
+    functions,
+    is_float,
+)
 from dyrnn.chainer.utils import argument, type_check
-from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import Variable, as_variable
 
 
@@ -93,29 +102,8 @@ def zoneout(h, x, ratio=0.5, **kwargs):
     return as_variable(x)
 
 
-class Gaussian(FunctionNode):
-    """``mean + exp(ln_var / 2) eps``, eps from the standard normal distribution."""
-
-    def __init__(self, eps=None):
-        self.eps = eps
-
-    def check_type_forward(self, in_types):
-        are_alike(in_types, "mean", "ln_var")
-
-    def forward(self, inputs):
-        self.retain_inputs((1,))
-        mean, ln_var = inputs
-        xp = _backend.get_array_module(mean)
-        if self.eps is None:
-            eps = xp.random.standard_normal(ln_var.shape)
-            self.eps = xp.asarray(eps).astype(mean.dtype, copy=False)
-        self.noise = xp.exp(ln_var * mean.dtype.type(0.5)) * self.eps
-        return (force_array(mean + self.noise),)
-
-    def backward(self, indexes, gys):
-        (ln_var,) = self.get_retained_inputs()
-        noise = functions().exp(ln_var * 0.5) * self.eps
-        return gys[0], gys[0] * noise * 0.5
+def _check_gaussian(in_types):
+    are_alike(in_types, "mean", "ln_var")
 
 
 def gaussian(mean, ln_var, **kwargs):
@@ -123,9 +111,12 @@ def gaussian(mean, ln_var, **kwargs):
     eps, return_eps = argument.parse_kwargs(
         kwargs, ("eps", None), ("return_eps", False)
     )
-    node = Gaussian(eps)
-    (y,) = node.apply((mean, ln_var))
-    return (y, node.eps) if return_eps else y
+    if eps is None:
+        xp = _backend.get_array_module(_backend.raw(mean))
+        eps = xp.asarray(xp.random.standard_normal(ln_var.shape), mean.dtype)
+    function = partial(core.gaussian, eps=eps)
+    y = bridge(function, mean, ln_var, name="Gaussian", check=_check_gaussian)
+    return (y, eps) if return_eps else y
 
 
 def gumbel_softmax(log_pi, tau=0.1, axis=1):
@@ -137,121 +128,51 @@ def gumbel_softmax(log_pi, tau=0.1, axis=1):
     return functions().softmax((log_pi + noise) / tau, axis=axis)
 
 
-class RReLU(Arrangement):
-    """Rectifier with random slopes below zero; their mean outside of training."""
-
-    def __init__(self, lower=1.0 / 8, upper=1.0 / 3, r=None):
-        for name, value in (("lower", lower), ("upper", upper)):
-            if not 0.0 <= value < 1.0:
-                raise ValueError(f"{name} must be in the range [0, 1)")
-        if not lower < upper:
-            raise ValueError("lower must be less than upper")
-        self.lower = lower
-        self.upper = upper
-        self.r = r
-
-    def check_type_forward(self, in_types):
-        is_float(in_types, "x")
-        if self.r is not None:
-            type_check.expect(
-                in_types[0].dtype == self.r.dtype, in_types[0].shape == self.r.shape
-            )
-
-    def compute(self, xp, x):
-        if not config.train:
-            self.r = xp.full(x.shape, (self.lower + self.upper) / 2, x.dtype)
-        elif self.r is None:
-            r = xp.random.uniform(self.lower, self.upper, x.shape)
-            self.r = xp.asarray(r).astype(x.dtype, copy=False)
-        y = xp.where(x >= 0, x, x * self.r)
-        self.slope = xp.where(y >= 0, x.dtype.type(1), self.r)
-        return y
-
-    def rule(self, gy):
-        return gy * self.slope
+def _check_dropconnect(in_types):
+    n = in_types.size()
+    type_check.expect(n >= 2, n <= 3)
+    x, w = in_types[:2]
+    type_check._argname((x, w), ("x", "W"))
+    type_check.expect(
+        x.dtype.kind == "f",
+        w.dtype.kind == "f",
+        x.ndim >= 2,
+        w.ndim == 2,
+        type_check.prod(x.shape[1:]) == w.shape[1],
+    )
+    if type_check.eval(n) == 3:
+        b = in_types[2]
+        type_check._argname((b,), ("b",))
+        type_check.expect(b.dtype == x.dtype, b.ndim == 1, b.shape[0] == w.shape[0])
 
 
-def rrelu(x, l=1.0 / 8, u=1.0 / 3, **kwargs):
-    """Rectifier with slopes from ``l`` to ``u`` below zero, drawn for each element.
-
-    Outside of training, all slopes are the mean of both.
-    """
-    r, return_r = argument.parse_kwargs(kwargs, ("r", None), ("return_r", False))
-    node = RReLU(l, u, r)
-    (y,) = node.apply((x,))
-    return (y, node.r) if return_r else y
-
-
-class SimplifiedDropconnect(FunctionNode):
-    """Linear map of which weights are dropped at random, the others scaled up.
-
-    The mask is one for each row of the batch, (B, O, I), or for all, (O, I).
-    """
-
-    def __init__(self, ratio, mask=None, use_batchwise_mask=True):
-        if not 0.0 <= ratio < 1.0:
-            raise ValueError("ratio must be in the range [0, 1)")
-        self.ratio = ratio
-        self.mask = mask
-        self.use_batchwise_mask = use_batchwise_mask
-
-    def check_type_forward(self, in_types):
-        n = in_types.size()
-        type_check.expect(n >= 2, n <= 3)
-        x, w = in_types[:2]
-        type_check._argname((x, w), ("x", "W"))
-        type_check.expect(
-            x.dtype.kind == "f",
-            w.dtype.kind == "f",
-            x.ndim >= 2,
-            w.ndim == 2,
-            type_check.prod(x.shape[1:]) == w.shape[1],
-        )
-        if type_check.eval(n) == 3:
-            b = in_types[2]
-            type_check._argname((b,), ("b",))
-            type_check.expect(b.dtype == x.dtype, b.ndim == 1, b.shape[0] == w.shape[0])
-        if self.mask is not None and self.use_batchwise_mask:
-            type_check.expect(
-                self.mask.shape[0] == x.shape[0], self.mask.shape[1:] == w.shape
-            )
-        elif self.mask is not None:
-            type_check.expect(self.mask.shape == w.shape)
-
-    def forward(self, inputs):
-        self.retain_inputs((0, 1))
-        x, w = inputs[:2]
-        xp = _backend.get_array_module(x)
-        if self.mask is None:
-            shape = (len(x), *w.shape) if self.use_batchwise_mask else w.shape
-            self.mask = xp.random.rand(*shape) >= self.ratio
-        self.mask = _backend.raw(self.mask)
-        self.factor = self.mask * w.dtype.type(1.0 / (1 - self.ratio))
-        y = xp.matmul(w * self.factor, x.reshape(len(x), -1, 1))[..., 0]
-        y = y.astype(x.dtype, copy=False)
-        return (y + inputs[2] if len(inputs) == 3 else y,)
-
-    def backward(self, indexes, gys):
-        F = functions()
-        x, w = self.get_retained_inputs()
-        (gy,) = gys
-
-        def of_x():
-            gx = F.matmul(F.expand_dims(gy, 1), w * self.factor)
-            return F.cast(F.reshape(gx, x.shape), x.dtype)
-
-        def of_w():
-            rows = F.reshape(x, (len(x), 1, -1))
-            gw = F.matmul(F.expand_dims(gy, 2), rows) * self.factor
-            return F.cast(F.sum(gw, axis=0), w.dtype)
-
-        rules = (of_x, of_w, lambda: F.sum(gy, axis=0))
-        return tuple([rules[i]() for i in indexes])
+def _check_mask(mask, expected):
+    mask = type_check.Variable(mask.shape, "mask.shape")
+    type_check.expect(mask == expected)
 
 
 def simplified_dropconnect(
     x, W, b=None, ratio=0.5, train=True, mask=None, use_batchwise_mask=True
 ):
-    """Linear map of which weights are dropped with probability ``ratio``."""
-    node = SimplifiedDropconnect(ratio if train else 0, mask, use_batchwise_mask)
-    return node.apply((x, W) if b is None else (x, W, b))[0]
+    """Linear map of which weights are dropped with probability ``ratio``.
+
+    The mask is one for each row of the batch, (B, O, I), or for all, (O, I).
+    """
+    if not 0.0 <= ratio < 1.0:
+        raise ValueError("ratio must be in the range [0, 1)")
+    ratio = ratio if train else 0
+    inputs = (x, W) if b is None else (x, W, b)
+    check_inputs("SimplifiedDropconnect", _check_dropconnect, *inputs)
+    F = functions()
+    W = as_variable(W)
+    shape = (len(x), *W.shape) if use_batchwise_mask else W.shape
+    if mask is None:
+        mask = W.xp.random.rand(*shape) >= ratio
+    elif config.type_check:
+        _check_mask(mask, shape)
+    W = W * (_backend.raw(mask) * W.dtype.type(1.0 / (1 - ratio)))
+    if not use_batchwise_mask:
+        return F.linear(x, W, b)
+    y = F.matmul(W, F.reshape(x, (len(x), -1, 1)))
+    y = F.cast(F.reshape(y, shape[:2]), x.dtype)
+    return y if b is None else y + b

@@ -15,20 +15,9 @@ from dyrnn.chainer.links.connection_links import (
     SimplifiedDropconnect,
     Swish,
 )
-from dyrnn.chainer.links.convolution_links import (
-    Convolution1D,
-    Convolution2D,
-    Convolution3D,
-    ConvolutionND,
-    Deconvolution1D,
-    Deconvolution2D,
-    Deconvolution3D,
-    DeconvolutionND,
-    DilatedConvolution2D,
-)
+from dyrnn.chainer.links.convolution_links import Convolution2D
 from dyrnn.chainer.links.normalization_links import (
     BatchNormalization,
-    GroupNormalization,
     LayerNormalization,
 )
 from dyrnn.chainer.links.output_links import (
@@ -59,9 +48,5 @@ from dyrnn.chainer.links.recurrent_links import (
     StatelessMGU,
 )
 from dyrnn.chainer.links.tree_links import ChildSumTreeLSTM, NaryTreeLSTM
-from dyrnn.chainer.links.whitening_links import (
-    BatchRenormalization,
-    DecorrelatedBatchNormalization,
-)
 
 __getattr__ = partial(folder_or_raise, __name__)

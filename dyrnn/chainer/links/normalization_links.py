@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dyrnn.chainer import functions, initializers
+from dyrnn.chainer import initializers
 from dyrnn.chainer.configuration import config, get_dtype
 from dyrnn.chainer.functions import normalizing
 from dyrnn.chainer.link import Link
@@ -152,33 +152,4 @@ class BatchNormalization(RunningAverages):
             running_var=averages[1],
             decay=self._next_decay(finetune),
             axis=self.axis,
-        )
-
-
-class GroupNormalization(_ScaleAndShift):
-    """Groups of channels normalized, scaled and shifted."""
-
-    def __init__(
-        self, groups, size=None, eps=1e-5, initial_gamma=None, initial_beta=None
-    ):
-        super().__init__()
-        self.groups = groups
-        self.eps = eps
-        with self.init_scope():
-            self.gamma = _lazy_parameter(initial_gamma, 1)
-            self.beta = _lazy_parameter(initial_beta, 0)
-        if size is not None:
-            self._initialize_params(size)
-
-    def forward(self, x):
-        """Normalize."""
-        if self.gamma.array is None:
-            if x.ndim < 2:
-                raise ValueError(
-                    "Input dimension must be at least 2, including batch size "
-                    "dimension (first dimension)."
-                )
-            self._initialize_params(x.shape[1])
-        return functions.group_normalization(
-            x, self.groups, self.gamma, self.beta, self.eps
         )

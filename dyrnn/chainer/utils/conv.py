@@ -1,7 +1,7 @@
 """Windows of images: sizes of convolutions, and images as columns and back.
 
 An image (n, c, *dims) has columns (n, c, *ksize, *outs): what each element of the
-kernel sees. For any number of axes; ``conv_nd`` has Chainer's names for that.
+kernel sees. For any number of axes.
 """
 
 import itertools
