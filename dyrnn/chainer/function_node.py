@@ -6,7 +6,7 @@ import weakref
 
 import numpy as np
 
-from dyrnn.chainer import _backend, configuration
+from dyrnn.chainer import _backend, casting, configuration
 from dyrnn.chainer._grad import grad
 from dyrnn.chainer._variable import Variable, as_variable
 from dyrnn.chainer.backend import contains_nan, get_device_from_array, using_device
@@ -110,6 +110,8 @@ class FunctionNode:
                 requires_grad = requires_grad or x._requires_grad
                 is_volatile = is_volatile or x._volatile
             is_on_host = is_on_host and isinstance(arrays[-1], np.ndarray)
+        if casting.is_on and casting.is_mixed(arrays):
+            return self.apply(casting.of_one_type(inputs))
         in_data = tuple(arrays)
         if not is_on_host:
             _check_arrays_forward_compatible(in_data, self.label)

@@ -4,7 +4,7 @@ Only ``python -m dyrnn.chainer`` changes anything, in its own process and for un
 programs: names that went away come back, arrays of sequences of several lengths become
 arrays of objects, as before NumPy 1.24, and numbers in lists are printed without their
 types. An edited program does without. What the text of a program has to be changed for
-is in ``old_sources``.
+is in ``modernize``.
 """
 
 import functools

@@ -6,7 +6,7 @@ it gets one cell more, ``%load_ext dyrnn.chainer``, and stays as it is otherwise
 
 import os
 
-from dyrnn.chainer import old_numpy, old_python, old_sources
+from dyrnn.chainer import casting, old_numpy, old_python, old_sources
 from dyrnn.chainer.aliases import install
 
 
@@ -15,6 +15,7 @@ def prepare(folder):
     old_python.revive()
     old_numpy.revive()
     old_sources.install(folder)
+    casting.is_on = True
 
 
 def load_ipython_extension(shell):
@@ -23,8 +24,6 @@ def load_ipython_extension(shell):
     IPython calls this for ``%load_ext dyrnn.chainer``, also when it is asked to reload.
     """
     install()
-    if not any(
-        isinstance(known, old_sources.Numbers) for known in shell.ast_transformers
-    ):
+    if old_sources.cell not in shell.input_transformers_post:
         prepare(os.getcwd())
-        shell.ast_transformers.append(old_sources.Numbers())
+        shell.input_transformers_post.append(old_sources.cell)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dyrnn.chainer import _backend, backend, initializers
+from dyrnn.chainer import _backend, backend, casting, initializers
 from dyrnn.chainer._backprop_utils import check_grad_type as _check_grad_type
 from dyrnn.chainer._texts import variable_repr, variable_str
 from dyrnn.chainer._variable import (
@@ -54,9 +54,11 @@ class Parameter(Variable):
                 xp = _backend.get_array_module(initializer)
                 initializer = initializers.Constant(initializer)
             data = initializers.generate_array(initializer, shape, xp)
+            casting.see_parameter(data.dtype)
             grad = xp.full_like(data, np.nan)
             super().__init__(data, name=name, grad=grad, layout=layout)
         elif isinstance(initializer, kinds):
+            casting.see_parameter(initializer.dtype)
             super().__init__(initializer, name=name, layout=layout)
         else:
             super().__init__(name=name, _grad_valid=False, layout=layout)
@@ -129,6 +131,7 @@ class Parameter(Variable):
             )
 
         data = generate(self.initializer)
+        casting.see_parameter(data.dtype)
         first = self._grad_initializer
         grad = None if first is None else generate(first)
         self.array = data
