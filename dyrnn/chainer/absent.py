@@ -14,6 +14,7 @@ TABLE = {
             "write a FunctionNode"
         ),
         "fft ifft": "there are no Fourier transforms; use numpy.fft on data",
+        "forget": "intermediate results are kept; use a smaller batch or bprop_len",
         "sparse_matmul": (
             "there are no sparse matrices; use embed_id for rows, or matmul"
         ),

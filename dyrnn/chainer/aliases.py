@@ -44,7 +44,6 @@ functions.noise: dropout gaussian gumbel_softmax simplified_dropconnect zoneout
 functions.normalization: batch_normalization l2_normalization layer_normalization
 functions.pooling: average_pooling_2d max_pooling_2d
 functions.rnn: lstm n_step_gru n_step_lstm n_step_rnn slstm tree_lstm
-functions.util: forget
 links.activation: maxout prelu simplified_dropconnect swish
 links.connection: bias bilinear convolution_2d embed_id gru highway linear lstm
     n_step_gru n_step_lstm n_step_rnn parameter peephole scale zoneoutlstm

@@ -24,7 +24,13 @@ def is_mixed(arrays):
 def of_one_type(inputs):
     """Return the inputs of a function, float64 cast to float32."""
     cast = _operations.functions.cast
-    return tuple([cast(x, np.float32) if x.dtype == np.float64 else x for x in inputs])
+    kinds = [getattr(x, "dtype", None) for x in inputs]
+    return tuple(
+        [
+            cast(x, np.float32) if kind == np.float64 else x
+            for x, kind in zip(inputs, kinds, strict=True)
+        ]
+    )
 
 
 def see_parameter(dtype):

@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 import warnings
-from typing import Any
 
 import numpy as np
 
@@ -53,26 +52,6 @@ def _write(config, names, file):
 
 class GlobalConfig:
     """Settings for all threads; a plain object, scripts add their own."""
-
-    debug: Any = None
-    cudnn_deterministic: Any = None
-    warn_nondeterministic: Any = None
-    enable_backprop: Any = None
-    keep_graph_on_report: Any = None
-    train: Any = None
-    type_check: Any = None
-    use_cudnn: Any = None
-    use_cudnn_tensor_core: Any = None
-    autotune: Any = None
-    schedule_func: Any = None
-    use_static_graph: Any = None
-    use_ideep: Any = None
-    lazy_grad_sum: Any = None
-    cudnn_fast_batch_normalization: Any = None
-    dtype: Any = None
-    in_recomputing: Any = None
-    _will_recompute: Any = None
-    compute_mode: Any = None
 
     def show(self, file=None):
         """Print all settings, sorted by name."""
@@ -127,6 +106,8 @@ def _from_environment():
     }
 
 
+for _name in _from_environment():
+    setattr(GlobalConfig, _name, None)
 global_config = GlobalConfig()
 vars(global_config).update(_from_environment())
 config = LocalConfig(global_config)

@@ -163,22 +163,3 @@ def test_a_row_of_length_zero_has_a_gradient():
     np.testing.assert_allclose(x.grad[0], [2, 2])
     assert y.creator.label == "NormalizeL2"
     assert np.isfinite(x.grad).all()
-
-
-def test_forget_tells_which_result_is_no_variable():
-    v = chainer.Variable(np.zeros(1))
-    for n, name in ((1, "1st"), (12, "12th"), (22, "22nd")):
-        with pytest.raises(RuntimeError, match=f"^{name} element.*int"):
-            F.forget(lambda n=n: (v,) * (n - 1) + (1,))
-
-
-def test_forget_says_when_it_computes_again():
-    seen = []
-
-    def square(x):
-        seen.append(chainer.config.in_recomputing)
-        return x * x
-
-    x = chainer.Variable(np.array(3.0))
-    F.forget(square, x).backward()
-    assert seen == [False, True] and x.grad == 6

@@ -237,7 +237,7 @@ def test_dropped_connections_are_kept_in_the_file(tmp_path):
 
 def test_batch_normalization_counts_a_batch_once():
     link = L.BatchNormalization(3)
-    F.sum(F.forget(link, chainer.Variable(f(5, 3)))).backward()
+    F.sum(link(chainer.Variable(f(5, 3)))).backward()
     np.testing.assert_allclose(link.avg_mean, f(5, 3).mean(0) / 10, rtol=1e-4)
     with pytest.raises(TypeError, match="unexpected keyword"):
         link(f(5, 3), finetuning=True)

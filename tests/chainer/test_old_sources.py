@@ -56,7 +56,10 @@ def test_what_numpy_wants_otherwise_is_changed_in_memory(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == "(1, 1) None 3\n2.25 [[2.25]] 4% 2.25 [[2.25]] 8.5\n"
     (line,) = done.stderr.splitlines()
-    assert "old.py was changed in memory for NumPy in lines 13, 14, 18, 19, 20, 22, " in line
+    assert (
+        "old.py was changed in memory for NumPy in lines 13, 14, 18, 19, 20, 22, "
+        in line
+    )
     assert "`python -m dyrnn.chainer.modernize` shows how" in line
     assert (tmp_path / "old.py").read_text() == OLD
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from dyrnn import chainer
-from dyrnn.chainer import _runtime_info, gradient_check, graph_optimizations
+from dyrnn.chainer import gradient_check
 from dyrnn.chainer.backends import cuda, intel64
-from tests.chainer.toys import exp, variable
 
 
 def test_runtime_information_names_all_packages():
@@ -26,44 +25,16 @@ def test_runtime_information_goes_to_the_screen(capsys):
     assert "Chainer: 7.8.1 (dyrnn " in capsys.readouterr().out
 
 
-def test_runtime_information_quotes_cupy(monkeypatch):
+def test_runtime_information_quotes_cupy(monkeypatch, capsys):
     def show_config():
         sys.stdout.write("CuPy Version : 13\nDevice 0 : H\n")
 
     monkeypatch.setattr(cuda, "available", True)
     cupy = types.SimpleNamespace(show_config=show_config)
     monkeypatch.setattr(cuda, "cupy", cupy)
-    text = str(_runtime_info._get_runtime_info())
+    chainer.print_runtime_info()
+    text = capsys.readouterr().out
     assert "CuPy: \n  CuPy Version : 13\n  Device 0 : H\niDeep:" in text
-
-
-@pytest.mark.parametrize("options", [None, {"verbosity_level": 1}])
-def test_a_static_graph_is_run_each_time(options):
-    calls = []
-
-    def forward(self, x):
-        calls.append(x)
-        return exp(x)
-
-    mark = chainer.static_graph
-    marked = mark(forward) if options is None else mark(**options)(forward)
-    for value in (0.0, 1.0):
-        assert marked(None, variable(value)).array == np.exp(value)
-    assert len(calls) == 2
-
-
-def test_static_code_is_run_as_it_is():
-    @chainer.static_code
-    def double(inputs):
-        return (2 * inputs[0],)
-
-    @chainer.static_code(func_name="triple")
-    def triple(inputs):
-        return (3 * inputs[0],)
-
-    assert double(inputs=[2]) == (4,) and triple(inputs=[2]) == (6,)
-    name = "static_forward_optimizations"
-    assert getattr(graph_optimizations.static_graph_utilities, name)(len) is len
 
 
 def test_types_and_warnings_are_there_for_annotations():

@@ -62,7 +62,6 @@ from dyrnn.chainer.functions.elementwise import (
     tan,
     tanh,
 )
-from dyrnn.chainer.functions.forgetting import forget
 from dyrnn.chainer.functions.joining import (
     concat,
     dstack,
