@@ -43,8 +43,8 @@ def modernized(text):
 
 def difference(text, path):
     """Return the unified diff of a program and what it is to be."""
-    lines = [t.splitlines(keepends=True) for t in (text, modernized(text))]
-    return "".join(difflib.unified_diff(*lines, str(path), str(path)))
+    old, new = (t.splitlines(keepends=True) for t in (text, modernized(text)))
+    return "".join(difflib.unified_diff(old, new, str(path), str(path)))
 
 
 def _place(node):
