@@ -84,6 +84,41 @@ TABLE = {
             "there are no sparse matrices; use EmbedID, or scipy.sparse on data"
         ),
     },
+    "dataset": {
+        "TabularDataset tabular": (
+            "use datasets.TupleDataset or datasets.DictDataset, whose columns have "
+            "names"
+        ),
+    },
+    "datasets": {
+        "ImageDataset LabeledImageDataset LabeledZippedImageDataset "
+        "MultiZippedImageDataset ZippedImageDataset": (
+            "it is for images; write a DatasetMixin that opens them with Pillow"
+        ),
+        "get_cifar10 get_cifar100 get_kuzushiji_mnist get_kuzushiji_mnist_labels "
+        "get_svhn": (
+            "it is for images; give their arrays, of torchvision.datasets, say, to "
+            "TupleDataset"
+        ),
+        "PickleDataset PickleDatasetWriter open_pickle_dataset "
+        "open_pickle_dataset_writer": (
+            "what was pickled may run any program when it is loaded; use TextDataset, "
+            "or a DatasetMixin over a file of numpy.memmap"
+        ),
+    },
+    "training": {
+        "ParallelUpdater": "it is for several GPUs; use StandardUpdater on one device",
+    },
+    "training.extensions": {
+        "VariableStatisticsPlot": (
+            "use ParameterStatistics, and PlotReport for what it reports"
+        ),
+    },
+    "training.updaters": {
+        "MultiprocessParallelUpdater ParallelUpdater": (
+            "it is for several GPUs; use StandardUpdater on one device"
+        ),
+    },
     "iterators": {
         "DaliIterator": "it decodes images on GPUs; use MultiprocessIterator",
     },

@@ -56,15 +56,13 @@ training.extensions: _snapshot computational_graph evaluator exponential_shift
     fail_on_nonnumber inverse_shift linear_shift log_report micro_average
     multistep_shift parameter_statistics plot_report polynomial_shift print_report
     progress_bar snapshot_writers step_shift value_observation
-    variable_statistics_plot variable_unchain warmup_shift
+    variable_unchain warmup_shift
 training.triggers: early_stopping_trigger interval interval_trigger
     manual_schedule_trigger minmax_value_trigger once_trigger time_trigger
-training.updaters: multiprocess_parallel_updater parallel_updater standard_updater
-dataset: convert dataset_mixin download iterator tabular
-dataset.tabular: delegate_dataset tabular_dataset
-datasets: _mnist_helper cifar concatenated_dataset dict_dataset fashion_mnist
-    image_dataset kuzushiji_mnist mnist ptb sub_dataset svhn text_dataset
-    transform_dataset tuple_dataset
+training.updaters: standard_updater
+dataset: convert dataset_mixin download iterator
+datasets: _mnist_helper concatenated_dataset dict_dataset fashion_mnist mnist ptb
+    sub_dataset text_dataset transform_dataset tuple_dataset
 iterators: _statemachine multiprocess_iterator multithread_iterator order_samplers
     serial_iterator
 serializers: hdf5 npz

@@ -1,13 +1,10 @@
 """Datasets, converters, and files under the datasets' root."""
 
 import gzip
-import io
 import pickle
 import struct
 import sys
-import tarfile
 import types
-import zipfile
 
 import numpy as np
 import pytest
@@ -150,23 +147,6 @@ def test_texts_that_do_not_fit(tmp_path):
         datasets.TextDataset([str(a), str(b)])
     with pytest.raises(ValueError, match="length of each option must match"):
         datasets.TextDataset([str(a), str(b)], encoding=["utf-8"])
-
-
-def test_pickled_examples(tmp_path):
-    path = str(tmp_path / "examples.pkl")
-    with datasets.open_pickle_dataset_writer(path) as writer:
-        writer.write({"x": 1})
-        writer.flush()
-        writer.write("two")
-    with datasets.open_pickle_dataset(path) as stored:
-        assert len(stored) == 2 and stored[1] == "two" and stored[:1] == [{"x": 1}]
-        other = pickle.loads(pickle.dumps(stored))
-        other._after_fork()
-        assert other[0] == {"x": 1}
-        other.close()
-    pipe = type("Pipe", (), {"seekable": lambda self: False})()
-    with pytest.raises(ValueError, match="reader must support random access"):
-        datasets.PickleDataset(pipe)
 
 
 def test_examples_are_stacked_as_they_are_made():
@@ -324,115 +304,11 @@ def test_mnist_is_read_from_its_format(web, root):
     assert train[1][0][:2].tolist() == [16, 17]  # pixel 784 of 0 to 255 and again
     assert datasets.get_fashion_mnist()[0][0][1] == 7  # from the files it has made
     assert datasets.get_fashion_mnist_labels()[7] == "Sneaker"
-    assert datasets.get_kuzushiji_mnist_labels()[1] == ("ki", "き")
-    for kind, content in (("images-idx3", images), ("labels-idx1", labels[:0])):
-        short = gzip.compress(struct.pack(">2i", 2049, 1) + b"\x07")
-        web[f"{pictures._KUZUSHIJI}train-{kind}-ubyte.gz"] = content or short
+    short = gzip.compress(struct.pack(">2i", 2049, 1) + b"\x07")
+    web[f"{pictures._MNIST}train-images-idx3-ubyte.gz"] = images
+    web[f"{pictures._MNIST}train-labels-idx1-ubyte.gz"] = short
     with pytest.raises(RuntimeError, match="wrong pair of MNIST images and labels"):
-        datasets.get_kuzushiji_mnist()
-
-
-def archive(**members):
-    """Return the bytes of a compressed archive of files."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(f"folder/{name}.bin")
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def test_cifar_is_read_from_rows_of_bytes(web):
-    from dyrnn.chainer.datasets import pictures
-
-    row = bytes(range(256)) * 12
-    web[pictures._CIFAR.format("cifar-10")] = archive(
-        data_batch_2=b"\x03" + row, data_batch_1=b"\x05" + row, test_batch=b"\x09" + row
-    )
-    train, test = datasets.get_cifar10(scale=255.0)
-    assert [y for _, y in train] == [5, 3] and [y for _, y in test] == [9]
-    assert train[0][0].shape == (3, 32, 32) and train[0][0][0, 0, 5] == 5
-    web[pictures._CIFAR.format("cifar-100")] = archive(
-        train=b"\x01\x63" + row, test=b"\x00\x07" + row
-    )
-    train, _ = datasets.get_cifar100(ndim=1)
-    assert train[0][1] == 99 and train[0][0].shape == (3072,)
-    assert datasets.get_cifar100(withlabel=False)[1].shape == (1, 3, 32, 32)
-    with pytest.raises(ValueError, match="invalid ndim for CIFAR dataset"):
-        datasets.get_cifar10(ndim=2)
-
-
-def test_street_view_house_numbers_need_scipy_once(web, monkeypatch):
-    from dyrnn.chainer.datasets import pictures
-
-    x = np.arange(32 * 32 * 3 * 2, dtype=np.uint8).reshape(32, 32, 3, 2)
-    raw = {"X": x, "y": np.array([[10], [3]])}
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(ImportError, match="needs SciPy"):
-        datasets.get_svhn()
-    io_module = types.SimpleNamespace(loadmat=lambda path: raw)
-    monkeypatch.setitem(sys.modules, "scipy.io", io_module)
-    for name in ("train", "test"):
-        web[pictures._SVHN.format(name)] = b""
-    train, test = datasets.get_svhn(scale=255.0)
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    assert datasets.get_svhn(withlabel=False)[0].shape == (2, 3, 32, 32)
-    assert train[1][0].tolist() == x[..., 1].transpose(2, 0, 1).tolist()
-    assert [y for _, y in test] == [0, 3]
-
-
-def draw(tmp_path):
-    """Write an image of 2 by 3 pixels with colors and a grey one."""
-    image = pytest.importorskip("PIL.Image")
-    colors = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
-    image.fromarray(colors).save(tmp_path / "colors.png")
-    image.fromarray(colors[..., 0]).save(tmp_path / "grey.png")
-    return colors
-
-
-def test_images_are_read_from_files(tmp_path):
-    colors = draw(tmp_path)
-    (tmp_path / "paths").write_text("colors.png\ngrey.png\n")
-    (tmp_path / "pairs").write_text("grey.png 4\ncolors.png 2\n")
-    images = datasets.ImageDataset(str(tmp_path / "paths"), root=str(tmp_path))
-    assert len(images) == 2 and images[0].dtype == np.float32
-    assert images[0].tolist() == colors.transpose(2, 0, 1).tolist()
-    assert images[1].shape == (1, 2, 3)
-    labeled = datasets.LabeledImageDataset(
-        str(tmp_path / "pairs"), str(tmp_path), dtype=np.int32, label_dtype=np.int64
-    )
-    x, t = labeled[1]
-    assert x.dtype == np.int32 and x.shape == (3, 2, 3)
-    assert t == 2 and t.dtype == np.int64 and len(labeled) == 2
-    with pytest.raises(ValueError, match="invalid format at line 0 in file .*paths"):
-        datasets.LabeledImageDataset(str(tmp_path / "paths"))
-
-
-def test_images_are_read_from_zip_archives(tmp_path):
-    colors = draw(tmp_path)
-    names = [str(tmp_path / "a.zip"), str(tmp_path / "b.zip")]
-    for name, members in ((names[0], ["grey", "colors"]), (names[1], ["colors"])):
-        with zipfile.ZipFile(name, "w") as file:
-            file.writestr("folder/", "")
-            for member in [f"{member}.png" for member in members]:
-                file.write(tmp_path / member, f"folder/{member}")
-    zipped = datasets.ZippedImageDataset(names[0])
-    assert len(zipped) == 2 and zipped[0].shape == (1, 2, 3)
-    both = pickle.loads(pickle.dumps(datasets.MultiZippedImageDataset(names, np.int32)))
-    assert len(both) == 3 and both[2].tolist() == colors.transpose(2, 0, 1).tolist()
-    (tmp_path / "pairs").write_text("folder/colors.png 1\n")
-    labeled = datasets.LabeledZippedImageDataset(names[0], str(tmp_path / "pairs"))
-    x, t = labeled[0]
-    assert x.shape == (3, 2, 3) and t == 1 and len(labeled) == 1
-
-
-def test_images_need_pillow(monkeypatch):
-    from dyrnn.chainer.datasets import images
-
-    monkeypatch.setattr(images, "available", False)
-    with pytest.raises(ImportError, match="Pillow, which is not installed"):
-        datasets.ImageDataset([])
+        datasets.get_mnist()
 
 
 def test_all_text_files_are_closed_before_an_error(tmp_path):

@@ -14,7 +14,7 @@ from dyrnn.chainer import iterators, serializers
 from dyrnn.chainer.configuration import config, using_config
 from dyrnn.chainer.serializers import DictionarySerializer, NpzDeserializer
 from dyrnn.chainer.training import extensions, triggers
-from dyrnn.chainer.training.extensions import plots, snapshots, util, writers
+from dyrnn.chainer.training.extensions import snapshots, util, writers
 from dyrnn.chainer.training.extensions.progress import IteratorProgressBar
 from tests.chainer.models import Model, examples, make_trainer
 from tests.chainer.test_training import Steps
@@ -468,43 +468,7 @@ def test_without_matplotlib_nothing_is_plotted(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.pyplot", None)
     for make in (
         lambda: extensions.PlotReport(["x"])(None),
-        lambda: extensions.VariableStatisticsPlot(Model())(None),
-        extensions.VariableStatisticsPlot.available,
+        extensions.PlotReport.available,
     ):
         with pytest.warns(UserWarning, match="matplotlib is not installed"):
             assert not make()
-
-
-@pytest.mark.parametrize("percentiles", [0, 50, (25, 75), (0, 50, 100)])
-def test_statistics_of_variables_are_plotted(percentiles, tmp_path, matplotlib):
-    model = Model()
-    model.cleargrads()
-    plot = extensions.VariableStatisticsPlot(
-        [model, chainer.Variable(np.ones(3, np.float32))],
-        max_sample_size=2,
-        plot_std=bool(percentiles),
-        percentile_sigmas=percentiles,
-        trigger=(1, "iteration"),
-        filename="s.png",
-    )
-    trainer = fake_trainer(out=tmp_path)
-    for i in range(1, 4):
-        trainer.updater.iteration = i
-        plot(trainer)
-    assert (tmp_path / "s.png").stat().st_size > 1000
-    idxs, data = plot._samples.get_data()
-    assert len(idxs) == 2 and data.shape[:2] == (2, 2)
-    values = np.concatenate([p.array.ravel() for p in model.params()] + [np.ones(3)])
-    assert data[0, 0, 0] == pytest.approx(values.mean(), rel=1e-6)
-
-
-def test_statistics_need_variables_and_something_to_plot():
-    with pytest.raises(ValueError, match="Need at least one variables"):
-        extensions.VariableStatisticsPlot([])
-    with pytest.raises(ValueError, match="Nothing to plot"):
-        extensions.VariableStatisticsPlot(
-            Model(), plot_mean=0, plot_std=0, percentile_sigmas=()
-        )
-    x = np.arange(6.0).reshape(2, 3)
-    out = plots.Statistician(True, True, 50)(x, axis=None)
-    assert out["mean"] == out["percentile"] == 2.5 and out["std"] == x.std()

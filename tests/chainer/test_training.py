@@ -362,59 +362,6 @@ def test_epochs_may_be_left_to_the_script():
     optimizer.new_epoch()
 
 
-def test_parallel_updater_equals_one_device(tmp_path):
-    def train(kind, **options):
-        model = Model()
-        optimizer = optimizers.SGD(0.1).setup(model)
-        iterator = iterators.SerialIterator(examples(), 10, shuffle=False)
-        updater = kind(iterator, optimizer, **options)
-        training.Trainer(updater, (4, "iteration"), out=str(tmp_path)).run()
-        return model.l.W.array
-
-    devices = {"main": -1, "second": "@numpy"}
-    single = train(training.StandardUpdater, loss_func=None)
-    # Each half reports its mean: their sum is twice the mean of the batch.
-    model = Model()
-    optimizer = optimizers.SGD(0.05).setup(model)
-    iterator = iterators.SerialIterator(examples(), 10, shuffle=False)
-    updater = training.ParallelUpdater(iterator, optimizer, devices=devices)
-    training.Trainer(updater, (4, "iteration"), out=str(tmp_path)).run()
-    np.testing.assert_allclose(model.l.W.array, single, rtol=1e-5)
-    for one in updater._models.values():
-        np.testing.assert_array_equal(one.l.W.array, model.l.W.array)
-    assert updater.epoch == optimizer.epoch == 2
-    with pytest.raises(ValueError, match="either models or devices must be specified"):
-        training.ParallelUpdater(iterator, optimizer)
-    with pytest.raises(KeyError, match="must contain a 'main' key"):
-        training.ParallelUpdater(iterator, optimizer, devices={"a": -1})
-
-
-def test_a_process_for_each_gpu_is_not_available():
-    kind = training.updaters.MultiprocessParallelUpdater
-    assert not kind.available()
-    with pytest.raises(RuntimeError, match="it needs NCCL of CuPy 7"):
-        kind([], optimizers.SGD(), devices=[0])
-
-
-def test_parameters_travel_as_one_array():
-    from dyrnn.chainer.training.updaters import parallel
-
-    class Away(Model):
-        xp = SimpleNamespace(zeros=np.zeros, concatenate=np.concatenate)
-
-    with pytest.raises(RuntimeError, match="gather_grads works only on a GPU"):
-        parallel.gather_grads(Model())
-    source, target = Away(), Away()
-    source.l.W.grad = np.full_like(source.l.W.array, 3)
-    flat = parallel.gather_params(source)
-    size = sum(param.size for param in source.params())
-    assert flat.shape == (size,) and flat.dtype == np.float32
-    parallel.scatter_params(target, flat)
-    parallel.scatter_grads(target, parallel.gather_grads(source))
-    assert (target.l.W.array == source.l.W.array).all()
-    assert (target.l.W.grad == 3).all() and not target.l.b.grad.any()
-
-
 def test_updater_base_asks_for_methods():
     updater = training.Updater()
     assert updater.connect_trainer(None) is None

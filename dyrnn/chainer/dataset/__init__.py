@@ -18,22 +18,5 @@ from dyrnn.chainer.dataset.files import (
     get_dataset_root,
     set_dataset_root,
 )
-from dyrnn.chainer.dataset.tables import TabularDataset
-
-__all__ = [
-    "ConcatWithAsyncTransfer",
-    "Converter",
-    "DatasetMixin",
-    "Iterator",
-    "TabularDataset",
-    "cache_or_load_file",
-    "cached_download",
-    "concat_examples",
-    "converter",
-    "get_dataset_directory",
-    "get_dataset_root",
-    "set_dataset_root",
-    "to_device",
-]
 
 __getattr__ = partial(folder_or_raise, __name__)

@@ -18,62 +18,10 @@ from dyrnn.chainer.datasets.combined import (
 )
 from dyrnn.chainer.datasets.downloaded import get_ptb_words, get_ptb_words_vocabulary
 from dyrnn.chainer.datasets.files import TextDataset
-from dyrnn.chainer.datasets.images import (
-    ImageDataset,
-    LabeledImageDataset,
-    LabeledZippedImageDataset,
-    MultiZippedImageDataset,
-    ZippedImageDataset,
-)
-from dyrnn.chainer.datasets.pickle_dataset import (
-    PickleDataset,
-    PickleDatasetWriter,
-    open_pickle_dataset,
-    open_pickle_dataset_writer,
-)
 from dyrnn.chainer.datasets.pictures import (
-    get_cifar10,
-    get_cifar100,
     get_fashion_mnist,
     get_fashion_mnist_labels,
-    get_kuzushiji_mnist,
-    get_kuzushiji_mnist_labels,
     get_mnist,
-    get_svhn,
 )
-
-__all__ = [
-    "ConcatenatedDataset",
-    "DictDataset",
-    "ImageDataset",
-    "LabeledImageDataset",
-    "LabeledZippedImageDataset",
-    "MultiZippedImageDataset",
-    "PickleDataset",
-    "PickleDatasetWriter",
-    "SubDataset",
-    "TextDataset",
-    "TransformDataset",
-    "TupleDataset",
-    "ZippedImageDataset",
-    "get_cifar10",
-    "get_cifar100",
-    "get_cross_validation_datasets",
-    "get_cross_validation_datasets_random",
-    "get_fashion_mnist",
-    "get_fashion_mnist_labels",
-    "get_kuzushiji_mnist",
-    "get_kuzushiji_mnist_labels",
-    "get_mnist",
-    "get_ptb_words",
-    "get_ptb_words_vocabulary",
-    "get_svhn",
-    "open_pickle_dataset",
-    "open_pickle_dataset_writer",
-    "split_dataset",
-    "split_dataset_n",
-    "split_dataset_n_random",
-    "split_dataset_random",
-]
 
 __getattr__ = partial(folder_or_raise, __name__)

@@ -8,12 +8,4 @@ from dyrnn.chainer.iterators.processes import MultiprocessIterator
 from dyrnn.chainer.iterators.serial import SerialIterator
 from dyrnn.chainer.iterators.threads import MultithreadIterator
 
-__all__ = [
-    "MultiprocessIterator",
-    "MultithreadIterator",
-    "OrderSampler",
-    "SerialIterator",
-    "ShuffleOrderSampler",
-]
-
 __getattr__ = partial(folder_or_raise, __name__)

@@ -14,24 +14,6 @@ from dyrnn.chainer.training.bases import (
 )
 from dyrnn.chainer.training.loop import Trainer
 from dyrnn.chainer.training.triggers.counting import IntervalTrigger, get_trigger
-from dyrnn.chainer.training.updaters.parallel import ParallelUpdater
 from dyrnn.chainer.training.updaters.standard import StandardUpdater
-
-__all__ = [
-    "PRIORITY_EDITOR",
-    "PRIORITY_READER",
-    "PRIORITY_WRITER",
-    "Extension",
-    "IntervalTrigger",
-    "ParallelUpdater",
-    "StandardUpdater",
-    "Trainer",
-    "Updater",
-    "extensions",
-    "get_trigger",
-    "make_extension",
-    "triggers",
-    "updaters",
-]
 
 __getattr__ = partial(folder_or_raise, __name__)

@@ -13,7 +13,7 @@ from dyrnn.chainer.training.extensions.observing import (
     observe_lr,
     observe_value,
 )
-from dyrnn.chainer.training.extensions.plots import PlotReport, VariableStatisticsPlot
+from dyrnn.chainer.training.extensions.plots import PlotReport
 from dyrnn.chainer.training.extensions.progress import ProgressBar
 from dyrnn.chainer.training.extensions.shifts import (
     ExponentialShift,
@@ -27,31 +27,5 @@ from dyrnn.chainer.training.extensions.shifts import (
 from dyrnn.chainer.training.extensions.snapshots import snapshot, snapshot_object
 
 dump_graph = DumpGraph
-
-__all__ = [
-    "DumpGraph",
-    "Evaluator",
-    "ExponentialShift",
-    "FailOnNonNumber",
-    "InverseShift",
-    "LinearShift",
-    "LogReport",
-    "MicroAverage",
-    "MultistepShift",
-    "ParameterStatistics",
-    "PlotReport",
-    "PolynomialShift",
-    "PrintReport",
-    "ProgressBar",
-    "StepShift",
-    "VariableStatisticsPlot",
-    "WarmupShift",
-    "dump_graph",
-    "observe_lr",
-    "observe_value",
-    "snapshot",
-    "snapshot_object",
-    "unchain_variables",
-]
 
 __getattr__ = partial(folder_or_raise, __name__)

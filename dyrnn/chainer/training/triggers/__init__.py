@@ -16,15 +16,4 @@ from dyrnn.chainer.training.triggers.watching import (
     MinValueTrigger,
 )
 
-__all__ = [
-    "BestValueTrigger",
-    "EarlyStoppingTrigger",
-    "IntervalTrigger",
-    "ManualScheduleTrigger",
-    "MaxValueTrigger",
-    "MinValueTrigger",
-    "OnceTrigger",
-    "TimeTrigger",
-]
-
 __getattr__ = partial(folder_or_raise, __name__)

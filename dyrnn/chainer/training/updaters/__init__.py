@@ -3,12 +3,6 @@
 from functools import partial
 
 from dyrnn.chainer.aliases import folder_or_raise
-from dyrnn.chainer.training.updaters.parallel import (
-    MultiprocessParallelUpdater,
-    ParallelUpdater,
-)
 from dyrnn.chainer.training.updaters.standard import StandardUpdater
-
-__all__ = ["MultiprocessParallelUpdater", "ParallelUpdater", "StandardUpdater"]
 
 __getattr__ = partial(folder_or_raise, __name__)
