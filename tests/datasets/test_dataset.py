@@ -116,19 +116,6 @@ def test_split_in_n_parts():
             split_dataset_n(range(7), n)
 
 
-@pytest.mark.parametrize("n_folds", [2, 3, 7])
-def test_cross_validation_tests_each_example_once(n_folds):
-    for pairs in (
-        datasets.get_cross_validation_datasets(range(7), n_folds),
-        datasets.get_cross_validation_datasets_random(range(7), n_folds, seed=1),
-    ):
-        tested = [i for _, test in pairs for i in test]
-        assert sorted(tested) == list(range(7))
-        for train, test in pairs:
-            assert sorted([*train, *test]) == list(range(7))
-            assert len(test) in (7 // n_folds, -(-7 // n_folds))
-
-
 def test_examples_become_arrays():
     x, t = concat_examples([([1, 2], 1), ([3, 4], 2)])
     assert (x.tolist(), t.tolist()) == ([[1, 2], [3, 4]], [1, 2])

@@ -1,92 +1,47 @@
-"""Datasets made of datasets: side by side, end to end, parts, transformed."""
+"""Datasets made of datasets: the core's, with Chainer's messages and random orders."""
 
 import warnings
 
 import numpy as np
 
+from dyrnn import datasets
 from dyrnn.chainer.dataset.bases import DatasetMixin
 
 
-class TupleDataset:
+class TupleDataset(datasets.TupleDataset):
     """Examples ``(dataset1[i], dataset2[i], ...)``."""
 
     def __init__(self, *datasets):
         if not datasets:
             raise ValueError("no datasets are given")
-        self._datasets = datasets
-        self._length = len(datasets[0])
         for i, dataset in enumerate(datasets):
-            if len(dataset) != self._length:
+            if len(dataset) != len(datasets[0]):
                 raise ValueError(f"dataset of the index {i} has a wrong length")
-
-    def __getitem__(self, index):
-        columns = [dataset[index] for dataset in self._datasets]
-        if not isinstance(index, slice):
-            return tuple(columns)
-        rows = range(len(columns[0]))
-        return [tuple([column[i] for column in columns]) for i in rows]
-
-    def __len__(self):
-        return self._length
+        super().__init__(*datasets)
 
 
-class DictDataset:
+class DictDataset(datasets.DictDataset):
     """Examples ``{"key1": dataset1[i], ...}``."""
 
     def __init__(self, **datasets):
         if not datasets:
             raise ValueError("no datasets are given")
-        self._datasets = datasets
-        self._length = len(next(iter(datasets.values())))
+        length = len(next(iter(datasets.values())))
         for key, dataset in datasets.items():
-            if len(dataset) != self._length:
+            if len(dataset) != length:
                 raise ValueError(f'dataset length conflicts at "{key}"')
-
-    def __getitem__(self, index):
-        columns = {key: dataset[index] for key, dataset in self._datasets.items()}
-        if not isinstance(index, slice):
-            return columns
-        rows = range(len(next(iter(columns.values()))))
-        return [{key: column[i] for key, column in columns.items()} for i in rows]
-
-    def __len__(self):
-        return self._length
+        super().__init__(**datasets)
 
 
-class ConcatenatedDataset(DatasetMixin):
+class ConcatenatedDataset(datasets.ConcatenatedDataset, DatasetMixin):
     """The examples of several datasets, one after the other."""
 
-    def __init__(self, *datasets):
-        self._datasets = datasets
 
-    def __len__(self):
-        return sum([len(dataset) for dataset in self._datasets])
-
-    def get_example(self, i):
-        if i < 0:
-            raise IndexError
-        for dataset in self._datasets:
-            if i < len(dataset):
-                return dataset[i]
-            i -= len(dataset)
-        raise IndexError
-
-
-class TransformDataset(DatasetMixin):
+class TransformDataset(datasets.TransformDataset, DatasetMixin):
     """Examples ``transform(dataset[i])``."""
 
-    def __init__(self, dataset, transform):
-        self._dataset = dataset
-        self._transform = transform
 
-    def __len__(self):
-        return len(self._dataset)
-
-    def get_example(self, i):
-        return self._transform(self._dataset[i])
-
-
-class SubDataset(DatasetMixin):
+class SubDataset(datasets.SubDataset, DatasetMixin):
     """Examples ``start`` to ``finish`` of a dataset, in the ``order`` if given."""
 
     def __init__(self, dataset, start, finish, order=None):
@@ -97,19 +52,7 @@ class SubDataset(DatasetMixin):
                 "order option must have the same length as the base dataset: "
                 f"len(order) = {len(order)} while len(dataset) = {len(dataset)}"
             )
-        self._dataset = dataset
-        self._start = start
-        self._finish = finish
-        self._order = order
-
-    def __len__(self):
-        return self._finish - self._start
-
-    def get_example(self, i):
-        if not -len(self) <= i < len(self):
-            raise IndexError("dataset index out of range")
-        index = i + (self._start if i >= 0 else self._finish)
-        return self._dataset[index if self._order is None else self._order[index]]
+        super().__init__(dataset, start, finish, order)
 
 
 def split_dataset(dataset, split_at, order=None):
@@ -120,7 +63,9 @@ def split_dataset(dataset, split_at, order=None):
         raise ValueError("split_at must be non-negative")
     if split_at > len(dataset):
         raise ValueError("split_at exceeds the dataset size")
-    first = SubDataset(dataset, 0, split_at, order)
+    if 0 < split_at < len(dataset):
+        return datasets.split_dataset(dataset, split_at, order)
+    first = SubDataset(dataset, 0, split_at, order)  # one of them is empty
     return first, SubDataset(dataset, split_at, len(dataset), order)
 
 
@@ -136,8 +81,7 @@ def split_dataset_random(dataset, first_size, seed=None):
 
 def split_dataset_n(dataset, n, order=None):
     """Return ``n`` parts of equal size; up to ``n - 1`` examples are left out."""
-    size = len(dataset) // n
-    return [SubDataset(dataset, size * i, size * (i + 1), order) for i in range(n)]
+    return datasets.split_dataset_n(dataset, n, order)
 
 
 def split_dataset_n_random(dataset, n, seed=None):

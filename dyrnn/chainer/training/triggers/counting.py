@@ -1,6 +1,8 @@
-"""Triggers by iterations, epochs and time."""
+"""Triggers by iterations, epochs and time: what Chainer saves, the core's formulas."""
 
 import warnings
+
+from dyrnn.training import triggers
 
 
 def get_trigger(trigger):
@@ -10,8 +12,7 @@ def get_trigger(trigger):
     return trigger if callable(trigger) else IntervalTrigger(*trigger)
 
 
-def _never_fire_trigger(trainer):
-    return False
+_never_fire_trigger = triggers.NeverFire()
 
 
 class _Counting:
@@ -21,7 +22,7 @@ class _Counting:
     """
 
     def __init__(self, unit):
-        if unit not in ("epoch", "iteration"):
+        if unit not in triggers.UNITS:
             raise ValueError("Trigger unit must be either 'epoch' or 'iteration'.")
         self.unit = unit
         self._previous_iteration = 0
@@ -44,32 +45,29 @@ class _Counting:
             self._previous_epoch_detail = updater.epoch_detail
         return previous, now
 
-    def _guess(self, what, how):
-        warnings.warn(
-            f"The previous value of {what} is not saved. {type(self).__name__} {how}. "
-            "If this trigger is not called at every iteration, it may not work "
-            "correctly.",
-            stacklevel=4,
-        )
-        return -1
-
     def serialize(self, serializer):
-        try:
-            iteration = serializer("previous_iteration", self._previous_iteration)
-        except KeyError:
-            how = "guesses it using current iteration"
-            iteration = self._guess("iteration", how)
-        self._previous_iteration = iteration
-        key = "previous_epoch_detail"
-        try:
-            detail = serializer(key, self._previous_epoch_detail)
-        except KeyError:
-            how = "uses the value of trainer.updater.previous_epoch_detail"
-            detail = float(self._guess("epoch_detail", how))
-        self._previous_epoch_detail = detail
+        for name, what, guess in (
+            ("iteration", "iteration", "guesses it using current iteration"),
+            (
+                *("epoch_detail", "epoch_detail"),
+                "uses the value of trainer.updater.previous_epoch_detail",
+            ),
+        ):
+            attribute = f"_previous_{name}"
+            try:
+                value = serializer(attribute[1:], getattr(self, attribute))
+            except KeyError:
+                warnings.warn(
+                    f"The previous value of {what} is not saved. {type(self).__name__} "
+                    f"{guess}. If this trigger is not called at every iteration, it "
+                    "may not work correctly.",
+                    stacklevel=3,
+                )
+                value = -1
+            setattr(self, attribute, value)
 
 
-class IntervalTrigger(_Counting):
+class IntervalTrigger(_Counting, triggers.IntervalTrigger):
     """Fires every ``period`` epochs or iterations; the period may be a fraction."""
 
     def __init__(self, period, unit):
@@ -80,8 +78,8 @@ class IntervalTrigger(_Counting):
     def __call__(self, trainer):
         previous, now = self._advance(trainer.updater)
         if self.unit == "epoch":
-            self.count = now // self.period
-        return previous // self.period != now // self.period
+            self.count = self._count(now)
+        return self.fires(previous, now)
 
     def get_training_length(self):
         """Return (period, unit): how long training is, if this stops it."""
@@ -91,7 +89,7 @@ class IntervalTrigger(_Counting):
         return f"{type(self).__name__}({self.period}, '{self.unit}')"
 
 
-class ManualScheduleTrigger(_Counting):
+class ManualScheduleTrigger(_Counting, triggers.ManualScheduleTrigger):
     """Fires at the given epochs or iterations.
 
     Attributes
@@ -108,7 +106,7 @@ class ManualScheduleTrigger(_Counting):
 
     def __call__(self, trainer):
         previous, now = self._advance(trainer.updater)
-        fire = any([previous < point <= now for point in self.points])
+        fire = self.fires(previous, now)
         if (fire or self._is_unsure) and now >= max(self.points):
             self.finished = True
         self._is_unsure = False
@@ -128,25 +126,16 @@ class ManualScheduleTrigger(_Counting):
             self._is_unsure = True
 
 
-class OnceTrigger:
+class OnceTrigger(triggers.OnceTrigger):
     """Fires in the first iteration, and with ``call_on_resume`` in that of a resume."""
 
     def __init__(self, call_on_resume=False):
-        self._flag_first = True
-        self._flag_resumed = call_on_resume
-
-    @property
-    def finished(self):
-        return not (self._flag_first or self._flag_resumed)
-
-    def __call__(self, trainer):
-        fire = not self.finished
-        self._flag_first = self._flag_resumed = False
-        return fire
+        super().__init__(call_on_resume)
+        self.finished = False
 
     def serialize(self, serializer):
         try:
-            self._flag_first = serializer("_flag_first", self._flag_first)
+            is_first = serializer("_flag_first", not self.finished)
         except KeyError:
             warnings.warn(
                 "The flag is not saved. OnceTrigger guess it is not first when "
@@ -154,20 +143,17 @@ class OnceTrigger:
                 "work correctly.",
                 stacklevel=2,
             )
-            self._flag_first = False
+            is_first = False
+        self.finished = not (is_first or self.call_on_resume)
 
 
-class TimeTrigger:
-    """Fires every ``period`` seconds."""
-
-    def __init__(self, period):
-        self._period = period
-        self._next_time = period
+class TimeTrigger(triggers.TimeTrigger):
+    """Fires every ``period`` seconds, once for each, as soon as it is over."""
 
     def __call__(self, trainer):
         fire = self._next_time < trainer.elapsed_time
         if fire:
-            self._next_time += self._period
+            self._next_time += self.period
         return fire
 
     def serialize(self, serializer):

@@ -1,13 +1,33 @@
-"""Triggers by reported values."""
+"""Triggers by reported values: what Chainer saves and says, the core's comparisons."""
 
 import operator
 import warnings
 
 from dyrnn.chainer.reporter import DictSummary
 from dyrnn.chainer.training.triggers.counting import get_trigger
+from dyrnn.training import triggers
 
 
-class BestValueTrigger:
+class _Means:
+    """The mean of a reported value over an interval."""
+
+    def __init__(self, key, trigger):
+        self._key = key
+        self._interval_trigger = get_trigger(trigger)
+        self._summary = DictSummary()
+
+    def _mean(self, trainer):
+        """Return the mean where the interval ends (None: there is none), else False."""
+        key, observation = self._key, trainer.observation
+        if key in observation:
+            self._summary.add({key: observation[key]})
+        if not self._interval_trigger(trainer):
+            return False
+        means, self._summary = self._summary.compute_mean(), DictSummary()
+        return means.get(key)
+
+
+class BestValueTrigger(_Means, triggers.BestValueTrigger):
     """Fires when the mean of a value over an interval is the best so far.
 
     Parameters
@@ -21,32 +41,20 @@ class BestValueTrigger:
     """
 
     def __init__(self, key, compare, trigger=(1, "epoch")):
-        self._key = key
-        self._best_value = None
-        self._interval_trigger = get_trigger(trigger)
-        self._compare = compare
-        self._init_summary()
+        _Means.__init__(self, key, trigger)
+        triggers.BestValueTrigger.__init__(self, key, compare, trigger=None)
 
     def __call__(self, trainer):
-        key, observation = self._key, trainer.observation
-        if key in observation:
-            self._summary.add({key: observation[key]})
-        if not self._interval_trigger(trainer):
-            return False
-        value = float(self._summary.compute_mean()[key])
-        self._init_summary()
-        if self._best_value is None or self._compare(self._best_value, value):
-            self._best_value = value
-            return True
-        return False
-
-    def _init_summary(self):
-        self._summary = DictSummary()
+        mean = self._mean(trainer)
+        if mean is None:
+            raise KeyError(self._key)
+        return mean is not False and self._monitor.look(float(mean))
 
     def serialize(self, serializer):
         self._interval_trigger.serialize(serializer["interval_trigger"])
         self._summary.serialize(serializer["summary"])
-        self._best_value = serializer("best_value", self._best_value)
+        best = serializer("best_value", self._monitor.best_value)
+        self._monitor.best_value = best
 
 
 class MaxValueTrigger(BestValueTrigger):
@@ -63,7 +71,7 @@ class MinValueTrigger(BestValueTrigger):
         super().__init__(key, operator.gt, trigger)
 
 
-class EarlyStoppingTrigger:
+class EarlyStoppingTrigger(_Means, triggers.EarlyStoppingTrigger):
     """Fires when a value has not improved for a while: for ``stop_trigger``.
 
     Parameters
@@ -98,48 +106,28 @@ class EarlyStoppingTrigger:
                 "an alias of the former. Specify only 'patience'."
             )
         patience = patients if patience is None else patience
-        self.count = 0
+        _Means.__init__(self, monitor, check_trigger)
         self.patience = 3 if patience is None else patience
         self.monitor = monitor
         self.verbose = verbose
-        self.already_warning = False
-        self._max_trigger = get_trigger(max_trigger)
-        self._interval_trigger = get_trigger(check_trigger)
-        self._init_summary()
-        grows = mode == "max" or (mode != "min" and "accuracy" in monitor)
-        self._compare = operator.gt if grows else operator.lt
-        self.best = float("-inf" if grows else "inf")
+        self.max_trigger = get_trigger(max_trigger)
+        mode = mode if mode in ("max", "min") else "auto"
+        self._looks = triggers.Patience("EarlyStoppingTrigger", monitor, mode, None)
         if verbose:
+            grows = mode == "max" or (mode == "auto" and "accuracy" in monitor)
             print(f"early stopping: operator is {'greater' if grows else 'less'}")
 
     def __call__(self, trainer):
-        observation = trainer.observation
-        if self.monitor in observation:
-            self._summary.add({self.monitor: observation[self.monitor]})
-        if self._max_trigger(trainer):
+        mean = self._mean(trainer)
+        if self.max_trigger(trainer):
             return True
-        if not self._interval_trigger(trainer):
+        if mean is False:
             return False
-        if self.monitor not in observation:
+        if self.monitor not in trainer.observation:
             warnings.warn(f"{self.monitor} is not in observation", stacklevel=2)
             return False
-        value = self._summary.compute_mean()[self.monitor]
-        self._init_summary()
-        if self._compare(value, self.best):
-            self.best = value
-            self.count = 0
-        else:
-            self.count += 1
-        if self._stop_condition() and self.verbose:
+        self._looks.look(float(mean))
+        is_over = self.count >= self.patience
+        if is_over and self.verbose:
             print(f"Epoch {trainer.updater.epoch}: early stopping")
-        return self._stop_condition()
-
-    def _stop_condition(self):
-        return self.count >= self.patience
-
-    def _init_summary(self):
-        self._summary = DictSummary()
-
-    def get_training_length(self):
-        """Return the length of the longest training."""
-        return self._max_trigger.get_training_length()
+        return is_over
