@@ -80,12 +80,13 @@ def is_own_node(thing):
 
 
 def made_of(core):
-    """Return what a name of the core is made of: of a composition, its nodes."""
+    """Return what a name of the core is made of: its nodes, else its helpers."""
     module = inspect.unwrap(core).__module__
     found = {x for x in reached(core, followed=(module,)) if x.__module__ == module}
     if not inspect.isfunction(core):
         return {core, *found, *filter(is_node, reached(core))}
-    return {core, *(set(filter(is_node, found)) or filter(is_node, reached(core)))}
+    nodes = set(filter(is_node, found)) or set(filter(is_node, reached(core)))
+    return {core, *(nodes or found)}
 
 
 def is_node(thing):

@@ -9,7 +9,7 @@ outputs) -> (gradients of inputs), and so on.
 from dyrnn.chainer import configuration
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.variable import Variable
-from dyrnn.config import using_config
+from dyrnn.config import config, using_config
 from dyrnn.engine import core
 
 
@@ -48,38 +48,37 @@ class Bridge(FunctionNode):
         )
         train = bool(configuration.config.train)
         graph = bool(configuration.config.enable_backprop)
-        with using_config("train", train), using_config("enable_backprop", graph):
+        if config.train is train and config.enable_backprop is graph:
             ys = self._function(*self._xs)
+        else:
+            with using_config("train", train), using_config("enable_backprop", graph):
+                ys = self._function(*self._xs)
         self._ys = ys if isinstance(ys, tuple) else (ys,)
         if graph:
             self.retain_inputs(tuple(range(len(inputs))))
         return tuple([y.array for y in self._ys])
 
-    def backward(self, target_input_indexes, grad_outputs):
-        used = [i for i, gy in enumerate(grad_outputs) if gy is not None]
-        gys = [grad_outputs[i] for i in used]
+    def backward(self, indexes, gys):
         if configuration.config.enable_backprop:
             xs = self.get_retained_inputs()
-            return gradients_of(
-                self._function, self._name, xs, target_input_indexes, grad_outputs
-            )
+            return gradients_of(self._function, self._name, xs, indexes, gys)
+        gys = [None if gy is None else gy.array for gy in gys]
+        found = self.backward_arrays(indexes, gys)
+        return tuple([None if gx is None else Variable(gx) for gx in found])
+
+    def backward_arrays(self, indexes, gys):
+        """Run the gradient on arrays; see :meth:`worlds.CoreNode.backward_arrays`."""
+        used = [i for i, gy in enumerate(gys) if gy is not None]
         found = core.grad(
             [self._ys[i] for i in used],
-            [self._xs[i] for i in target_input_indexes],
-            [core.Variable(gy.array, requires_grad=False) for gy in gys],
+            [self._xs[i] for i in indexes],
+            [gys[i] for i in used],
         )
-        return tuple([_as_variable(g) for g in found])
+        return [None if gx is None else gx.array for gx in found]
 
     def unchain(self):
         self._xs = self._ys = ()
         super().unchain()
-
-
-def _as_variable(gradient):
-    if gradient is None:
-        return None
-    array = gradient.array if isinstance(gradient, core.Variable) else gradient
-    return Variable(array)
 
 
 def gradients_of(function, name, xs, indexes, gys):

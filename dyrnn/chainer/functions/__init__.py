@@ -134,6 +134,7 @@ from dyrnn.chainer.functions.reduction import (
     min,
     prod,
     softmax,
+    sum,
 )
 from dyrnn.chainer.functions.scores import (
     accuracy,
@@ -165,7 +166,6 @@ from dyrnn.chainer.functions.shaping import (
     reshape,
     rollaxis,
     squeeze,
-    sum,
     sum_to,
     swapaxes,
     tile,

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from dyrnn.chainer import _backend
-from dyrnn.chainer.functions.elementwise import floor, identity
+from dyrnn.chainer.functions.elementwise import floor
 from dyrnn.chainer.functions.nodes import functions
 from dyrnn.chainer.utils import type_check
-from dyrnn.chainer.variable import Variable
+from dyrnn.chainer.variable import Variable, as_variable
 from dyrnn.chainer.worlds import CoreNode, from_core, of_floats
 from dyrnn.functions import arithmetic
 
@@ -143,7 +143,7 @@ rpow = _binary(PowConstVar, PowVarVar, is_reversed=True)
 
 def add(*xs):
     """Elementwise sum of two or more."""
-    return functools.reduce(_add, xs) if len(xs) > 1 else identity(*xs)
+    return functools.reduce(_add, xs[1:], as_variable(xs[0]))
 
 
 def floordiv(self, rhs):

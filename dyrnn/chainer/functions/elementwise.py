@@ -11,7 +11,7 @@ from dyrnn import functions as engine
 from dyrnn.chainer import _backend, configuration
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.function_node import FunctionNode
-from dyrnn.chainer.functions.nodes import Formula, are_alike, is_float
+from dyrnn.chainer.functions.nodes import are_alike, is_float
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import as_variable
@@ -55,6 +55,25 @@ Cosh, cosh = _unary(math.Cosh)
 Tanh, tanh = _unary(activation.Tanh, "Tanh")
 Sigmoid, sigmoid = _unary(activation.Sigmoid, "Sigmoid")
 ReLU, relu = _unary(activation.ReLU, "ReLU")
+
+
+@functools.cache
+def _array_erf(xp):
+    """Return SciPy's function, or CuPy's; without SciPy, Python's of each number."""
+    try:
+        name = "scipy.special" if xp is np else "cupyx.scipy.special"
+        return importlib.import_module(name).erf
+    except ImportError:
+        return np.vectorize(python_erf, otypes=[float])
+
+
+_erf, _ = math.elementwise(
+    "erf",
+    "Error function",
+    of_x=lambda xp, gy, x: gy * xp.exp(-(x * x)) * (2 / pi**0.5),
+    value=lambda xp, x: _array_erf(xp)(x).astype(x.dtype),
+)
+Erf, erf = _unary(_erf)
 
 
 def array_sigmoid(xp, x):
@@ -261,33 +280,6 @@ def identity(*inputs):
     """Return the inputs."""
     ys = Identity().apply(inputs)
     return ys[0] if len(ys) == 1 else ys
-
-
-class Erf(Formula):
-    """The error function."""
-
-    label = "erf"
-
-    def compute(self, xp, x):
-        return _array_erf(xp)(x)
-
-    def rule(self, gy, x):
-        return 2 / pi**0.5 * exp(-(x**2)) * gy
-
-
-@functools.cache
-def _array_erf(xp):
-    """Return SciPy's function, or CuPy's; without SciPy, Python's of each number."""
-    try:
-        name = "scipy.special" if xp is np else "cupyx.scipy.special"
-        return importlib.import_module(name).erf
-    except ImportError:
-        return np.vectorize(python_erf, otypes=[float])
-
-
-def erf(x):
-    """The error function, fast where SciPy is installed."""
-    return Erf().apply((x,))[0]
 
 
 def _stretched(function, name, x, y, axis):

@@ -11,7 +11,6 @@ from dyrnn.chainer import _backend, _operations
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.utils import type_check
-from dyrnn.chainer.utils.misc import force_array
 
 
 def functions():
@@ -55,63 +54,6 @@ class Arrangement(FunctionNode):
 
     def backward(self, indexes, gys):
         return (self.rule(*gys),)
-
-
-class Formula(FunctionNode):
-    """Elementwise function of float inputs: ``compute`` and ``rule``.
-
-    ``compute(xp, *xs)`` returns the output's array, ``rule(gy, *xs)`` the inputs'
-    gradients as variables, of the output's shape: broadcasts are undone here.
-    """
-
-    names: tuple = ("x",)
-    needs_inputs = True
-
-    def check_type_forward(self, in_types):
-        is_float(in_types, *self.names)
-
-    def compute(self, xp, *xs):
-        raise NotImplementedError
-
-    def rule(self, gy, *xs):
-        raise NotImplementedError
-
-    def forward(self, inputs):
-        self.retain_inputs(tuple(range(len(inputs))) if self.needs_inputs else ())
-        y = self.compute(_backend.get_array_module(*inputs), *inputs)
-        return (force_array(y, self.output_type(*inputs)),)
-
-    def output_type(self, *xs):
-        """Return the type that the output is cast to."""
-        return xs[0].dtype
-
-    def backward(self, indexes, gys):
-        xs = self.get_retained_inputs()
-        gxs = self.rule(gys[0], *xs)
-        gxs = gxs if isinstance(gxs, tuple) else (gxs,)
-        sum_to = functions().sum_to
-        return tuple(
-            [
-                None
-                if gx is None or i not in indexes
-                else sum_to(gx, self.inputs[i].shape)
-                for i, gx in enumerate(gxs)
-            ]
-        )
-
-
-class OfOutput(Formula):
-    """A formula whose rule takes the output: ``rule(gy, y)``."""
-
-    needs_inputs = False
-
-    def forward(self, inputs):
-        self.retain_outputs((0,))
-        return super().forward(inputs)
-
-    def backward(self, indexes, gys):
-        (y,) = self.get_retained_outputs()
-        return (self.rule(gys[0], y),)
 
 
 def check_inputs(label, check, *inputs):

@@ -3,15 +3,26 @@
 import numpy as np
 
 from dyrnn import functions as engine
-from dyrnn.chainer import _backend
 from dyrnn.chainer.bridging import bridge
-from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.functions.nodes import functions, is_float
-from dyrnn.chainer.functions.shaping import checked_axis, expect_axis
+from dyrnn.chainer.functions.shaping import expect_axis
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import as_variable
 from dyrnn.chainer.worlds import CoreNode
 from dyrnn.functions import activation, reduction
+
+
+def checked_axis(axis):
+    """Return an axis as None or a tuple."""
+    if axis is None:
+        return None
+    if isinstance(axis, int):
+        return (axis,)
+    if isinstance(axis, tuple) and all(isinstance(a, int) for a in axis):
+        if len(set(axis)) != len(axis):
+            raise ValueError(f"duplicate value in axis: ({', '.join(map(str, axis))})")
+        return axis
+    raise TypeError("None, int or tuple of int are required")
 
 
 def _of_axes(axis):
@@ -34,6 +45,17 @@ class _OverAxes(CoreNode):
 
     def check_type_forward(self, in_types):
         _of_axes(self.axis)(in_types)
+
+
+class Sum(_OverAxes):
+    """Sum over axes."""
+
+    kind = reduction.Sum
+
+
+def sum(x, axis=None, keepdims=False):
+    """Sum over axes."""
+    return Sum(axis, keepdims).apply((x,))[0]
 
 
 class SelectorBase(_OverAxes):
@@ -68,32 +90,24 @@ def min(x, axis=None, keepdims=False):
     return Min(axis, keepdims).apply((x,))[0]
 
 
-class IndexSelectorBase(FunctionNode):
-    """Where an extreme is."""
+def _index(function, x, axis):
+    if axis is not None and not isinstance(axis, int):
+        raise TypeError("None or int are required")
 
-    def __init__(self, function, axis=None):
-        if axis is not None and not isinstance(axis, int):
-            raise TypeError("None or int are required")
-        self.function = function
-        self.check_type_forward = _of_axes(axis)
-        self.axis = axis
+    def index(x):
+        return function(x, axis).astype(np.int32)
 
-    def forward(self, inputs):
-        y = self.function(*inputs, self.axis).array
-        return (_backend.get_array_module(*inputs).asarray(y, np.int32),)
-
-    def backward(self, indexes, gys):
-        return (None,)
+    return bridge(index, x, name=function.__name__, check=_of_axes(axis))
 
 
 def argmax(x, axis=None):
-    """Return where the largest element is."""
-    return IndexSelectorBase(engine.argmax, axis).apply((x,))[0]
+    """Return where the largest element is, as 32-bit integers."""
+    return _index(engine.argmax, x, axis)
 
 
 def argmin(x, axis=None):
-    """Return where the smallest element is."""
-    return IndexSelectorBase(engine.argmin, axis).apply((x,))[0]
+    """Return where the smallest element is, as 32-bit integers."""
+    return _index(engine.argmin, x, axis)
 
 
 class LogSumExp(_OverAxes):

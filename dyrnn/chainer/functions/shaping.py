@@ -225,61 +225,6 @@ def broadcast(*args):
     return ys if len(ys) > 1 else ys[0]
 
 
-def checked_axis(axis):
-    """Return an axis as None or a tuple."""
-    if axis is None:
-        return None
-    if isinstance(axis, int):
-        return (axis,)
-    if isinstance(axis, tuple) and all(isinstance(a, int) for a in axis):
-        if len(set(axis)) != len(axis):
-            raise ValueError(f"duplicate value in axis: ({', '.join(map(str, axis))})")
-        return axis
-    raise TypeError("None, int or tuple of int are required")
-
-
-class Reduction(Arrangement):
-    """A number for the elements along axes; not always a linear one."""
-
-    keepdims = False
-
-    def __init__(self, axis=None, keepdims=False):
-        self.axis = checked_axis(axis)
-        self.keepdims = keepdims
-
-    def check_type_forward(self, in_types):
-        is_float(in_types, "x")
-        for axis in self.axis or ():
-            if axis >= 0:
-                type_check.expect(axis < in_types[0].ndim)
-            else:
-                type_check.expect(-axis - 1 < in_types[0].ndim)
-
-    def wide(self, y, shape):
-        """Return a result, or its gradient, stretched to the input's shape."""
-        if self.axis is not None:
-            kept = list(shape)
-            for axis in self.axis:
-                kept[axis] = 1
-            y = reshape(y, tuple(kept))
-        return broadcast_to(y, shape)
-
-
-class Sum(Reduction):
-    """Sum over axes."""
-
-    def compute(self, xp, x):
-        return xp.asarray(x.sum(axis=self.axis, keepdims=self.keepdims))
-
-    def rule(self, gy):
-        return self.wide(gy, self.inputs[0].shape)
-
-
-def sum(x, axis=None, keepdims=False):
-    """Sum over axes."""
-    return Sum(axis, keepdims).apply((x,))[0]
-
-
 SumTo = from_core(shape.SumTo, is_one)
 
 

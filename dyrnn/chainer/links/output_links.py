@@ -12,8 +12,8 @@ from dyrnn.chainer.functions.basic_math import mul
 from dyrnn.chainer.functions.elementwise import softplus
 from dyrnn.chainer.functions.nodes import check_inputs
 from dyrnn.chainer.functions.products import embed_id, matmul
+from dyrnn.chainer.functions.reduction import sum as sum_over
 from dyrnn.chainer.functions.shaping import expand_dims
-from dyrnn.chainer.functions.shaping import sum as sum_over
 from dyrnn.chainer.link import Chain, Link
 from dyrnn.chainer.links.recurrent_links import argsort_list_descent, permutate_list
 from dyrnn.chainer.utils import type_check
