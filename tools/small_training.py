@@ -65,8 +65,7 @@ def text(length):
 
 def language_updater(optimizer, window, dropout=0.3, units=5):
     """Return an updater that carries its state along a text of 61 ids."""
-    model = L.Classifier(SmallModel(units, dropout))
-    model.compute_accuracy = False
+    model = L.Classifier(SmallModel(units, dropout), accfun=None)
     optimizer.setup(model)
     iterator = iterators.ParallelSequentialIterator(text(61), 4)
     return training.BPTTUpdater(iterator, optimizer, 3, window=window)
@@ -76,8 +75,7 @@ def shuffled_updater(optimizer):
     """Return an updater that shuffles ten examples anew in each epoch."""
     x = np.random.default_rng(3).normal(size=(10, 3)).astype(np.float32)
     t = x @ np.array([[1.0], [2.0], [3.0]], np.float32)
-    model = L.Classifier(StatelessModel(), F.mean_squared_error)
-    model.compute_accuracy = False
+    model = L.Classifier(StatelessModel(), F.mean_squared_error, accfun=None)
     optimizer.setup(model)
     iterator = iterators.SerialIterator(list(zip(x, t, strict=True)), 4)
     return training.StandardUpdater(iterator, optimizer)

@@ -4,25 +4,30 @@ import dyrnn.functions as F
 from dyrnn import reporter
 from dyrnn.link import Chain
 
+IGNORED = -1  # as F.softmax_cross_entropy has it
+
+
+def accuracy(y, t):
+    """Return the share of right predictions among the labels that count."""
+    return F.accuracy(y, t, IGNORED)
+
 
 class Classifier(Chain):
     """Loss, and accuracy, of a predictor against labels; both are reported.
+
+    Labels of -1 count neither in the accuracy nor in the means of what is reported.
 
     Parameters
     ----------
     predictor : Link
         Computes ``y`` from all arguments but the labels.
     lossfun, accfun : callable
-        Called as ``lossfun(y, t)``; the accuracy is ``F.accuracy`` by default.
+        Called as ``lossfun(y, t)``. With ``accfun=None`` there is no accuracy.
     label_key : int or str
         Which positional or keyword argument holds the labels.
 
     Attributes
     ----------
-    compute_accuracy : bool
-        Whether to compute and report the accuracy.
-    ignore_label : int
-        Labels of this value do not count in the means of what is reported.
     y, loss, accuracy : Variable
         Of the last call.
 
@@ -38,7 +43,7 @@ class Classifier(Chain):
         self,
         predictor,
         lossfun=F.softmax_cross_entropy,
-        accfun=None,
+        accfun=accuracy,
         label_key=-1,
     ):
         super().__init__()
@@ -49,8 +54,6 @@ class Classifier(Chain):
         self.lossfun = lossfun
         self.accfun = accfun
         self.label_key = label_key
-        self.compute_accuracy = True
-        self.ignore_label = -1
         self.y = self.loss = self.accuracy = None
         with self.init_scope():
             self.predictor = predictor
@@ -78,19 +81,15 @@ class Classifier(Chain):
         self.y = self.predictor(*args, **kwargs)
         self.loss = self.lossfun(self.y, t)
         values = {"loss": self.loss}
-        if self.compute_accuracy:
-            if self.accfun is None:
-                self.accuracy = F.accuracy(self.y, t, self.ignore_label)
-            else:
-                self.accuracy = self.accfun(self.y, t)
-            values["accuracy"] = self.accuracy
-        reporter.report(values, self, weight=count_labels(t, self.ignore_label))
+        if self.accfun is not None:
+            values["accuracy"] = self.accuracy = self.accfun(self.y, t)
+        reporter.report(values, self, weight=count_labels(t))
         return self.loss
 
 
-def count_labels(t, ignore_label=-1):
+def count_labels(t):
     """Return how many labels are not ignored; on a GPU without waiting for it."""
     t = getattr(t, "array", t)
     if t.dtype.kind not in "iu":
         return len(t)
-    return (t != ignore_label).sum()
+    return (t != IGNORED).sum()

@@ -107,8 +107,7 @@ def main():
     words, valid, _, vocabulary = load_corpus(args.data)
     if args.test:
         words, valid = words[:6000], valid[:1000]
-    model = L.Classifier(RNNForLM(len(vocabulary), args.unit))
-    model.compute_accuracy = False
+    model = L.Classifier(RNNForLM(len(vocabulary), args.unit), accfun=None)
     optimizer = optimizers.Adam(0.005).setup(model)
     optimizer.add_hook(dyrnn.optimizer_hooks.GradientClipping(5))
     updater = BPTTUpdater(ParallelSequentialIterator(words, 20), optimizer, 20, device)

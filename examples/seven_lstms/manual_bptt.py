@@ -80,8 +80,7 @@ def main():
     words, valid, _, vocabulary = load_corpus(args.data)
     if args.test:
         words, valid = words[:6000], valid[:1000]
-    model = L.Classifier(RNN(len(vocabulary), args.unit))
-    model.compute_accuracy = False
+    model = L.Classifier(RNN(len(vocabulary), args.unit), accfun=None)
     optimizer = optimizers.Adam(0.003).setup(model)
     optimizer.add_hook(dyrnn.optimizer_hooks.GradientClipping(5))
     print(f"valid perplexity before: {perplexity(model, valid):.1f}")

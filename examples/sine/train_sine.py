@@ -158,8 +158,7 @@ def main():
     time = np.arange(CYCLES * STEPS_PER_CYCLE)
     wave = np.sin(2 * np.pi * time / STEPS_PER_CYCLE).astype(np.float32)
     rnn = SineRNN(args.unit, args.noise)
-    model = L.Classifier(rnn, F.mean_squared_error)
-    model.compute_accuracy = False
+    model = L.Classifier(rnn, F.mean_squared_error, accfun=None)
     optimizer = optimizers.Adam(args.lr).setup(model)
     optimizer.add_hook(dyrnn.optimizer_hooks.GradientClipping(1.0))
     updater = make_updater(args.variant, wave[:, None], optimizer, args, device)
