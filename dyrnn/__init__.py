@@ -45,7 +45,8 @@ import importlib
 from dyrnn import functions, initializers, links, optimizers, random
 from dyrnn.backend import get_array_module, get_device, is_available, to_cpu, to_device
 from dyrnn.config import config, no_backprop_mode, using_config
-from dyrnn.engine.core import FunctionNode, Variable, as_variable, grad
+from dyrnn.engine.core import FunctionNode, Variable, as_variable
+from dyrnn.engine.higher_order import grad
 from dyrnn.engine.hooks import FunctionHook
 from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError

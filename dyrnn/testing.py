@@ -12,7 +12,8 @@ about 1e-11. Keep inputs that far (``4 * STEP``) from kinks, such as 0 for a rec
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.engine.core import Variable, as_array, grad
+from dyrnn.engine.core import Variable, as_array
+from dyrnn.engine.higher_order import grad
 
 STEP = 2e-3
 _STENCIL = ((-2, 1 / 12), (-1, -8 / 12), (1, 8 / 12), (2, -1 / 12))

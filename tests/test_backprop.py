@@ -9,7 +9,8 @@ import pytest
 
 import dyrnn.functions as F
 from dyrnn.config import no_backprop_mode, using_config
-from dyrnn.engine.core import FunctionNode, Variable, grad
+from dyrnn.engine.core import FunctionNode, Variable
+from dyrnn.engine.higher_order import grad
 from tests.toys import variable
 
 # Long and deep graphs

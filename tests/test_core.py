@@ -10,7 +10,8 @@ import pytest
 import dyrnn.functions as F
 from dyrnn import backend
 from dyrnn.config import config, no_backprop_mode
-from dyrnn.engine.core import FunctionNode, Variable, as_array, as_variable, grad
+from dyrnn.engine.core import FunctionNode, Variable, as_array, as_variable
+from dyrnn.engine.higher_order import grad
 from dyrnn.errors import ShapeError
 from tests.toys import variable
 

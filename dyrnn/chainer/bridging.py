@@ -10,7 +10,7 @@ from dyrnn.chainer import configuration
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.variable import Variable
 from dyrnn.config import config, using_config
-from dyrnn.engine import core
+from dyrnn.engine import core, higher_order
 
 
 class Bridge(FunctionNode):
@@ -69,7 +69,7 @@ class Bridge(FunctionNode):
     def backward_arrays(self, indexes, gys):
         """Run the gradient on arrays; see :meth:`worlds.CoreNode.backward_arrays`."""
         used = [i for i, gy in enumerate(gys) if gy is not None]
-        found = core.grad(
+        found = higher_order.grad(
             [self._ys[i] for i in used],
             [self._xs[i] for i in indexes],
             [gys[i] for i in used],
@@ -102,7 +102,7 @@ def gradients_of(function, name, xs, indexes, gys):
     def gradient(*args):
         ys = function(*args[:n])
         ys = ys if isinstance(ys, tuple) else (ys,)
-        found = core.grad(
+        found = higher_order.grad(
             [ys[i] for i in used],
             [args[i] for i in indexes],
             list(args[n:]),

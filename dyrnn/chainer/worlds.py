@@ -27,8 +27,8 @@ from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import Variable
-from dyrnn.engine.core import _role as role
 from dyrnn.engine.gradients import densify
+from dyrnn.engine.roles import role
 
 
 class _Names:
@@ -104,7 +104,7 @@ class CoreNode(FunctionNode):
             ys = (ys,)
         for y in ys:
             if isinstance(y, np.generic):
-                ys = rule._as_arrays(ys)
+                ys = rule.as_arrays(ys)
                 break
         self._roles = [role(a, arrays, ys) for a in rule.saved]
         return ys

@@ -5,11 +5,10 @@ Works on anything with ``edges``, ``number``, ``n_outputs``, ``group``, ``retain
 (leaf variable, None); None in its place needs no gradient.
 """
 
-import heapq
-
 from dyrnn import backend
 from dyrnn.engine import hooks
 from dyrnn.engine.gradients import Sum, densify
+from dyrnn.engine.grouping import Ready
 
 _LEAF = None  # the second of an edge that leads to a leaf variable, not to a node
 
@@ -41,12 +40,20 @@ def _leading_to(nodes, targets):
     return useful
 
 
-def propagate(seeds, targets=None, retain_grad=False, create_graph=False):
+def run_on_arrays(nodes, all_gys):
+    """Run ``backward`` of nodes that belong together, given the gradients of each."""
+    first = nodes[0]
+    xp = backend.get_array_module(*all_gys[0])
+    if len(nodes) == 1:
+        return [first.backward(xp, *all_gys[0])]
+    return first.backward_group(xp, nodes, all_gys)
+
+
+def propagate(seeds, targets=None, retain_grad=False, run=run_on_arrays):
     """Run the graph backwards.
 
     A node runs when the gradients of all its outputs are complete, the latest made
-    first. Nodes that belong to a group (the linear layers of one weight) wait until
-    nothing else can run and then run together: one matrix product for all time steps.
+    first, those of a group together (``grouping.py``).
 
     Parameters
     ----------
@@ -56,8 +63,8 @@ def propagate(seeds, targets=None, retain_grad=False, create_graph=False):
         What gradients are wanted; all leaves without it.
     retain_grad : bool
         Keep the gradients of intermediate variables in their nodes.
-    create_graph : bool
-        Compute on variables, so that the result can be differentiated again.
+    run : callable
+        ``run(nodes, gys)`` returns the gradients of each node's inputs.
 
     Returns
     -------
@@ -70,32 +77,30 @@ def propagate(seeds, targets=None, retain_grad=False, create_graph=False):
         _contribute(held, edge, gy)
     counts = _consumers([edge[0] for edge, _ in seeds if edge[1] is not _LEAF])
     useful = None if targets is None else _leading_to(counts, targets)
-    # No two nodes have the same number, so the heap never has to compare nodes.
-    ready = [(-node.number, node) for node, count in counts.items() if count == 0]
-    heapq.heapify(ready)
-    waiting: dict = {}
+    ready = Ready(
+        [node for node, count in counts.items() if count == 0],
+        joins=run is run_on_arrays,
+    )
     watchers = hooks.watching()
-    while ready or waiting:
-        if ready:
-            node = heapq.heappop(ready)[1]
-            key = None if create_graph or node.is_cut else node.group()
-            if key is not None:
-                waiting.setdefault(key, []).append(node)
-                continue
-            nodes = [node]
-        else:
-            nodes = waiting.pop(_most_urgent(waiting))
-        runs = []
+    while nodes := ready.pop():
+        runs, all_gys = [], []
         for node in nodes:
             gys = _take(held, node, targets, found, retain_grad)
             if gys is None or node.is_cut:
                 continue
             if useful is None or node in useful:
-                runs.append((node, gys))
+                runs.append(node)
+                all_gys.append(gys)
         if runs:
-            results = _run(runs, watchers, create_graph)
-            for (node, _), gxs in zip(runs, results, strict=True):
-                for edge, gx in zip(node.edges, gxs, strict=True):
+            for hook in watchers:
+                for node in runs:
+                    hook.backward_before(node)
+            results = run(runs, all_gys)
+            for hook in watchers:
+                for node in runs:
+                    hook.backward_after(node)
+            for node, gxs in zip(runs, results, strict=True):
+                for edge, gx in zip(node.edges, _checked(node, gxs), strict=True):
                     if gx is None or edge is None:
                         continue
                     if targets is None or edge[1] is not _LEAF or edge in targets:
@@ -106,7 +111,7 @@ def propagate(seeds, targets=None, retain_grad=False, create_graph=False):
                     source = edge[0]
                     counts[source] -= 1
                     if counts[source] == 0:
-                        heapq.heappush(ready, (-source.number, source))
+                        ready.push(source)
     for edge, total in held.items():  # those of leaves: no node has taken them
         found[edge[0] if targets is None else edge] = _as_sum(total)
     return found
@@ -141,36 +146,6 @@ def _take(held, node, targets, found, retain_grad):
             gy = gy.lend() if type(gy) is Sum else densify(gy)
         gys.append(gy)
     return gys if is_reached else None
-
-
-def _most_urgent(waiting):
-    """Choose the group to run: the one whose first-made node was made last.
-
-    Within a recurrence the groups of later layers are complete before those of earlier
-    ones can start.
-    """
-    return max(waiting, key=lambda key: min(node.number for node in waiting[key]))
-
-
-def _run(runs, watchers, create_graph):
-    """Run ``backward`` of nodes; return the gradients of each one's inputs."""
-    first, gys = runs[0]
-    for hook in watchers:
-        for node, _ in runs:
-            hook.backward_before(node)
-    if create_graph:
-        results = [first.differentiable_backward(gys)]
-    else:
-        xp = backend.get_array_module(*gys)
-        if len(runs) == 1:
-            results = [first.backward(xp, *gys)]
-        else:
-            nodes, all_gys = zip(*runs, strict=True)
-            results = first.backward_group(xp, list(nodes), list(all_gys))
-    for hook in watchers:
-        for node, _ in runs:
-            hook.backward_after(node)
-    return [_checked(node, gxs) for (node, _), gxs in zip(runs, results, strict=True)]
 
 
 def _checked(node, gxs):

@@ -8,7 +8,8 @@ whose outputs nobody waits for any more, the latest made first, without recursio
 the graph of a recurrent network is deeper than Python's stack.
 
 One rule serves three worlds: ``backward(xp, gy)`` runs on NumPy arrays, on CuPy arrays,
-and, for a gradient of a gradient, on variables with ``xp = dyrnn.functions``.
+and, for a gradient of a gradient (``higher_order.py``), on variables with ``xp =
+dyrnn.functions``.
 """
 
 import itertools
@@ -17,10 +18,11 @@ import numpy as np
 
 from dyrnn import backend
 from dyrnn.config import config
-from dyrnn.engine import hooks, operators
+from dyrnn.engine import hooks
 from dyrnn.engine.backprop import propagate
 from dyrnn.engine.gradients import Sum
 from dyrnn.engine.operators import Operators
+from dyrnn.engine.roles import distinct, role
 from dyrnn.errors import ShapeError
 
 _KINDS = "fiub"  # of dtypes
@@ -59,8 +61,6 @@ class Variable(Operators):
         self.index = 0
         self._requires_grad = requires_grad
         self._gradient = None
-
-    # What it is
 
     @property
     def requires_grad(self):
@@ -117,18 +117,6 @@ class Variable(Operators):
         values = (type(self), self.array, self.name, self.requires_grad, grad)
         return rebuild, values
 
-    # Gradients
-
-    @property
-    def gradient(self):
-        """The gradient as it is best handled: an array, or sparse ``gradients.Rows``.
-
-        None if there is none. An intermediate variable has one after
-        ``backward(retain_grad=True)``.
-        """
-        total = self.total
-        return None if total is None else total.value()
-
     @property
     def total(self):
         """The gradient as a :class:`~dyrnn.engine.gradients.Sum`, or None.
@@ -169,22 +157,12 @@ class Variable(Operators):
         else:
             self.node.retain(self.index, total)
 
-    def unscaled_gradient(self):
-        """Return the gradient and a factor that is still to be applied to it.
-
-        An optimizer that multiplies the gradient anyway saves a pass over it.
-        """
-        total = self.total
-        return (None, 1.0) if total is None else total.settled()
-
-    def scale_gradient(self, rate):
-        """Multiply the gradient by a Python number, when it is next read."""
-        if self.total is not None:
-            self.total.scale(rate)
-
     def cleargrad(self):
         """Forget the gradient."""
-        self.grad = None
+        if self.node is None:
+            self._gradient = None
+        else:
+            self.node.retain(self.index, None)
 
     def backward(self, retain_grad=False):
         """Compute the gradient of this variable with respect to all it was made from.
@@ -227,9 +205,8 @@ class Variable(Operators):
             return
         # A copy, since leaves may borrow the seed, and whoever gave it may change it.
         seed = self.xp.ones_like(self.array) if seed is None else seed.copy()
-        for leaf, total in propagate(
-            [(_edge(self), seed)], retain_grad=retain_grad
-        ).items():
+        seeds = [(edge_of(self), seed)]
+        for leaf, total in propagate(seeds, retain_grad=retain_grad).items():
             if leaf._gradient is None:
                 leaf._gradient = total
             else:
@@ -302,7 +279,7 @@ class FunctionNode:
     is_cut = False
     n_outputs = 1
     number = 0
-    _roles: list | tuple = ()
+    roles: list | tuple = ()
     _gradients: dict | None = None
 
     def forward(self, xp, *arrays):
@@ -323,7 +300,11 @@ class FunctionNode:
         return [node.backward(xp, *gy) for node, gy in zip(nodes, gys, strict=True)]
 
     def save(self, *arrays):
-        """Keep arrays for ``backward``, which finds them in ``self.saved``."""
+        """Keep arrays for ``backward``, which finds them in ``self.saved``.
+
+        Save the very inputs and outputs, not copies: a gradient of the gradient has to
+        know which they are.
+        """
         self.saved = arrays
 
     def wants(self, i):
@@ -332,6 +313,7 @@ class FunctionNode:
 
     def apply(self, *inputs):
         """Run ``forward`` and record it; return a variable, or a tuple of them."""
+        # Long, since every call of a method here costs a hundredth of a small node.
         arrays, edges, is_recorded = [], [], False
         for x in inputs:
             edge = None
@@ -359,7 +341,7 @@ class FunctionNode:
             arrays.append(x)
             edges.append(edge)
         if len(arrays) > 1 and len(set(map(id, arrays))) < len(arrays):
-            arrays = _distinct(inputs, arrays)
+            arrays = distinct(inputs, arrays)
         xp = backend.get_array_module(*arrays)
         is_recorded = is_recorded and config.enable_backprop
         if is_recorded:
@@ -373,7 +355,7 @@ class FunctionNode:
             outputs = (outputs,)
         for y in outputs:
             if isinstance(y, np.generic):  # where CuPy has an array without axes
-                outputs = self._as_arrays(outputs)
+                outputs = self.as_arrays(outputs)
                 break
         if watchers:
             for hook in watchers:
@@ -383,7 +365,7 @@ class FunctionNode:
             node = self
             self.number = next(_numbers)
             if self.saved:
-                self._roles = [_role(a, arrays, outputs) for a in self.saved]
+                self.roles = [role(a, arrays, outputs) for a in self.saved]
         else:
             self.saved = ()
         if not is_tuple:
@@ -391,7 +373,7 @@ class FunctionNode:
         self.n_outputs = len(outputs)
         return tuple([_result(y, node, i) for i, y in enumerate(outputs)])
 
-    def _as_arrays(self, outputs):
+    def as_arrays(self, outputs):
         """Turn scalars among the outputs into arrays, and so where they were saved."""
         arrays = tuple([np.asarray(y) for y in outputs])
         for y, array in zip(outputs, arrays, strict=True):
@@ -410,70 +392,19 @@ class FunctionNode:
 
     def cut(self):
         """Drop the inputs and all that was saved."""
-        self.edges = self.saved = self._roles = ()
+        self.edges = self.saved = self.roles = ()
         self.is_cut = True
 
     def composed(self, *inputs):
         """Compute the outputs from simpler operations, to be differentiated twice.
 
-        A node that saves intermediate values defines it, and saves its inputs first.
+        A node that saves intermediate values (role None) defines it, and saves its
+        inputs first.
         """
         raise RuntimeError(
             f"{type(self).__name__} cannot be differentiated twice, since it saved "
             "intermediate values."
         )
-
-    def differentiable_backward(self, gys):
-        """Run ``backward`` on variables, so that its result can be differentiated.
-
-        What ``backward`` reads must be variables of the graph then. An intermediate
-        value (role None) is none: how it depends on the inputs was not recorded.
-        """
-        if None in self._roles:
-            return self._composed_backward(gys)
-        arrays = self.saved
-        self.saved = tuple(
-            self._variable(a, role) for a, role in zip(arrays, self._roles, strict=True)
-        )
-        try:
-            return self.backward(operators.functions, *gys)
-        finally:
-            self.saved = arrays
-
-    def _composed_backward(self, gys):
-        # Aliases: one input may depend on another, and that is not to be counted here.
-        inputs = [
-            as_variable(a) if edge is None else Alias().apply(_revive(a, *edge))
-            for a, edge in zip(self.saved, self.edges, strict=False)
-        ]
-        outputs = self.composed(*inputs)
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        used = [i for i, gy in enumerate(gys) if gy is not None]
-        found = grad(
-            [outputs[i] for i in used],
-            inputs,
-            [gys[i] for i in used],
-            create_graph=True,
-        )
-        return tuple(found)
-
-    def _variable(self, array, role):
-        kind, index = role
-        if kind == "output":
-            return _revive(array, self, index)
-        if kind == "input" and self.edges[index] is not None:
-            return _revive(array, *self.edges[index])
-        return array if kind == "number" else Variable(array, requires_grad=False)
-
-
-class Alias(FunctionNode):
-    """The same variable at another place of the graph."""
-
-    def forward(self, xp, x):
-        return x
-
-    def backward(self, xp, gy):
-        return gy
 
 
 def _result(array, node, index):
@@ -490,94 +421,8 @@ def _result(array, node, index):
 _new_variable = Variable.__new__
 
 
-def _distinct(inputs, arrays):
-    """Give different variables that share one array different array objects.
-
-    :func:`_role` tells saved arrays apart by identity: it would take one for another.
-    """
-    seen = {}
-    for i, array in enumerate(arrays):
-        if backend.is_array(array):
-            if seen.setdefault(id(array), inputs[i]) is not inputs[i]:
-                arrays[i] = array.view()
-    return arrays
-
-
-def _role(array, inputs, outputs):
-    """Return what a saved array is: an input, an output, a constant, or None.
-
-    Integers and booleans (ids, masks) are constants, whatever they were computed from:
-    they do not change with small changes of the inputs.
-    """
-    if not hasattr(array, "dtype"):
-        return ("number", 0)
-    for i, x in enumerate(inputs):
-        if array is x:
-            return ("input", i)
-    for i, y in enumerate(outputs):
-        if array is y:
-            return ("output", i)
-    return ("constant", 0) if array.dtype.kind in "biu" else None
-
-
-def _revive(array, source, index):
-    """Return the variable that an edge of the graph leads to."""
-    if index is None:
-        return source
-    variable = Variable(array)
-    variable.node, variable.index = source, index
-    return variable
-
-
-def _edge(variable):
+def edge_of(variable):
+    """Return where a variable came from: (node, index), or (itself, None)."""
     return (
         (variable, None) if variable.node is None else (variable.node, variable.index)
     )
-
-
-def grad(outputs, inputs, grad_outputs=None, create_graph=False):
-    """Return the gradients of ``outputs`` with respect to ``inputs``.
-
-    Nothing is added to the variables' ``grad``.
-
-    Parameters
-    ----------
-    outputs, inputs : Variable or sequence of Variable
-    grad_outputs : sequence of Variable, array or None, optional
-        Weights of the outputs; ones for a scalar.
-    create_graph : bool
-        Whether the result can be differentiated again.
-
-    Returns
-    -------
-    list of Variable or None
-        None for an input that the outputs do not depend on.
-    """
-    outputs = [outputs] if isinstance(outputs, Variable) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, Variable) else list(inputs)
-    if grad_outputs is None:
-        grad_outputs = [None] * len(outputs)
-    seeds = []
-    for y, gy in zip(outputs, grad_outputs, strict=True):
-        if gy is None:
-            if y.size != 1:
-                raise ValueError(
-                    f"grad of an output of shape {y.shape} needs grad_outputs"
-                )
-            gy = y.xp.ones_like(y.array)
-        if create_graph:
-            gy = as_variable(gy)
-        elif isinstance(gy, Variable):
-            gy = gy.array
-        seeds.append((_edge(y), gy))
-    edges = [_edge(x) for x in inputs]
-    found = propagate(seeds, targets=set(edges), create_graph=create_graph)
-    results = []
-    for edge in edges:
-        total = found.get(edge)
-        if total is None:
-            results.append(None)
-        else:
-            value = total.lend() if create_graph else total.dense()
-            results.append(as_variable(value))
-    return results

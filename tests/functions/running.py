@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from dyrnn.engine.core import Variable, grad
+from dyrnn.engine.core import Variable
+from dyrnn.engine.higher_order import grad
 
 
 def sequence(outputs):

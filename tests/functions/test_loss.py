@@ -5,7 +5,8 @@ import pytest
 
 import dyrnn.functions as F
 from dyrnn import backend, testing
-from dyrnn.engine.core import Variable, grad
+from dyrnn.engine.core import Variable
+from dyrnn.engine.higher_order import grad
 
 CTC = F.connectionist_temporal_classification
 

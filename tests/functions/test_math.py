@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import dyrnn.functions as F
-from dyrnn.engine.core import Variable, grad
+from dyrnn.engine.core import Variable
+from dyrnn.engine.higher_order import grad
 from dyrnn.errors import ShapeError
 
 

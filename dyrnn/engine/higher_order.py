@@ -1,0 +1,121 @@
+"""Gradients as variables, and gradients of gradients.
+
+For a gradient of a gradient the rule of each node runs on variables: what it saved is
+replaced by the variables of the graph that it was, so that the result depends on them.
+An intermediate value is none of them, since how it depends on the inputs was not
+recorded; a node that saved one is composed of simpler operations instead.
+"""
+
+from dyrnn.engine import operators
+from dyrnn.engine.backprop import propagate, run_on_arrays
+from dyrnn.engine.core import FunctionNode, Variable, as_variable, edge_of
+
+
+def grad(outputs, inputs, grad_outputs=None, create_graph=False):
+    """Return the gradients of ``outputs`` with respect to ``inputs``.
+
+    Nothing is added to the variables' ``grad``.
+
+    Parameters
+    ----------
+    outputs, inputs : Variable or sequence of Variable
+    grad_outputs : sequence of Variable, array or None, optional
+        Weights of the outputs; ones for a scalar.
+    create_graph : bool
+        Whether the result can be differentiated again.
+
+    Returns
+    -------
+    list of Variable or None
+        None for an input that the outputs do not depend on.
+    """
+    outputs = [outputs] if isinstance(outputs, Variable) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    if grad_outputs is None:
+        grad_outputs = [None] * len(outputs)
+    seeds = []
+    for y, gy in zip(outputs, grad_outputs, strict=True):
+        if gy is None:
+            if y.size != 1:
+                raise ValueError(
+                    f"grad of an output of shape {y.shape} needs grad_outputs"
+                )
+            gy = y.xp.ones_like(y.array)
+        if create_graph:
+            gy = as_variable(gy)
+        elif isinstance(gy, Variable):
+            gy = gy.array
+        seeds.append((edge_of(y), gy))
+    edges = [edge_of(x) for x in inputs]
+    run = run_on_variables if create_graph else run_on_arrays
+    found = propagate(seeds, targets=set(edges), run=run)
+    results = []
+    for edge in edges:
+        total = found.get(edge)
+        if total is None:
+            results.append(None)
+        else:
+            value = total.lend() if create_graph else total.dense()
+            results.append(as_variable(value))
+    return results
+
+
+def run_on_variables(nodes, all_gys):
+    """Run ``backward`` of each node so that its result can be differentiated."""
+    return [backward(node, gys) for node, gys in zip(nodes, all_gys, strict=True)]
+
+
+def backward(node, gys):
+    """Return the gradients of a node's inputs as variables with a graph."""
+    if None in node.roles:
+        return _composed(node, gys)
+    arrays = node.saved
+    node.saved = tuple(
+        _variable(node, a, role) for a, role in zip(arrays, node.roles, strict=True)
+    )
+    try:
+        return node.backward(operators.functions, *gys)
+    finally:
+        node.saved = arrays
+
+
+def _variable(node, array, role):
+    """Return the variable that a saved array was."""
+    kind, index = role
+    if kind == "output":
+        return _revive(array, node, index)
+    if kind == "input" and node.edges[index] is not None:
+        return _revive(array, *node.edges[index])
+    return array if kind == "number" else Variable(array, requires_grad=False)
+
+
+def _revive(array, source, index):
+    """Return the variable that an edge of the graph leads to."""
+    if index is None:
+        return source
+    variable = Variable(array)
+    variable.node, variable.index = source, index
+    return variable
+
+
+def _composed(node, gys):
+    # Aliases: one input may depend on another, and that is not to be counted here.
+    inputs = [
+        as_variable(a) if edge is None else Alias().apply(_revive(a, *edge))
+        for a, edge in zip(node.saved, node.edges, strict=False)
+    ]
+    outputs = node.composed(*inputs)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    used = [i for i, gy in enumerate(gys) if gy is not None]
+    ys = [outputs[i] for i in used]
+    return tuple(grad(ys, inputs, [gys[i] for i in used], create_graph=True))
+
+
+class Alias(FunctionNode):
+    """The same variable at another place of the graph."""
+
+    def forward(self, xp, x):
+        return x
+
+    def backward(self, xp, gy):
+        return gy
