@@ -73,6 +73,7 @@ def backprop_to_leaves(outputs, retain_grad, loss_scale):
                 queue.push(node._creator_node)
         total.add(gradient)
 
+    seeds = dict(outputs)
     for node, gradient in outputs:
         arrive(node, gradient.array)
     while queue:
@@ -93,7 +94,9 @@ def backprop_to_leaves(outputs, retain_grad, loss_scale):
         if retain_grad:
             for y, gy in zip(nodes, gys, strict=True):
                 if y is not None:
-                    y._set_grad_var_if_available(_variable(gy))
+                    first = seeds.get(y)  # which stays the same variable
+                    is_same = first is not None and first.array is gy
+                    y._set_grad_var_if_available(first if is_same else _variable(gy))
         indexes = tuple(indexes)
         gxs = _run(func, indexes, gys, totals)
         for i, gx in zip(indexes, gxs, strict=False):

@@ -3,7 +3,7 @@
 import collections
 
 from dyrnn.chainer import _backprop, _backprop_utils, configuration
-from dyrnn.chainer._variable import Variable
+from dyrnn.chainer._variable import Variable, as_variable
 
 
 def grad(
@@ -54,7 +54,7 @@ def grad(
             gy = Variable(y.xp.ones_like(y.array), requires_grad=False)
             if loss_scale is not None:
                 gy.data *= loss_scale
-        grads[y.node] = gy
+        grads[y.node] = as_variable(gy)
     for x, gx in zip(inputs, grad_inputs or (None,) * len(inputs), strict=True):
         if gx is not None:
             grads[x.node] = gx
