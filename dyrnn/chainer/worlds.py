@@ -107,6 +107,11 @@ class CoreNode(FunctionNode):
                 ys = rule.as_arrays(ys)
                 break
         self._roles = [role(a, arrays, ys) for a in rule.saved]
+        kept = []
+        for kind, i in filter(None, self._roles):
+            if kind == "input" and i >= self.first:
+                kept.append(i - self.first)
+        self.retain_inputs(kept)
         return ys
 
     def backward(self, indexes, gys):
