@@ -14,7 +14,7 @@ import numpy as np
 from dyrnn.chainer import backend, optimizer_hooks, variable
 from dyrnn.chainer._backend import array_types
 from dyrnn.chainer.link import Link
-from dyrnn.chainer.optimizer_hooks.clipping import _sum_sqnorm_grads
+from dyrnn.chainer.optimizer_hooks.clipping import squared_norm
 from dyrnn.chainer.serializer import Deserializer
 
 
@@ -405,8 +405,7 @@ class Optimizer:
 
     def compute_grads_norm(self):
         """Return the Euclidean norm of all gradients together."""
-        squares, _ = _sum_sqnorm_grads(list(self.target.params(False)))
-        return math.sqrt(float(squares))
+        return math.sqrt(float(squared_norm(self.target.params(False))))
 
     def clip_grads(self, maxnorm):
         """Scale all gradients so that their norm is ``maxnorm`` at most."""

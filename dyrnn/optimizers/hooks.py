@@ -105,37 +105,46 @@ class GradientHardClipping:
     def __call__(self, optimizer):
         # A zero outside of the limits would move; so would all absent rows.
         keeps_zero = self.lower <= 0 <= self.upper
-        for _, param, total in optimizer.updates:
+        for _, _, total in optimizer.updates:
             array = _values(total.value()) if keeps_zero else total.dense()
-            param.xp.clip(array, self.lower, self.upper, out=array)
+            self.limit(array, self.lower, self.upper)
+
+    @staticmethod
+    def limit(array, lower, upper):
+        """Change an array in place."""
+        get_array_module(array).clip(array, lower, upper, out=array)
 
 
-class WeightDecay:
+class _Penalty:
+    """Adds ``slope(p, rate)``, a penalty's gradient, to that of each parameter."""
+
+    def __init__(self, rate):
+        self.rate = _checked_rate(self, rate)
+
+    def __call__(self, optimizer):
+        for _, param, total in optimizer.updates:
+            gradient = total.dense()
+            gradient += self.slope(param.array, self.rate)
+
+
+class WeightDecay(_Penalty):
     """Add ``rate * p`` to the gradient of each parameter: an L2 penalty of rate / 2."""
 
     name = "WeightDecay"
 
-    def __init__(self, rate):
-        self.rate = _checked_rate(self, rate)
-
-    def __call__(self, optimizer):
-        for _, param, total in optimizer.updates:
-            gradient = total.dense()
-            gradient += self.rate * param.array
+    @staticmethod
+    def slope(p, rate):
+        return rate * p
 
 
-class Lasso:
+class Lasso(_Penalty):
     """Add ``rate * sign(p)`` to the gradient of each parameter: an L1 penalty."""
 
     name = "Lasso"
 
-    def __init__(self, rate):
-        self.rate = _checked_rate(self, rate)
-
-    def __call__(self, optimizer):
-        for _, param, total in optimizer.updates:
-            gradient = total.dense()
-            gradient += self.rate * param.xp.sign(param.array)
+    @staticmethod
+    def slope(p, rate):
+        return rate * get_array_module(p).sign(p)
 
 
 class GradientNoise:
@@ -153,29 +162,38 @@ class GradientNoise:
         self.eta = _checked_rate(self, eta)
 
     def __call__(self, optimizer):
-        deviation = math.sqrt(self.eta / (1 + optimizer.t) ** 0.55)
+        deviation = self.deviation(self.eta, optimizer.t)
         generator = random.stream("gradient_noise").generator
         for _, param, total in optimizer.updates:
             gradient = total.dense()
             noise = generator.normal(0.0, deviation, gradient.shape)
             gradient += param.device.send(noise.astype(gradient.dtype))
 
+    @staticmethod
+    def deviation(eta, t):
+        """Return the standard deviation after ``t`` updates."""
+        return math.sqrt(eta / (1 + t) ** 0.55)
+
 
 def squared_norm(total):
-    """Return the sum of squares of a gradient, a float (NaN, inf too).
+    """Return the sum of squares of a gradient, a float (NaN, inf too)."""
+    gradient, rate = total.settled()
+    return sum_of_squares(_values(gradient)) * rate * rate
+
+
+def sum_of_squares(values):
+    """Return the sum of the squares of an array, a float.
 
     Blocks are summed in the array's own type, and their sums in float64; where the
     squares overflow or vanish in that type, it is all done again in float64.
     """
-    gradient, rate = total.settled()
-    values = _values(gradient)
     if values.dtype == np.float16:
         values = values.astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         square = kernels.squared_norm(values)
         if not 1e-30 < square < 1e38:
             square = float(np.sum(np.square(values, dtype=np.float64)))
-    return square * rate * rate
+    return square
 
 
 def _values(gradient):

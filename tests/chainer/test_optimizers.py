@@ -97,7 +97,7 @@ def test_hyperparameters_are_arguments_attributes_and_defaults_of_rules(method):
 
 
 def test_rules_take_hyperparameters_of_their_own():
-    from dyrnn.chainer.optimizers.descent import MomentumSGDRule
+    from dyrnn.chainer.optimizers.rules import MomentumSGDRule
 
     parent = Hyperparameter()
     parent.lr, parent.momentum = 0.1, 0.2

@@ -1,23 +1,24 @@
 """Hooks that bound or scale gradients."""
 
+import math
+
 import numpy as np
 
 from dyrnn.chainer import backend
+from dyrnn.optimizers import hooks
 
 
-def _sum_sqnorm_grads(params):
-    """Return the sum of all squared gradients, and its device (None: several)."""
-    by_device = {}
+def squared_norm(params):
+    """Return the sum of all squared gradients; of one GPU's, without waiting for it."""
+    sums = {}
     for param in params:
-        by_device.setdefault(param.device.name, []).append(param)
-    sums = []
-    for group in by_device.values():
-        with backend.using_device(group[0].device):
-            flat = [param.grad.ravel() for param in group]
-            sums.append(sum([gradient.dot(gradient) for gradient in flat]))
-    if len(sums) == 1:
-        return sums[0], params[0].device
-    return sum([float(s) for s in sums]), None
+        device = param.device
+        with backend.using_device(device):
+            flat = param.grad.ravel()
+            square = hooks.sum_of_squares(flat) if device.xp is np else flat.dot(flat)
+            sums[device.name] = sums.get(device.name, 0) + square
+    (first, *others) = sums.values()
+    return float(first) + sum(map(float, others)) if others else first
 
 
 class GradientClipping:
@@ -31,15 +32,15 @@ class GradientClipping:
 
     def __call__(self, opt):
         params = list(opt.target.params(False))
-        squares, device = _sum_sqnorm_grads(params)
-        device = backend.CpuDevice() if device is None else device
-        with backend.using_device(device), np.errstate(divide="ignore"):
-            rate = self.threshold / device.xp.sqrt(squares)
-            if device.xp is np:
-                if rate >= 1:
-                    return
-            else:  # without waiting for the GPU
-                rate = rate.clip(None, 1)
+        squares = squared_norm(params)
+        if isinstance(squares, float):
+            norm = math.sqrt(squares)
+            if norm <= self.threshold:
+                return
+            rate = self.threshold / norm
+        else:  # without waiting for the GPU
+            xp = params[0].device.xp
+            rate = (self.threshold / xp.sqrt(squares)).clip(None, 1)
         for param in params:
             gradient = param.grad
             with backend.using_device(param.device):
@@ -61,8 +62,8 @@ class GradientHardClipping:
         gradient = param.grad
         if gradient is not None:
             with backend.using_device(param.device):
-                bounds = self.lower_bound, self.upper_bound
-                param.device.xp.clip(gradient, *bounds, out=gradient)
+                core = hooks.GradientHardClipping
+                core.limit(gradient, self.lower_bound, self.upper_bound)
 
 
 class GradientLARS:

@@ -1,12 +1,11 @@
 """Hooks that add a penalty's gradient, or noise, to gradients."""
 
-import math
-
 from dyrnn.chainer import backend
+from dyrnn.optimizers import hooks
 
 
 class _Penalty:
-    """Adds the gradient of a penalty, of the weight ``rate``."""
+    """Adds the gradient of the core's penalty, of the weight ``rate``."""
 
     call_for_each_param = True
     timing = "pre"
@@ -18,34 +17,32 @@ class _Penalty:
         gradient = param.grad
         if param.array is not None and gradient is not None:
             with backend.using_device(param.device):
-                gradient += self.gradient(param)
+                gradient += self.core.slope(param.array, self.rate * self.scale(param))
 
-    def gradient(self, param):
-        raise NotImplementedError
+    def scale(self, param):
+        return 1
 
 
 class WeightDecay(_Penalty):
     """Add ``rate`` times the parameter to its gradient."""
 
     name = "WeightDecay"
+    core = hooks.WeightDecay
 
-    def gradient(self, param):
-        scale = 1 if param._loss_scale is None else param._loss_scale
-        return self.rate * scale * param.array
+    def scale(self, param):
+        return 1 if param._loss_scale is None else param._loss_scale
 
 
 class Lasso(_Penalty):
     """Add ``rate`` times the sign of the parameter to its gradient."""
 
     name = "Lasso"
-
-    def gradient(self, param):
-        return self.rate * param.device.xp.sign(param.array)
+    core = hooks.Lasso
 
 
 def exponential_decay_noise(xp, shape, dtype, hook, opt):
     """Return normal noise whose variance is ``eta / (1 + t) ** 0.55``."""
-    deviation = math.sqrt(hook.eta / (1 + opt.t) ** 0.55)
+    deviation = hooks.GradientNoise.deviation(hook.eta, opt.t)
     return xp.asarray(xp.random.normal(0, deviation, shape)).astype(dtype)
 
 

@@ -3,21 +3,25 @@
 from functools import partial
 
 from dyrnn.chainer.aliases import folder_or_raise
-from dyrnn.chainer.optimizers.adaptive import (
+from dyrnn.chainer.optimizers.moments import (
     MSVAG,
+    AdaBound,
+    Adam,
+    AdamW,
+    AMSBound,
+    AMSGrad,
+)
+from dyrnn.chainer.optimizers.rules import (
+    SGD,
     SMORMS3,
     AdaDelta,
     AdaGrad,
-    RMSprop,
-    RMSpropGraves,
-)
-from dyrnn.chainer.optimizers.descent import (
-    SGD,
     CorrectedMomentumSGD,
     MomentumSGD,
     NesterovAG,
+    RMSprop,
+    RMSpropGraves,
 )
-from dyrnn.chainer.optimizers.moments import AdaBound, Adam, AdamW, AMSBound, AMSGrad
 
 __all__ = [
     "AMSBound",

@@ -1,13 +1,15 @@
 """Rules and optimizers whose arguments are declared, not written out.
 
-A rule says ``hyperparams = dict(lr=0.01)`` and ``step(param, gradient, xp)``; an
-optimizer names its ``rule``, and has the rule's hyperparameters as arguments, as
-attributes and as defaults.
+A rule takes its formula, its states and, as far as they are not named otherwise, its
+hyperparameters from the core's optimizer of the name; an optimizer has its ``rule``'s
+hyperparameters as arguments, as attributes and as defaults.
 """
 
+import dataclasses
 import inspect
 from typing import Any
 
+from dyrnn import kernels, optimizers
 from dyrnn.chainer.optimizer import (
     GradientMethod,
     Hyperparameter,
@@ -24,15 +26,33 @@ def _signature(defaults):
 
 
 class Rule(UpdateRule):
-    """An update of each element by itself, the same on every device."""
+    """An update of each element by itself, the same on every device.
+
+    A subclass names the ``core``'s optimizer, or has a formula of its own:
+    ``rule(p, g, **states, **numbers)``, as there.
+    """
 
     is_elementwise = True
+    core: Any = optimizers.Optimizer
     hyperparams: dict[str, Any] = {}
-    # Names of the state's arrays, which start as zeros.
-    zeros: tuple[str, ...] = ()
+    states: Any = {}
+    rule: Any = None
+    cuda: Any = None
     _defaults = Hyperparameter()
 
     def __init_subclass__(cls):
+        own = vars(cls)
+        if "core" in own:
+            fields = dataclasses.fields(cls.core)
+            inherited = {
+                "hyperparams": {each.name: each.default for each in fields},
+                "states": cls.core.states,
+                "rule": staticmethod(cls.core.rule),
+                "cuda": cls.core.cuda,
+            }
+            for name, value in inherited.items():
+                if name not in own:
+                    setattr(cls, name, value)
         if "hyperparams" in vars(cls):
             cls._defaults = Hyperparameter()
             vars(cls._defaults).update(cls.hyperparams)
@@ -44,21 +64,30 @@ class Rule(UpdateRule):
             if value is not None:
                 setattr(self.hyperparam, name, value)
 
+    def _key(self, name):
+        """Return Chainer's name of a state."""
+        return self.core.names_in_files.get(name, name)
+
     def init_state(self, param):
-        for name in self.zeros:
-            self.state[name] = param.device.xp.zeros_like(param.array)
+        for name, first in self.states.items():
+            array = param.device.xp.full_like(param.array, first)
+            self.state[self._key(name)] = array
+
+    def numbers(self, param):
+        """Return what the formula needs, by name."""
+        return {
+            name: float(getattr(self.hyperparam, name)) for name in self.hyperparams
+        }
 
     def update_core_cpu(self, param):
         gradient = param.grad
         if gradient is not None:
-            self.step(param, gradient, param.device.xp)
+            states = {name: self.state[self._key(name)] for name in self.states}
+            items = [(param.array, gradient, states)]
+            kernels.update(self, self.numbers(param), 1.0, items)
 
     def update_core_gpu(self, param):
         self.update_core_cpu(param)
-
-    def step(self, param, gradient, xp):
-        """Update ``param.array`` in place."""
-        raise NotImplementedError
 
 
 class Method(GradientMethod):

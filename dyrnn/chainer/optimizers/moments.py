@@ -3,9 +3,12 @@
 import math
 import warnings
 
-import numpy as np
-
+from dyrnn import optimizers as core
+from dyrnn.backend import get_array_module
 from dyrnn.chainer.optimizers.declared import Method, Rule
+from dyrnn.chainer.optimizers.rules import check_eps
+from dyrnn.kernels.updates import working_dtype
+from dyrnn.optimizers.rules import blend
 
 
 class _StepSize:
@@ -39,6 +42,8 @@ class AdamRule(_StepSize, Rule):
     """Update rule of :class:`Adam`."""
 
     _renamed = "AdamRule.lr"
+    core = core.Adam
+    cuda = None
     hyperparams = dict(
         alpha=0.001,
         beta1=0.9,
@@ -58,31 +63,25 @@ class AdamRule(_StepSize, Rule):
             self.initial_alpha = self.hyperparam.alpha
 
     @property
-    def zeros(self):
-        return ("m", "v", "vhat") if self.hyperparam.amsgrad else ("m", "v")
+    def states(self):
+        names = ("m", "v", "vhat") if self.hyperparam.amsgrad else ("m", "v")
+        return dict.fromkeys(names, 0.0)
 
-    def step(self, param, gradient, xp):
-        hp, array = self.hyperparam, param.array
-        # Half precision has no room for squares of small numbers.
-        dtype = np.dtype(np.float32 if array.dtype == np.float16 else array.dtype)
-        if hp.eps != 0 and dtype.type(hp.eps) == 0:
-            raise ValueError(
-                f"eps of Adam optimizer is too small for {dtype.name} ({hp.eps})"
-            )
-        gradient = gradient.astype(dtype, copy=False)
-        m, v = self.state["m"], self.state["v"]
-        m += (1 - hp.beta1) * (gradient - m)
-        v += (1 - hp.beta2) * (gradient * gradient - v)
-        vhat = v
-        if hp.amsgrad:
-            vhat = self.state["vhat"]
-            xp.maximum(vhat, v, out=vhat)
-        step = self.alpha_t / (xp.sqrt(vhat.astype(dtype, copy=False)) + hp.eps)
+    @property
+    def rule(self):
+        return _bounded if self.hyperparam.adabound else self.core.rule
+
+    def numbers(self, param):
+        hp = self.hyperparam
+        check_eps("Adam", hp.eps, working_dtype(param.dtype))
+        numbers = {name: float(getattr(hp, name)) for name in ("beta1", "beta2", "eps")}
+        numbers["decay"] = float(hp.eta * hp.weight_decay_rate)
         if hp.adabound:
-            step = xp.clip(step, *self.bounds)
-        if hp.weight_decay_rate:
-            array *= 1 - hp.eta * hp.weight_decay_rate
-        array -= hp.eta * (step * m)
+            lower, upper = self.bounds
+            numbers.update(lower=lower, upper=upper, eta=hp.eta, alpha_t=self.alpha_t)
+        else:
+            numbers["step_size"] = float(hp.eta * self.alpha_t)
+        return numbers
 
     @property
     def bounds(self):
@@ -96,6 +95,19 @@ class AdamRule(_StepSize, Rule):
         final = hp.final_lr * hp.alpha / self.initial_alpha  # a schedule acts on both
         speed = hp.gamma * self.t
         return final * (1 - 1 / (speed + 1)), final * (1 + 1 / speed)
+
+
+def _bounded(
+    p, g, m, v, beta1, beta2, eps, decay, lower, upper, eta, alpha_t, vhat=None
+):
+    xp = get_array_module(p)
+    blend(m, beta1, g)
+    blend(v, beta2, g * g)
+    if vhat is not None:
+        v = xp.maximum(vhat, v, out=vhat)
+    if decay:
+        p *= 1.0 - decay
+    p -= eta * (xp.clip(alpha_t / (v**0.5 + eps), lower, upper) * m)
 
 
 class Adam(_StepSize, Method):
@@ -135,3 +147,41 @@ class AMSBound(Adam):
 
     arguments = "alpha beta1 beta2 final_lr gamma eps eta"
     fixed = dict(amsgrad=True, adabound=True)
+
+
+class MSVAGRule(Rule):
+    """Update rule of :class:`MSVAG`."""
+
+    hyperparams = dict(lr=0.1, beta=0.9, eta=1.0, weight_decay_rate=0)
+    states = {"m": 0.0, "v": 0.0}
+
+    def __init__(self, parent_hyperparam=None, *args, **kwargs):
+        super().__init__(parent_hyperparam, *args, **kwargs)
+        self.beta_power = self.hyperparam.beta
+
+    def numbers(self, param):
+        return {**super().numbers(param), "power": self.beta_power}
+
+    def update_core_cpu(self, param):
+        super().update_core_cpu(param)
+        if param.grad is not None:
+            self.beta_power *= self.hyperparam.beta
+
+    @staticmethod
+    def rule(p, g, m, v, lr, beta, eta, weight_decay_rate, power):
+        xp = get_array_module(p)
+        rho = (1 - beta) ** 2 * (1 - power**2) / ((1 - power) ** 2 * (1 - beta**2))
+        rho = min(rho, 0.9999)
+        m += (1 - beta) * (g - m)
+        v += (1 - beta) * (g * g - v)
+        mean = m / (1 - power)
+        variance = (v / (1 - power) - mean**2) / (1 - rho)
+        factor = xp.clip(mean**2 / (mean**2 + rho * variance), 0, 1)
+        factor = xp.where(xp.isnan(factor), 0, factor)
+        p -= eta * (lr * mean * factor + weight_decay_rate * p)
+
+
+class MSVAG(Method):
+    """M-SVAG (Balles and Hennig, ICML 2018)."""
+
+    rule = MSVAGRule
