@@ -115,7 +115,7 @@ class GradientHardClipping:
         get_array_module(array).clip(array, lower, upper, out=array)
 
 
-class _Penalty:
+class Penalty:
     """Adds ``slope(p, rate)``, a penalty's gradient, to that of each parameter."""
 
     def __init__(self, rate):
@@ -126,8 +126,13 @@ class _Penalty:
             gradient = total.dense()
             gradient += self.slope(param.array, self.rate)
 
+    @staticmethod
+    def slope(p, rate):
+        """Return the gradient of the penalty at ``p``."""
+        raise NotImplementedError
 
-class WeightDecay(_Penalty):
+
+class WeightDecay(Penalty):
     """Add ``rate * p`` to the gradient of each parameter: an L2 penalty of rate / 2."""
 
     name = "WeightDecay"
@@ -137,7 +142,7 @@ class WeightDecay(_Penalty):
         return rate * p
 
 
-class Lasso(_Penalty):
+class Lasso(Penalty):
     """Add ``rate * sign(p)`` to the gradient of each parameter: an L1 penalty."""
 
     name = "Lasso"

@@ -7,6 +7,7 @@ from dyrnn.optimizers import hooks
 class _Penalty:
     """Adds the gradient of the core's penalty, of the weight ``rate``."""
 
+    core = hooks.Penalty
     call_for_each_param = True
     timing = "pre"
 
