@@ -191,8 +191,13 @@ def slstm(c_prev1, c_prev2, x1, x2):
     for key, c, x in (("c_prev1", c_prev1, x1), ("c_prev2", c_prev2, x2)):
         _check_cell("slstm", x, 4, **{key: c})
         _check_rows("slstm", x1, **{key: c})
-    i1, f1, g1, o1 = blocks(as_variable(x1), 4)
-    i2, f2, g2, o2 = blocks(as_variable(x2), 4)
+    return composed_slstm(c_prev1, c_prev2, as_variable(x1), as_variable(x2))
+
+
+def composed_slstm(c_prev1, c_prev2, x1, x2):
+    """Define :func:`slstm` by elementary functions."""
+    i1, f1, g1, o1 = blocks(x1, 4)
+    i2, f2, g2, o2 = blocks(x2, 4)
     c = tanh(g1 + g2) * sigmoid(i1 + i2)
     c = c + c_prev1 * sigmoid(f1) + c_prev2 * sigmoid(f2)
     return c, tanh(c) * sigmoid(o1 + o2)
@@ -222,7 +227,13 @@ def tree_lstm(*inputs):
     states = {f"cell {k}": c for k, c in enumerate(cells)}
     _check_cell("tree_lstm", x, 3 + len(cells), **states)
     _check_rows("tree_lstm", x, **states)
-    i, g, o, *forget = blocks(as_variable(x), 3 + len(cells))
+    return composed_tree_lstm(*cells, as_variable(x))
+
+
+def composed_tree_lstm(*inputs):
+    """Define :func:`tree_lstm` by elementary functions."""
+    *cells, x = inputs
+    i, g, o, *forget = blocks(x, 3 + len(cells))
     c = sigmoid(i) * tanh(g)
     for cell, f in zip(cells, forget, strict=True):
         c = c + sigmoid(f) * cell

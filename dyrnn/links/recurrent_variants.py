@@ -180,14 +180,17 @@ def _add_maps(link, in_size, out_size):
             setattr(link, f"U{gate}", Linear(out_size, out_size))
 
 
-def _gru_step(link, h, x):
-    """Return the state after ``h``, or after none, given the input."""
+def gru_step(xp, link, h, x):
+    """Return the state after ``h``, or after none, given the input.
+
+    ``xp`` are the functions of the link's variables: :mod:`dyrnn.functions`, mostly.
+    """
     x_z, x_n = link.W_z(x), link.W(x)
     if h is None:
-        return F.sigmoid(x_z) * F.tanh(x_n)
-    r = F.sigmoid(link.W_r(x) + link.U_r(h))
-    n = F.tanh(x_n + link.U(r * h))
-    return F.linear_interpolate(F.sigmoid(x_z + link.U_z(h)), n, h)
+        return xp.sigmoid(x_z) * xp.tanh(x_n)
+    r = xp.sigmoid(link.W_r(x) + link.U_r(h))
+    n = xp.tanh(x_n + link.U(r * h))
+    return xp.linear_interpolate(xp.sigmoid(x_z + link.U_z(h)), n, h)
 
 
 class StatelessGRU(Chain):
@@ -213,7 +216,7 @@ class StatelessGRU(Chain):
 
     def forward(self, h, x):
         """Return the new h (B, H) from the one before, or None, and x (B, I)."""
-        return _gru_step(self, h, x)
+        return gru_step(F, self, h, x)
 
 
 class StatefulGRU(Recurrent):
@@ -243,7 +246,7 @@ class StatefulGRU(Recurrent):
         return x
 
     def step(self, x):
-        self.h = _gru_step(self, self.h, x)
+        self.h = gru_step(F, self, self.h, x)
         return self.h
 
     def window(self, x):

@@ -15,32 +15,53 @@ def draw(*shapes):
 
 
 STEPS = {
-    "lstm": (F.lstm, recurrent.LSTMGrad, [(3, 2), (2, 8)], [(3, 2), (2, 2)]),
-    "slstm": (F.slstm, recurrent.SLSTMGrad, [(2, 3)] * 2 + [(2, 12)] * 2, [(2, 3)] * 2),
+    "lstm": (F.lstm, [(3, 2), (3, 8)]),
+    "lstm, fewer rows": (F.lstm, [(3, 2), (2, 8)]),
+    "lstm, more axes": (F.lstm, [(3, 2, 2), (2, 8, 2)]),
+    "slstm": (F.slstm, [(2, 3)] * 2 + [(2, 12)] * 2),
+    "slstm, more axes": (F.slstm, [(2, 3, 2)] * 2 + [(2, 12, 2)] * 2),
+    "tree_lstm": (F.tree_lstm, [(2, 3)] * 3 + [(2, 18)]),
+    "a layer's": (recurrent.lstm_step, [(2, 8), (2, 2), (3, 2), (8, 2)]),
 }
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_gradients_of_a_step_can_be_called_and_differentiated(name):
-    step, gradients, shapes, out_shapes = STEPS[name]
-    inputs, gys = draw(*shapes), draw(*out_shapes)
-    xs = [chainer.Variable(x) for x in inputs]
-    c, h = step(*xs)
-    found = gradients()(*inputs, c.array, *gys)
-    chainer.backward([c, h], [chainer.Variable(gy) for gy in gys])
-    for x, gx in zip(xs, found, strict=True):
-        np.testing.assert_allclose(gx.array, x.grad)
-    check_backward(gradients(), [*inputs, c.array, *gys], draw(*shapes), atol=1e-5)
-
-
-def test_a_step_takes_a_missing_gradient_for_zero():
-    (step, gradients, shapes, _), gh = STEPS["lstm"], np.ones((2, 2))
+def test_steps_have_gradients_of_both_orders(name):
+    step, shapes = STEPS[name]
     inputs = draw(*shapes)
-    c = step(*inputs)[0].array
-    given = gradients()(*inputs, c, None, gh)
-    expected = gradients()(*inputs, c, np.zeros_like(c), gh)
-    for one, other in zip(given, expected, strict=True):
-        np.testing.assert_array_equal(one.array, other.array)
+    gys = draw(*[y.shape for y in step(*inputs)])
+    check_backward(step, inputs, gys, atol=1e-5)
+    check_double_backward(step, inputs, gys, draw(*shapes), atol=1e-5)
+
+
+def test_gates_of_a_step_lie_side_by_side_in_each_unit():
+    c, x = draw((2, 3), (2, 12))
+    a, i, f, o = np.moveaxis(x.reshape(2, 3, 4), 2, 0)
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))
+    expected = np.tanh(a) * sigmoid(i) + sigmoid(f) * c
+    c, h = F.lstm(c, x)
+    np.testing.assert_allclose(c.array, expected)
+    np.testing.assert_allclose(h.array, sigmoid(o) * np.tanh(expected))
+    with pytest.raises(chainer.utils.type_check.InvalidType):
+        F.lstm(draw((2, 3, 2))[0], draw((2, 12, 1))[0])
+
+
+def test_a_hook_on_the_inner_map_of_an_lstm_is_called():
+    class Count(chainer.LinkHook):
+        name = "count"
+        calls = 0
+
+        def forward_preprocess(self, args):
+            self.calls += 1
+
+    link, hook = chainer.links.LSTM(2, 3), Count()
+    x = np.ones((2, 2), "f")
+    expected = [link(x).array, link(x).array]
+    link.reset_state()
+    link.lateral.add_hook(hook)
+    for y in expected:
+        np.testing.assert_allclose(link(x).array, y, rtol=1e-6)
+    assert hook.calls == 1
 
 
 def test_layers_over_sequences_have_one_function_for_both_directions():

@@ -2,14 +2,16 @@
 
 import numpy as np
 
-from dyrnn.chainer import initializers
+from dyrnn.chainer import functions, initializers
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.functions import elementwise, joining, recurrent, stochastic
 from dyrnn.chainer.link import Chain, ChainList, Link
+from dyrnn.chainer.link_hook import _get_link_hooks
 from dyrnn.chainer.links.connection_links import Linear
 from dyrnn.chainer.utils import argument
 from dyrnn.chainer.utils.array import size_of_shape
 from dyrnn.chainer.variable import Parameter, Variable
+from dyrnn.links.recurrent_variants import gru_step
 
 
 class _Stateful:
@@ -74,7 +76,7 @@ class LSTMBase(Chain):
         for start in range(0, 4 * n, n):
             lateral(self.lateral.W.array[start : start + n])
             upward(self.upward.W.array[start : start + n])
-        a, i, f, o = recurrent._extract_gates(self.upward.b.array.reshape(1, 4 * n, 1))
+        a, i, f, o = self.upward.b.array.reshape(n, 4).T
         for gate in (a, i, o):
             get(self.bias_init)(gate)
         get(self.forget_bias_init)(f)
@@ -85,16 +87,25 @@ class LSTMBase(Chain):
             self._initialize_params()
 
 
+def _lstm_step(link, c, h, x):
+    """Return the new cells and outputs of a link with two maps; None: zeros."""
+    gates, lateral = link.upward(x), link.lateral
+    c = _zeros(link, x) if c is None else c
+    if h is None:
+        return recurrent.lstm(c, gates)
+    is_watched = lateral._n_local_link_hooks or _get_link_hooks()
+    if is_watched or lateral.W.dtype != h.dtype:
+        return recurrent.lstm(c, gates + lateral(h))
+    return recurrent.lstm_step(gates, h, c, lateral.W)
+
+
 class StatelessLSTM(LSTMBase):
     """One LSTM step: ``c, h = link(c, h, x)``."""
 
     def forward(self, c, h, x):
         """Return the new ``c`` and ``h``; None: zeros."""
         self._find_size(x)
-        gates = self.upward(x)
-        if h is not None:
-            gates += self.lateral(h)
-        return recurrent.lstm(_zeros(self, x) if c is None else c, gates)
+        return _lstm_step(self, c, h, x)
 
 
 class LSTM(_Stateful, LSTMBase):
@@ -123,32 +134,18 @@ class LSTM(_Stateful, LSTMBase):
     def forward(self, x):
         """Return the outputs of the next step."""
         self._find_size(x)
-        batch = x.shape[0]
-        gates = self.upward(x)
-        rest = None
-        if self.h is not None:
-            size = self.h.shape[0]
-            if batch == 0:
-                rest = self.h
-            elif size < batch:
-                raise TypeError(
-                    "The batch size of x must be equal to or less than the size of "
-                    "the previous state h."
-                )
-            elif size > batch:
-                used, rest = joining.split_axis(self.h, [batch], axis=0)
-                gates += self.lateral(used)
-            else:
-                gates += self.lateral(self.h)
-        if self.c is None:
-            self.c = _zeros(self, x)
-        self.c, y = recurrent.lstm(self.c, gates)
-        if rest is None:
-            self.h = y
-        elif len(y.array) == 0:
-            self.h = rest
-        else:
-            self.h = joining.concat([y, rest], axis=0)
+        h, batch = self.h, x.shape[0]
+        size = batch if h is None else len(h)
+        if size < batch:
+            raise TypeError(
+                "The batch size of x must be equal to or less than the size of "
+                "the previous state h."
+            )
+        if size == batch:
+            self.c, self.h = _lstm_step(self, self.c, h, x)
+            return self.h
+        self.c, y = _lstm_step(self, self.c, h[:batch], x)
+        self.h = joining.concat([y, h[batch:]], axis=0)
         return y
 
 
@@ -178,16 +175,13 @@ class StatefulZoneoutLSTM(_Stateful, Chain):
 
     def forward(self, x):
         """Return the outputs of the next step."""
-        gates = self.upward(x)
-        if self.h is not None:
-            gates += self.lateral(self.h)
+        c, h = _lstm_step(self, self.c, self.h, x)
         for name in self.state_names:
             if getattr(self, name) is None:
                 setattr(self, name, _zeros(self, x))
-        c, y = recurrent.lstm(self.c, gates)
         train = config.train if self.train is None else self.train
         self.c = stochastic.zoneout(self.c, c, self.c_ratio, train=train)
-        self.h = stochastic.zoneout(self.h, y, self.h_ratio, train=train)
+        self.h = stochastic.zoneout(self.h, h, self.h_ratio, train=train)
         return self.h
 
 
@@ -244,11 +238,7 @@ class StatelessGRU(GRUBase):
 
     def forward(self, h, x):
         """Return the new ``h``."""
-        sigmoid = elementwise.sigmoid
-        r = sigmoid(self.W_r(x) + self.U_r(h))
-        z = sigmoid(self.W_z(x) + self.U_z(h))
-        new = elementwise.tanh(self.W(x) + self.U(r * h))
-        return elementwise.linear_interpolate(z, new, h)
+        return gru_step(functions, self, h, x)
 
 
 class StatefulGRU(_Stateful, GRUBase):
@@ -267,13 +257,7 @@ class StatefulGRU(_Stateful, GRUBase):
 
     def forward(self, x):
         """Return the outputs of the next step."""
-        z, new = self.W_z(x), self.W(x)
-        h = self.h
-        if h is not None:
-            r = elementwise.sigmoid(self.W_r(x) + self.U_r(h))
-            z, new = z + self.U_z(h), new + self.U(r * h)
-        z, new = elementwise.sigmoid(z), elementwise.tanh(new)
-        self.h = z * new if h is None else elementwise.linear_interpolate(z, new, h)
+        self.h = gru_step(functions, self, self.h, x)
         return self.h
 
 
