@@ -17,14 +17,16 @@ from dyrnn.functions.math import exp
 
 
 class Dropout(FunctionNode):
-    """A product with a random mask, which is drawn here."""
+    """A product with a random mask, which is drawn here unless it is given."""
 
-    def __init__(self, ratio):
+    def __init__(self, ratio, mask=None):
         self.ratio = ratio
+        self.mask = mask
 
     def forward(self, xp, x):
-        generator = random.stream("dropout").generator
-        self.mask = kernels.dropout_mask(x, generator, self.ratio)
+        if self.mask is None:
+            generator = random.stream("dropout").generator
+            self.mask = kernels.dropout_mask(x, generator, self.ratio)
         return x * self.mask
 
     def backward(self, xp, gy):

@@ -75,25 +75,25 @@ def _check_joined(in_types, axis, low_ndim, same_when_low, names):
 
 def vstack(xs):
     """Join row by row."""
-    return _bridged("vstack", xs, 0, 1, True, False)
+    return _bridged(core.vstack, xs, 0, 1, True, False)
 
 
 def hstack(xs):
     """Join column by column."""
-    return _bridged("hstack", xs, 1, 0, False, True)
+    return _bridged(core.hstack, xs, 1, 0, False, True)
 
 
 def dstack(xs):
     """Join along the third axis."""
-    return _bridged("dstack", xs, 2, 2, True, True)
+    return _bridged(core.dstack, xs, 2, 2, True, True)
 
 
-def _bridged(name, xs, *places):
+def _bridged(function, xs, *places):
     def check(in_types):
         _check_joined(in_types, *places)
 
-    function = getattr(core, name)
-    return bridge(lambda *xs: function(xs), *xs, name=name.capitalize(), check=check)
+    name = function.__name__.capitalize()
+    return bridge(lambda *xs: function(xs), *xs, name=name, check=check)
 
 
 class SplitAxis(CoreNode):

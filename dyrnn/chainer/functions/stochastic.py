@@ -12,7 +12,6 @@ from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.functions.nodes import (
-    Arrangement,
     are_alike,
     check_inputs,
     functions,
@@ -20,31 +19,36 @@ from dyrnn.chainer.functions.nodes import (
 )
 from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.variable import Variable, as_variable
+from dyrnn.chainer.worlds import CoreNode
+from dyrnn.functions import noise
 
 
-class Dropout(Arrangement):
+class Dropout(CoreNode):
     """Elements set to zero at random, the others scaled up."""
+
+    kind = noise.Dropout
 
     def __init__(self, dropout_ratio, mask=None, return_mask=False):
         if not 0.0 <= dropout_ratio < 1.0:
             raise ValueError("dropout_ratio must be in the range [0, 1)")
+        super().__init__(dropout_ratio, mask)
         self.dropout_ratio = dropout_ratio
-        self.mask = mask
-        self.return_mask = return_mask
+
+    @property
+    def mask(self):
+        return self.rule.mask
 
     def check_type_forward(self, in_types):
         is_float(in_types, "x")
 
-    def compute(self, xp, x):
+    def forward(self, inputs):
         if self.mask is None:
+            (x,) = inputs
+            xp = _backend.get_array_module(x)
             scale = x.dtype.type(1.0 / (1 - self.dropout_ratio))
-            self.mask = scale * xp.asarray(
-                xp.random.rand(*x.shape) >= self.dropout_ratio
-            )
-        return xp.asarray(x * self.mask)
-
-    def rule(self, gy):
-        return gy * self.mask
+            is_kept = xp.random.rand(*x.shape) >= self.dropout_ratio
+            self.rule.mask = scale * xp.asarray(is_kept)
+        return self.run(*inputs)
 
 
 def dropout(x, ratio=0.5, train=None, **kwargs):
