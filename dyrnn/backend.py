@@ -210,30 +210,3 @@ def to_cpu(array):
 def to_device(array, device):
     """Return ``array`` on ``device`` (anything :func:`get_device` takes)."""
     return get_device(device).send(array)
-
-
-def scatter_add(xp, target, ids, values):
-    """Add ``values`` to ``target[ids]`` in place, duplicates included.
-
-    Rows with one id are summed in the order of their positions, so the result is the
-    same in every run.
-    """
-    if len(ids) == 0:
-        return target
-    order = xp.argsort(ids, kind="stable") if xp is np else xp.argsort(ids)
-    ids, values = ids[order], values[order]
-    if xp is np:
-        changes = np.concatenate((np.ones(1, bool), ids[1:] != ids[:-1]))
-        starts = np.flatnonzero(changes)
-        sums = np.add.reduceat(values, starts, axis=0)
-        target[ids[starts]] += sums.astype(target.dtype)
-        return target
-    # How many ids differ is not asked, as the host would wait for the answer: each
-    # position gets the sum of its id, and positions of one id write the same row.
-    cumulated = xp.zeros((len(ids) + 1, *values.shape[1:]), xp.float64)
-    cumulated[1:] = xp.cumsum(values, axis=0, dtype=xp.float64)
-    start = xp.searchsorted(ids, ids, side="left")
-    end = xp.searchsorted(ids, ids, side="right")
-    sums = cumulated[end] - cumulated[start]
-    target[ids] = target[ids] + sums.astype(target.dtype)
-    return target

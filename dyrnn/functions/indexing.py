@@ -6,7 +6,7 @@ in the order of their positions, so that a result is the same in every run.
 
 import numpy as np
 
-from dyrnn import backend
+from dyrnn import backend, kernels
 from dyrnn.engine.core import FunctionNode, as_array, as_variable
 from dyrnn.engine.gradients import Part
 from dyrnn.errors import ShapeError
@@ -213,7 +213,7 @@ def _add_at(xp, target, key, values):
     elif is_array:
         ids = key.reshape(-1).astype(np.int64, copy=False) % len(target)
         rows = values.reshape(len(ids), *target.shape[1:])
-        backend.scatter_add(xp, target, ids, rows)
+        kernels.add_rows_by_id(target, ids, rows)
     else:
         places = xp.arange(target.size).reshape(target.shape)[key].reshape(-1)
-        backend.scatter_add(xp, target.reshape(-1), places, values.reshape(-1))
+        kernels.add_rows_by_id(target.reshape(-1), places, values.reshape(-1))

@@ -28,7 +28,7 @@ def add_rows_by_id(target, ids, rows):
     """Sort, then a block for each row, of which the first one of an id adds up."""
     if len(ids) == 0:
         return None
-    if not works_on(target):
+    if not works_on(target) or target.ndim != 2:
         return NotImplemented
     order = device.machine().xp.argsort(ids).astype(np.int64, copy=False)
     ids, order, rows = dense(ids[order].astype(np.int64, copy=False), order, rows)
