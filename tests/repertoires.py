@@ -12,6 +12,7 @@ import importlib
 import inspect
 import types
 
+import dyrnn.functions as core_functions
 from dyrnn import chainer
 from dyrnn.chainer.worlds import CoreNode
 from dyrnn.engine.core import FunctionNode
@@ -84,7 +85,10 @@ def made_of(core):
     module = inspect.unwrap(core).__module__
     found = {x for x in reached(core, followed=(module,)) if x.__module__ == module}
     if not inspect.isfunction(core):
-        return {core, *found, *filter(is_node, reached(core))}
+        # A link is made of functions, too.
+        everything, functions = reached(core), vars(core_functions).values()
+        called = [x for x in everything if inspect.isfunction(x) and x in functions]
+        return {core, *found, *called, *filter(is_node, everything)}
     nodes = set(filter(is_node, found)) or set(filter(is_node, reached(core)))
     return {core, *(nodes or found)}
 

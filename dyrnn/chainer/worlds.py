@@ -21,7 +21,7 @@ Where no gradient of the gradient is asked for, the rule runs on arrays:
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.chainer import _operations
+from dyrnn.chainer import _backend, _operations
 from dyrnn.chainer.bridging import gradients_of
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
@@ -67,6 +67,23 @@ def of_floats(*args):
             type_check.expect(in_types[0].dtype == in_type.dtype)
 
     return check
+
+
+class _Check(FunctionNode):
+    """A node that does nothing but to check the types of its inputs."""
+
+    label = ""
+
+    def __init__(self, label, check):
+        self.label = label
+        self.check_type_forward = check
+
+
+def check_inputs(label, check, *inputs):
+    """Check the inputs of a function that is made of others, under its own name."""
+    if config.type_check:
+        arrays = tuple([_backend.raw(x) for x in inputs])
+        _Check(label, check)._check_data_type_forward(arrays)
 
 
 class CoreNode(FunctionNode):

@@ -243,14 +243,6 @@ def test_batch_normalization_counts_a_batch_once():
         link(f(5, 3), finetuning=True)
 
 
-def test_one_group_is_the_whole_row():
-    x = f(4, 6)
-    groups, rows = L.GroupNormalization(1), L.LayerNormalization(eps=1e-5)
-    np.testing.assert_allclose(groups(x).array, rows(x).array, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match="Input dimension must be at least 2"):
-        L.GroupNormalization(1)(f(3))
-
-
 def test_an_mlp_learns():
     np.random.seed(0)
     model = L.Classifier(chainer.Sequential(L.Linear(2, 8), F.tanh, L.Linear(8, 2)))

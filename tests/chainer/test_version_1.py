@@ -44,7 +44,6 @@ def test_a_class_of_a_node_leads_to_its_function():
     [
         lambda **options: L.Linear(4, 3, **options),
         lambda **options: L.Convolution2D(2, 3, 3, **options),
-        lambda **options: L.Deconvolution2D(2, 3, ksize=3, **options),
         lambda **options: L.Maxout(4, 3, 2, **options).linear,
     ],
 )

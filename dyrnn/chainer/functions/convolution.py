@@ -8,9 +8,11 @@ import math
 
 import numpy as np
 
-from dyrnn.chainer.functions.nodes import Arrangement, check_inputs, functions
+from dyrnn.chainer.function_node import FunctionNode
+from dyrnn.chainer.functions.nodes import functions
 from dyrnn.chainer.utils import argument, conv, type_check
 from dyrnn.chainer.variable import as_variable
+from dyrnn.chainer.worlds import check_inputs
 
 NO_DETERMINISTIC = (
     "deterministic argument is not supported anymore. Use "
@@ -23,37 +25,39 @@ def pair(x):
     return tuple(x) if hasattr(x, "__getitem__") else (x, x)
 
 
-class Patches(Arrangement):
+class Patches(FunctionNode):
     """What the kernel sees at each place, (N * places, C * elements of the kernel)."""
 
     def __init__(self, ksize, outs, stride, pad, dilate=(1, 1), fill=0):
         self.windows = ksize, outs, stride, pad, dilate
         self.fill = fill
 
-    def compute(self, xp, x):
+    def forward(self, inputs):
+        (x,) = inputs
         columns = conv.columns(x, *self.windows, self.fill)
         rows = len(x) * math.prod(self.windows[1])
-        return columns.transpose(0, 4, 5, 1, 2, 3).reshape(rows, -1)
+        return (columns.transpose(0, 4, 5, 1, 2, 3).reshape(rows, -1),)
 
-    def rule(self, gy):
-        return PatchesGrad(self.inputs[0].shape, *self.windows).apply((gy,))[0]
+    def backward(self, indexes, gys):
+        return PatchesGrad(self.inputs[0].shape, *self.windows).apply(gys)
 
 
-class PatchesGrad(Arrangement):
+class PatchesGrad(FunctionNode):
     """The sum of patches, each where it was."""
 
     def __init__(self, shape, *windows):
         self.shape = shape
         self.windows = windows
 
-    def compute(self, xp, gy):
+    def forward(self, inputs):
+        (gy,) = inputs
         n, channels, *dims = self.shape
         ksize, outs, *steps = self.windows
         columns = gy.reshape(n, *outs, channels, *ksize).transpose(0, 3, 4, 5, 1, 2)
-        return conv.from_columns(columns, dims, *steps)
+        return (conv.from_columns(columns, dims, *steps),)
 
-    def rule(self, gy):
-        return Patches(*self.windows).apply((gy,))[0]
+    def backward(self, indexes, gys):
+        return Patches(*self.windows).apply(gys)
 
 
 def _places(x, ksize, stride, pad, cover_all, dilate=(1, 1)):

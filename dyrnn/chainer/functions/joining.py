@@ -9,12 +9,11 @@ import numpy as np
 from dyrnn import functions as core
 from dyrnn.chainer import _backend, configuration
 from dyrnn.chainer.bridging import Bridge, bridge
-from dyrnn.chainer.functions.nodes import check_inputs
 from dyrnn.chainer.functions.shaping import expect_axis, is_one
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.misc import force_array
 from dyrnn.chainer.variable import Variable
-from dyrnn.chainer.worlds import CoreNode, from_core, of_floats
+from dyrnn.chainer.worlds import CoreNode, check_inputs, from_core, of_floats
 from dyrnn.functions import indexing, joining
 
 
@@ -226,9 +225,8 @@ class ScatterAdd(CoreNode):
 
     def check_type_forward(self, in_types):
         type_check._argname(in_types, ("a", "b"))
-        others = (type(None), type(Ellipsis), bool)
-        axes = [k for k in self.rule.key if not isinstance(k, others)]
-        type_check.expect(in_types[0].ndim >= len(axes))
+        n_axes = sum(map(_count_axes, self.rule.key))
+        type_check.expect(in_types[0].ndim >= n_axes)
 
     def forward(self, inputs):
         a, b = inputs
@@ -237,6 +235,15 @@ class ScatterAdd(CoreNode):
                 "Chainer does not support automatic broadcasting of variables."
             )
         return self.run(a, b)
+
+
+def _count_axes(part):
+    """Return how many axes a part of an index is for."""
+    if part is None or part is Ellipsis:
+        return 0
+    if getattr(part, "dtype", None) == np.bool_:
+        return part.ndim
+    return not isinstance(part, bool)
 
 
 def scatter_add(a, slices, b):

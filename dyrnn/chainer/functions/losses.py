@@ -5,11 +5,11 @@ from functools import partial
 from dyrnn import functions as core
 from dyrnn.chainer import _backend, configuration
 from dyrnn.chainer.bridging import bridge
-from dyrnn.chainer.functions.nodes import are_alike, check_inputs, functions
-from dyrnn.chainer.functions.products import checked_ids
+from dyrnn.chainer.functions.nodes import are_alike, functions
+from dyrnn.chainer.functions.products import checked_ids, embed_id
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import Variable, as_variable
-from dyrnn.chainer.worlds import CoreNode
+from dyrnn.chainer.worlds import CoreNode, check_inputs
 from dyrnn.functions import loss
 
 
@@ -235,7 +235,7 @@ def black_out(x, t, W, samples, reduce="mean"):
     F = functions()
     xp = _backend.get_array_module(_backend.raw(x))
     ids = xp.concatenate([_backend.raw(t)[:, None], _backend.raw(samples)], axis=1)
-    scores = F.matmul(F.embed_id(ids, W), F.expand_dims(x, 2))
+    scores = F.matmul(embed_id(ids, W), F.expand_dims(x, 2))
     log_p = F.log_softmax(F.reshape(scores, ids.shape))
     others = F.log1p(-F.exp(log_p[:, 1:]))
     losses = -(log_p[:, 0] + F.sum(others, axis=1))

@@ -9,9 +9,9 @@ import numpy as np
 
 from dyrnn import functions as core
 from dyrnn.chainer.bridging import bridge
-from dyrnn.chainer.functions.nodes import check_inputs, functions
+from dyrnn.chainer.functions.nodes import functions
 from dyrnn.chainer.utils import argument, type_check
-from dyrnn.chainer.worlds import CoreNode, of_floats
+from dyrnn.chainer.worlds import CoreNode, check_inputs, of_floats
 from dyrnn.functions import normalization
 
 _ZERO = "F.batch_normalization will always output a zero tensor for such batches."

@@ -8,10 +8,10 @@ import numpy as np
 from dyrnn import functions as core
 from dyrnn.chainer import _backend, backend, configuration
 from dyrnn.chainer.bridging import bridge
-from dyrnn.chainer.functions.nodes import Arrangement, check_inputs, is_float
+from dyrnn.chainer.functions.nodes import is_float
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import as_variable
-from dyrnn.chainer.worlds import CoreNode, from_core
+from dyrnn.chainer.worlds import CoreNode, check_inputs, from_core
 from dyrnn.functions import indexing, shape
 
 
@@ -251,26 +251,12 @@ def cast(x, typ):
     return Cast(typ).apply((x,))[0]
 
 
-class Copy(Arrangement):
-    """The same on another device."""
-
-    def __init__(self, in_device, out_device):
-        self._in_device = in_device
-        self.out_device = out_device
-
-    def compute(self, xp, x):
-        return self.out_device.send(x)
-
-    def rule(self, gy):
-        return Copy(self.out_device, self._in_device).apply((gy,))[0]
-
-
 def copy(x, dst):
     """Copy to a device."""
     if getattr(dst, "id", None) == -1:
         dst = "@numpy"
-    source = backend.get_device_from_array(_backend.raw(x))
-    return Copy(source, backend.get_device(dst)).apply((x,))[0]
+    copied = partial(core.copy, dst=backend.get_device(dst).name)
+    return bridge(copied, x, name="Copy", check=is_one)
 
 
 def _checked_counts(name, counts):

@@ -13,13 +13,12 @@ from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.functions.nodes import (
     are_alike,
-    check_inputs,
     functions,
     is_float,
 )
 from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.variable import Variable, as_variable
-from dyrnn.chainer.worlds import CoreNode
+from dyrnn.chainer.worlds import CoreNode, check_inputs
 from dyrnn.functions import noise
 
 

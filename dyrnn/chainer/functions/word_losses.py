@@ -3,9 +3,11 @@
 import numpy as np
 
 from dyrnn.chainer import _backend
-from dyrnn.chainer.functions.nodes import check_inputs, functions
+from dyrnn.chainer.functions.nodes import functions
+from dyrnn.chainer.functions.products import embed_id
 from dyrnn.chainer.utils import argument, type_check
 from dyrnn.chainer.variable import as_variable
+from dyrnn.chainer.worlds import check_inputs
 
 
 def check_words(in_types):
@@ -38,7 +40,7 @@ def negative_sampling(x, t, W, sampler, sample_size, reduce="sum", **kwargs):
     samples = xp.asarray(samples).astype(np.int32, copy=False)
     ignored = t == -1
     samples[:, 0] = xp.where(ignored, 0, t)
-    w = F.embed_id(samples, W)
+    w = embed_id(samples, W)
     score = F.sum(F.broadcast_to(F.expand_dims(x, 1), w.shape) * w, axis=2)
     sign = xp.full(score.shape, 1, x.dtype)
     sign[:, 0] = -1

@@ -10,7 +10,6 @@ from dyrnn.chainer.device_resident import DeviceResident
 from dyrnn.chainer.functions import joining, sequence_losses, word_losses
 from dyrnn.chainer.functions.basic_math import mul
 from dyrnn.chainer.functions.elementwise import softplus
-from dyrnn.chainer.functions.nodes import check_inputs
 from dyrnn.chainer.functions.products import embed_id, matmul
 from dyrnn.chainer.functions.reduction import sum as sum_over
 from dyrnn.chainer.functions.shaping import expand_dims
@@ -19,6 +18,7 @@ from dyrnn.chainer.links.recurrent_links import argsort_list_descent, permutate_
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.utils.walker_alias import WalkerAlias
 from dyrnn.chainer.variable import Parameter, Variable
+from dyrnn.chainer.worlds import check_inputs
 
 
 class Classifier(Chain):
