@@ -28,7 +28,7 @@ from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import Variable
 from dyrnn.engine.gradients import densify
-from dyrnn.engine.roles import role
+from dyrnn.engine.roles import roles_of
 
 
 class _Names:
@@ -123,7 +123,7 @@ class CoreNode(FunctionNode):
             if isinstance(y, np.generic):
                 ys = rule.as_arrays(ys)
                 break
-        self._roles = [role(a, arrays, ys) for a in rule.saved]
+        self._roles = roles_of(rule.saved, arrays, ys)
         kept = []
         for kind, i in filter(None, self._roles):
             if kind == "input" and i >= self.first:

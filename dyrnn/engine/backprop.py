@@ -5,10 +5,15 @@ Works on anything with ``edges``, ``number``, ``n_outputs``, ``group``, ``retain
 (leaf variable, None); None in its place needs no gradient.
 """
 
+import heapq
+
+import numpy as np
+
 from dyrnn import backend
+from dyrnn.config import config
 from dyrnn.engine import hooks
-from dyrnn.engine.gradients import Sum, densify
-from dyrnn.engine.grouping import Ready
+from dyrnn.engine.gradients import Deferred, Sum
+from dyrnn.engine.grouping import Waiting
 
 _LEAF = None  # the second of an edge that leads to a leaf variable, not to a node
 
@@ -42,11 +47,14 @@ def _leading_to(nodes, targets):
 
 def run_on_arrays(nodes, all_gys):
     """Run ``backward`` of nodes that belong together, given the gradients of each."""
-    first = nodes[0]
-    xp = backend.get_array_module(*all_gys[0])
+    xp = np
+    for gy in all_gys[0]:
+        if gy is not None and type(gy) is not np.ndarray:
+            xp = backend.get_array_module(*all_gys[0])
+            break
     if len(nodes) == 1:
-        return [first.backward(xp, *all_gys[0])]
-    return first.backward_group(xp, nodes, all_gys)
+        return [nodes[0].backward(xp, *all_gys[0])]
+    return nodes[0].backward_group(xp, nodes, all_gys)
 
 
 def propagate(seeds, targets=None, retain_grad=False, run=run_on_arrays):
@@ -71,18 +79,26 @@ def propagate(seeds, targets=None, retain_grad=False, run=run_on_arrays):
     dict
         A ``gradients.Sum`` for each leaf, or for each target if there are targets.
     """
-    held: dict = {}  # edge -> what has arrived there: one term, or a Sum of several
+    held: dict = {}  # edge -> a list of what has arrived there
     found: dict = {}
     for edge, gy in seeds:
-        _contribute(held, edge, gy)
+        held.setdefault(edge, []).append(gy)
     counts = _consumers([edge[0] for edge, _ in seeds if edge[1] is not _LEAF])
     useful = None if targets is None else _leading_to(counts, targets)
-    ready = Ready(
-        [node for node, count in counts.items() if count == 0],
-        joins=run is run_on_arrays,
-    )
-    watchers = hooks.watching()
-    while nodes := ready.pop():
+    # No two nodes have the same number, so the heap never has to compare nodes.
+    ready = [(-node.number, node) for node, count in counts.items() if count == 0]
+    heapq.heapify(ready)
+    waiting = Waiting()
+    watchers = hooks.watching() if config.debug else hooks.active
+    while ready or waiting:
+        if ready:
+            node = heapq.heappop(ready)[1]
+            if node.group and run is run_on_arrays and not node.is_cut:
+                waiting.add(node)
+                continue
+            nodes = [node]
+        else:
+            nodes = waiting.take()
         runs, all_gys = [], []
         for node in nodes:
             gys = _take(held, node, targets, found, retain_grad)
@@ -104,30 +120,21 @@ def propagate(seeds, targets=None, retain_grad=False, run=run_on_arrays):
                     if gx is None or edge is None:
                         continue
                     if targets is None or edge[1] is not _LEAF or edge in targets:
-                        _contribute(held, edge, gx)
+                        before = held.get(edge)
+                        if before is None:
+                            held[edge] = [gx]
+                        else:
+                            before.append(gx)
         for node in nodes:
             for edge in node.edges:
                 if edge is not None and edge[1] is not _LEAF:
                     source = edge[0]
                     counts[source] -= 1
                     if counts[source] == 0:
-                        ready.push(source)
-    for edge, total in held.items():  # those of leaves: no node has taken them
-        found[edge[0] if targets is None else edge] = _as_sum(total)
+                        heapq.heappush(ready, (-source.number, source))
+    for edge, terms in held.items():  # those of leaves: no node has taken them
+        found[edge[0] if targets is None else edge] = Sum(*terms)
     return found
-
-
-def _contribute(held, edge, gx):
-    before = held.get(edge)
-    if before is None:
-        held[edge] = gx
-    else:
-        held[edge] = total = _as_sum(before)
-        total.add(gx)
-
-
-def _as_sum(total):
-    return total if type(total) is Sum else Sum(total)
 
 
 def _take(held, node, targets, found, retain_grad):
@@ -135,15 +142,17 @@ def _take(held, node, targets, found, retain_grad):
     gys, is_reached = [], False
     for index in range(node.n_outputs):
         edge = (node, index)
-        gy = held.pop(edge, None)
-        if gy is not None:
-            is_reached = True
-            if retain_grad:
-                gy = _as_sum(gy)
-                node.retain(index, gy)
-            if targets is not None and edge in targets:
-                found[edge] = gy = _as_sum(gy)
-            gy = gy.lend() if type(gy) is Sum else densify(gy)
+        terms, gy = held.pop(edge, None), None
+        if terms is not None:
+            is_reached, gy = True, terms[0]
+            is_target = targets is not None and edge in targets
+            if retain_grad or is_target or len(terms) > 1 or isinstance(gy, Deferred):
+                total = Sum(*terms)
+                gy = total.lend()
+                if retain_grad:
+                    node.retain(index, total)
+                if is_target:
+                    found[edge] = total
         gys.append(gy)
     return gys if is_reached else None
 

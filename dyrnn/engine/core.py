@@ -13,6 +13,8 @@ dyrnn.functions``.
 """
 
 import itertools
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +24,7 @@ from dyrnn.engine import hooks
 from dyrnn.engine.backprop import propagate
 from dyrnn.engine.gradients import Sum
 from dyrnn.engine.operators import Operators
-from dyrnn.engine.roles import distinct, role
+from dyrnn.engine.roles import distinct, roles_of
 from dyrnn.errors import ShapeError
 
 _KINDS = "fiub"  # of dtypes
@@ -72,21 +74,10 @@ class Variable(Operators):
         """The node that computed this variable, or None for a leaf."""
         return None if self.node is None or self.node.is_cut else self.node
 
-    @property
-    def shape(self):
-        return self.array.shape
-
-    @property
-    def ndim(self):
-        return self.array.ndim
-
-    @property
-    def size(self):
-        return self.array.size
-
-    @property
-    def dtype(self):
-        return self.array.dtype
+    shape = property(attrgetter("array.shape"))
+    ndim = property(attrgetter("array.ndim"))
+    size = property(attrgetter("array.size"))
+    dtype = property(attrgetter("array.dtype"))
 
     @property
     def xp(self):
@@ -274,6 +265,7 @@ class FunctionNode:
     ``forward`` as they are. Neither may write into what it was given.
     """
 
+    group: Any = None  # a method of nodes that can run together, see ``grouping.py``
     edges: tuple = ()
     saved: tuple = ()
     is_cut = False
@@ -290,15 +282,6 @@ class FunctionNode:
         """Compute the gradients of the inputs."""
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
 
-    def group(self):
-        """Return a key shared by nodes whose ``backward_group`` can run at once."""
-        return None
-
-    @staticmethod
-    def backward_group(xp, nodes, gys):
-        """Run nodes of one group; ``gys`` and the result have a tuple for each."""
-        return [node.backward(xp, *gy) for node, gy in zip(nodes, gys, strict=True)]
-
     def save(self, *arrays):
         """Keep arrays for ``backward``, which finds them in ``self.saved``.
 
@@ -314,7 +297,7 @@ class FunctionNode:
     def apply(self, *inputs):
         """Run ``forward`` and record it; return a variable, or a tuple of them."""
         # Long, since every call of a method here costs a hundredth of a small node.
-        arrays, edges, is_recorded = [], [], False
+        arrays, edges, is_recorded, xp = [], [], False, np
         for x in inputs:
             edge = None
             if isinstance(x, Variable):
@@ -327,6 +310,8 @@ class FunctionNode:
                     edge = (node, x.index)
                     is_recorded = True
                 x = x.array
+                if type(x) is not np.ndarray:
+                    xp = None
             elif type(x) is np.ndarray:
                 if x.dtype.kind not in _KINDS:
                     _refuse(x)
@@ -338,15 +323,18 @@ class FunctionNode:
                     "use variables, arrays and real numbers, e.g. np.asarray(x, "
                     "dtype=np.float32)"
                 )
+            elif not isinstance(x, (float, int)):
+                xp = None
             arrays.append(x)
             edges.append(edge)
         if len(arrays) > 1 and len(set(map(id, arrays))) < len(arrays):
             arrays = distinct(inputs, arrays)
-        xp = backend.get_array_module(*arrays)
+        if xp is None:
+            xp = backend.get_array_module(*arrays)
         is_recorded = is_recorded and config.enable_backprop
         if is_recorded:
             self.edges = tuple(edges)
-        watchers = hooks.watching()
+        watchers = hooks.watching() if config.debug else hooks.active
         for hook in watchers:
             hook.forward_before(self, arrays)
         outputs = self.forward(xp, *arrays)
@@ -365,7 +353,7 @@ class FunctionNode:
             node = self
             self.number = next(_numbers)
             if self.saved:
-                self.roles = [role(a, arrays, outputs) for a in self.saved]
+                self.roles = roles_of(self.saved, arrays, outputs)
         else:
             self.saved = ()
         if not is_tuple:

@@ -156,8 +156,8 @@ class Sum:
 
     __slots__ = ("is_owned", "rate", "terms")
 
-    def __init__(self, term, owned=False):
-        self.terms = [term]
+    def __init__(self, *terms, owned=False):
+        self.terms = list(terms)
         self.is_owned = owned
         self.rate = 1.0  # a factor that still has to be applied
 

@@ -58,27 +58,14 @@ class Parameter(Variable):
             self.array = self._target.send(self.array)
             self.grad = None if grad is None else self._target.send(grad)
 
-    @property
-    def shape(self):
-        self._check()
-        return self.array.shape
-
-    @property
-    def dtype(self):
-        self._check()
-        return self.array.dtype
-
-    @property
-    def size(self):
-        self._check()
-        return self.array.size
-
-    def _check(self):
-        if self.array is None:
+    def __getattr__(self, name):
+        """Say why ``shape`` and the like are missing; called where they are."""
+        if name in ("shape", "ndim", "size", "dtype") and self.array is None:
             raise RuntimeError(
                 f"parameter {self.name or ''} has no values yet: its size is found at "
                 "the first call of its link. Call the model once, or give in_size."
             )
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __reduce__(self):
         _, values = super().__reduce__()

@@ -20,6 +20,11 @@ def distinct(inputs, arrays):
     return arrays
 
 
+def roles_of(saved, inputs, outputs):
+    """Return the role of each array that was saved."""
+    return [role(array, inputs, outputs) for array in saved]
+
+
 def role(array, inputs, outputs):
     """Return what a saved array is: an input, an output, a constant, or None.
 
