@@ -81,7 +81,7 @@ def scatter_add(x, key, values):
 
 class Where(FunctionNode):
     def forward(self, xp, condition, x, y):
-        self.condition = condition
+        self.condition = xp.asarray(condition)
         self.kinds = [
             None if isinstance(v, (bool, int, float)) else (v.shape, v.dtype)
             for v in (x, y)

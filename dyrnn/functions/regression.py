@@ -78,9 +78,10 @@ def huber_loss(x, t, delta, reduce="sum_along_second_axis"):
     x, t = _pair("huber_loss", reduce, choices, x=x, t=t)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta={delta} must be positive")
-    difference = abs(x - t)
-    is_small = difference.array <= delta
-    y = where(is_small, square(difference) * 0.5, delta * (difference - 0.5 * delta))
+    difference = x - t
+    size = abs(difference)
+    is_small = size.array <= delta
+    y = where(is_small, square(difference) * 0.5, delta * (size - 0.5 * delta))
     return y if reduce == "no" else y.sum(axis=1)
 
 

@@ -74,6 +74,8 @@ def test_ids_do_not_depend_on_values_and_versions():
     assert short_id(nodeid) == "TestX_param_3::test_a"
     nodeid = "test_x.py::TestX_param_0_{a=1}_param_12_{b={1: 2}}::test_a"
     assert short_id(nodeid) == "TestX_param_0_param_12::test_a"
+    nodeid = "test_x.py::TestX_param_2_{name='{}_x_{'}::test_a"
+    assert short_id(nodeid) == "TestX_param_2::test_a"
 
 
 def test_cases_are_read_as_they_are_written():

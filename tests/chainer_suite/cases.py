@@ -20,7 +20,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 _CPU = re.compile(r"_use_chainerx_false_\w*?_use_ideep_never")
-_VALUES = re.compile(r"(_param_\d+)_\{.*?\}(?=_|:|$)", re.DOTALL)
+_VALUES = re.compile(r"(_param_\d+)_\{(?:[^{}]|\{[^{}]*\})*\}")
+_ALL_VALUES = re.compile(r"(_param_\d+)_\{.*\}", re.DOTALL)  # whatever is in them
 _NUMBER = re.compile(r"(?<=_param_)\d+")
 
 
@@ -30,7 +31,9 @@ def short_id(nodeid):
     Of a parameterized class the number stays, not the values; of its backend, which
     is always the CPU here, nothing.
     """
-    return _VALUES.sub(r"\1", _CPU.sub("", nodeid.partition("::")[2]))
+    name = _CPU.sub("", nodeid.partition("::")[2])
+    values = _VALUES if name.count("_param_") > 1 else _ALL_VALUES
+    return values.sub(r"\1", name)
 
 
 def read_cases(text):

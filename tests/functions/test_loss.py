@@ -218,3 +218,12 @@ def test_weighted_r2_score_of_columns():
     score = F.r2_score(pred, true, weight, "raw_values").array
     assert score.tolist() == [0, 0]  # as bad as the mean; and a constant column
     assert float(F.r2_score(true, true).array) == 0.5
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_huber_loss_is_curved_where_both_are_equal(shape):
+    x = Variable(np.zeros(shape))
+    y = F.huber_loss(x, np.zeros(shape), 1, reduce="no")
+    (gx,) = grad(F.sum(y), [x], create_graph=True)
+    (ggx,) = grad(F.sum(gx), [x])
+    np.testing.assert_array_equal(ggx.array, np.ones(shape))
