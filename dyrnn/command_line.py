@@ -7,6 +7,7 @@ finite), 130 and 143 after SIGINT and SIGTERM, once a snapshot is written.
 import argparse
 import json
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -74,6 +75,18 @@ def add_common_options(parser, out="result"):
         "(the learning rate goes on as saved)",
     )
     add("--test", action="store_true", help="a tiny run of a few seconds")
+
+
+def check_output(parser, option, out, name):
+    """Refuse a name, taken from ``out``, at which no file can be written."""
+    path = Path(out) / name
+    folder = path.parent
+    is_ready = folder.is_dir() and os.access(folder, os.W_OK)
+    if path.is_dir() or not (is_ready or folder == Path(out)):
+        parser.error(
+            f"argument {option}: no file can be written at {path}; give the name of "
+            "one in --out, or a path to a directory that is there"
+        )
 
 
 def extend_with_snapshots(

@@ -4,12 +4,33 @@ The model's file is all it needs: the vocabulary is in it.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
 import dyrnn
-from dyrnn import command_line, sampling
-from train_ptb import load_model
+from dyrnn import command_line, sampling, serializers
+from dyrnn.datasets import Vocabulary
+from train_ptb import RNNForLM
+
+
+def load_model(path):
+    """Return the model and the vocabulary that a training run saved."""
+    if not Path(path).exists():
+        raise FileNotFoundError(
+            f"there is no model {path}: train one first, with "
+            "python examples/ptb/train_ptb.py, or name another one with --model"
+        )
+    metadata = serializers.read_manifest(path)["metadata"]
+    if not {"vocabulary", "model"} <= metadata.keys():
+        raise ValueError(
+            f"{path} is not a model that train_ptb.py saved at its end: give --model "
+            "the model.npz in its --out"
+        )
+    vocabulary = Vocabulary.from_json(metadata["vocabulary"])
+    model = RNNForLM(len(vocabulary), **metadata["model"])
+    serializers.load_npz(path, model)
+    return model, vocabulary
 
 
 def main():
