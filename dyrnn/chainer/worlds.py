@@ -112,7 +112,7 @@ class CoreNode(FunctionNode):
     def run(self, *arrays):
         """Compute the outputs; of each array that is saved, note what it is."""
         rule = self.rule
-        if len(arrays) > 1:
+        if len(arrays) > 1 and len(set(map(id, arrays))) < len(arrays):
             arrays = _distinct(arrays)
         if config.enable_backprop:
             rule.edges = (True,) * len(arrays)
@@ -157,9 +157,12 @@ class CoreNode(FunctionNode):
 
     def _want(self, indexes):
         """Tell the rule which of its inputs need a gradient."""
-        wanted = [i + self.first for i in indexes]
-        n = len(self.rule.edges)
-        self.rule.edges = tuple([True if i in wanted else None for i in range(n)])
+        n, first = len(self.rule.edges), self.first
+        if len(indexes) == n:
+            self.rule.edges = (True,) * n
+        else:
+            edges = [True if i - first in indexes else None for i in range(n)]
+            self.rule.edges = tuple(edges)
 
     def _selected(self, gxs, indexes):
         gxs = gxs if type(gxs) is tuple else (gxs,)
@@ -199,8 +202,6 @@ class CoreNode(FunctionNode):
 
 def _distinct(arrays):
     """Give inputs that share one array different objects: roles tell by identity."""
-    if len(set(map(id, arrays))) == len(arrays):
-        return arrays
     seen: set[int] = set()
     found = []
     for x in arrays:

@@ -76,12 +76,6 @@ _erf, _ = math.elementwise(
 Erf, erf = _unary(_erf)
 
 
-def array_sigmoid(xp, x):
-    """Return the sigmoid of an array, as recurrent functions compute it."""
-    half = x.dtype.type(0.5)
-    return xp.tanh(x * half) * half + half
-
-
 def rsqrt(x):
     """``1 / sqrt(x)``, elementwise."""
     return bridge(engine.rsqrt, x, check=one_float)
