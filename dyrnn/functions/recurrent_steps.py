@@ -191,13 +191,8 @@ def slstm(c_prev1, c_prev2, x1, x2):
     for key, c, x in (("c_prev1", c_prev1, x1), ("c_prev2", c_prev2, x2)):
         _check_cell("slstm", x, 4, **{key: c})
         _check_rows("slstm", x1, **{key: c})
-    return composed_slstm(c_prev1, c_prev2, as_variable(x1), as_variable(x2))
-
-
-def composed_slstm(c_prev1, c_prev2, x1, x2):
-    """Define :func:`slstm` by elementary functions."""
-    i1, f1, g1, o1 = blocks(x1, 4)
-    i2, f2, g2, o2 = blocks(x2, 4)
+    i1, f1, g1, o1 = blocks(as_variable(x1), 4)
+    i2, f2, g2, o2 = blocks(as_variable(x2), 4)
     c = tanh(g1 + g2) * sigmoid(i1 + i2)
     c = c + c_prev1 * sigmoid(f1) + c_prev2 * sigmoid(f2)
     return c, tanh(c) * sigmoid(o1 + o2)

@@ -5,6 +5,7 @@ side; those of ``tree_lstm`` are in blocks. Formulas, kernels and derivatives ar
 of :mod:`dyrnn.functions`; here are Chainer's layouts, types and signatures.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -18,8 +19,10 @@ from dyrnn.chainer.variable import as_variable
 from dyrnn.chainer.worlds import from_core
 from dyrnn.engine import gradients
 from dyrnn.functions import recurrent_steps, recurrent_windows
+from dyrnn.functions.activation import sigmoid, tanh
 from dyrnn.functions.connection import times
 from dyrnn.functions.joining import concat
+from dyrnn.functions.recurrent_steps import composed_lstm, composed_tree_lstm
 from dyrnn.kernels.recurrent import blocks
 
 
@@ -67,7 +70,7 @@ class _LSTMStep(recurrent_steps.LSTMStep):
         return gx, times(xp, gx, U), gc, gradients.product(xp, gx, h)
 
     def composed(self, x, h, c, U):
-        return recurrent_steps.composed_lstm(c, (x + h @ U.T)[:, self.blocks])
+        return composed_lstm(c, (x + h @ U.T)[:, self.blocks])
 
 
 def _expect_gates(c, x, n):
@@ -122,11 +125,12 @@ def _apply(node, *inputs):
         return node.apply(inputs)
     node._check_data_type_forward(tuple([x.array for x in inputs]))
     F = functions()
-    rows, units, *axes = inputs[0].shape
+    batch, units, *axes = inputs[0].shape
+    rows = math.prod((batch, *axes))
     ys = node.apply(
-        tuple([F.reshape(F.moveaxis(x, 1, -1), (-1, x.shape[1])) for x in inputs])
+        tuple([F.reshape(F.moveaxis(x, 1, -1), (rows, x.shape[1])) for x in inputs])
     )
-    return tuple([F.moveaxis(F.reshape(y, (rows, *axes, units)), -1, 1) for y in ys])
+    return tuple([F.moveaxis(F.reshape(y, (batch, *axes, units)), -1, 1) for y in ys])
 
 
 def lstm(c_prev, x):
@@ -152,12 +156,17 @@ def lstm_step(x, h, c, U):
 
 
 def slstm(c_prev1, c_prev2, x1, x2):
-    """One step that merges two cells; return the new ``c`` and ``h``."""
+    """One step that merges two cells; return the new ``c`` and ``h``.
+
+    Each cell is that of an LSTM's step, where dyrnn adds up the gates' inputs.
+    """
 
     def step(c1, c2, x1, x2):
-        blocks, _ = _orders(c1.xp, c1.shape[1])
-        x1, x2 = x1[:, blocks], x2[:, blocks]
-        return recurrent_steps.composed_slstm(c1, c2, x1, x2)
+        units = c1.shape[1]
+        into, _ = _orders(c1.xp, units)
+        x1, x2 = x1[:, into], x2[:, into]
+        c = composed_lstm(c1, x1)[0] + composed_lstm(c2, x2)[0]
+        return c, tanh(c) * sigmoid(x1[:, 3 * units :] + x2[:, 3 * units :])
 
     return _apply(Bridge(step, "SLSTM", _check_slstm), c_prev1, c_prev2, x1, x2)
 
@@ -168,7 +177,7 @@ def tree_lstm(*inputs):
     def step(*inputs):
         *cs, x = inputs
         a, i, o, *fs = blocks(x, 3 + len(cs))
-        return recurrent_steps.composed_tree_lstm(*cs, concat((i, a, o, *fs), axis=1))
+        return composed_tree_lstm(*cs, concat((i, a, o, *fs), axis=1))
 
     return _apply(Bridge(step, "TreeLSTM", _check_tree_lstm), *inputs)
 

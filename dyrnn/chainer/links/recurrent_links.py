@@ -15,9 +15,10 @@ from dyrnn.links.recurrent_variants import gru_step
 
 
 class _Stateful:
-    """Moves the state with the link."""
+    """Moves the state with the link; there is none at first."""
 
     state_names: tuple = ()
+    c = h = None
 
     def device_resident_accept(self, visitor):
         super().device_resident_accept(visitor)
@@ -113,20 +114,6 @@ class LSTM(_Stateful, LSTMBase):
 
     state_names = ("c", "h")
 
-    def __init__(
-        self,
-        in_size,
-        out_size=None,
-        lateral_init=None,
-        upward_init=None,
-        bias_init=None,
-        forget_bias_init=None,
-    ):
-        super().__init__(
-            in_size, out_size, lateral_init, upward_init, bias_init, forget_bias_init
-        )
-        self.reset_state()
-
     def set_state(self, c, h):
         """Set the cells and the outputs."""
         super().set_state(c, h)
@@ -164,7 +151,6 @@ class StatefulZoneoutLSTM(_Stateful, Chain):
         self.state_size = out_size
         self.c_ratio = c_ratio
         self.h_ratio = h_ratio
-        self.reset_state()
         with self.init_scope():
             self.upward = Linear(in_size, 4 * out_size)
             self.lateral = Linear(out_size, 4 * out_size, nobias=True)
@@ -199,7 +185,6 @@ class StatefulPeepholeLSTM(_Stateful, Chain):
             self.peep_i = Linear(out_size, out_size, nobias=True)
             self.peep_f = Linear(out_size, out_size, nobias=True)
             self.peep_o = Linear(out_size, out_size, nobias=True)
-        self.reset_state()
 
     def forward(self, x):
         """Return the outputs of the next step."""
@@ -249,7 +234,6 @@ class StatefulGRU(_Stateful, GRUBase):
     def __init__(self, in_size, out_size, init=None, inner_init=None, bias_init=0):
         super().__init__(in_size, out_size, init, inner_init, bias_init)
         self.state_size = out_size
-        self.reset_state()
 
     def set_state(self, h):
         """Set the outputs."""
@@ -321,7 +305,6 @@ class StatefulMGU(_Stateful, StatelessMGU):
     def __init__(self, in_size, out_size):
         super().__init__(in_size, out_size)
         self.state_size = out_size
-        self.reset_state()
 
     def forward(self, x):
         """Return the outputs of the next step."""
