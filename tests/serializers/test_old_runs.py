@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import dyrnn
+from dyrnn.chainer.serializers import load_npz as load_chainer_npz
 from dyrnn.serializers import environment, load_npz, read_manifest
-from tests.golden import make_runs
+from tests.golden import make_chainer_runs, make_runs
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "4fe7486"
+CHAINER = GOLDEN.with_name("4fe7486-chainer")
 BUILD = ("numpy", "blas", "machine", "processor", "threads")
 
 
@@ -90,3 +92,20 @@ def test_a_model_loads_from_the_snapshot_of_a_trainer():
         for key, entry in manifest["arrays"].items()
         if key.startswith("updater/model:main")
     )
+
+
+# As in Chainer, early stopping looks at once when it was loaded without its interval.
+@pytest.mark.filterwarnings("ignore:main/loss is not in observation")
+@pytest.mark.parametrize("name", make_chainer_runs.RUNS)
+def test_a_run_of_chainers_api_goes_on_as_it_did(name, tmp_path):
+    golden = State(CHAINER / "results.npz")
+    trainer = make_chainer_runs.make_trainer(name, str(tmp_path))
+    trainer.extend(lambda trainer: None, "last", (1, "iteration"), priority=-1000)
+    load_chainer_npz(CHAINER / f"{name}.npz", trainer)
+    assert trainer.updater.iteration == make_chainer_runs.CUT
+    np.random.seed(7)
+    trainer.run()
+    assert trainer.updater.iteration == make_chainer_runs.LENGTH
+    arrays, losses = make_chainer_runs.result(trainer)
+    assert_equal(golden, name, arrays)
+    np.testing.assert_allclose(losses, golden.values[name], 1e-5)

@@ -117,6 +117,9 @@ class EarlyStoppingTrigger(_Means, triggers.EarlyStoppingTrigger):
             grows = mode == "max" or (mode == "auto" and "accuracy" in monitor)
             print(f"early stopping: operator is {'greater' if grows else 'less'}")
 
+    def serialize(self, serializer):
+        """Do nothing: Chainer's snapshots have no place for it."""
+
     def __call__(self, trainer):
         mean = self._mean(trainer)
         if self.max_trigger(trainer):
