@@ -1,99 +1,49 @@
-"""``chainer.reporter``: values observed under the names of their observers."""
+"""``chainer.reporter``: the core's reporter; sums as Chainer takes and saves them."""
 
 import collections
-import contextlib
 import copy
 import json
-import threading
 import warnings
 
 import numpy as np
 
+from dyrnn import reporter
 from dyrnn.chainer import _backend
 from dyrnn.chainer.configuration import config
 from dyrnn.chainer.serializer import Serializer
 from dyrnn.chainer.variable import Variable
 
-_thread = threading.local()
+report = reporter.report
+report_scope = reporter.report_scope
 
 
-def _get_reporters():
-    if not hasattr(_thread, "reporters"):
-        _thread.reporters = []
-    return _thread.reporters
-
-
-def _unchained(value):
-    return copy.copy(value) if isinstance(value, Variable) else value
-
-
-class Reporter:
+class Reporter(reporter.Reporter):
     """Collects what is reported inside its ``with`` block, in ``observation``."""
 
     def __init__(self):
-        self._observer_names = {}
+        super().__init__()
         self.observation = {}
 
-    def __enter__(self):
-        _get_reporters().append(self)
-
-    def __exit__(self, *_):
-        _get_reporters().pop()
-
-    @contextlib.contextmanager
-    def scope(self, observation):
-        """Collect in another dictionary inside the ``with`` block."""
-        before = self.observation
-        self.observation = observation
-        try:
-            with self:
-                yield
-        finally:
-            self.observation = before
-
-    def add_observer(self, name, observer):
-        """Name an observer."""
-        self._observer_names[id(observer)] = name
-
-    def add_observers(self, prefix, observers):
-        """Name observers, given as pairs of name and observer."""
-        for name, observer in observers:
-            self.add_observer(prefix + name, observer)
-
-    def report(self, values, observer=None):
+    def report(self, values, observer=None, weight=None):
         """Take values in, under the observer's name."""
-        if not config.keep_graph_on_report:
-            values = {key: _unchained(value) for key, value in values.items()}
-        if observer is None:
-            self.observation.update(values)
-            return
-        if id(observer) not in self._observer_names:
-            raise KeyError("Given observer is not registered to the reporter.")
-        name = self._observer_names[id(observer)]
+        prefix = ""
+        if observer is not None:
+            prefix = self.name_of(observer)
+            if prefix is None:
+                raise KeyError("Given observer is not registered to the reporter.")
+            prefix += "/"
         for key, value in values.items():
-            self.observation[f"{name}/{key}"] = value
+            if isinstance(value, Variable) and not config.keep_graph_on_report:
+                value = copy.copy(value)  # without its graph
+            self.observation[prefix + key] = value
 
 
 def get_current_reporter():
     """Return the innermost reporter."""
-    return _get_reporters()[-1]
-
-
-def report(values, observer=None):
-    """Report values to the innermost reporter, if there is one."""
-    reporters = _get_reporters()
-    if reporters:
-        reporters[-1].report(values, observer)
-
-
-@contextlib.contextmanager
-def report_scope(observation):
-    """Collect in another dictionary inside the ``with`` block."""
-    current = get_current_reporter()
-    before = current.observation
-    current.observation = observation
-    yield
-    current.observation = before
+    current = reporter.get_current_reporter()
+    if current is None:
+        raise IndexError("there is no reporter: use one in a `with` block")
+    return current
 
 
 class Summary:

@@ -83,7 +83,7 @@ class MicroAverage(Extension):
         self._trigger.serialize(s["trigger"])
 
 
-_STATISTICS = {
+STATISTICS = {
     "mean": lambda array: array.mean(),
     "std": lambda array: array.std(),
     "min": lambda array: array.min(),
@@ -120,7 +120,7 @@ class ParameterStatistics(Extension):
         trigger=(1, "epoch"),
     ):
         self._links = list(links) if isinstance(links, list | tuple) else [links]
-        self._statistics = dict(_STATISTICS if statistics is None else statistics)
+        self._statistics = dict(STATISTICS if statistics is None else statistics)
         self._report_params = report_params
         self._report_grads = report_grads
         self._prefix = f"{prefix}/" if prefix else ""

@@ -5,6 +5,7 @@ and snapshots are those of :class:`SerialIterator`, whatever the workers' speed.
 """
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import pickle
@@ -48,7 +49,7 @@ class _PrefetchIterator(SerialIterator):
                 indices, place = self._advance(last)
             except StopIteration:
                 break
-            parts = np.array_split(indices, min(self._n_workers, len(indices)))
+            parts = np.array_split(indices, min(self._n_workers, len(indices)) or 1)
             futures = [self._submit(part.tolist()) for part in parts]
             self._ahead.append((futures, place))
 
@@ -144,10 +145,10 @@ class MultiprocessIterator(_PrefetchIterator):
     """A :class:`SerialIterator` that reads ahead in worker processes.
 
     For datasets that compute in Python, but do not draw from :mod:`dyrnn.random`, which
-    is refused. Each worker gets a copy of the dataset by
-    pickle, and a script that makes such an iterator needs the usual
-    ``if __name__ == "__main__":`` around its main code. Workers end with ``finalize``
-    and with the process that made them, even if that is killed.
+    is refused. Each worker gets a copy of the dataset by pickle, and a script that
+    makes such an iterator needs the usual ``if __name__ == "__main__":`` around its
+    main code. Workers end with ``finalize`` and with the process that made them, even
+    if that is killed.
 
     Parameters
     ----------
@@ -199,12 +200,12 @@ class MultiprocessIterator(_PrefetchIterator):
         return ProcessPoolExecutor(
             self._n_workers,
             multiprocessing.get_context(method),
-            initializer=_start_worker,
-            initargs=(dataset,),
+            initializer=start_worker,
+            initargs=(functools.partial(pickle.loads, dataset),),
         )
 
     def _submit(self, indices):
-        return self._executor.submit(_read, indices)
+        return self._executor.submit(read, indices)
 
     def __next__(self):
         try:
@@ -221,13 +222,14 @@ class MultiprocessIterator(_PrefetchIterator):
 _dataset = None  # in a worker: its copy of the dataset
 
 
-def _start_worker(dataset):
+def start_worker(load):
+    """Make this process a worker: it gets its dataset of ``load()``."""
     global _dataset
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _dataset = pickle.loads(dataset)
+    _dataset = load()
     random.refuse_streams()
 
 
@@ -237,5 +239,6 @@ def _end_with_parent():
     os._exit(1)
 
 
-def _read(indices):
+def read(indices):
+    """Read examples, in a worker."""
     return [_dataset[i] for i in indices]

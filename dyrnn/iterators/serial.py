@@ -1,6 +1,6 @@
 """Mini-batches of examples, in order or shuffled, one after the other.
 
-A place in the stream of batches is a small immutable ``_Place``; ``_advance`` makes the
+A place in the stream of batches is a small immutable ``Place``; ``_advance`` makes the
 next one together with the indices of its batch. So an iterator that reads ahead keeps
 the places of the batches it holds, and its public attributes and snapshots stay with
 the batch that was handed out last.
@@ -31,7 +31,7 @@ class ShuffleOrderSampler:
         return random.stream(self.stream).generator.permutation(len(order))
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where the stream of batches stands, after a batch."""
 
     position: int
@@ -86,7 +86,11 @@ class SerialIterator(Iterator):
         self.order_sampler = order_sampler
         self._drawn: list[np.ndarray] = []  # orders to use before drawing new ones
         self._place = self._start()
-        if self._size == 0 and repeat:
+        self._check_size()
+
+    def _check_size(self):
+        """Refuse a batch that takes more than an epoch."""
+        if self._size == 0 and self.repeat:
             raise ValueError("the dataset is empty: there is nothing to repeat")
         if 0 < self._size < self.batch_size:
             raise ValueError(
@@ -100,7 +104,7 @@ class SerialIterator(Iterator):
             order = np.arange(len(self.dataset))
             order = np.asarray(self.order_sampler(order, 0))
         self._size = len(self.dataset) if order is None else len(order)
-        return _Place(0, 0, False, None, order)
+        return Place(0, 0, False, None, order)
 
     def _next_order(self, order):
         """Return the order of the next epoch: one drawn before, or a new one."""
@@ -132,7 +136,7 @@ class SerialIterator(Iterator):
                 order = self._next_order(order)
             if stop:
                 indices = np.concatenate((indices, _part(order, 0, stop)))
-        return indices, _Place(stop, epoch, is_new_epoch, before, order)
+        return indices, Place(stop, epoch, is_new_epoch, before, order)
 
     def __next__(self):
         indices, place = self._advance(self._place)
@@ -209,7 +213,7 @@ class SerialIterator(Iterator):
         if s.loading:
             self._check(position, epoch, order, ahead)
             self._drawn = [] if ahead is None else [np.array(row) for row in ahead]
-            self._place = _Place(position, epoch, is_new_epoch, before, order)
+            self._place = Place(position, epoch, is_new_epoch, before, order)
 
     def _check(self, position, epoch, order, ahead):
         orders = [] if order is None else [order, *([] if ahead is None else ahead)]

@@ -290,7 +290,7 @@ def test_training_stops_at_numbers_that_are_not_finite(tmp_path):
     trainer, model = make_trainer(tmp_path, stop=(3, "iteration"))
     trainer.extend(extensions.FailOnNonNumber())
     model.l.W.array[0, 0] = np.inf
-    with pytest.raises(RuntimeError, match="parameters in optimizer 'main' diverge"):
+    with pytest.raises(RuntimeError, match="parameters diverge: parameters of 'main'"):
         with np.errstate(all="ignore"):
             trainer.run(show_loop_exception_msg=False)
 

@@ -2,24 +2,18 @@
 
 import multiprocessing
 import queue
-import signal
 import threading
 import warnings
+from functools import partial
 
 from dyrnn.chainer.iterators.ordering import OrderedIterator
+from dyrnn.iterators.prefetch import read, start_worker
 
 _response_time = 0.1  # seconds until a thread notices that it shall stop
-_dataset = None  # of a worker process
 
 
-def _start_worker(dataset):
-    global _dataset
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
-    _dataset = dataset
-
-
-def _read(index):
-    return _dataset[index]
+def _same(dataset):
+    return dataset
 
 
 def _context():
@@ -43,8 +37,10 @@ class _Prefetcher:
         while batch is not None and not self._stopped.is_set():
             error = None
             try:
-                state, indices = self._iterator._following(state)
-                batch = None if indices is None else self._fetch(indices)
+                indices, state = self._iterator._advance(state)
+                batch = self._fetch(indices.tolist())
+            except StopIteration:
+                batch = None
             except Exception as e:  # raised again by the thread that asks
                 batch, error = None, e
             self._put((batch, state, error))
@@ -52,12 +48,13 @@ class _Prefetcher:
     def _fetch(self, indices):
         # The pool's own guess divides by the number of workers, which is 0 for a
         # moment when all of them end by maxtasksperchild.
-        size = -(-len(indices) // (4 * self._iterator.n_processes))
-        result = self._iterator._pool.map_async(_read, indices, size)
+        size = -(-len(indices) // (4 * self._iterator.n_processes)) or 1
+        parts = [indices[i : i + size] for i in range(0, len(indices), size)]
+        result = self._iterator._pool.map_async(read, parts, 1)
         while not self._stopped.is_set():
             result.wait(_response_time)
             if result.ready():
-                return result.get()
+                return [example for part in result.get() for example in part]
         return None
 
     def _put(self, item):
@@ -124,21 +121,29 @@ class MultiprocessIterator(OrderedIterator):
         dataset_timeout=30.0,
         maxtasksperchild=None,
     ):
-        super().__init__(dataset, batch_size, repeat, shuffle, order_sampler)
         self.n_processes = n_processes or multiprocessing.cpu_count()
         self.n_prefetch = max(n_prefetch, 1)
         self.shared_mem = shared_mem
         self.dataset_timeout = dataset_timeout
         self._maxtasksperchild = maxtasksperchild
-        self.reset()
+        super().__init__(dataset, batch_size, repeat, shuffle, order_sampler)
 
-    def _reset_state(self, state):
+    def reset(self):
+        """Go back to the start, with a new order if it shuffles."""
+        self._refuse_if_finalized()
+        self._stop()
+        super().reset()
+
+    def _go_on_at(self, place):
+        self._refuse_if_finalized()
+        self._stop()
+        self._place = place
+
+    def _refuse_if_finalized(self):
         if self._finalized:
             raise NotImplementedError(
                 "Reset of finalized MultiProcessIterator is currently not supported."
             )
-        self._stop()
-        self._state = state
 
     def _stop(self):
         if self._prefetcher is not None:
@@ -150,20 +155,19 @@ class MultiprocessIterator(OrderedIterator):
             if self._pool is None:
                 self._pool = _context().Pool(
                     self.n_processes,
-                    _start_worker,
-                    (self.dataset,),
+                    start_worker,
+                    (partial(_same, self.dataset),),
                     self._maxtasksperchild,
                 )
-            self._prefetcher = _Prefetcher(self, self._state)
+            self._prefetcher = _Prefetcher(self, self._place)
         batch, state, error = self._prefetcher.get(self.dataset_timeout)
         if batch is None:
             self._stop()  # the thread has ended; a later call asks again
         if error is not None:
             raise error
-        self._previous_epoch_detail = self.epoch_detail
-        self._state = state
         if batch is None:
             raise StopIteration
+        self._place = state
         return batch
 
     next = __next__

@@ -22,14 +22,3 @@ class SerialIterator(OrderedIterator):
         self, dataset, batch_size, repeat=True, shuffle=None, order_sampler=None
     ):
         super().__init__(dataset, batch_size, repeat, shuffle, order_sampler)
-        self.reset()
-
-    def __next__(self):
-        state, indices = self._following(self._state)
-        self._previous_epoch_detail = self.epoch_detail
-        self._state = state
-        if indices is None:
-            raise StopIteration
-        return [self.dataset[index] for index in indices]
-
-    next = __next__

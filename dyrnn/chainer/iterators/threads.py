@@ -1,12 +1,13 @@
-"""The next batch is read by threads while this one is worked on."""
+"""The next batches are read by threads while this one is worked on."""
 
-from multiprocessing.pool import ThreadPool
+from collections import deque
 
 from dyrnn.chainer.iterators.ordering import OrderedIterator
+from dyrnn.iterators import MultithreadIterator as CoreIterator
 
 
-class MultithreadIterator(OrderedIterator):
-    """As :class:`SerialIterator`, one batch ahead, its examples read by threads."""
+class MultithreadIterator(OrderedIterator, CoreIterator):
+    """As :class:`SerialIterator`, batches ahead, their examples read by threads."""
 
     _order_keys = ("_order", "order")
 
@@ -19,47 +20,24 @@ class MultithreadIterator(OrderedIterator):
         n_threads=1,
         order_sampler=None,
     ):
+        self.n_threads = self._n_workers = n_threads
+        self._n_prefetch = 1
+        self._executor = None
+        self._ahead = deque()
         super().__init__(dataset, batch_size, repeat, shuffle, order_sampler)
-        self.n_threads = n_threads
-        self._pool = None
-        self.reset()
 
-    def _reset_state(self, state):
-        self._state = state
-        self._ahead = None
+    __next__ = next = CoreIterator.__next__
+    finalize = CoreIterator.finalize
+    reset = CoreIterator.reset
+
+    def _go_on_at(self, place):
+        self._forget_ahead()
+        self._place = place
 
     def serialize(self, serializer):
-        if self._state.order is None:
+        if self._place.order is None:
             serializer("_order", None)
         super().serialize(serializer)
 
-    def finalize(self):
-        pool = vars(self).get("_pool")
-        self._ahead = None
-        self._pool = None
-        if pool is not None:
-            pool.terminate()
-
-    def __next__(self):
-        if self._ahead is None:
-            self._prefetch()
-        state, batch = self._ahead
-        self._previous_epoch_detail = self.epoch_detail
-        self._state = state
-        self._ahead = None
-        if batch is None:
-            raise StopIteration
-        batch = batch.get()
-        self._prefetch()
-        return batch
-
-    next = __next__
-
-    def _prefetch(self):
-        state, indices = self._following(self._state)
-        batch = None
-        if indices is not None:
-            if self._pool is None:
-                self._pool = ThreadPool(self.n_threads)
-            batch = self._pool.map_async(self.dataset.__getitem__, indices)
-        self._ahead = state, batch
+    def __getstate__(self):
+        return {**vars(self), "_executor": None, "_ahead": deque()}

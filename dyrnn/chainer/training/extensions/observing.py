@@ -2,45 +2,33 @@
 
 from dyrnn.chainer._backend import array_types, get_array_module
 from dyrnn.chainer.reporter import DictSummary, report
-from dyrnn.chainer.training.bases import (
-    PRIORITY_EDITOR,
-    PRIORITY_WRITER,
-    Extension,
-    make_extension,
-)
+from dyrnn.chainer.training.bases import PRIORITY_EDITOR, PRIORITY_WRITER, Extension
 from dyrnn.chainer.training.triggers.counting import get_trigger
+from dyrnn.errors import NonFiniteError
+from dyrnn.extensions import observations
 
 
-def observe_value(observation_key, target_func):
-    """Return an extension that observes ``target_func(trainer)`` each epoch."""
+class observe_value(observations.observe_value):
+    """Reports ``target_func(trainer)`` each epoch."""
 
-    @make_extension(trigger=(1, "epoch"), priority=PRIORITY_WRITER)
-    def _observe_value(trainer):
-        trainer.observation[observation_key] = target_func(trainer)
-
-    return _observe_value
+    trigger = (1, "epoch")
+    default_name = "_observe_value"
 
 
-def observe_lr(optimizer_name="main", observation_key="lr"):
-    """Return an extension that observes the learning rate each epoch."""
-    return observe_value(
-        observation_key,
-        lambda trainer: trainer.updater.get_optimizer(optimizer_name).lr,
-    )
+class observe_lr(observe_value, observations.observe_lr):
+    """Reports the learning rate each epoch."""
 
 
-class FailOnNonNumber(Extension):
+class FailOnNonNumber(observations.FailOnNonNumber):
     """Stops training, with a RuntimeError, when a parameter is not finite."""
 
     def __call__(self, trainer):
-        for name, optimizer in trainer.updater.get_all_optimizers().items():
-            xp = optimizer.target.xp
-            for param in optimizer.target.params():
-                if not xp.isfinite(param.array).all():
-                    raise RuntimeError(
-                        "Kill the process since parameters in optimizer "
-                        f"'{name}' diverge. R.I.P."
-                    )
+        try:
+            super().__call__(trainer)
+        except NonFiniteError as error:
+            raise RuntimeError(
+                f"Kill the process since parameters diverge: {error}"
+            ) from error
 
 
 class MicroAverage(Extension):
@@ -80,20 +68,6 @@ class MicroAverage(Extension):
 _PERCENTILES = (0.13, 2.28, 15.87, 50, 84.13, 97.72, 99.87)
 
 
-def _by_module(name, *args):
-    return lambda x: getattr(get_array_module(x), name)(x, *args)
-
-
-_default_statistics = {
-    "mean": _by_module("mean"),
-    "std": _by_module("std"),
-    "min": _by_module("min"),
-    "max": _by_module("max"),
-    "zeros": lambda x: get_array_module(x).count_nonzero(x == 0),
-    "percentile": _by_module("percentile", _PERCENTILES),
-}
-
-
 class ParameterStatistics(Extension):
     """Reports statistics of parameters and gradients.
 
@@ -114,7 +88,10 @@ class ParameterStatistics(Extension):
     default_name = "parameter_statistics"
     priority = PRIORITY_WRITER
     report_key_template = "{prefix}{link_name}{param_name}/{attr_name}/{function_name}"
-    default_statistics = _default_statistics
+    default_statistics = {
+        **observations.STATISTICS,
+        "percentile": lambda x: get_array_module(x).percentile(x, _PERCENTILES),
+    }
 
     def __init__(
         self,
