@@ -31,7 +31,7 @@ FLOORS = [
     "engine",
     "functions",
     "link reporter serializers testing",
-    "links optimizers iterators datasets sampling inspect",
+    "links optimizers iterators datasets sampling",
     "training",
     "extensions distributed command_line",
     "__init__",

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from dyrnn.inspect import main
 from dyrnn.serializers import save_npz
+from dyrnn.serializers.__main__ import main
 from tests.serializers.objects import Layer, Model
 
 
@@ -48,7 +48,7 @@ def test_every_byte_is_checked_on_request(path, capsys):
 def test_a_file_that_is_no_snapshot_ends_with_status_1(tmp_path):
     (tmp_path / "b.npz").write_bytes(b"\33[2J" * 50)
     for name, message in (("b.npz", "does not end as"), ("c.npz", "No such file")):
-        command = [sys.executable, "-m", "dyrnn.inspect", str(tmp_path / name)]
+        command = [sys.executable, "-m", "dyrnn.serializers", str(tmp_path / name)]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         assert run.returncode == 1
         assert message in run.stderr

@@ -1,4 +1,4 @@
-"""Show what a snapshot holds: ``python -m dyrnn.inspect FILE``.
+"""Show what a snapshot holds: ``python -m dyrnn.serializers FILE``.
 
 Only the manifest is read, unless ``--verify`` asks for every byte to be checked. What
 the file says is printed as JSON, so its text cannot send commands to a terminal.
@@ -17,7 +17,7 @@ _LONGEST = 100  # characters of a value, unless --json asks for all
 
 def main(arguments=None):
     """Print the manifest; return 0, or 1 for a file that is not a sound snapshot."""
-    parser = argparse.ArgumentParser(prog="python -m dyrnn.inspect")
+    parser = argparse.ArgumentParser(prog="python -m dyrnn.serializers")
     parser.description = "Print what a snapshot of dyrnn holds."
     parser.add_argument("file")
     parser.add_argument("--verify", action="store_true", help="check every byte")
