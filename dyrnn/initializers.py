@@ -35,13 +35,13 @@ class Constant(Initializer):
         self.value = value
 
     def __call__(self, array):
-        value = np.asarray(backend.to_cpu(self.value))
+        value = self.value if backend.is_array(self.value) else np.asarray(self.value)
         if value.ndim and value.shape != array.shape:
             raise ShapeError(
                 f"initial values of shape {value.shape} were given for a parameter of "
                 f"shape {array.shape}"
             )
-        array[...] = value
+        array[...] = backend.device_of(array).send(value)[()]
 
 
 class Zero(Constant):
@@ -65,57 +65,64 @@ class NaN(Constant):
         super().__init__(math.nan, dtype)
 
 
-class Uniform(Initializer):
+class Random(Initializer):
+    """Base of the random ones: ``draw(generator, shape)`` returns the values."""
+
+    def __init__(self, scale=0.05, dtype=None):
+        super().__init__(dtype)
+        self.scale = _checked_scale(self, scale)
+
+    def __call__(self, array):
+        generator = random.stream("initializer").generator
+        array[...] = self.draw(generator, array.shape)
+
+    def draw(self, generator, shape):
+        """Return values drawn from a generator, or from a module such as np.random."""
+        raise NotImplementedError(f"{type(self).__name__} defines no draw")
+
+
+class Uniform(Random):
     """Draw from the uniform distribution over [-scale, scale)."""
 
-    def __init__(self, scale=0.05, dtype=None):
-        super().__init__(dtype)
-        self.scale = _checked_scale(self, scale)
+    def bound(self, shape):
+        """Return the width to either side for an array of ``shape``."""
+        return self.scale
 
-    def __call__(self, array):
-        array[...] = _generator().uniform(-self.scale, self.scale, array.shape)
+    def draw(self, generator, shape):
+        bound = self.bound(shape)
+        return generator.uniform(-bound, bound, shape)
 
 
-class Normal(Initializer):
+class Normal(Random):
     """Draw from the normal distribution of mean 0 and standard deviation ``scale``."""
 
-    def __init__(self, scale=0.05, dtype=None):
-        super().__init__(dtype)
-        self.scale = _checked_scale(self, scale)
+    def deviation(self, shape):
+        """Return the standard deviation for an array of ``shape``."""
+        return self.scale
 
-    def __call__(self, array):
-        array[...] = _generator().normal(0.0, self.scale, array.shape)
+    def draw(self, generator, shape):
+        return generator.normal(0.0, self.deviation(shape), shape)
 
 
-class _Scaled(Initializer):
+class _Scaled(Random):
     """A draw with standard deviation ``scale * gain / sqrt(fan)``."""
 
     gain = 1.0
 
     def __init__(self, scale=1.0, dtype=None):
-        super().__init__(dtype)
-        self.scale = _checked_scale(self, scale)
+        super().__init__(scale, dtype)
 
     def fan(self, shape):
-        return _fans(shape)[0]
+        return fans(shape)[0]
 
     def deviation(self, shape):
-        """Return the standard deviation for an array of ``shape``."""
         return self.scale * self.gain / math.sqrt(max(self.fan(shape), 1))
 
-
-class _ScaledNormal(_Scaled):
-    def __call__(self, array):
-        array[...] = _generator().normal(0.0, self.deviation(array.shape), array.shape)
+    def bound(self, shape):
+        return math.sqrt(3.0) * self.deviation(shape)
 
 
-class _ScaledUniform(_Scaled):
-    def __call__(self, array):
-        bound = math.sqrt(3.0) * self.deviation(array.shape)
-        array[...] = _generator().uniform(-bound, bound, array.shape)
-
-
-class LeCunNormal(_ScaledNormal):
+class LeCunNormal(_Scaled, Normal):
     """Normal with standard deviation ``scale / sqrt(fan_in)``.
 
     References
@@ -124,11 +131,11 @@ class LeCunNormal(_ScaledNormal):
     """
 
 
-class LeCunUniform(_ScaledUniform):
+class LeCunUniform(_Scaled, Uniform):
     """Uniform with standard deviation ``scale / sqrt(fan_in)``."""
 
 
-class GlorotNormal(_ScaledNormal):
+class GlorotNormal(_Scaled, Normal):
     """Normal with standard deviation ``scale * sqrt(2 / (fan_in + fan_out))``.
 
     References
@@ -138,17 +145,17 @@ class GlorotNormal(_ScaledNormal):
     """
 
     def fan(self, shape):
-        return sum(_fans(shape)) / 2
+        return sum(fans(shape)) / 2
 
 
-class GlorotUniform(_ScaledUniform):
+class GlorotUniform(_Scaled, Uniform):
     """Uniform with standard deviation ``scale * sqrt(2 / (fan_in + fan_out))``."""
 
     def fan(self, shape):
-        return sum(_fans(shape)) / 2
+        return sum(fans(shape)) / 2
 
 
-class HeNormal(_ScaledNormal):
+class HeNormal(_Scaled, Normal):
     """Normal with standard deviation ``scale * sqrt(2 / fan_in)``, for ReLU.
 
     References
@@ -159,13 +166,13 @@ class HeNormal(_ScaledNormal):
     gain = math.sqrt(2.0)
 
 
-class HeUniform(_ScaledUniform):
+class HeUniform(_Scaled, Uniform):
     """Uniform with standard deviation ``scale * sqrt(2 / fan_in)``."""
 
     gain = math.sqrt(2.0)
 
 
-class Orthogonal(Initializer):
+class Orthogonal(Random):
     """A random matrix with orthonormal rows or columns, whichever are fewer.
 
     Axes after the first count as one.
@@ -177,20 +184,23 @@ class Orthogonal(Initializer):
     """
 
     def __init__(self, scale=1.0, dtype=None):
-        super().__init__(dtype)
-        self.scale = _checked_scale(self, scale)
+        super().__init__(scale, dtype)
 
-    def __call__(self, array):
-        if array.size == 0:
-            return
-        rows = array.shape[0] if array.ndim else 1
-        columns = array.size // rows
-        draw = _generator().normal(size=(max(rows, columns), min(rows, columns)))
-        q, r = np.linalg.qr(draw)
+    def draw(self, generator, shape):
+        size = math.prod(shape)
+        if size == 0:
+            return np.empty(shape)
+        rows = shape[0] if shape else 1
+        few, many = sorted((rows, size // rows))
+        q = self.orthonormal(generator.normal(size=(many, few)))
+        return self.scale * (q if rows == many else q.T).reshape(shape)
+
+    @staticmethod
+    def orthonormal(matrix):
+        """Return orthonormal columns that span those of a matrix, without bias."""
+        q, r = np.linalg.qr(matrix)
         # The signs make the draw uniform over the orthogonal matrices.
-        q *= np.where(np.diag(r) < 0, -1.0, 1.0)
-        q = q if rows >= columns else q.T
-        array[...] = self.scale * q.reshape(array.shape)
+        return q * np.where(np.diag(r) < 0, -1.0, 1.0)
 
 
 class Identity(Initializer):
@@ -205,7 +215,7 @@ class Identity(Initializer):
             raise ShapeError(
                 f"Identity fills square matrices, not an array of shape {array.shape}"
             )
-        array[...] = self.scale * np.eye(len(array))
+        array[...] = self.scale * backend.get_array_module(array).eye(len(array))
 
 
 def get_initializer(initializer, default=None):
@@ -224,20 +234,17 @@ def get_initializer(initializer, default=None):
     )
 
 
-def generate_array(initializer, shape, dtype=None):
-    """Return a new NumPy array filled by ``initializer`` (or a number, or an array)."""
+def generate_array(initializer, shape, dtype=None, xp=np):
+    """Return a new array filled by ``initializer`` (or a number, or an array)."""
     initializer = get_initializer(initializer)
     dtype = dtype or getattr(initializer, "dtype", None) or config.dtype
-    array = np.empty(shape, dtype)
+    array = xp.empty(shape, dtype)
     initializer(array)
     return array
 
 
-def _generator():
-    return random.stream("initializer").generator
-
-
-def _fans(shape):
+def fans(shape):
+    """Return the numbers of inputs and of outputs of a unit."""
     if len(shape) < 2:
         raise ShapeError(
             f"scaled initializers fill a matrix (outputs, inputs), not shape {shape}"

@@ -1,6 +1,6 @@
 """What initializers have in common."""
 
-from dyrnn.chainer.utils.array import size_of_shape
+from dyrnn.initializers import fans
 
 
 class Initializer:
@@ -23,5 +23,4 @@ def get_fans(shape):
         raise ValueError(f"shape must be tuple. Actual type: {type(shape)}")
     if len(shape) < 2:
         raise ValueError(f"shape must be of length >= 2. Actual shape: {shape}")
-    field = size_of_shape(shape[2:])
-    return shape[1] * field, shape[0] * field
+    return fans(shape)

@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from dyrnn import initializers as core
 from dyrnn.chainer import _backend, backend
 from dyrnn.chainer.aliases import folder_or_raise
 from dyrnn.chainer.configuration import get_dtype
@@ -57,9 +58,7 @@ def generate_array(initializer, shape, xp, dtype=None, device=None):
         if xp != device.xp:
             raise ValueError("xp and device arguments are inconsistent.")
     with backend.using_device(device):
-        array = xp.empty(shape, dtype=dtype)
-        initializer(array)
-    return array
+        return core.generate_array(initializer, shape, dtype, xp)
 
 
 def _get_initializer(initializer, scale=1.0, *, default=None):

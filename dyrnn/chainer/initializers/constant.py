@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from dyrnn.chainer import _backend, backend
+from dyrnn import initializers as core
+from dyrnn.chainer import _backend
 from dyrnn.chainer.initializer import Initializer
 
 
-class Identity(Initializer):
+class Identity(Initializer, core.Identity):
     """The identity matrix, times ``scale``."""
 
     def __init__(self, scale=1.0, dtype=None):
@@ -21,8 +22,7 @@ class Identity(Initializer):
                 "Identity matrix initialization can only be used for 2D squared "
                 "matrices."
             )
-        xp = _backend.get_array_module(array)
-        array[...] = xp.identity(shape[0]) * self.scale
+        core.Identity.__call__(self, array)
 
 
 class _Constant(Initializer):
@@ -41,9 +41,8 @@ class _Constant(Initializer):
         self._check(array)
         value = self.fill_value
         if isinstance(value, _backend.array_types()):
-            backend.copyto(array, value.astype(array.dtype, copy=False))
-        else:
-            array[...] = value
+            value = _backend.get_array_module(value).broadcast_to(value, array.shape)
+        core.Constant(value)(array)
 
 
 class Constant(_Constant):

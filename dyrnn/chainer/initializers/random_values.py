@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dyrnn import initializers as core
 from dyrnn.chainer import _backend, backend
 from dyrnn.chainer.initializer import Initializer, get_fans
 from dyrnn.chainer.utils import argument
@@ -16,108 +17,66 @@ class _Random(Initializer):
         (self.rng,) = argument.parse_kwargs(kwargs, ("rng", None))
         super().__init__(dtype)
 
-    def _generator(self, array):
+    def __call__(self, array):
+        self._check(array)
         xp = _backend.get_array_module(array)
-        return xp.random if self.rng is None else self.rng
+        generator = xp.random if self.rng is None else self.rng
+        self._fill(array, self.draw(generator, array.shape))
 
     def _fill(self, array, values):
         backend.copyto(array, values.astype(array.dtype, copy=False))
 
 
-class Normal(_Random):
+class Normal(_Random, core.Normal):
     """Normal distribution of standard deviation ``scale``."""
 
-    def __call__(self, array):
-        self._check(array)
-        draw = self._generator(array).normal
-        self._fill(array, draw(loc=0.0, scale=self.scale, size=array.shape))
 
-
-class Uniform(_Random):
+class Uniform(_Random, core.Uniform):
     """Uniform distribution between minus and plus ``scale``."""
-
-    def __call__(self, array):
-        self._check(array)
-        draw = self._generator(array).uniform
-        values = draw(low=-self.scale, high=self.scale, size=array.shape)
-        self._fill(array, values)
 
 
 class _Fan(_Random):
     """A distribution whose width follows from the numbers of inputs and outputs."""
 
-    base: type[_Random]
-
     def __init__(self, scale=1.0, dtype=None, **kwargs):
         super().__init__(scale, dtype, **kwargs)
 
-    def width(self, fan_in, fan_out):
-        raise NotImplementedError
-
     def __call__(self, array):
-        self._check(array)
-        width = self.scale * np.sqrt(self.width(*get_fans(array.shape)))
-        self.base(width, rng=self.rng)(array)
+        get_fans(array.shape)
+        super().__call__(array)
 
 
-class LeCunNormal(_Fan):
+class LeCunNormal(_Fan, core.LeCunNormal):
     """Standard deviation ``scale * sqrt(1 / fan_in)``."""
 
-    base = Normal
 
-    def width(self, fan_in, fan_out):
-        return 1.0 / fan_in
-
-
-class GlorotNormal(_Fan):
+class GlorotNormal(_Fan, core.GlorotNormal):
     """Standard deviation ``scale * sqrt(2 / (fan_in + fan_out))``."""
 
-    base = Normal
 
-    def width(self, fan_in, fan_out):
-        return 2.0 / (fan_in + fan_out)
-
-
-class HeNormal(_Fan):
+class HeNormal(_Fan, core.HeNormal):
     """Standard deviation ``scale * sqrt(2 / fan)`` of the ``fan_option``."""
-
-    base = Normal
 
     def __init__(self, scale=1.0, dtype=None, fan_option="fan_in", **kwargs):
         self.fan_option = fan_option
         super().__init__(scale, dtype, **kwargs)
 
-    def width(self, fan_in, fan_out):
+    def fan(self, shape):
         if self.fan_option not in ("fan_in", "fan_out"):
             raise ValueError("fan_option should be either 'fan_in' or 'fan_out'.")
-        return 2.0 / (fan_in if self.fan_option == "fan_in" else fan_out)
+        return get_fans(shape)[self.fan_option == "fan_out"]
 
 
-class LeCunUniform(_Fan):
+class LeCunUniform(_Fan, core.LeCunUniform):
     """Bound ``scale * sqrt(3 / fan_in)``."""
 
-    base = Uniform
 
-    def width(self, fan_in, fan_out):
-        return 3.0 / fan_in
-
-
-class GlorotUniform(_Fan):
+class GlorotUniform(_Fan, core.GlorotUniform):
     """Bound ``scale * sqrt(6 / (fan_in + fan_out))``."""
 
-    base = Uniform
 
-    def width(self, fan_in, fan_out):
-        return 6.0 / (fan_in + fan_out)
-
-
-class HeUniform(_Fan):
+class HeUniform(_Fan, core.HeUniform):
     """Bound ``scale * sqrt(6 / fan_in)``."""
-
-    base = Uniform
-
-    def width(self, fan_in, fan_out):
-        return 6.0 / fan_in
 
 
 # mode: (whether more inputs than outputs are refused, whether fewer are)
@@ -129,7 +88,7 @@ _MODES = {
 }
 
 
-class Orthogonal(_Random):
+class Orthogonal(_Random, core.Orthogonal):
     """Orthogonal rows or columns of length ``scale``."""
 
     def __init__(self, scale=1.1, dtype=None, mode="auto", **kwargs):
@@ -155,8 +114,7 @@ class Orthogonal(_Random):
                 f"interpreted as {n_in}-dim input and {n_out}-dim output."
             )
         draw = backend.CpuDevice().send(rng.normal(size=(n_out, n_in)))
-        q, r = np.linalg.qr(draw.T if n_in > n_out else draw)
-        q *= np.copysign(self.scale, np.diag(r))
+        q = self.scale * self.orthonormal(draw.T if n_in > n_out else draw)
         self._fill(array, (q.T if n_in > n_out else q).reshape(array.shape))
 
 
