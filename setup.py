@@ -11,8 +11,8 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
-# files, images, special functions; six came with Chainer, so scripts import it
-CHAINER = ["h5py", "pillow", "scipy", "six"]
+# files, the error function; six came with Chainer, so scripts import it
+CHAINER = ["h5py", "scipy", "six"]
 TEST = [
     *CHAINER,
     "pytest>=8",
