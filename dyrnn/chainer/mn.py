@@ -8,23 +8,8 @@ import numpy as np
 
 from dyrnn.chainer.datasets.combined import SubDataset
 
-__all__ = [
-    "CommunicatorBase",
-    "DataSizeError",
-    "__version__",
-    "create_communicator",
-    "create_multi_node_evaluator",
-    "create_multi_node_optimizer",
-    "scatter_dataset",
-    "scatter_index",
-]
-
 __version__ = "7.8.1"
 _NAMES = ("dummy", "flat", "naive", "non_cuda_aware", "pure_nccl")
-
-
-class DataSizeError(RuntimeError):
-    """An object is too large to send; never raised here."""
 
 
 class CommunicatorBase:
@@ -34,38 +19,25 @@ class CommunicatorBase:
     size = intra_size = inter_size = 1
 
     def bcast(self, data, max_buf_len=None, root=0):
-        """Return the data of the root."""
         return data
 
     def gather(self, data, root=0):
-        """Return the data of all processes, in a tuple."""
         return (data,)
 
+    def gather_obj(self, obj, root=0):
+        return [obj]
+
     def allgather(self, x):
-        """Return the data of all processes, in a tuple."""
         return (x,)
 
     def alltoall(self, xs):
-        """Return what each process has for this one."""
         return tuple(xs)
 
-    def allreduce(self, data):
-        """Return the sum over all processes."""
-        return data
-
     def scatter(self, xs, root=0):
-        """Return this process's part."""
         return xs[0]
 
-    bcast_obj = bcast
-    allreduce_obj = allreduce
-
-    def gather_obj(self, obj, root=0):
-        """Return the objects of all processes, in a list."""
-        return [obj]
-
     def bcast_data(self, model):
-        """Give all processes the root's parameters."""
+        """Give all processes the root's parameters: there is no other one."""
 
     def multi_node_mean_grad(self, model, zero_fill=False):
         """Replace the gradients by their mean over all processes."""
@@ -74,11 +46,7 @@ class CommunicatorBase:
                 if param.grad is None:
                     param.grad = param.device.xp.zeros_like(param.array)
 
-    broadcast_data = bcast_data
-    allreduce_grad = multi_node_mean_grad
-
     def split(self, color, key):
-        """Return the communicator of those with the same color."""
         return self
 
     def finalize(self):
@@ -90,6 +58,8 @@ class CommunicatorBase:
             "receive from."
         )
 
+    allreduce = bcast_obj = allreduce_obj = bcast
+    broadcast_data, allreduce_grad = bcast_data, multi_node_mean_grad
     send = recv = send_obj = recv_obj = _no_peer
 
 

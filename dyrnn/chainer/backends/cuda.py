@@ -1,5 +1,6 @@
 """CUDA through CuPy, in Chainer's words; without a GPU, names that say so."""
 
+import contextlib
 import functools
 import warnings
 
@@ -29,17 +30,12 @@ else:
     class ndarray:
         """Stand-in: nothing is an instance of it."""
 
-    class Device:
+    class Device(contextlib.nullcontext):
         """Stand-in: a device that does nothing."""
 
         def __init__(self, device=None):
+            super().__init__(self)
             self.id = device
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
 
     class Event:
         """Stand-in."""
@@ -65,14 +61,10 @@ class DummyDeviceType:
     def use(self):
         """Do nothing."""
 
-    def synchronize(self):
-        """Do nothing."""
+    synchronize = use
 
     def __eq__(self, other):
         return isinstance(other, DummyDeviceType)
-
-    def __ne__(self, other):
-        return not self == other
 
     __hash__ = None
 
@@ -255,11 +247,9 @@ def clear_memo():
         cupy.clear_memo()
 
 
-def elementwise(in_params, out_params, operation, name, **kwargs):
-    """Return a CuPy kernel for single elements."""
-    return _kernel(
-        "ElementwiseKernel", in_params, out_params, operation, name, **kwargs
-    )
+def elementwise(*params, **kwargs):
+    """Return a CuPy kernel for single elements: inputs, outputs, operation, name."""
+    return _kernel("ElementwiseKernel", *params, **kwargs)
 
 
 def reduce(*params, **kwargs):
@@ -271,9 +261,9 @@ def reduce(*params, **kwargs):
     return _kernel("ReductionKernel", *params, **kwargs)
 
 
-def raw(code, name, *args, **kwargs):
-    """Return a CuPy kernel from CUDA code."""
-    return _kernel("RawKernel", code, name, *args, **kwargs)
+def raw(*params, **kwargs):
+    """Return a CuPy kernel from CUDA code and its name."""
+    return _kernel("RawKernel", *params, **kwargs)
 
 
 def _kernel(kind, *args, **kwargs):
