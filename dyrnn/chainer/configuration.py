@@ -101,7 +101,6 @@ def _from_environment():
         "cudnn_fast_batch_normalization": False,
         "dtype": _dtype(environment("CHAINER_DTYPE", "float32")),
         "in_recomputing": False,
-        "_will_recompute": False,
         "compute_mode": None,
     }
 

@@ -20,14 +20,17 @@ from dyrnn.functions.checks import (
 from dyrnn.functions.indexing import where
 from dyrnn.functions.math import exp, square
 
+REDUCTIONS = ("sum", "mean", "no")
 
-def _reduced(loss, reduce):
+
+def reduced(loss, reduce):
+    """Return the mean or the sum of losses, or all of them."""
     if reduce == "no":
         return loss
     return loss.sum() if reduce == "sum" else loss.mean()
 
 
-def _pair(name, reduce, choices, **inputs):
+def _inputs(name, reduce="no", choices=("no",), **inputs):
     check_choice(name, "reduce", reduce, choices)
     check_same_shape(name, **dict(list(inputs.items())[:2]))
     check_floats(name, **inputs)
@@ -36,25 +39,25 @@ def _pair(name, reduce, choices, **inputs):
 
 def squared_error(x0, x1):
     """``(x0 - x1)**2``, elementwise."""
-    x0, x1 = _pair("squared_error", "no", ("no",), x0=x0, x1=x1)
+    x0, x1 = _inputs("squared_error", x0=x0, x1=x1)
     return square(x0 - x1)
 
 
 def absolute_error(x0, x1):
     """``|x0 - x1|``, elementwise."""
-    x0, x1 = _pair("absolute_error", "no", ("no",), x0=x0, x1=x1)
+    x0, x1 = _inputs("absolute_error", x0=x0, x1=x1)
     return abs(x0 - x1)
 
 
 def mean_squared_error(x0, x1):
     """Mean of the squared differences of all elements."""
-    x0, x1 = _pair("mean_squared_error", "no", ("no",), x0=x0, x1=x1)
+    x0, x1 = _inputs("mean_squared_error", x0=x0, x1=x1)
     return square(x0 - x1).mean()
 
 
 def mean_absolute_error(x0, x1):
     """Mean of the absolute differences of all elements."""
-    x0, x1 = _pair("mean_absolute_error", "no", ("no",), x0=x0, x1=x1)
+    x0, x1 = _inputs("mean_absolute_error", x0=x0, x1=x1)
     return abs(x0 - x1).mean()
 
 
@@ -75,7 +78,7 @@ def huber_loss(x, t, delta, reduce="sum_along_second_axis"):
     Statistics 35(1), 1964.
     """
     choices = ("sum_along_second_axis", "no")
-    x, t = _pair("huber_loss", reduce, choices, x=x, t=t)
+    x, t = _inputs("huber_loss", reduce, choices, x=x, t=t)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta={delta} must be positive")
     difference = x - t
@@ -121,13 +124,11 @@ def gaussian_nll(x, mean, ln_var, reduce="sum"):
     reduce : str
         ``"sum"``, ``"mean"`` or ``"no"``.
     """
-    choices = ("sum", "mean", "no")
-    x, mean, ln_var = _pair(
-        "gaussian_nll", reduce, choices, x=x, mean=mean, ln_var=ln_var
-    )
+    inputs = {"x": x, "mean": mean, "ln_var": ln_var}
+    x, mean, ln_var = _inputs("gaussian_nll", reduce, REDUCTIONS, **inputs)
     check_same_shape("gaussian_nll", mean=mean, ln_var=ln_var)
     loss = 0.5 * (ln_var + square(x - mean) * exp(-ln_var) + math.log(2 * math.pi))
-    return _reduced(loss, reduce)
+    return reduced(loss, reduce)
 
 
 def gaussian_kl_divergence(mean, ln_var, reduce="sum"):
@@ -140,11 +141,9 @@ def gaussian_kl_divergence(mean, ln_var, reduce="sum"):
     reduce : str
         ``"sum"``, ``"mean"`` or ``"no"``.
     """
-    choices = ("sum", "mean", "no")
-    mean, ln_var = _pair(
-        "gaussian_kl_divergence", reduce, choices, mean=mean, ln_var=ln_var
-    )
-    return _reduced(0.5 * (square(mean) + exp(ln_var) - ln_var - 1.0), reduce)
+    inputs = {"mean": mean, "ln_var": ln_var}
+    mean, ln_var = _inputs("gaussian_kl_divergence", reduce, REDUCTIONS, **inputs)
+    return reduced(0.5 * (square(mean) + exp(ln_var) - ln_var - 1.0), reduce)
 
 
 def bernoulli_nll(x, y, reduce="sum"):
@@ -157,8 +156,8 @@ def bernoulli_nll(x, y, reduce="sum"):
     reduce : str
         ``"sum"``, ``"mean"`` or ``"no"``.
     """
-    x, y = _pair("bernoulli_nll", reduce, ("sum", "mean", "no"), x=x, y=y)
-    return _reduced(softplus(y) - x * y, reduce)
+    x, y = _inputs("bernoulli_nll", reduce, REDUCTIONS, x=x, y=y)
+    return reduced(softplus(y) - x * y, reduce)
 
 
 def sigmoid_cross_entropy(x, t, normalize=True, reduce="mean"):

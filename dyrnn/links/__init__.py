@@ -46,48 +46,4 @@ from dyrnn.links.recurrent_variants import (
     StatelessGRU,
 )
 
-__all__ = [
-    # without memory
-    "Linear",
-    "EmbedID",
-    "Bias",
-    "Scale",
-    "Bilinear",
-    "Maxout",
-    "Highway",
-    "Parameter",
-    "Dropout",
-    "Classifier",
-    "LayerNormalization",
-    "BatchNormalization",
-    # recurrent, one step or a window a call
-    "Recurrent",
-    "ElmanRNN",
-    "JordanRNN",
-    "LSTM",
-    "StatefulPeepholeLSTM",
-    "StatefulZoneoutLSTM",
-    "GRU",
-    "StatefulGRU",
-    "MGU",
-    # without a state of their own
-    "StatelessLSTM",
-    "StatelessGRU",
-    "ChildSumTreeLSTM",
-    "NaryTreeLSTM",
-    # stacks over lists of sequences
-    "NStepRNNTanh",
-    "NStepRNNReLU",
-    "NStepBiRNNTanh",
-    "NStepBiRNNReLU",
-    "NStepLSTM",
-    "NStepBiLSTM",
-    "NStepGRU",
-    "NStepBiGRU",
-    # losses with weights
-    "NegativeSampling",
-    "BlackOut",
-    "BinaryHierarchicalSoftmax",
-    "WalkerAlias",
-    "CRF1d",
-]
+__all__ = [name for name, value in globals().items() if isinstance(value, type)]

@@ -15,6 +15,8 @@ from dyrnn.backend import to_cpu
 from dyrnn.engine.core import as_variable
 from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError
+from dyrnn.functions.checks import check_choice
+from dyrnn.functions.regression import REDUCTIONS, reduced
 from dyrnn.initializers import get_initializer
 from dyrnn.link import Link
 from dyrnn.links.connection import check_size
@@ -292,11 +294,8 @@ def _paths(tree):
 
 
 def _reduced(name, loss, reduce):
-    if reduce not in ("sum", "mean", "no"):
-        raise ValueError(f"{name}: reduce={reduce!r}; use 'sum', 'mean' or 'no'")
-    if reduce == "no":
-        return loss
-    return loss.sum() if reduce == "sum" else loss.mean()
+    check_choice(name, "reduce", reduce, REDUCTIONS)
+    return reduced(loss, reduce)
 
 
 class CRF1d(Link):

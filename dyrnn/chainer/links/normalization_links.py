@@ -18,13 +18,7 @@ def _lazy_parameter(given, default, dtype=None):
     return Parameter(initializer)
 
 
-class _ScaleAndShift(Link):
-    def _initialize_params(self, size):
-        self.gamma.initialize(size)
-        self.beta.initialize(size)
-
-
-class LayerNormalization(_ScaleAndShift):
+class LayerNormalization(Link):
     """Rows normalized, scaled and shifted."""
 
     def __init__(self, size=None, eps=1e-6, initial_gamma=None, initial_beta=None):
@@ -37,6 +31,10 @@ class LayerNormalization(_ScaleAndShift):
         if size is not None:
             self._initialize_params(size)
 
+    def _initialize_params(self, size):
+        self.gamma.initialize(size)
+        self.beta.initialize(size)
+
     def forward(self, x):
         """Normalize."""
         if self.gamma.array is None:
@@ -44,27 +42,7 @@ class LayerNormalization(_ScaleAndShift):
         return normalizing.layer_normalization(x, self.gamma, self.beta, self.eps)
 
 
-class RunningAverages(Link):
-    """Averages that are updated in training, by ``decay`` or from a new start."""
-
-    def _set_decay(self, decay):
-        self.N = 0
-        self.register_persistent("N")
-        self.decay = decay
-
-    def _next_decay(self, finetune):
-        """Return the decay of this call: while finetuning, that of a plain mean."""
-        if not finetune or config.in_recomputing:
-            return self.decay
-        self.N += 1
-        return 1.0 - 1.0 / self.N
-
-    def start_finetuning(self):
-        """Start the averages anew."""
-        self.N = 0
-
-
-class BatchNormalization(RunningAverages):
+class BatchNormalization(Link):
     """Columns normalized over the batch; averages are used outside of training."""
 
     gamma = None
@@ -88,7 +66,9 @@ class BatchNormalization(RunningAverages):
         if size is None and axis is None:
             raise RuntimeError("size or axis is required")
         self._initial_averages = (initial_avg_mean, initial_avg_var)
-        self._set_decay(decay)
+        self.N = 0
+        self.register_persistent("N")
+        self.decay = decay
         self.eps = eps
         self.axis = (axis,) if isinstance(axis, int) else axis
         self._dtype = get_dtype(dtype, map_mixed16=np.float32)
@@ -140,16 +120,21 @@ class BatchNormalization(RunningAverages):
             return normalizing.fixed_batch_normalization(
                 x, gamma, beta, self.avg_mean, self.avg_var, self.eps, self.axis
             )
-        averages = self.avg_mean, self.avg_var
-        if config.in_recomputing:  # they were updated when it was computed first
-            averages = None, None
+        decay = self.decay
+        if finetune:  # the decay of a plain mean
+            self.N += 1
+            decay = 1.0 - 1.0 / self.N
         return normalizing.batch_normalization(
             as_variable(x),
             gamma,
             beta,
             eps=self.eps,
-            running_mean=averages[0],
-            running_var=averages[1],
-            decay=self._next_decay(finetune),
+            running_mean=self.avg_mean,
+            running_var=self.avg_var,
+            decay=decay,
             axis=self.axis,
         )
+
+    def start_finetuning(self):
+        """Start the averages anew."""
+        self.N = 0
