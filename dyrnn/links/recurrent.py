@@ -10,7 +10,7 @@ import dyrnn.functions as F
 from dyrnn.backend import get_array_module
 from dyrnn.engine.core import Variable, as_variable
 from dyrnn.errors import ShapeError
-from dyrnn.functions.checks import check_arrays
+from dyrnn.functions.checks import variable
 from dyrnn.initializers import Initializer, Zero, get_initializer
 from dyrnn.link import Chain
 from dyrnn.links.connection import Linear, check_size
@@ -114,8 +114,8 @@ class Recurrent(Chain):
 
     def forward(self, x):
         """Return the output (B, H) of a step x (B, I), or (T, B, H) of a window."""
-        if getattr(x, "ndim", None) not in (2, 3):
-            check_arrays(type(self).__name__, x=x)
+        x = variable(type(self).__name__, "x", x)
+        if x.ndim not in (2, 3):
             raise ShapeError(
                 f"{type(self).__name__}: x has shape {x.shape}; it must be (batch, "
                 "features), or (time, batch, features) for a window"
