@@ -141,6 +141,19 @@ def test_batch_normalization_has_second_gradients(axis):
     check_double_backward(normalized, inputs, gy, draw(*shapes), atol=1e-4)
 
 
+@pytest.mark.parametrize("types", ["eff", "dff", "fee", "fdd"])
+def test_parameters_of_a_normalization_may_have_another_type(types):
+    inputs = [x.astype(t) for x, t in zip(draw((4, 3), 3, 3), types, strict=True)]
+    xs = [chainer.Variable(x) for x in inputs]
+    for normalized in (F.batch_normalization, F.layer_normalization):
+        y = normalized(*xs)
+        gxs = chainer.grad([y], xs, [np.ones_like(y.array)])
+        assert y.dtype == xs[0].dtype
+        assert [g.dtype for g in gxs] == [x.dtype for x in xs]
+        wide = normalized(*[x.astype("d") for x in inputs])
+        np.testing.assert_allclose(y.array, wide.array, atol=1e-2)
+
+
 def test_batch_normalization_refuses_and_warns():
     x, gamma = np.ones((1, 3), "f"), np.ones(3, "f")
     with pytest.warns(UserWarning, match="no more than one sample"):

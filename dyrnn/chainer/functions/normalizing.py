@@ -30,7 +30,7 @@ def _scaled(x, axis, eps, gamma, beta, columns):
     node = Standardize(axis, eps)
     (y,) = node.apply((F.cast(x, wide),))
     shape = tuple([n if i in columns else 1 for i, n in enumerate(x.shape)])
-    gamma, beta = F.reshape(gamma, shape), F.reshape(beta, shape)
+    gamma, beta = [F.cast(F.reshape(v, shape), wide) for v in (gamma, beta)]
     return F.cast(y * gamma + beta, x.dtype), node.rule
 
 
