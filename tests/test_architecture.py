@@ -60,7 +60,9 @@ REASONS = {
     "functions.gumbel_softmax": "order of draws",
     "functions.simplified_dropconnect": "order of draws",
     "functions.zoneout": "order of draws",
+    "iterators.ShuffleOrderSampler": "order of draws",
     "links.Parameter": "version 1",
+    "training.extensions.MicroAverage": "a pinned private name",
 }
 UNEXPLAINED = 32
 NUMPY_RANDOM = {"BitGenerator", "Generator", "Philox", "SeedSequence"}

@@ -28,23 +28,22 @@ class Watch:
     ----------
     found : dict
         By class of link, the values of its attributes that are undeclared state.
+    is_over : bool
+        Whether enough updates were watched.
     """
 
     def __init__(self, models):
         self.found = {}
+        self.is_over = False
         self._models = models
         self._updates = 0
         self._is_checked = False
-
-    @property
-    def is_over(self):
-        """Whether enough updates were watched."""
-        return self._updates == _UPDATES
 
     @contextlib.contextmanager
     def update(self):
         """Watch an update."""
         self._updates += 1
+        self.is_over = self._updates == _UPDATES
         before = _pictures(self._models)
         uses = {link: {} for link in before}
         for link, first in uses.items():
