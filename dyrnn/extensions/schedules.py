@@ -91,8 +91,7 @@ def _is_restored(extension, trainer):
     """
     optimizer = _optimizer(extension, trainer)
     known = trainer.updater.get_all_optimizers().values()
-    is_alias = isinstance(getattr(type(optimizer), extension.attr, None), property)
-    is_saved = extension.attr in optimizer.ranges or is_alias
+    is_saved = extension.attr in optimizer.ranges
     return is_saved and any(optimizer is each for each in known)
 
 
