@@ -12,7 +12,7 @@ import numpy as np
 from dyrnn import backend
 from dyrnn.config import config
 from dyrnn.engine import hooks
-from dyrnn.engine.gradients import Deferred, Sum
+from dyrnn.engine.gradients import Deferred, Sum, settled
 from dyrnn.engine.grouping import Waiting
 
 _LEAF = None  # the second of an edge that leads to a leaf variable, not to a node
@@ -132,8 +132,8 @@ def propagate(seeds, targets=None, retain_grad=False, run=run_on_arrays):
                     counts[source] -= 1
                     if counts[source] == 0:
                         heapq.heappush(ready, (-source.number, source))
-    for edge, terms in held.items():  # those of leaves: no node has taken them
-        found[edge[0] if targets is None else edge] = Sum(*terms)
+    for edge, total in settled(held).items():  # of leaves: no node has taken them
+        found[edge[0] if targets is None else edge] = total
     return found
 
 

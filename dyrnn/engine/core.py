@@ -202,8 +202,7 @@ class Variable(Operators):
                 leaf._gradient = total
             else:
                 leaf._gradient.add(total.settled()[0])
-            # Promises are kept now: the arrays they hold may change after backward.
-            leaf._gradient.settled()
+                leaf._gradient.settled()
 
     def unchain(self):
         """Cut this variable off the node that made it; only its values remain."""

@@ -116,7 +116,7 @@ class Part(Deferred):
 
 def product(xp, gy, x):
     """Return a weight's gradient ``gy.T @ x``, deferred: gy (N, O), x (N, I)."""
-    if backend.is_array(gy):
+    if hasattr(xp, "ndarray"):
         return Product(gy, x)
     return xp.matmul(xp.transpose(gy), x)
 
@@ -232,6 +232,17 @@ class Sum:
                 value = _add_in_place(value, term)
         self.terms = [value]
         self.is_owned = True
+
+
+def settled(arrived):
+    """Return for each leaf the sum of the list of terms that arrived there, settled.
+
+    Promises are kept now: the arrays that they hold may change afterwards.
+    """
+    totals = {leaf: Sum(*terms) for leaf, terms in arrived.items()}
+    for total in totals.values():
+        total.settled()
+    return totals
 
 
 def _add_in_place(value, term):

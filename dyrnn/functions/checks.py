@@ -14,7 +14,10 @@ from dyrnn.errors import ShapeError
 def check_arrays(name, **inputs):
     """Raise unless all inputs that are not None are variables or arrays."""
     for key, x in inputs.items():
-        if x is not None and not backend.is_array(as_array(x)):
+        array = as_array(x)
+        if x is not None and not backend.is_array(array):
+            if array is None:
+                _ = x.shape  # a parameter without values says what is missing
             raise TypeError(
                 f"{name}: {key} is a {type(x).__name__}, but a Variable or an array is "
                 f"needed. Convert it, e.g. np.asarray({key}, dtype=np.float32), or "
@@ -24,8 +27,9 @@ def check_arrays(name, **inputs):
 
 def variable(name, key, x):
     """Return input ``key`` of a function as a variable; a list is refused."""
-    if not isinstance(x, Variable):
-        check_arrays(name, **{key: x})
+    if isinstance(x, Variable):
+        return x
+    check_arrays(name, **{key: x})
     return as_variable(x)
 
 
@@ -35,17 +39,18 @@ def check_floats(name, **inputs):
     for key, x in inputs.items():
         if x is None:
             continue
-        if getattr(getattr(x, "dtype", None), "kind", None) != "f":
+        dtype = getattr(getattr(x, "array", x), "dtype", None)
+        if not isinstance(dtype, np.dtype) or dtype.kind != "f":
             check_arrays(name, **{key: x})
             raise TypeError(
-                f"{name}: {key} has type {x.dtype}, but real floating-point numbers "
+                f"{name}: {key} has type {dtype}, but real floating-point numbers "
                 f"are needed. Convert it, e.g. {key}.astype(np.float32)."
             )
         if first is None:
-            first = key, x.dtype
-        elif x.dtype != first[1]:
+            first = key, dtype
+        elif dtype != first[1]:
             raise TypeError(
-                f"{name}: {first[0]} has type {first[1]}, but {key} {x.dtype}. Convert "
+                f"{name}: {first[0]} has type {first[1]}, but {key} {dtype}. Convert "
                 f"one of them, e.g. {first[0]}.astype({key}.dtype)."
             )
 
@@ -90,9 +95,10 @@ def check_choice(name, key, value, choices):
 
 def check_ids(name, what, ids, size, ignored=None, x=None):
     """Raise unless ``ids``, where x is, are integers within ``0 <= id < size``."""
-    ids = as_array(ids)
-    if not backend.is_array(ids) or ids.dtype.kind not in "iu":
-        kind = ids.dtype if backend.is_array(ids) else type(ids).__name__
+    ids = getattr(ids, "array", ids)
+    is_array = type(ids) is np.ndarray or backend.is_array(ids)
+    if not is_array or ids.dtype.kind not in "iu":
+        kind = ids.dtype if is_array else type(ids).__name__
         raise TypeError(
             f"{name}: {what}s must be an array of integers, not {kind}. Convert them, "
             "e.g. np.asarray(ids, dtype=np.int32)."

@@ -153,7 +153,11 @@ def lstm_step(x, h, c, U):
     c, h : Variable, (B, H)
         The state after.
     """
-    if x.shape != (len(h), len(U)) or h.shape != c.shape or U.shape[1] != h.shape[1]:
+    if (
+        x.shape != (h.shape[0], U.shape[0])
+        or h.shape != c.shape
+        or U.shape[1] != h.shape[1]
+    ):
         _check_cell("lstm_step", x, 4, c=c, h=h)
         _check_rows("lstm_step", x, h=h, c=c)
         raise ShapeError(

@@ -14,7 +14,6 @@ from dyrnn.engine.core import FunctionNode, as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import relu, sigmoid, tanh
 from dyrnn.functions.checks import (
-    check_arrays,
     check_batch,
     check_choice,
     check_floats,
@@ -109,30 +108,30 @@ def _unroll(step, states, T, lengths):
 def _window(node, x, states, W, U, biases, lengths):
     """Check the arguments of a layer and run its node."""
     name = node.name
-    check_arrays(name, x=x, **states)
+    check_floats(name, x=x, W=W, U=U, **states, **biases)
     if x.ndim != 3:
         raise ShapeError(
-            f"{name}: x has shape {x.shape}; a window is (T, B, I), time first. For "
-            "one step take the step function."
+            f"{name}: x has shape {x.shape}; a window is (T, B, I), time first. "
+            "For one step take the step function."
         )
     T, B, size = x.shape
-    H, rows = U.shape[-1], node.n_gates * U.shape[-1]
+    H = U.shape[-1]
+    rows = node.n_gates * H
     given = {**states, "W": W, "U": U, **biases}
     shapes = {"W": (rows, size), "U": (rows, H)}
     shapes |= dict.fromkeys(states, (B, H)) | dict.fromkeys(biases, (rows,))
-    for key, array in given.items():
-        shape = shapes[key]
-        if array is not None and array.shape != shape:
+    for key, x_key in given.items():
+        found = None if x_key is None else x_key.shape
+        if found not in (None, shapes[key]):
             raise ShapeError(
-                f"{name}: {key} has shape {array.shape}, but with x {x.shape} and U "
-                f"{U.shape} it must have shape {shape}."
+                f"{name}: {key} has shape {found}, but with x {x.shape} and U "
+                f"{U.shape} it must have shape {shapes[key]}."
             )
-    check_floats(name, x=x, **given)
     check_batch(name, x, 1)
     xp = backend.get_array_module(as_array(x))
     inputs = [
-        xp.zeros(shapes[key], x.dtype) if array is None else array
-        for key, array in given.items()
+        xp.zeros(shapes[key], x.dtype) if x_key is None else x_key
+        for key, x_key in given.items()
     ]
     node.lengths = _lengths(name, xp, lengths, x)
     if T == 0:

@@ -34,4 +34,4 @@ from dyrnn.kernels.recurrent import (
     rnn_forward,
 )
 from dyrnn.kernels.rows import add_rows_by_id, sum_rows_by_id, take_rows
-from dyrnn.kernels.updates import clip, squared_norm, update
+from dyrnn.kernels.updates import clip, squared_norms, update

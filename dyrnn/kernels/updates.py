@@ -6,11 +6,11 @@ from dyrnn.backend import get_array_module
 from dyrnn.kernels.dispatch import kernel
 
 
-@kernel("x")
-def squared_norm(x):
-    """Return the sum of squares as a Python float (blocks are added up in float64)."""
-    xp = get_array_module(x)
-    return float(xp.sum(xp.square(x.astype(xp.float64))))
+@kernel("arrays")
+def squared_norms(arrays):
+    """Return the sum of the squares of each array: floats, NaN and inf too."""
+    xp = get_array_module(*arrays)
+    return [float(xp.sum(xp.square(a.astype(xp.float64)))) for a in arrays]
 
 
 @kernel("arrays")

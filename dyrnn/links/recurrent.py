@@ -87,7 +87,6 @@ class Recurrent(Chain):
 
     takes_windows = True
     carried: tuple[str, ...] = ("h",)
-    takes_windows = True
     upward: Linear  # what a subclass applies to the input
 
     def __init__(self, in_size, out_size=None):
@@ -148,6 +147,7 @@ class Recurrent(Chain):
 
     def start(self, x, batch):
         """Set the state to zeros."""
+        check_arrays(type(self).__name__, x=x)
         for name in self.carried:
             setattr(self, name, _zeros(x, (batch, self.out_size)))
 

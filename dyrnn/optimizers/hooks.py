@@ -60,12 +60,15 @@ class GradientClipping:
             self._clip_on_device(updates, optimizer.t)
 
     def _clip(self, updates):
+        found = [total.settled() for _, _, total in updates]
+        squares = kernels.squared_norms([_values(gradient) for gradient, _ in found])
         square = 0.0
-        for path, param, total in updates:
-            each = squared_norm(total)
+        for (path, param, total), each, (_, rate) in zip(
+            updates, squares, found, strict=True
+        ):
             if not math.isfinite(each):
                 _raise_non_finite(path, param, total)
-            square += each
+            square += each * rate * rate
         norm = math.sqrt(square)
         if norm > self.threshold:
             for _, _, total in updates:
@@ -178,27 +181,6 @@ class GradientNoise:
     def deviation(eta, t):
         """Return the standard deviation after ``t`` updates."""
         return math.sqrt(eta / (1 + t) ** 0.55)
-
-
-def squared_norm(total):
-    """Return the sum of squares of a gradient, a float (NaN, inf too)."""
-    gradient, rate = total.settled()
-    return sum_of_squares(_values(gradient)) * rate * rate
-
-
-def sum_of_squares(values):
-    """Return the sum of the squares of an array, a float.
-
-    Blocks are summed in the array's own type, and their sums in float64; where the
-    squares overflow or vanish in that type, it is all done again in float64.
-    """
-    if values.dtype == np.float16:
-        values = values.astype(np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        square = kernels.squared_norm(values)
-        if not 1e-30 < square < 1e38:
-            square = float(np.sum(np.square(values, dtype=np.float64)))
-    return square
 
 
 def _values(gradient):

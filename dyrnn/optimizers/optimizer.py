@@ -208,18 +208,20 @@ class Optimizer:
         finally:
             self._walked = None
         self.t += 1
-        together = {}
+        has_own_way = type(self).update_param is not Optimizer.update_param
+        together: dict[tuple, list] = {}
         for _, param, total in updates:
             state = self._states.get(param)
             if state is None:
                 state = self._states[param] = State(0, self.init_state(param))
             state.t += 1
-            if type(param.array) is np.ndarray or self.cuda is None:
+            gradient, rate = total.settled()
+            if has_own_way or isinstance(gradient, Rows):
                 self.update_param(param, total, state)
             else:
-                gradient, rate = _dense(total)
                 item = param.array, gradient, state.arrays
-                together.setdefault((state.t, rate, param.dtype), []).append(item)
+                kind = state.t, rate, param.array.dtype
+                together.setdefault(kind, []).append(item)
         for (t, rate, _), items in together.items():
             self._apply(items, t, rate)
 
@@ -354,11 +356,6 @@ class Optimizer:
 
     def _key(self, name):
         return self.names_in_files.get(name, name)
-
-
-def _dense(total):
-    gradient, rate = total.settled()
-    return (total.dense(), 1.0) if isinstance(gradient, Rows) else (gradient, rate)
 
 
 def _check_loss(loss):

@@ -42,7 +42,7 @@ for module in pkgutil.walk_packages(dyrnn.__path__, "dyrnn."):
 imported = state()
 threads = dyrnn.kernels.threads()
 asked = state()
-dyrnn.kernels.squared_norm(np.ones(3, np.float32))
+dyrnn.kernels.squared_norms([np.ones(3, np.float32)])
 print(json.dumps([before, imported, asked, state(), threads]))
 """
 

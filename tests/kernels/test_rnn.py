@@ -23,7 +23,7 @@ def way(request, monkeypatch):
     monkeypatch.setattr(recurrent, "_SHARED", 1000)
     is_small = request.param == "small products"
     monkeypatch.setattr(machine, "has_small_products", lambda: is_small)
-    monkeypatch.setattr(recurrent, "_sequences", lambda H, gates: grain)
+    monkeypatch.setattr(recurrent, "_sequences", lambda *sizes: grain)
 
 
 def problem(rng, T, B, H, gates, dtype=np.float64):
@@ -153,10 +153,10 @@ def test_rnn_gradients_agree_with_differences(rng, shape, activation):
 def test_big_recurrent_matrices_are_cut_along_both_sides(rng, monkeypatch):
     monkeypatch.setattr(machine, "has_small_products", lambda: True)
     W, x = rng.normal(size=(520, 130)), rng.normal(size=(20, 520))
-    factor, out = recurrent._Factor(W, [slice(0, 20)]), np.empty((20, 130))
+    factor, out = recurrent._Factor(W, [slice(0, 20)], True), np.empty((20, 130))
     factor.into(out)(x)
     np.testing.assert_allclose(out, x @ W)
-    factor = recurrent._Factor(W, [slice(0, 60)])
+    factor = recurrent._Factor(W, [slice(0, 60)], True)
     assert factor.cuts[0] > 1
     x, out = rng.normal(size=(60, 520)), np.empty((60, 130))
     factor.into(out)(x)

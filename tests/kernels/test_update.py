@@ -26,7 +26,7 @@ def test_rows_are_summed_by_id(rng, shape, dtype):
 def test_norms_agree_with_plain_numpy(rng, size, dtype):
     gradient = rng.normal(size=size).astype(dtype)
     norm = (gradient.astype(float) ** 2).sum()
-    np.testing.assert_allclose(kernels.squared_norm(gradient), norm, rtol=1e-5)
+    np.testing.assert_allclose(kernels.squared_norms([gradient]), [norm], rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from dyrnn import kernels
 from dyrnn.chainer import backend
 from dyrnn.optimizers import hooks
 
@@ -15,7 +16,10 @@ def squared_norm(params):
         device = param.device
         with backend.using_device(device):
             flat = param.grad.ravel()
-            square = hooks.sum_of_squares(flat) if device.xp is np else flat.dot(flat)
+            if device.xp is np:
+                (square,) = kernels.squared_norms([flat])
+            else:
+                square = flat.dot(flat)
             sums[device.name] = sums.get(device.name, 0) + square
     (first, *others) = sums.values()
     return float(first) + sum(map(float, others)) if others else first

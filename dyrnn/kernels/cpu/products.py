@@ -52,6 +52,9 @@ def _linear_of_few(x, W, b):
 
 def by_rows(function, y):
     """Call ``function`` on slices of rows of ``y``, in blocks that fit the cache."""
+    if y.size <= BLOCK:
+        function(slice(0, len(y)))
+        return
     height = max(1, BLOCK // max(1, y.shape[1]))
 
     def run(part):
@@ -64,6 +67,8 @@ def by_rows(function, y):
 def sum_rows(gy):
     """Sum rows as a product with ones."""
     ones = np.ones(len(gy), gy.dtype)
+    if gy.size <= BLOCK:
+        return np.matmul(ones, gy)
     total = np.empty(gy.shape[1], gy.dtype)
     parallel(
         lambda part: np.matmul(ones, gy[:, part], out=total[part]),

@@ -11,7 +11,7 @@ import numpy as np
 
 from dyrnn.kernels import machine
 from dyrnn.kernels.machine import parallel, shares
-from dyrnn.kernels.recurrent import blocks, states_from
+from dyrnn.kernels.recurrent import states_from
 
 _SMALL = 1_000_000  # multiplications of a product that need no rearranged operands
 _SHARED = 10_000_000  # multiplications of a product that are worth waking threads for
@@ -38,10 +38,10 @@ class _Factor:
     ones; ``parts`` of the batch tell whether they are free to.
     """
 
-    def __init__(self, W, parts):
+    def __init__(self, W, parts, has_small_products):
         K, N = W.shape
         rows, self.cuts, self.is_shared = parts[0].stop, (1, 1), False
-        if machine.has_small_products():
+        if has_small_products:
             self.cuts = _cuts(rows, K, N)
         elif len(parts) == 1 and rows * K * N >= _SHARED and N % machine.threads() == 0:
             self.cuts = (1, machine.threads())
@@ -73,13 +73,13 @@ class _Factor:
         return multiply
 
 
-def _sequences(H, gates):
+def _sequences(H, gates, has_small_products):
     """Return the smallest share of a batch that is worth a thread.
 
     Shorter steps spend their time waiting for each other, as only one thread at a time
     can be in the interpreter. Large products with fewer than 32 rows are slow.
     """
-    fewest = 1 if machine.has_small_products() else 32
+    fewest = 1 if has_small_products else 32
     return max(-(-4_000_000 // (gates * H * H)), fewest)
 
 
@@ -87,13 +87,14 @@ class _Batch:
     """How the sequences of a batch are dealt to threads, for a layer of ``gates`` H."""
 
     def __init__(self, B, H, gates, mask):
-        self.size, self.grain = B, _sequences(H, gates)
+        self.has_small_products = machine.has_small_products()
+        self.size, self.grain = B, _sequences(H, gates, self.has_small_products)
         self.parts = shares(B, self.grain)
         self.skip = None if mask is None else ~mask[..., None]
 
     def factor(self, W):
         """Return a matrix, to be multiplied by a share's rows."""
-        return _Factor(W, self.parts)
+        return _Factor(W, self.parts, self.has_small_products)
 
     def run(self, function, *arrays):
         """Call ``function`` with shares of (T, B, 1), what to skip, and the arrays.
@@ -105,7 +106,15 @@ class _Batch:
             given = (self.skip, *arrays)
             function(*[None if a is None else a[..., part, :] for a in given])
 
-        parallel(run, self.size, self.grain)
+        if len(self.parts) == 1:
+            run(self.parts[0])
+        else:
+            parallel(run, self.size, self.grain)
+
+
+def _by_gate(z, n):
+    """Return a view (n, T, B, H) of z (T, B, n * H)."""
+    return np.moveaxis(z.reshape(*z.shape[:2], n, -1), 2, 0)
 
 
 def _carry(skip, *pairs):
@@ -125,6 +134,7 @@ def lstm_forward(z, h0, c0, U, mask=None):
     factor = batch.factor(U.T * scale)
 
     def run(skip, z, h, c):
+        gates = _by_gate(z, 4).swapaxes(0, 1)
         z *= scale
         a, product = np.empty(z[0].shape, z.dtype), np.empty(h[0].shape, z.dtype)
         recurrent = factor.into(a)
@@ -133,7 +143,8 @@ def lstm_forward(z, h0, c0, U, mask=None):
             np.add(a, z[t], out=a)
             np.tanh(a, out=a)
             np.multiply(a, scale, out=a)
-            i, f, g, o = blocks(np.add(a, shift, out=z[t]), 4)
+            np.add(a, shift, out=z[t])
+            i, f, g, o = gates[t]
             c_next = np.multiply(f, c[t], out=c[t + 1])
             np.multiply(i, g, out=product)
             np.add(c_next, product, out=c_next)
@@ -155,8 +166,8 @@ def lstm_backward(gh, gc_last, gates, c, U, mask=None):
     factor = batch.factor(U)
 
     def run(skip, dz, dh, dc, gates, c, gh):
-        i, f, g, o = blocks(gates, 4)
-        dz_i, dz_f, dz_g, dz_o = blocks(dz, 4)
+        i, f, g, o = _by_gate(gates, 4)
+        dz_i, dz_f, dz_g, dz_o = _by_gate(dz, 4)
         # At first dz is the slopes of the gates, from their squares,
         np.multiply(gates, gates, out=dz)
         for gate, slope in ((1, dz_g), (i, dz_i), (f, dz_f), (o, dz_o)):
@@ -208,7 +219,7 @@ def gru_forward(z, h0, U, b=None, reset_after=True, mask=None):
         factor_n = batch.factor(U_T[:, 2 * H :])
 
     def run(skip, z, h, inner):
-        ru = z[..., : 2 * H]
+        ru, gates = z[..., : 2 * H], _by_gate(z, 3).swapaxes(0, 1)
         ru *= 0.5
         a_n = np.empty(h[0].shape, z.dtype)
         a = np.empty((len(a_n), 3 * H if reset_after else 2 * H), z.dtype)
@@ -221,13 +232,13 @@ def gru_forward(z, h0, U, b=None, reset_after=True, mask=None):
             np.add(a_ru, ru[t], out=a_ru)
             np.tanh(a_ru, out=a_ru)
             np.multiply(a_ru, 0.5, out=a_ru)
-            r, u = blocks(np.add(a_ru, 0.5, out=ru[t]), 2)
+            np.add(a_ru, 0.5, out=ru[t])
+            r, u, n = gates[t]
             if reset_after:
                 np.add(a[:, 2 * H :], 0 if b is None else b, out=inner[t])
                 np.multiply(r, inner[t], out=a_n)
             else:
                 recurrent_n(np.multiply(r, h[t], out=inner[t]))
-            n = z[t, :, 2 * H :]
             np.tanh(np.add(a_n, n, out=a_n), out=n)
             np.subtract(h[t], n, out=a_n)
             np.multiply(u, a_n, out=a_n)
@@ -251,8 +262,8 @@ def gru_backward(gh, gates, inner, h, U, reset_after=True, mask=None):
         factor, factor_n = batch.factor(U[: 2 * H]), batch.factor(U[2 * H :])
 
     def run(skip, dz, dh, ga, gates, inner, h, gh):
-        r, u, n = blocks(gates, 3)
-        dz_r, dz_u, dz_n = blocks(dz, 3)
+        r, u, n = _by_gate(gates, 3)
+        dz_r, dz_u, dz_n = _by_gate(dz, 3)
         # At first dz is the slopes of the gates, from their squares,
         np.multiply(gates, gates, out=dz)
         for gate, slope in ((r, dz_r), (u, dz_u), (1, dz_n)):

@@ -10,9 +10,25 @@ _BLOCK = 1 << 15  # elements of a block: with its scratch, within the first two 
 _RULE_BLOCK = 1 << 16
 
 
-def squared_norm(x):
-    """Use the dtype within a block, float64 across blocks."""
+def squared_norms(arrays):
+    """Use the dtype within a block, float64 across blocks.
+
+    Where squares overflow or vanish in the dtype, all is done again in float64.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = [_squared_norm(array) for array in arrays]
+        for k, square in enumerate(squares):
+            if not 1e-30 < square < 1e38:
+                squares[k] = float(np.sum(np.square(arrays[k], dtype=np.float64)))
+    return squares
+
+
+def _squared_norm(x):
     flat = np.ravel(x, order="K")
+    if flat.dtype == np.float16:
+        flat = flat.astype(np.float32)
+    if flat.size <= _BLOCK:
+        return float(np.dot(flat, flat))
     count = -(-flat.size // _BLOCK)
     sums = np.zeros(count)
 
