@@ -14,7 +14,7 @@ from dyrnn.chainer.link_hook import (
     LinkHook,
     _ForwardPostprocessCallbackArgs,
     _ForwardPreprocessCallbackArgs,
-    _get_link_hooks,
+    _of_thread,
 )
 from dyrnn.chainer.variable import Parameter
 
@@ -42,6 +42,7 @@ class Link(DeviceResident):
 
     _local_link_hooks = None
     _is_initialized = False
+    _within_init_scope = False
 
     def __init__(self, **params):
         super().__init__()
@@ -109,12 +110,11 @@ class Link(DeviceResident):
         del self.local_link_hooks[name]
 
     def __call__(self, *args, **kwargs):
-        self._check_initialized()
-        hooks = _get_link_hooks()
-        if self._n_local_link_hooks:
-            hooks = {**hooks, **self.local_link_hooks}
-        hooks = list(hooks.values())
-        if hooks:
+        if not self._is_initialized:
+            self._check_initialized()
+        hooks = _of_thread.hooks
+        if hooks or self._local_link_hooks:
+            hooks = list({**hooks, **(self._local_link_hooks or {})}.values())
             before = _ForwardPreprocessCallbackArgs(self, "forward", args, kwargs)
             for hook in hooks:
                 hook.forward_preprocess(before)
@@ -132,7 +132,7 @@ class Link(DeviceResident):
     @property
     def within_init_scope(self):
         """Whether assignments register."""
-        return getattr(self, "_within_init_scope", False)
+        return self._within_init_scope
 
     @contextlib.contextmanager
     def init_scope(self):
@@ -146,7 +146,7 @@ class Link(DeviceResident):
             self._within_init_scope = before
 
     def __setattr__(self, name, value):
-        if self.within_init_scope and isinstance(value, Parameter):
+        if self._within_init_scope and isinstance(value, Parameter):
             value.name = name
             self._params.add(name)
             self._persistent.discard(name)
@@ -410,7 +410,7 @@ class Chain(Link):
         return getattr(self, name)
 
     def __setattr__(self, name, value):
-        if self.within_init_scope and isinstance(value, Link):
+        if self._within_init_scope and isinstance(value, Link):
             if hasattr(self, name):
                 raise AttributeError(
                     f"cannot register a new link {name}: attribute exists"
@@ -474,7 +474,7 @@ class ChainList(Link, collections.abc.MutableSequence):
         return self._tree_text(enumerate(self._children))
 
     def __setattr__(self, name, value):
-        if self.within_init_scope and isinstance(value, Link):
+        if self._within_init_scope and isinstance(value, Link):
             raise TypeError(
                 "cannot register a new link within a "
                 '"with chainlist.init_scope():" block.'

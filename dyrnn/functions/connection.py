@@ -1,8 +1,8 @@
 """Functions that join layers: linear maps, biases and embeddings.
 
-Their weight gradients are promises (see :mod:`dyrnn.gradients`), so that T time steps
-cost one matrix product, and the input gradients of all steps that wait at once are one
-product, too.
+Their weight gradients are promises (see :mod:`dyrnn.engine.gradients`), so that T time
+steps cost one matrix product, and the input gradients of all steps that wait at once
+are one product, too.
 """
 
 import numpy as np
@@ -202,7 +202,7 @@ class EmbedID(FunctionNode):
 def embed_id(x, W, ignore_label=None):
     """Rows of ``W`` that the ids ``x`` pick: ``y[..., :] = W[x[...]]``.
 
-    The gradient of ``W`` is sparse: :class:`dyrnn.gradients.Rows`.
+    The gradient of ``W`` is sparse: :class:`dyrnn.engine.gradients.Rows`.
 
     Parameters
     ----------
