@@ -96,8 +96,6 @@ class Recurrent(Chain):
         check_size(self, out_size=out_size)
         self.in_size = in_size
         self.out_size = out_size
-        for name in self.carried:
-            setattr(self, name, None)
 
     def set_state(self, *states):
         """Set the state, in the order of ``carried``, by arrays or variables (B, H)."""

@@ -3,6 +3,9 @@
 They keep no state: initial states go in, final ones come out.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import dyrnn.functions as F
 from dyrnn.engine.parameter import Parameter
 from dyrnn.functions.checks import check_ratio
@@ -34,10 +37,8 @@ class _NStep(ChainList):
     two directions, layer by layer, forward before backward.
     """
 
-    n_gates = 1
-    n_biases = 1
-    n_states = 1
-    directions = 1
+    n_gates = n_biases = n_states = directions = 1
+    function: Callable  # runs the stack
 
     def __init__(
         self,
@@ -59,10 +60,6 @@ class _NStep(ChainList):
         for k in range(n_layers * self.directions):
             size = in_size if k < self.directions else out_size * self.directions
             self.append(_Weights(self.n_gates, size, out_size, *inits))
-
-    def function(self, *args):
-        """Run the stack; a subclass names the function."""
-        raise NotImplementedError(f"{type(self).__name__} names no function")
 
     def forward(self, *states_and_xs):
         """Return the final states and the outputs.
@@ -91,7 +88,8 @@ class _NStep(ChainList):
             (layer.b, layer.b_u if self.n_biases == 2 else layer.b * 0.0)
             for layer in self
         ]
-        return self.function(self.n_layers, self.dropout, *states, ws, bs, xs)
+        layers = self.n_layers, self.dropout, *states, ws, bs, xs
+        return self.function(*layers, is_bidirectional=self.directions == 2)
 
 
 class NStepRNNTanh(_NStep):
@@ -106,33 +104,25 @@ class NStepRNNTanh(_NStep):
     initialW, initial_bias : initializer or number
     """
 
-    def function(self, *args):
-        return F.n_step_rnn(*args)
+    function = staticmethod(F.n_step_rnn)
 
 
 class NStepRNNReLU(_NStep):
     """Stacked Elman layers with ReLU, see :class:`NStepRNNTanh`."""
 
-    def function(self, *args):
-        return F.n_step_rnn(*args, activation="relu")
+    function = staticmethod(partial(F.n_step_rnn, activation="relu"))
 
 
-class NStepBiRNNTanh(_NStep):
+class NStepBiRNNTanh(NStepRNNTanh):
     """:class:`NStepRNNTanh` in both directions."""
 
     directions = 2
 
-    def function(self, *args):
-        return F.n_step_birnn(*args)
 
-
-class NStepBiRNNReLU(_NStep):
+class NStepBiRNNReLU(NStepRNNReLU):
     """:class:`NStepRNNReLU` in both directions."""
 
     directions = 2
-
-    def function(self, *args):
-        return F.n_step_birnn(*args, activation="relu")
 
 
 class NStepGRU(_NStep):
@@ -143,18 +133,13 @@ class NStepGRU(_NStep):
 
     n_gates = 3
     n_biases = 2
-
-    def function(self, *args):
-        return F.n_step_gru(*args)
+    function = staticmethod(F.n_step_gru)
 
 
 class NStepBiGRU(NStepGRU):
     """:class:`NStepGRU` in both directions."""
 
     directions = 2
-
-    def function(self, *args):
-        return F.n_step_bigru(*args)
 
 
 class NStepLSTM(_NStep):
@@ -166,15 +151,10 @@ class NStepLSTM(_NStep):
 
     n_gates = 4
     n_states = 2
-
-    def function(self, *args):
-        return F.n_step_lstm(*args)
+    function = staticmethod(F.n_step_lstm)
 
 
 class NStepBiLSTM(NStepLSTM):
     """:class:`NStepLSTM` in both directions."""
 
     directions = 2
-
-    def function(self, *args):
-        return F.n_step_bilstm(*args)
