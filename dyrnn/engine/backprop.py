@@ -16,6 +16,7 @@ from dyrnn.engine.gradients import Deferred, Sum, settled
 from dyrnn.engine.grouping import Waiting
 
 _LEAF = None  # the second of an edge that leads to a leaf variable, not to a node
+_TO_SETTLE = Deferred, np.generic  # what rules may return, and are not given
 
 
 def _consumers(roots):
@@ -146,7 +147,7 @@ def _take(held, node, targets, found, retain_grad):
         if terms is not None:
             is_reached, gy = True, terms[0]
             is_target = targets is not None and edge in targets
-            if retain_grad or is_target or len(terms) > 1 or isinstance(gy, Deferred):
+            if retain_grad or is_target or len(terms) > 1 or isinstance(gy, _TO_SETTLE):
                 total = Sum(*terms)
                 gy = total.lend()
                 if retain_grad:
