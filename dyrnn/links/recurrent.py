@@ -10,7 +10,7 @@ import dyrnn.functions as F
 from dyrnn.backend import get_array_module
 from dyrnn.engine.core import Variable, as_variable
 from dyrnn.errors import ShapeError
-from dyrnn.functions.checks import variable
+from dyrnn.functions.checks import check_arrays, variable
 from dyrnn.initializers import Initializer, Zero, get_initializer
 from dyrnn.link import Chain
 from dyrnn.links.connection import Linear, check_size
