@@ -156,5 +156,5 @@ def test_a_model_and_its_optimizer_are_saved_and_loaded_on_any_device(
         states = [
             optimizer._states[p] for p, (_, optimizer) in ((W, saved), (again, loaded))
         ]
-        assert backend.device_of(states[1]["m"]) == backend.get_device(other)
-        np.testing.assert_array_equal(*(backend.to_cpu(s["m"]) for s in states))
+        assert backend.device_of(states[1].arrays["m"]) == backend.get_device(other)
+        np.testing.assert_array_equal(*(backend.to_cpu(s.arrays["m"]) for s in states))

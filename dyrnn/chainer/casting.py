@@ -33,6 +33,11 @@ def of_one_type(inputs):
     )
 
 
+def fitting(*inputs):
+    """Return inputs of a function that itself takes both types, cast where need be."""
+    return of_one_type(inputs) if is_on and is_mixed(inputs) else inputs
+
+
 def see_parameter(dtype):
     """Leave a program alone that has a parameter in float64."""
     global is_on

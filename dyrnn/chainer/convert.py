@@ -83,7 +83,7 @@ def _layouts(link, place=""):
             "Chainer with the same weights. StatefulGRU is Chainer's GRU; LSTM and the "
             "NStep layers convert, too."
         )
-    if isinstance(link, (L.LSTM, L.StatelessLSTM)):
+    if isinstance(link, (L.LSTM, L.StatelessLSTM, L.StatefulZoneoutLSTM)):
         yield place, _InterleavedLSTM(link)
     elif isinstance(link, _NStep):
         for i, layer in enumerate(link):

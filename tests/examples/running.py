@@ -19,9 +19,13 @@ def run(example, *arguments, cwd=None, code=0):
 
 
 def load(example):
-    """Import an example's file as a module."""
+    """Import an example's file as a module; its folder is searched, as in a run."""
     path = EXAMPLES / example
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module

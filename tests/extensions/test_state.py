@@ -76,6 +76,7 @@ DERIVED = {
     },
     "ProgressBar": {"_bar", "_trainer", "_unit"},
     "Evaluator": {"_iterators", "_targets"},  # started anew each time
+    "ParameterStatistics": {"_links"},  # which the updater saves
     "Trainer": {"reporter"},
     "StandardUpdater": {"update_time", "_watch"},
     "BPTTUpdater": {"update_time", "_watch"},

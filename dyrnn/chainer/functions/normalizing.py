@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from dyrnn import functions as core
+from dyrnn.chainer import casting
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.functions.nodes import functions
 from dyrnn.chainer.utils import argument, type_check
@@ -26,6 +27,7 @@ class Standardize(CoreNode):
 def _scaled(x, axis, eps, gamma, beta, columns):
     """Standardize, scale and shift; return the result and the core's node."""
     F = functions()
+    x, gamma, beta = casting.fitting(x, gamma, beta)
     wide = np.promote_types(x.dtype, gamma.dtype)
     node = Standardize(axis, eps)
     (y,) = node.apply((F.cast(x, wide),))
@@ -80,6 +82,7 @@ def _warn_of_single_elements(shape, axis):
 def fixed_batch_normalization(x, gamma, beta, mean, var, eps=2e-5, axis=None):
     """Normalize by given means and variances."""
     F = functions()
+    x, gamma, beta, mean, var = casting.fitting(x, gamma, beta, mean, var)
     axis, dtype = _ascending(axis), x.dtype
     inputs = x, gamma, beta, mean, var
     check_inputs("FixedBatchNormalization", partial(_check_columns, axis), *inputs)

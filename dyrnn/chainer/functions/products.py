@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from dyrnn import functions as core
-from dyrnn.chainer import configuration
+from dyrnn.chainer import casting, configuration
 from dyrnn.chainer.bridging import bridge
 from dyrnn.chainer.functions.nodes import functions
 from dyrnn.chainer.utils import type_check
@@ -42,6 +42,7 @@ def linear(x, W, b=None, n_batch_axes=1):
     if n_batch_axes <= 0:
         raise ValueError("n_batch_axes should be greater than 0.")
     F = functions()
+    x, W = casting.fitting(x, W)
     batch_shape = x.shape[:n_batch_axes]
     if n_batch_axes > 1:
         x = F.reshape(x, (int(np.prod(batch_shape)), -1))

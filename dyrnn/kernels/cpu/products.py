@@ -52,7 +52,7 @@ def _linear_of_few(x, W, b):
 
 def by_rows(function, y):
     """Call ``function`` on slices of rows of ``y``, in blocks that fit the cache."""
-    if y.size <= BLOCK:
+    if 0 < y.size <= BLOCK:
         function(slice(0, len(y)))
         return
     height = max(1, BLOCK // max(1, y.shape[1]))
