@@ -26,7 +26,8 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
     def run(rows):
         x = logits[rows]
         largest = x.max(axis=1)
-        if abs(largest).max() > _SAFE:  # exp could overflow, or lose every entry
+        # exp could overflow, or lose every entry
+        if abs(largest).max(initial=0.0) > _SAFE:
             shift[rows] = largest
             x = np.subtract(x, largest[:, None], out=e[rows])
         np.exp(x, out=e[rows])
