@@ -8,6 +8,9 @@ OUT := result/ptb
 JOBS := 2
 # Two workers, one BLAS thread each (tests/conftest.py), are faster than one with two.
 PYTEST := $(VENV)/bin/python -m pytest -n 2
+# What is annotated, is checked for None, too, and annotated to the end.
+STRICT := --cache-dir .mypy_cache/strict --strict-optional --no-check-untyped-defs \
+	--disallow-incomplete-defs --no-warn-unused-ignores
 
 .PHONY: help ptb test chainer-tests lint check format bench clean
 
@@ -67,6 +70,7 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy dyrnn tests
+	$(VENV)/bin/mypy $(STRICT) dyrnn
 
 check: lint
 	$(PYTEST)

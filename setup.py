@@ -40,7 +40,7 @@ setup(
     license="MIT",
     author="dyrnn authors",
     packages=find_packages(include=["dyrnn", "dyrnn.*"]),
-    package_data={"dyrnn.kernels.cuda": ["*.cu"]},
+    package_data={"dyrnn": ["py.typed"], "dyrnn.kernels.cuda": ["*.cu"]},
     python_requires=">=3.10",
     install_requires=["numpy>=2.0,<3", "threadpoolctl>=3.1", "tqdm"],
     extras_require={

@@ -6,14 +6,14 @@ works from ``xp``, the array module, which :func:`get_array_module` finds from t
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from dyrnn.errors import DeviceError
-
-Array = Any  # an ndarray of NumPy or CuPy; the docstrings say shape and type
+from dyrnn.typing import Array
 
 
 class Device:
@@ -22,11 +22,11 @@ class Device:
     name = "@numpy"
     xp: Any = np
 
-    def send(self, array):
+    def send(self, array: Array) -> Array:
         """Return ``array`` on this device; the same object if it is there already."""
         return to_cpu(array)
 
-    def use(self):
+    def use(self) -> None:
         """Make this device the current one of this thread."""
 
     def __eq__(self, other):
@@ -45,7 +45,7 @@ class Device:
 class GpuDevice(Device):
     """One CUDA device through CuPy."""
 
-    def __init__(self, index):
+    def __init__(self, index: int) -> None:
         if not is_available():
             raise DeviceError(
                 f"device @cupy:{index} was asked for, but no CUDA device can be used "
@@ -62,7 +62,7 @@ class GpuDevice(Device):
         self.index = index
         self.name = f"@cupy:{index}"
 
-    def send(self, array):
+    def send(self, array: Array) -> Array:
         with self.xp.cuda.Device(self.index):
             if isinstance(array, self.xp.ndarray) and array.device.id == self.index:
                 return array
@@ -70,11 +70,12 @@ class GpuDevice(Device):
                 return self.xp.array(array)
             return self.xp.asarray(np.ascontiguousarray(to_cpu(array)))
 
-    def use(self):
+    def use(self) -> None:
         self.xp.cuda.Device(self.index).use()
 
 
 CPU = Device()
+DeviceLike = Device | int | str  # what get_device takes
 
 # Array type -> (its module, function that copies one to NumPy, its device).
 _modules: dict[type, tuple[Any, Any, Any]] = {
@@ -83,7 +84,9 @@ _modules: dict[type, tuple[Any, Any, Any]] = {
 _devices: dict[str, Device] = {"@numpy": CPU}
 
 
-def register_array_module(array_type, xp, to_numpy, device):
+def register_array_module(
+    array_type: type, xp: Any, to_numpy: Callable, device: Device
+) -> None:
     """Make another array library known: its array class, module, and device.
 
     ``device`` is a :class:`Device` whose ``send`` copies to it; its ``name`` then works
@@ -109,7 +112,7 @@ def _cupy():
 
 
 @lru_cache(maxsize=1)
-def is_available():
+def is_available() -> bool:
     """Whether a CUDA device can be used through CuPy."""
     cupy = _cupy()
     return cupy is not None and cupy.cuda.is_available()
@@ -130,12 +133,12 @@ def _module(array_type):
     return np if entry is None else entry[0]
 
 
-def is_array(x):
+def is_array(x: object) -> TypeGuard[Array]:
     """Whether ``x`` is an array of NumPy, CuPy or a registered module."""
     return type(x) is np.ndarray or _entry(type(x)) is not None
 
 
-def get_array_module(*arrays):
+def get_array_module(*arrays: object) -> Any:
     """Return the module of the arrays: ``numpy``, ``cupy``; ``numpy`` without any.
 
     Raises
@@ -160,13 +163,13 @@ def get_array_module(*arrays):
     return np if found is None else found
 
 
-def device_of(array):
+def device_of(array: Array) -> Device:
     """Return the :class:`Device` an array lives on."""
     entry = _entry(type(array))
     return CPU if entry is None else entry[2](array)
 
 
-def get_device(spec):
+def get_device(spec: DeviceLike) -> Device:
     """Return the :class:`Device` that ``spec`` names.
 
     Parameters
@@ -199,7 +202,7 @@ def _gpu(index):
     return GpuDevice(index)
 
 
-def to_cpu(array):
+def to_cpu(array: Any) -> Any:
     """Return a NumPy array with the same values; a NumPy array is returned as it is."""
     if type(array) is np.ndarray or array is None:
         return array
@@ -207,6 +210,6 @@ def to_cpu(array):
     return np.asarray(array) if entry is None else entry[1](array)
 
 
-def to_device(array, device):
+def to_device(array: Array, device: DeviceLike) -> Array:
     """Return ``array`` on ``device`` (anything :func:`get_device` takes)."""
     return get_device(device).send(array)

@@ -9,32 +9,39 @@ The scaled ones keep the variance of signals from layer to layer; ``fan_in`` and
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from dyrnn import backend, random
 from dyrnn.config import config
 from dyrnn.errors import ShapeError
+from dyrnn.typing import Array, Shape
+
+# A function fills the array it is given; None is the link's default.
+InitializerLike = Callable[[Array], Any] | Array | float | None
 
 
 class Initializer:
     """Base of all: ``__call__(array)`` fills ``array``; ``dtype`` is None for any."""
 
-    def __init__(self, dtype=None):
+    def __init__(self, dtype: DTypeLike | None = None) -> None:
         self.dtype = None if dtype is None else np.dtype(dtype)
 
-    def __call__(self, array):
+    def __call__(self, array: Array) -> None:
         raise NotImplementedError(f"{type(self).__name__} defines no __call__")
 
 
 class Constant(Initializer):
     """Fill with one value, or with the values of an array of the same shape."""
 
-    def __init__(self, value, dtype=None):
+    def __init__(self, value: float | Array, dtype: DTypeLike | None = None) -> None:
         super().__init__(dtype)
         self.value = value
 
-    def __call__(self, array):
+    def __call__(self, array: Array) -> None:
         value = self.value if backend.is_array(self.value) else np.asarray(self.value)
         if value.ndim and value.shape != array.shape:
             raise ShapeError(
@@ -47,32 +54,32 @@ class Constant(Initializer):
 class Zero(Constant):
     """Fill with 0."""
 
-    def __init__(self, dtype=None):
+    def __init__(self, dtype: DTypeLike | None = None) -> None:
         super().__init__(0.0, dtype)
 
 
 class One(Constant):
     """Fill with 1."""
 
-    def __init__(self, dtype=None):
+    def __init__(self, dtype: DTypeLike | None = None) -> None:
         super().__init__(1.0, dtype)
 
 
 class NaN(Constant):
     """Fill with NaN: whoever forgets to set the values will see it."""
 
-    def __init__(self, dtype=None):
+    def __init__(self, dtype: DTypeLike | None = None) -> None:
         super().__init__(math.nan, dtype)
 
 
 class Random(Initializer):
     """Base of the random ones: ``draw(generator, shape)`` returns the values."""
 
-    def __init__(self, scale=0.05, dtype=None):
+    def __init__(self, scale: float = 0.05, dtype: DTypeLike | None = None) -> None:
         super().__init__(dtype)
         self.scale = _checked_scale(self, scale)
 
-    def __call__(self, array):
+    def __call__(self, array: Array) -> None:
         generator = random.stream("initializer").generator
         array[...] = self.draw(generator, array.shape)
 
@@ -183,7 +190,7 @@ class Orthogonal(Random):
     deep linear neural networks", ICLR 2014.
     """
 
-    def __init__(self, scale=1.0, dtype=None):
+    def __init__(self, scale: float = 1.0, dtype: DTypeLike | None = None) -> None:
         super().__init__(scale, dtype)
 
     def draw(self, generator, shape):
@@ -206,11 +213,11 @@ class Orthogonal(Random):
 class Identity(Initializer):
     """``scale`` times the unit matrix; for square matrices."""
 
-    def __init__(self, scale=1.0, dtype=None):
+    def __init__(self, scale: float = 1.0, dtype: DTypeLike | None = None) -> None:
         super().__init__(dtype)
         self.scale = _checked_scale(self, scale)
 
-    def __call__(self, array):
+    def __call__(self, array: Array) -> None:
         if array.ndim != 2 or array.shape[0] != array.shape[1]:
             raise ShapeError(
                 f"Identity fills square matrices, not an array of shape {array.shape}"
@@ -218,7 +225,9 @@ class Identity(Initializer):
         array[...] = self.scale * backend.get_array_module(array).eye(len(array))
 
 
-def get_initializer(initializer, default=None):
+def get_initializer(
+    initializer: InitializerLike, default: InitializerLike = None
+) -> Callable[[Array], Any]:
     """Return a callable for an initializer, number or array; ``default`` for None."""
     if initializer is None:
         initializer = LeCunNormal() if default is None else default
@@ -234,7 +243,12 @@ def get_initializer(initializer, default=None):
     )
 
 
-def generate_array(initializer, shape, dtype=None, xp=np):
+def generate_array(
+    initializer: InitializerLike,
+    shape: Shape,
+    dtype: DTypeLike | None = None,
+    xp: Any = np,
+) -> Array:
     """Return a new array filled by ``initializer`` (or a number, or an array)."""
     initializer = get_initializer(initializer)
     dtype = dtype or getattr(initializer, "dtype", None) or config.dtype

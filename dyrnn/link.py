@@ -9,13 +9,18 @@ class attribute ``carried``: it is saved by snapshots and cleared by ``reset_sta
 """
 
 import copy
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from dyrnn import backend
 from dyrnn.engine.core import Variable, as_array
 from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError, SnapshotError
+from dyrnn.initializers import InitializerLike
+from dyrnn.typing import Shape
+
+_Self = TypeVar("_Self", bound="Link")
 
 
 class Link:
@@ -84,7 +89,7 @@ class Link:
     # Registration
 
     @contextmanager
-    def init_scope(self):
+    def init_scope(self) -> Iterator[None]:
         """Register the parameters and links assigned inside the ``with`` block."""
         known = set(self.__dict__)
         with self._entering(self._register):
@@ -102,7 +107,7 @@ class Link:
                     )
 
     @contextmanager
-    def state_scope(self):
+    def state_scope(self) -> Iterator[None]:
         """Declare what is assigned inside the ``with`` block as carried over time.
 
         Examples
@@ -173,17 +178,19 @@ class Link:
         _trees_have_changed()
         object.__delattr__(self, name)
 
-    def add_param(self, name, shape=None, initializer=None):
+    def add_param(
+        self, name: str, shape: Shape | None = None, initializer: InitializerLike = None
+    ) -> None:
         """Make and register a parameter; without a shape it is initialised later."""
         with self.init_scope():
             setattr(self, name, Parameter(initializer, shape))
 
-    def add_persistent(self, name, value):
+    def add_persistent(self, name: str, value: Any) -> None:
         """Set an attribute and save it with the parameters, without training it."""
         setattr(self, name, value)
         self.register_persistent(name)
 
-    def register_persistent(self, name):
+    def register_persistent(self, name: str) -> None:
         """Save the attribute ``name``, an array or a number, with the parameters."""
         if not hasattr(self, name):
             raise AttributeError(
@@ -194,7 +201,7 @@ class Link:
 
     # Calling
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return self.forward(*args, **kwargs)
         except ShapeError as error:
@@ -202,7 +209,7 @@ class Link:
             error.args = (f"{self.name or type(self).__name__}: {error}",)
             raise
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the link; a subclass defines it."""
         raise NotImplementedError(
             f"{type(self).__name__} has no forward(self, ...), so it cannot be called"
@@ -210,7 +217,7 @@ class Link:
 
     # Walking the tree
 
-    def children(self):
+    def children(self) -> Iterator["Link"]:
         """Iterate over the links registered directly in this one."""
         return iter(self._links.values())
 
@@ -230,15 +237,17 @@ class Link:
     def __getstate__(self):
         return {**self.__dict__, "_below": None}
 
-    def namedlinks(self, skipself=False):
+    def namedlinks(self, skipself: bool = False) -> Iterator[tuple[str, "Link"]]:
         """Iterate over (path, link): itself, ``"/"``, and all below, parents first."""
         return iter([*([] if skipself else [("/", self)]), *self._walk()])
 
-    def links(self, skipself=False):
+    def links(self, skipself: bool = False) -> Iterator["Link"]:
         """Iterate over this link and all links below it, parents first."""
         return iter([link for _, link in self.namedlinks(skipself)])
 
-    def namedparams(self, include_uninit=True, only_updated=False):
+    def namedparams(
+        self, include_uninit: bool = True, only_updated: bool = False
+    ) -> Iterator[tuple[str, Parameter]]:
         """Iterate over (path, parameter), as ``"/l1/upward/W"``, each parameter once.
 
         Parameters
@@ -256,27 +265,27 @@ class Link:
                         found.setdefault(param, f"{prefix}/{name}")
         return iter([(path, param) for param, path in found.items()])
 
-    def params(self, include_uninit=True):
+    def params(self, include_uninit: bool = True) -> Iterator[Parameter]:
         """Iterate over the parameters of this link and those below it, each once."""
         return iter([param for _, param in self.namedparams(include_uninit)])
 
-    def count_params(self):
+    def count_params(self) -> int:
         """Return the number of values in all initialised parameters."""
         return sum(param.size for param in self.params(include_uninit=False))
 
-    def cleargrads(self):
+    def cleargrads(self) -> None:
         """Forget the gradients of all parameters."""
         for param in self.params():
             param.cleargrad()
 
-    def copyparams(self, link):
+    def copyparams(self, link: "Link") -> None:
         """Copy the values of all parameters from a link of the same structure."""
         for path, param, source in self._pairs(link):
             if source.is_initialized:
                 _fit(path, param, source.shape)
                 param.array[...] = param.device.send(source.array)
 
-    def addgrads(self, link):
+    def addgrads(self, link: "Link") -> None:
         """Add the gradients of a link of the same structure to those of this one."""
         for path, param, source in self._pairs(link):
             grad = source.grad
@@ -295,19 +304,19 @@ class Link:
             )
         return [(path, param, others[path]) for path, param in mine.items()]
 
-    def enable_update(self):
+    def enable_update(self) -> None:
         """Let optimizers change the parameters of this link and those below it."""
         for link in self.links():
             link.update_enabled = True
 
-    def disable_update(self):
+    def disable_update(self) -> None:
         """Freeze the parameters of this link and those below it."""
         for link in self.links():
             link.update_enabled = False
 
     # Copies
 
-    def copy(self, mode="share"):
+    def copy(self: _Self, mode: str = "share") -> _Self:
         """Return a copy of this link and those below it.
 
         Parameters
@@ -344,23 +353,23 @@ class Link:
                 own[name] = child
         return link
 
-    def repeat(self, n, mode="init"):
+    def repeat(self, n: int, mode: str = "init") -> "Sequential":
         """Return a :class:`Sequential` of ``n`` copies of this link."""
         return Sequential(*[self.copy(mode) for _ in range(n)])
 
     # Devices
 
     @property
-    def device(self):
+    def device(self) -> backend.Device:
         """The :class:`dyrnn.backend.Device` the link was last sent to."""
         return self._device
 
     @property
-    def xp(self):
+    def xp(self) -> Any:
         """The array module of the link's device."""
         return self._device.xp
 
-    def to_device(self, device):
+    def to_device(self: _Self, device: backend.DeviceLike) -> _Self:
         """Move parameters, persistent arrays and carried state; return the link."""
         device = backend.get_device(device)
         for param in self.params():
@@ -378,24 +387,24 @@ class Link:
                     setattr(link, name, Variable(array, requires_grad=False))
         return self
 
-    def to_cpu(self):
+    def to_cpu(self: _Self) -> _Self:
         """Move to the CPU; return the link."""
         return self.to_device(backend.CPU)
 
-    def to_gpu(self, index=0):
+    def to_gpu(self: _Self, index: int = 0) -> _Self:
         """Move to the CUDA device ``index``; return the link."""
         return self.to_device(int(index))
 
     # State
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Forget what is carried over time, here and in all links below."""
         for name in self.carried:
             setattr(self, name, None)
         for child in self.children():
             child.reset_state()
 
-    def serialize(self, s):
+    def serialize(self, s: Any) -> None:
         """Save or load parameters and persistent values.
 
         A parameter that waits for its shape takes shape and type from the file.
@@ -413,7 +422,7 @@ class Link:
         for name, child in self._links.items():
             child.serialize(s[name])
 
-    def serialize_state(self, s):
+    def serialize_state(self, s: Any) -> None:
         """Save or load the values carried over time, without their graph."""
         for name in self.carried:
             value = getattr(self, name)
@@ -433,8 +442,16 @@ class Link:
             child.serialize_state(s[name])
 
     def __repr__(self):
-        own = ", ".join(_describe(*item) for item in self._params.items())
-        return _tree(type(self).__name__, own, self._links.items())
+        lines = [
+            f"{name} {param.shape if param.is_initialized else '(not yet known)'}"
+            for name, param in self._params.items()
+        ]
+        if not self._links:
+            return f"{type(self).__name__}({', '.join(lines)})"
+        lines = [", ".join(lines)] if lines else []
+        lines += [f"{name}: {child!r}" for name, child in self._links.items()]
+        body = "\n".join(lines).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {body}\n)"
 
 
 class Chain(Link):
@@ -456,12 +473,12 @@ class Chain(Link):
     )
     """
 
-    def __init__(self, **links):
+    def __init__(self, **links: Link) -> None:
         super().__init__()
         for name, link in links.items():
             self.add_link(name, link)
 
-    def add_link(self, name, link):
+    def add_link(self, name: str, link: Link) -> None:
         """Register ``link`` as the attribute ``name``."""
         if not isinstance(link, Link):
             raise TypeError(
@@ -476,7 +493,7 @@ class Chain(Link):
         with self.init_scope():
             setattr(self, name, link)
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Any:
         if name not in self._links:
             names = ", ".join(self._links) or "none"
             raise KeyError(
@@ -488,18 +505,18 @@ class Chain(Link):
 class ChainList(Link):
     """A link with a list of child links, named ``"0"``, ``"1"``, ..."""
 
-    def __init__(self, *links):
+    def __init__(self, *links: Link) -> None:
         super().__init__()
         for link in links:
             self.append(link)
 
-    def append(self, link):
+    def append(self, link: Link) -> None:
         """Add a child at the end."""
         if not isinstance(link, Link):
             raise TypeError(
                 f"{type(self).__name__} holds links, not a {type(link).__name__}"
             )
-        self._register(str(len(ChainList._numbered(self))), link)
+        self._register(str(len(self._numbered())), link)
 
     add_link = append
 
@@ -507,14 +524,17 @@ class ChainList(Link):
         """Return the links of the list, without those assigned to attributes."""
         return [child for name, child in self._links.items() if name.isdigit()]
 
-    def __len__(self):
-        return len(self._numbered())
+    def _elements(self):
+        return self._numbered()
 
-    def __iter__(self):
-        return iter(self._numbered())
+    def __len__(self) -> int:
+        return len(self._elements())
 
-    def __getitem__(self, index):
-        return self._numbered()[index]
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._elements())
+
+    def __getitem__(self, index: int) -> Any:
+        return self._elements()[index]
 
 
 class Sequential(ChainList):
@@ -530,11 +550,13 @@ class Sequential(ChainList):
     8
     """
 
-    def __init__(self, *layers):
-        self._layers = []  # functions, and names of the links
-        super().__init__(*layers)
+    def __init__(self, *layers: Callable) -> None:
+        super().__init__()
+        self._layers: list = []  # functions, and names of the links
+        for layer in layers:
+            self.append(layer)
 
-    def append(self, layer):
+    def append(self, layer: Callable) -> None:
         """Add a link or a function at the end."""
         if not callable(layer):
             raise TypeError(
@@ -546,25 +568,19 @@ class Sequential(ChainList):
         self._layers.append(layer)
 
     @property
-    def layers(self):
+    def layers(self) -> list[Any]:
         """A list of the links and functions, in order."""
         return [self._links.get(layer, layer) for layer in self._layers]
 
-    def forward(self, *xs):
+    def forward(self, *xs: Any) -> Any:
         for layer in self.layers:
             xs = layer(*xs)
             if not isinstance(xs, tuple):
                 xs = (xs,)
         return xs[0] if len(xs) == 1 else xs
 
-    def __len__(self):
-        return len(self._layers)
-
-    def __iter__(self):
-        return iter(self.layers)
-
-    def __getitem__(self, index):
-        return self.layers[index]
+    def _elements(self):
+        return self.layers
 
 
 _version = 0  # of all trees of links
@@ -582,16 +598,3 @@ def _fit(path, param, shape):
         raise ShapeError(
             f"parameter {path} has shape {param.shape}, but {shape} was given"
         )
-
-
-def _describe(name, param):
-    return f"{name} {param.shape if param.is_initialized else '(not yet known)'}"
-
-
-def _tree(title, own, children):
-    if not children:
-        return f"{title}({own})"
-    lines = [own] if own else []
-    lines += [f"{name}: {child!r}" for name, child in children]
-    body = "\n".join(lines).replace("\n", "\n  ")
-    return f"{title}(\n  {body}\n)"

@@ -135,10 +135,11 @@ def test_editable_install_imports_extensions(tmp_path, link):
 
 
 def test_wheel_holds_every_module_and_nothing_else(checkout, wheel):
-    package = [*(checkout / "dyrnn").rglob("*.py"), *(checkout / "dyrnn").rglob("*.cu")]
+    kinds = ("*.py", "*.cu", "py.typed")
+    package = [path for kind in kinds for path in (checkout / "dyrnn").rglob(kind)]
     modules = {path.relative_to(checkout) for path in package}
     expected = {path.as_posix() for path in modules if "__pycache__" not in path.parts}
-    assert "dyrnn/kernels/cuda/window.cu" in expected
+    assert {"dyrnn/kernels/cuda/window.cu", "dyrnn/py.typed"} <= expected
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         (metadata,) = (n for n in archive.namelist() if n.endswith("/METADATA"))
@@ -155,6 +156,7 @@ def test_sdist_holds_each_source_once(sdist):
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"LICENSE", "README.md", "pyproject.toml", "setup.py"} <= names
     assert {"dyrnn/extensions/__init__.py", "dyrnn/kernels/cuda/window.cu"} <= names
+    assert "dyrnn/py.typed" in names
     assert not any(name.startswith("extensions") for name in names)
 
 

@@ -12,6 +12,8 @@ and, for a gradient of a gradient (``higher_order.py``), on variables with ``xp 
 dyrnn.functions``.
 """
 
+from __future__ import annotations
+
 import itertools
 from operator import attrgetter
 from typing import Any
@@ -26,6 +28,7 @@ from dyrnn.engine.gradients import Sum
 from dyrnn.engine.operators import Operators
 from dyrnn.engine.roles import distinct, roles_of
 from dyrnn.errors import ShapeError
+from dyrnn.typing import Array
 
 _KINDS = "fiub"  # of dtypes
 _numbers = itertools.count(1)
@@ -47,7 +50,14 @@ class Variable(Operators):
 
     __slots__ = ("_gradient", "_requires_grad", "array", "index", "name", "node")
 
-    def __init__(self, array, name=None, requires_grad=True):
+    array: Array  # None in a parameter that waits for its shape
+
+    def __init__(
+        self,
+        array: Array | np.generic | None,
+        name: str | None = None,
+        requires_grad: bool = True,
+    ) -> None:
         if not backend.is_array(array) and array is not None:
             if not isinstance(array, np.generic):
                 raise TypeError(
@@ -65,7 +75,7 @@ class Variable(Operators):
         self._gradient = None
 
     @property
-    def requires_grad(self):
+    def requires_grad(self) -> bool:
         """Whether a gradient can flow to or through this variable."""
         return self._requires_grad if self.node is None else not self.node.is_cut
 
@@ -74,18 +84,18 @@ class Variable(Operators):
         """The node that computed this variable, or None for a leaf."""
         return None if self.node is None or self.node.is_cut else self.node
 
-    shape = property(attrgetter("array.shape"))
-    ndim = property(attrgetter("array.ndim"))
-    size = property(attrgetter("array.size"))
-    dtype = property(attrgetter("array.dtype"))
+    shape: tuple[int, ...] = property(attrgetter("array.shape"))
+    ndim: int = property(attrgetter("array.ndim"))
+    size: int = property(attrgetter("array.size"))
+    dtype: np.dtype = property(attrgetter("array.dtype"))
 
     @property
-    def xp(self):
+    def xp(self) -> Any:
         """The array module, NumPy or CuPy."""
         return backend.get_array_module(self.array)
 
     @property
-    def device(self):
+    def device(self) -> backend.Device:
         """The :class:`dyrnn.backend.Device` the array lives on."""
         return backend.device_of(self.array)
 
@@ -99,7 +109,7 @@ class Variable(Operators):
         body = "None" if self.array is None else str(backend.to_cpu(self.array))
         return f"variable{name}({body.replace(chr(10), chr(10) + ' ' * 9)})"
 
-    def item(self):
+    def item(self) -> float:
         """Return the only element as a Python number (waits for a GPU)."""
         return self.array.item()
 
@@ -118,7 +128,7 @@ class Variable(Operators):
         return self._gradient if self.node is None else self.node.retained(self.index)
 
     @property
-    def grad(self):
+    def grad(self) -> Array | None:
         """The gradient as an array of the variable's shape, or None.
 
         An intermediate variable has one after ``backward(retain_grad=True)``.
@@ -127,7 +137,7 @@ class Variable(Operators):
         return None if total is None else total.dense()
 
     @grad.setter
-    def grad(self, value):
+    def grad(self, value: Variable | Array | None) -> None:
         if value is None:
             total = None
         else:
@@ -148,14 +158,14 @@ class Variable(Operators):
         else:
             self.node.retain(self.index, total)
 
-    def cleargrad(self):
+    def cleargrad(self) -> None:
         """Forget the gradient."""
         if self.node is None:
             self._gradient = None
         else:
             self.node.retain(self.index, None)
 
-    def backward(self, retain_grad=False):
+    def backward(self, retain_grad: bool = False) -> None:
         """Compute the gradient of this variable with respect to all it was made from.
 
         Gradients are added to those the leaves have already. The graph stays usable
@@ -204,11 +214,11 @@ class Variable(Operators):
                 leaf._gradient.add(total.settled()[0])
                 leaf._gradient.settled()
 
-    def unchain(self):
+    def unchain(self) -> None:
         """Cut this variable off the node that made it; only its values remain."""
         self.node, self.index, self._requires_grad = None, 0, False
 
-    def unchain_backward(self):
+    def unchain_backward(self) -> None:
         """Cut the graph behind this variable, and free what it kept.
 
         Truncated backpropagation through time calls it after each window: the carried
@@ -239,7 +249,13 @@ def rebuild(cls, array, name, requires_grad, grad):
     return variable
 
 
-def as_variable(x):
+# What functions take: an array becomes a variable without a gradient, and where a
+# number will do, so does that.
+VariableLike = Variable | Array
+Operand = VariableLike | np.generic | float
+
+
+def as_variable(x: Operand) -> Variable:
     """Return ``x`` as a variable; an array becomes one without a gradient."""
     if isinstance(x, Variable):
         return x
@@ -249,7 +265,7 @@ def as_variable(x):
     return Variable(x, requires_grad=False)
 
 
-def as_array(x):
+def as_array(x: Any) -> Array:
     """Return the array of a variable; anything else is returned as it is."""
     return getattr(x, "array", x)
 

@@ -5,6 +5,8 @@ import numpy as np
 from dyrnn import backend
 from dyrnn.config import config
 from dyrnn.engine.core import Variable, rebuild
+from dyrnn.initializers import InitializerLike
+from dyrnn.typing import Shape
 
 
 class Parameter(Variable):
@@ -22,7 +24,12 @@ class Parameter(Variable):
 
     __slots__ = ("_target", "initializer")
 
-    def __init__(self, initializer=None, shape=None, name=None):
+    def __init__(
+        self,
+        initializer: InitializerLike = None,
+        shape: Shape | None = None,
+        name: str | None = None,
+    ) -> None:
         self.initializer = initializer
         self._target = backend.CPU
         if isinstance(shape, (int, np.integer)):
@@ -33,11 +40,11 @@ class Parameter(Variable):
             self.initialize(shape)
 
     @property
-    def is_initialized(self):
+    def is_initialized(self) -> bool:
         """Whether the parameter has values yet."""
         return self.array is not None
 
-    def initialize(self, shape):
+    def initialize(self, shape: Shape) -> None:
         """Make the array of ``shape`` and fill it."""
         initializer = self.initializer
         dtype = getattr(initializer, "dtype", None) or config.dtype
@@ -50,7 +57,7 @@ class Parameter(Variable):
             array[...] = backend.to_cpu(initializer)
         self.array = self._target.send(array)
 
-    def to_device(self, device):
+    def to_device(self, device: backend.DeviceLike) -> None:
         """Move the values and the gradient to a device."""
         self._target = backend.get_device(device)
         if self.array is not None:

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from dyrnn.engine.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import (
+    FunctionNode,
+    Operand,
+    Variable,
+    VariableLike,
+    as_array,
+    as_variable,
+)
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import absolute
 from dyrnn.functions.joining import concat
@@ -29,12 +36,12 @@ class Sigmoid(FunctionNode):
         return gy * (y * (1 - y))
 
 
-def sigmoid(x):
+def sigmoid(x: VariableLike) -> Variable:
     """Logistic function ``1 / (1 + exp(-x))``, accurate for any ``x``."""
     return Sigmoid().apply(x)
 
 
-def hard_sigmoid(x):
+def hard_sigmoid(x: VariableLike) -> Variable:
     """Piecewise linear sigmoid, ``0.2 x + 0.5`` limited to 0 to 1."""
     return clip(as_variable(x) * 0.2 + 0.5, 0.0, 1.0)
 
@@ -50,17 +57,17 @@ class ReLU(FunctionNode):
         return gy * (as_array(y) > 0)
 
 
-def relu(x):
+def relu(x: VariableLike) -> Variable:
     """Rectified linear unit, ``max(x, 0)``, with gradient 0 at 0."""
     return ReLU().apply(x)
 
 
-def clipped_relu(x, z=20.0):
+def clipped_relu(x: VariableLike, z: float = 20.0) -> Variable:
     """Rectified linear unit limited to ``z``."""
     return clip(x, 0.0, z)
 
 
-def relu6(x):
+def relu6(x: VariableLike) -> Variable:
     """Rectified linear unit limited to 6."""
     return clip(x, 0.0, 6.0)
 
@@ -79,7 +86,7 @@ class LeakyReLU(FunctionNode):
         return xp.where(is_high, gy, gy * self.slope)
 
 
-def leaky_relu(x, slope=0.2):
+def leaky_relu(x: VariableLike, slope: float = 0.2) -> Variable:
     """``x`` where it is positive, ``slope * x`` elsewhere; with gradient 1 at 0."""
     return LeakyReLU(slope).apply(x)
 
@@ -99,7 +106,7 @@ class ELU(FunctionNode):
         return xp.where(is_high, gy, gy * (y + self.alpha))
 
 
-def elu(x, alpha=1.0):
+def elu(x: VariableLike, alpha: float = 1.0) -> Variable:
     """Exponential linear unit: ``x`` where positive, else ``alpha * (exp(x) - 1)``.
 
     The gradient at 0 is 1.
@@ -112,7 +119,11 @@ def elu(x, alpha=1.0):
     return ELU(alpha).apply(x)
 
 
-def selu(x, alpha=1.6732632423543772, scale=1.0507009873554805):
+def selu(
+    x: VariableLike,
+    alpha: float = 1.6732632423543772,
+    scale: float = 1.0507009873554805,
+) -> Variable:
     """Self-normalizing linear unit ``scale * elu(x, alpha)``.
 
     References
@@ -123,13 +134,13 @@ def selu(x, alpha=1.6732632423543772, scale=1.0507009873554805):
     return elu(x, alpha) * scale
 
 
-def crelu(x, axis=-1):
+def crelu(x: VariableLike, axis: int = -1) -> Variable:
     """Rectified ``x`` and rectified ``-x``, joined along ``axis``."""
     x = as_variable(x)
     return concat([relu(x), relu(-x)], axis)
 
 
-def prelu(x, W):
+def prelu(x: VariableLike, W: VariableLike) -> Variable:
     """``x`` where it is positive, ``W * x`` elsewhere.
 
     Parameters
@@ -163,18 +174,18 @@ class Softplus(FunctionNode):
         return gy * xp.exp((x - y) * self.beta)  # the sigmoid, without a quotient
 
 
-def softplus(x, beta=1.0):
+def softplus(x: VariableLike, beta: float = 1.0) -> Variable:
     """Smooth rectifier ``log(1 + exp(beta x)) / beta``, without overflow."""
     return Softplus(beta).apply(as_variable(x))
 
 
-def softsign(x):
+def softsign(x: VariableLike) -> Variable:
     """``x / (1 + |x|)``."""
     x = as_variable(x)
     return x / (absolute(x) + 1)
 
 
-def swish(x, beta=1.0):
+def swish(x: VariableLike, beta: Operand = 1.0) -> Variable:
     """``x * sigmoid(beta * x)``; ``beta`` is a number or an array that broadcasts."""
     x = as_variable(x)
     return x * sigmoid(x * beta)
@@ -197,7 +208,7 @@ class Softmax(FunctionNode):
         return g - y * g.sum(axis=self.axis, keepdims=True)
 
 
-def softmax(x, axis=-1):
+def softmax(x: VariableLike, axis: int = -1) -> Variable:
     """Exponentials divided by their sum over ``axis``, by default the features."""
     return Softmax(axis).apply(as_variable(x))
 
@@ -219,12 +230,12 @@ class LogSoftmax(FunctionNode):
         return gy - xp.exp(y) * gy.sum(axis=self.axis, keepdims=True)
 
 
-def log_softmax(x, axis=-1):
+def log_softmax(x: VariableLike, axis: int = -1) -> Variable:
     """Logarithm of :func:`softmax`, accurate where that is nearly 0."""
     return LogSoftmax(axis).apply(as_variable(x))
 
 
-def maxout(x, pool_size, axis=-1):
+def maxout(x: VariableLike, pool_size: int, axis: int = -1) -> Variable:
     """Maximum over groups of ``pool_size`` neighbours along ``axis``."""
     x = as_variable(x)
     axis %= x.ndim

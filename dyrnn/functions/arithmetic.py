@@ -5,12 +5,18 @@ rule ends by fitting the gradient to its operand: summed over the axes that were
 broadcast and in the operand's type.
 """
 
-import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from dyrnn.engine.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import (
+    FunctionNode,
+    Operand,
+    Variable,
+    as_array,
+    as_variable,
+)
 from dyrnn.engine.gradients import sum_to
 from dyrnn.errors import ShapeError
 
@@ -48,11 +54,14 @@ class Add(Binary):
         return self.fit(gy, gy)
 
 
-def add(*xs):
+def add(*xs: Operand) -> Variable:
     """Sum of two or more arrays, elementwise."""
     if len(xs) < 2:
         raise ValueError(f"add takes two or more arrays, but {len(xs)} was given")
-    return functools.reduce(lambda a, b: Add().apply(a, b), xs)
+    y: Any = xs[0]
+    for x in xs[1:]:
+        y = Add().apply(y, x)
+    return y
 
 
 class Subtract(Binary):
@@ -64,7 +73,7 @@ class Subtract(Binary):
         return self.fit(gy, -gy if self.wants(1) else None)
 
 
-def subtract(a, b):
+def subtract(a: Operand, b: Operand) -> Variable:
     """Difference ``a - b``, elementwise."""
     return Subtract().apply(a, b)
 
@@ -84,7 +93,7 @@ class Multiply(Binary):
         )
 
 
-def multiply(a, b):
+def multiply(a: Operand, b: Operand) -> Variable:
     """Product ``a * b``, elementwise."""
     return Multiply().apply(a, b)
 
@@ -102,7 +111,7 @@ class Divide(Binary):
         return self.fit(ga, -ga * y if self.wants(1) else None)
 
 
-def divide(a, b):
+def divide(a: Operand, b: Operand) -> Variable:
     """Quotient ``a / b``, elementwise."""
     return Divide().apply(a, b)
 
@@ -134,7 +143,7 @@ class Power(Binary):
         return self.fit(ga, gb)
 
 
-def power(a, b):
+def power(a: Operand, b: Operand) -> Variable:
     """Power ``a ** b``, elementwise; the exponent's gradient is 0 where ``a <= 0``."""
     return Power().apply(a, b)
 
@@ -147,7 +156,7 @@ class Negative(FunctionNode):
         return -gy
 
 
-def negative(x):
+def negative(x: Operand) -> Variable:
     """The values with the other sign, elementwise."""
     return Negative().apply(x)
 
@@ -162,7 +171,7 @@ class Absolute(FunctionNode):
         return gy * xp.sign(x)
 
 
-def absolute(x):
+def absolute(x: Operand) -> Variable:
     """Absolute value, elementwise, with gradient 0 at 0."""
     return Absolute().apply(x)
 
@@ -187,7 +196,7 @@ class Maximum(_Choice):
     choose = staticmethod(lambda xp: xp.maximum)
 
 
-def maximum(a, b):
+def maximum(a: Operand, b: Operand) -> Variable:
     """The larger of two values, elementwise; of equal ones ``a`` has the gradient."""
     return Maximum().apply(a, b)
 
@@ -197,7 +206,7 @@ class Minimum(_Choice):
     choose = staticmethod(lambda xp: xp.minimum)
 
 
-def minimum(a, b):
+def minimum(a: Operand, b: Operand) -> Variable:
     """The smaller of two values, elementwise; of equal ones ``a`` has the gradient."""
     return Minimum().apply(a, b)
 
@@ -212,18 +221,18 @@ class Fmod(Binary):
         return self.fit(gy, -gy * self.quotient)
 
 
-def fmod(x, divisor):
+def fmod(x: Operand, divisor: Operand) -> Variable:
     """Remainder of ``x / divisor`` with the sign of ``x``, elementwise."""
     return Fmod().apply(x, divisor)
 
 
-def linear_interpolate(p, x, y):
+def linear_interpolate(p: Operand, x: Operand, y: Operand) -> Variable:
     """Weighted mean ``p * x + (1 - p) * y``, elementwise."""
     p = as_variable(p)
     return p * x + (1 - p) * y
 
 
-def scale(x, y, axis=1):
+def scale(x: Operand, y: Operand, axis: int = 1) -> Variable:
     """Multiply ``x`` by ``y``, whose axes are those of ``x`` from ``axis`` on."""
     x, y = as_variable(x), as_variable(y)
     end = axis + y.ndim

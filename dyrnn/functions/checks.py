@@ -7,7 +7,7 @@ On the CPU integer ids are compared with their range at once; for a GPU see
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.engine.core import Variable, as_array, as_variable
+from dyrnn.engine.core import Variable, VariableLike, as_array, as_variable
 from dyrnn.errors import ShapeError
 
 
@@ -25,7 +25,7 @@ def check_arrays(name, **inputs):
             )
 
 
-def variable(name, key, x):
+def variable(name: str, key: str, x: VariableLike) -> Variable:
     """Return input ``key`` of a function as a variable; a list is refused."""
     if isinstance(x, Variable):
         return x

@@ -9,7 +9,13 @@ import numpy as np
 
 from dyrnn import backend, kernels
 from dyrnn.engine import gradients
-from dyrnn.engine.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import (
+    FunctionNode,
+    Variable,
+    VariableLike,
+    as_array,
+    as_variable,
+)
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
     check_batch,
@@ -90,7 +96,12 @@ class Linear(FunctionNode):
         return [(gx, *(rest if i else shared)) for i, gx in enumerate(gxs)]
 
 
-def linear(x, W, b=None, n_batch_axes=None):
+def linear(
+    x: VariableLike,
+    W: VariableLike,
+    b: VariableLike | None = None,
+    n_batch_axes: int | None = None,
+) -> Variable:
     """Affine map of the last axis, ``y = x @ W.T + b``.
 
     Parameters
@@ -152,7 +163,7 @@ def linear(x, W, b=None, n_batch_axes=None):
     return Linear().apply(x, W, b)
 
 
-def bias(x, y, axis=1):
+def bias(x: VariableLike, y: VariableLike, axis: int = 1) -> Variable:
     """Add ``y`` to ``x``, its axes beside those of ``x`` from ``axis`` on.
 
     Parameters
@@ -199,7 +210,9 @@ class EmbedID(FunctionNode):
         return None, xp.scatter_add(gy.xp.zeros(self.shape, gy.dtype), ids, gy)
 
 
-def embed_id(x, W, ignore_label=None):
+def embed_id(
+    x: VariableLike, W: VariableLike, ignore_label: int | None = None
+) -> Variable:
     """Rows of ``W`` that the ids ``x`` pick: ``y[..., :] = W[x[...]]``.
 
     The gradient of ``W`` is sparse: :class:`dyrnn.engine.gradients.Rows`.
@@ -228,7 +241,14 @@ def embed_id(x, W, ignore_label=None):
     return EmbedID(ignore_label).apply(x, W)
 
 
-def bilinear(e1, e2, W, V1=None, V2=None, b=None):
+def bilinear(
+    e1: VariableLike,
+    e2: VariableLike,
+    W: VariableLike,
+    V1: VariableLike | None = None,
+    V2: VariableLike | None = None,
+    b: VariableLike | None = None,
+) -> Variable:
     """A product of two vectors, ``y[n, l] = e1[n] @ W[:, :, l] @ e2[n] + ...``.
 
     Parameters

@@ -4,7 +4,7 @@ Nothing here waits for a GPU.
 """
 
 from dyrnn.backend import get_array_module
-from dyrnn.engine.core import as_array, as_variable
+from dyrnn.engine.core import Variable, VariableLike, as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_ids, check_same_shape
 
@@ -26,7 +26,9 @@ def share(is_right, counts, dtype):
     return _result(_ratio(xp, (is_right & counts).sum(), counts.sum()), dtype)
 
 
-def accuracy(y, t, ignore_label=None):
+def accuracy(
+    y: VariableLike, t: VariableLike, ignore_label: int | None = None
+) -> Variable:
     """Share of rows whose largest element is at the label.
 
     Parameters
@@ -51,7 +53,7 @@ def accuracy(y, t, ignore_label=None):
     return share(y.argmax(axis=-1) == t, counts, y.dtype)
 
 
-def binary_accuracy(y, t):
+def binary_accuracy(y: VariableLike, t: VariableLike) -> Variable:
     """Share of logits ``y`` with the sign that the labels 0 and 1 ask for.
 
     Parameters
@@ -66,7 +68,12 @@ def binary_accuracy(y, t):
     return share((y >= 0) == (t == 1), t != -1, y.dtype)
 
 
-def r2_score(pred, true, sample_weight=None, multioutput="uniform_average"):
+def r2_score(
+    pred: VariableLike,
+    true: VariableLike,
+    sample_weight: VariableLike | None = None,
+    multioutput: str = "uniform_average",
+) -> Variable:
     """Coefficient of determination: 1 is perfect, 0 as good as the mean.
 
     Parameters
@@ -108,7 +115,13 @@ def class_counts(chosen, t, counts, size):
     return [x.sum(axis=axes) for x in (is_true & is_chosen, is_chosen, is_true)]
 
 
-def classification_summary(y, t, label_num=None, beta=1.0, ignore_label=-1):
+def classification_summary(
+    y: VariableLike,
+    t: VariableLike,
+    label_num: int | None = None,
+    beta: float = 1.0,
+    ignore_label: int = -1,
+) -> tuple[Variable, ...]:
     """Precision, recall, F-score and support of each class.
 
     Parameters
@@ -146,7 +159,12 @@ def classification_summary(y, t, label_num=None, beta=1.0, ignore_label=-1):
     return (*scores, as_variable(true))
 
 
-def precision(y, t, label_num=None, ignore_label=-1):
+def precision(
+    y: VariableLike,
+    t: VariableLike,
+    label_num: int | None = None,
+    ignore_label: int = -1,
+) -> tuple[Variable, Variable]:
     """Of what was predicted as a class, the share that was right; also the support.
 
     See :func:`classification_summary`.
@@ -155,7 +173,12 @@ def precision(y, t, label_num=None, ignore_label=-1):
     return summary[0], summary[3]
 
 
-def recall(y, t, label_num=None, ignore_label=-1):
+def recall(
+    y: VariableLike,
+    t: VariableLike,
+    label_num: int | None = None,
+    ignore_label: int = -1,
+) -> tuple[Variable, Variable]:
     """Of what is of a class, the share that was found; also the support.
 
     See :func:`classification_summary`.
@@ -164,7 +187,12 @@ def recall(y, t, label_num=None, ignore_label=-1):
     return summary[1], summary[3]
 
 
-def f1_score(y, t, label_num=None, ignore_label=-1):
+def f1_score(
+    y: VariableLike,
+    t: VariableLike,
+    label_num: int | None = None,
+    ignore_label: int = -1,
+) -> tuple[Variable, Variable]:
     """Harmonic mean of precision and recall of each class; also the support.
 
     See :func:`classification_summary`.

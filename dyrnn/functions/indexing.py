@@ -4,10 +4,20 @@ An index array may name one element several times: the gradients of all its uses
 in the order of their positions, so that a result is the same in every run.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from dyrnn import backend, kernels
-from dyrnn.engine.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import (
+    FunctionNode,
+    Operand,
+    Variable,
+    VariableLike,
+    as_array,
+    as_variable,
+)
 from dyrnn.engine.gradients import Part
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
@@ -18,6 +28,7 @@ from dyrnn.functions.shape import (
     moveaxis,
     reshape,
 )
+from dyrnn.typing import Axis
 
 
 class GetItem(FunctionNode):
@@ -39,7 +50,7 @@ class GetItem(FunctionNode):
         return gx
 
 
-def get_item(x, key):
+def get_item(x: VariableLike, key: Any) -> Variable:
     """Return ``x[key]`` for slices, integers, integer arrays, masks and tuples of them.
 
     The gradients of an element that is named several times add up.
@@ -64,7 +75,7 @@ class ScatterAdd(FunctionNode):
         return gy, fit(gy[self.key], self.kinds[1])
 
 
-def scatter_add(x, key, values):
+def scatter_add(x: VariableLike, key: Any, values: Operand) -> Variable:
     """Return ``x`` with ``values`` added at ``key``, of the shape of ``x[key]``.
 
     What is added to an element that is named several times adds up.
@@ -102,7 +113,7 @@ class Where(FunctionNode):
         )
 
 
-def where(condition, x, y):
+def where(condition: VariableLike, x: Operand, y: Operand) -> Variable:
     """Take ``x`` where the condition holds, else ``y``; all broadcast together."""
     condition = as_array(condition)
     if condition.dtype != bool:
@@ -113,7 +124,7 @@ def where(condition, x, y):
     return Where().apply(condition, x, y)
 
 
-def select_item(x, t):
+def select_item(x: VariableLike, t: VariableLike) -> Variable:
     """Return ``x[i, t[i]]`` for each row ``i`` of ``x`` (B, C): an array (B,)."""
     x, t = as_variable(x), as_array(t)
     if t.shape != x.shape[:1]:
@@ -124,7 +135,9 @@ def select_item(x, t):
     return get_item(x, (x.xp.arange(len(t)), t))
 
 
-def permutate(x, indices, axis=0, inv=False):
+def permutate(
+    x: VariableLike, indices: VariableLike, axis: int = 0, inv: bool = False
+) -> Variable:
     """Reorder along ``axis``: place ``i`` gets ``indices[i]``, or the other way round.
 
     Parameters
@@ -142,7 +155,7 @@ def permutate(x, indices, axis=0, inv=False):
     return get_item(x, (slice(None),) * (axis % x.ndim) + (indices,))
 
 
-def flip(x, axis=None):
+def flip(x: VariableLike, axis: Axis = None) -> Variable:
     """Reverse the order along ``axis``, or along all axes."""
     x = as_variable(x)
     axes = range(x.ndim) if axis is None else np.atleast_1d(axis) % x.ndim
@@ -150,17 +163,19 @@ def flip(x, axis=None):
     return get_item(x, tuple([reverse if i in axes else keep for i in range(x.ndim)]))
 
 
-def flipud(x):
+def flipud(x: VariableLike) -> Variable:
     """Reverse the order of the rows."""
     return flip(x, 0)
 
 
-def fliplr(x):
+def fliplr(x: VariableLike) -> Variable:
     """Reverse the order of the columns."""
     return flip(x, 1)
 
 
-def repeat(x, repeats, axis=None):
+def repeat(
+    x: VariableLike, repeats: int | Sequence[int], axis: int | None = None
+) -> Variable:
     """Repeat each element along ``axis``, by default of the flattened array.
 
     ``repeats`` is one number or one for each element along the axis.
@@ -176,7 +191,9 @@ def repeat(x, repeats, axis=None):
     return reshape(wide, (*before, n * repeats, *after))
 
 
-def diagonal(x, offset=0, axis1=0, axis2=1):
+def diagonal(
+    x: VariableLike, offset: int = 0, axis1: int = 0, axis2: int = 1
+) -> Variable:
     """Return the diagonals of the matrices in two axes, as the last axis."""
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = x.shape[-2:]

@@ -1,13 +1,17 @@
 """Several arrays to one and one to several; sequences of different lengths."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.engine.core import FunctionNode, as_variable
+from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
 from dyrnn.functions.indexing import get_item
 from dyrnn.functions.shape import expand_dims, reshape
+from dyrnn.typing import Array
 
 
 class Concat(FunctionNode):
@@ -27,7 +31,7 @@ class Concat(FunctionNode):
         return tuple(gxs)
 
 
-def concat(xs, axis=-1):
+def concat(xs: Sequence[VariableLike], axis: int = -1) -> Variable:
     """Join arrays along an axis they have; the other sizes are equal.
 
     The default axis joins features: (B, I1), (B, I2) of a step to (B, I1 + I2), and
@@ -51,25 +55,25 @@ def concat(xs, axis=-1):
     return Concat(axis).apply(*xs)
 
 
-def concatenate(xs, axis=0):
+def concatenate(xs: Sequence[VariableLike], axis: int = 0) -> Variable:
     """Join arrays along an axis: :func:`concat` with NumPy's name and default."""
     return concat(xs, axis)
 
 
-def hstack(xs):
+def hstack(xs: Sequence[VariableLike]) -> Variable:
     """Join arrays along the second axis, vectors along their only one."""
     xs = _variables("hstack", xs)
     xs = [reshape(x, (1,)) if x.ndim == 0 else x for x in xs]
     return concat(xs, 0 if xs[0].ndim == 1 else 1)
 
 
-def vstack(xs):
+def vstack(xs: Sequence[VariableLike]) -> Variable:
     """Join arrays along the first axis; a vector is a row."""
     xs = _variables("vstack", xs)
     return concat([reshape(x, (1, -1)) if x.ndim < 2 else x for x in xs], 0)
 
 
-def dstack(xs):
+def dstack(xs: Sequence[VariableLike]) -> Variable:
     """Join arrays along the third axis; a matrix gets one of length 1."""
     xs = _variables("dstack", xs)
     xs = [reshape(x, (1, -1)) if x.ndim < 2 else x for x in xs]
@@ -89,7 +93,7 @@ class Stack(FunctionNode):
         return tuple(map(fit, parts, self.kinds))
 
 
-def stack(xs, axis=0):
+def stack(xs: Sequence[VariableLike], axis: int = 0) -> Variable:
     """Join arrays of one shape along a new axis."""
     xs = _variables("stack", xs)
     for x in xs:
@@ -120,7 +124,9 @@ class SplitAxis(FunctionNode):
         return xp.concatenate(gys, axis=self.axis)
 
 
-def split_axis(x, indices_or_sections, axis):
+def split_axis(
+    x: VariableLike, indices_or_sections: int | Sequence[int] | Array, axis: int
+) -> tuple[Variable, ...]:
     """Cut an array into parts along an axis.
 
     Parameters
@@ -168,7 +174,7 @@ class Separate(FunctionNode):
         return xp.stack(gys, axis=self.axis)
 
 
-def separate(x, axis=0):
+def separate(x: VariableLike, axis: int = 0) -> tuple[Variable, ...]:
     """Return the slices along an axis, without that axis, as a tuple."""
     x = as_variable(x)
     if x.shape[axis] == 0:
@@ -196,7 +202,12 @@ class Pad(FunctionNode):
         return gy[self.inside]
 
 
-def pad(x, pad_width, mode="constant", constant_values=0.0):
+def pad(
+    x: VariableLike,
+    pad_width: int | Sequence[Any],
+    mode: str = "constant",
+    constant_values: float = 0.0,
+) -> Variable:
     """Put elements around an array, as ``numpy.pad`` does.
 
     Parameters
@@ -244,7 +255,9 @@ class PadSequence(FunctionNode):
         return tuple(map(fit, parts, self.kinds))
 
 
-def pad_sequence(xs, length=None, padding=0):
+def pad_sequence(
+    xs: Sequence[VariableLike], length: int | None = None, padding: float = 0
+) -> Variable:
     """Stack sequences of different lengths (T_i, ...) to one array (B, T, ...).
 
     ``length`` is T, by default the longest; ``padding`` fills the ends.
@@ -260,7 +273,7 @@ def pad_sequence(xs, length=None, padding=0):
     return PadSequence(length, padding).apply(*xs)
 
 
-def transpose_sequence(xs):
+def transpose_sequence(xs: Sequence[VariableLike]) -> tuple[Variable, ...]:
     """Turn B sequences (T_i, ...), longest first, into T batches (B_t, ...).
 
     Batch ``t`` has element ``t`` of every sequence that is long enough. Batches to

@@ -7,7 +7,7 @@ example, in the shape of its labels, with ``"no"``.
 import numpy as np
 
 from dyrnn import kernels
-from dyrnn.engine.core import FunctionNode, as_array
+from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_array
 from dyrnn.errors import NonFiniteError, ShapeError
 from dyrnn.functions.checks import (
     check_batch,
@@ -19,6 +19,7 @@ from dyrnn.functions.checks import (
 from dyrnn.functions.reduction import logsumexp
 from dyrnn.functions.shape import moveaxis
 from dyrnn.kernels.labels import bounded, divisor, mean_factor
+from dyrnn.typing import Array
 
 
 class SoftmaxCrossEntropy(FunctionNode):
@@ -96,8 +97,13 @@ def explain(x, t, ignore_label):
 
 
 def softmax_cross_entropy(
-    x, t, normalize=True, class_weight=None, ignore_label=-1, reduce="mean"
-):
+    x: VariableLike,
+    t: VariableLike,
+    normalize: bool = True,
+    class_weight: VariableLike | None = None,
+    ignore_label: int = -1,
+    reduce: str = "mean",
+) -> Variable:
     """Cross entropy between softmax of ``x`` and the labels ``t``.
 
     Parameters
@@ -150,7 +156,7 @@ def softmax_cross_entropy(
     return y
 
 
-def _classes_last(name, x, t):
+def _classes_last(name: str, x: Variable, t: Array) -> Variable:
     """Return logits whose leading axes are those of the labels."""
     if x.ndim == t.ndim + 1 and x.ndim > 1:
         if x.shape[:-1] == t.shape:

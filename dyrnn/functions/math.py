@@ -4,13 +4,26 @@ Most are a row of :func:`elementwise`: the function and the rule of its gradient
 """
 
 import math
+from collections.abc import Callable
 
 from dyrnn import backend
-from dyrnn.engine.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import (
+    FunctionNode,
+    Variable,
+    VariableLike,
+    as_array,
+    as_variable,
+)
 from dyrnn.functions.arithmetic import Binary
 
 
-def elementwise(name, doc, of_x=None, of_y=None, value=None):
+def elementwise(
+    name: str,
+    doc: str,
+    of_x: Callable | None = None,
+    of_y: Callable | None = None,
+    value: Callable | None = None,
+) -> tuple[type[FunctionNode], Callable[[VariableLike], Variable]]:
     """Make the node class and the function of an elementwise function.
 
     Parameters
@@ -40,7 +53,7 @@ def elementwise(name, doc, of_x=None, of_y=None, value=None):
     def backward(self, xp, gy):
         return rule(xp, gy, *self.saved)
 
-    def function(x):
+    def function(x: VariableLike) -> Variable:
         return node().apply(x)
 
     rules = {"__module__": __name__, "forward": forward, "backward": backward}
@@ -91,7 +104,7 @@ Arctanh, arctanh = elementwise(
 # fmt: on
 
 
-def rsqrt(x):
+def rsqrt(x: VariableLike) -> Variable:
     """``1 / sqrt(x)``, elementwise."""
     return 1.0 / sqrt(x)
 
@@ -108,7 +121,7 @@ class Arctan2(Binary):
         return self.fit(g * x2, -g * x1)
 
 
-def arctan2(x1, x2):
+def arctan2(x1: VariableLike, x2: VariableLike) -> Variable:
     """Angle of the point ``(x2, x1)`` with the positive x axis, elementwise."""
     return Arctan2().apply(x1, x2)
 
@@ -127,17 +140,17 @@ class Clip(FunctionNode):
         return gy * self.is_inside
 
 
-def clip(x, a_min, a_max):
+def clip(x: VariableLike, a_min: float | None, a_max: float | None) -> Variable:
     """Limit the values to a range; the gradient is 0 where a value was changed."""
     if a_min is not None and a_max is not None and a_min > a_max:
         raise ValueError(f"clip: a_min {a_min} is greater than a_max {a_max}")
     return Clip(a_min, a_max).apply(as_variable(x))
 
 
-def _steps(name, doc):
+def _steps(name: str, doc: str) -> Callable[[VariableLike], Variable]:
     """Make a function that is constant almost everywhere: its gradient is 0."""
 
-    def function(x):
+    def function(x: VariableLike) -> Variable:
         x = as_array(x)
         return as_variable(getattr(backend.get_array_module(x), name)(x))
 

@@ -4,11 +4,13 @@ Every draw comes from a named stream of :mod:`dyrnn.random`, so a run draws the 
 numbers on every device and goes on with them after a resume.
 """
 
+from typing import Any
+
 import numpy as np
 
 from dyrnn import kernels, random
 from dyrnn.config import config
-from dyrnn.engine.core import FunctionNode, as_variable
+from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_variable
 from dyrnn.functions.activation import softmax
 from dyrnn.functions.checks import check_floats, check_ratio, check_same_shape
 from dyrnn.functions.connection import linear
@@ -33,7 +35,7 @@ class Dropout(FunctionNode):
         return gy * self.mask
 
 
-def dropout(x, ratio=0.5):
+def dropout(x: VariableLike, ratio: float = 0.5) -> Variable:
     """Set a random share ``ratio`` to 0 and scale the others by ``1 / (1 - ratio)``.
 
     In evaluation (``config.train`` False) and with ratio 0 the input itself comes back
@@ -56,7 +58,7 @@ def dropout(x, ratio=0.5):
     return Dropout(ratio).apply(x)
 
 
-def zoneout(h, x, ratio=0.5):
+def zoneout(h: VariableLike, x: VariableLike, ratio: float = 0.5) -> Variable:
     """Keep a random share ``ratio`` of the state ``h``, take the others from ``x``.
 
     In evaluation the mean of the two, weighted by the ratio.
@@ -85,7 +87,12 @@ def _normal(x, stream):
     return x.xp.asarray(eps.astype(x.dtype))
 
 
-def gaussian(mean, ln_var, eps=None, return_eps=False):
+def gaussian(
+    mean: VariableLike,
+    ln_var: VariableLike,
+    eps: VariableLike | None = None,
+    return_eps: bool = False,
+) -> Any:
     """Draw from a normal distribution so that its parameters have gradients.
 
     Parameters
@@ -110,7 +117,7 @@ def gaussian(mean, ln_var, eps=None, return_eps=False):
     return (y, eps) if return_eps else y
 
 
-def gumbel_softmax(log_pi, tau=0.1, axis=-1):
+def gumbel_softmax(log_pi: VariableLike, tau: float = 0.1, axis: int = -1) -> Variable:
     """Draw from a categorical distribution, softened so that it has a gradient.
 
     Parameters
@@ -133,7 +140,9 @@ def gumbel_softmax(log_pi, tau=0.1, axis=-1):
     return softmax((log_pi + noise) * (1.0 / tau), axis=axis)
 
 
-def simplified_dropconnect(x, W, b=None, ratio=0.5):
+def simplified_dropconnect(
+    x: VariableLike, W: VariableLike, b: VariableLike | None = None, ratio: float = 0.5
+) -> Variable:
     """``linear(x, W, b)`` with a random share of the weights set to 0.
 
     The mask is one for the batch, and weights that stay are scaled by

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from dyrnn.engine.core import FunctionNode, as_variable
+from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
 from dyrnn.functions.checks import check_floats
 from dyrnn.functions.math import rsqrt
+from dyrnn.typing import Array, Axis
 
 
 class Standardize(FunctionNode):
@@ -44,7 +45,9 @@ class Standardize(FunctionNode):
         return fit(inverse * (gy - mean_gy - y * mean_gyy), (x.shape, x.dtype))
 
 
-def layer_normalization(x, gamma, beta, eps=1e-5):
+def layer_normalization(
+    x: VariableLike, gamma: VariableLike, beta: VariableLike, eps: float = 1e-5
+) -> Variable:
     """Standardise each row of ``x``, then scale and shift its columns.
 
     Parameters
@@ -87,15 +90,15 @@ def _layout(name, x, gamma, axis, **others):
 
 
 def batch_normalization(
-    x,
-    gamma,
-    beta,
-    eps=2e-5,
-    running_mean=None,
-    running_var=None,
-    decay=0.9,
-    axis=None,
-):
+    x: VariableLike,
+    gamma: VariableLike,
+    beta: VariableLike,
+    eps: float = 2e-5,
+    running_mean: Array | None = None,
+    running_var: Array | None = None,
+    decay: float = 0.9,
+    axis: Axis = None,
+) -> Variable:
     """Standardise each column of ``x`` over the batch, then scale and shift it.
 
     Parameters
@@ -139,7 +142,15 @@ def batch_normalization(
     return y
 
 
-def fixed_batch_normalization(x, gamma, beta, mean, var, eps=2e-5, axis=None):
+def fixed_batch_normalization(
+    x: VariableLike,
+    gamma: VariableLike,
+    beta: VariableLike,
+    mean: VariableLike,
+    var: VariableLike,
+    eps: float = 2e-5,
+    axis: Axis = None,
+) -> Variable:
     """:func:`batch_normalization` with given statistics, for evaluation."""
     name = "fixed_batch_normalization"
     check_floats(name, x=x, gamma=gamma, beta=beta, mean=mean, var=var)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dyrnn import kernels
-from dyrnn.engine.core import FunctionNode, as_array
+from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_array
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
     check_batch,
@@ -57,7 +57,14 @@ class LinearSoftmaxCrossEntropy(FunctionNode):
         )
 
 
-def linear_softmax_cross_entropy(x, W, b, t, normalize=True, ignore_label=-1):
+def linear_softmax_cross_entropy(
+    x: VariableLike,
+    W: VariableLike,
+    b: VariableLike | None,
+    t: VariableLike,
+    normalize: bool = True,
+    ignore_label: int = -1,
+) -> Variable:
     """``softmax_cross_entropy(linear(x, W, b), t)`` that never holds all logits.
 
     With 200,000 words and 700 rows the logits and their gradient would take 1.1 GB;

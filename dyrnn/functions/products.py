@@ -1,11 +1,13 @@
 """Products of matrices and tensors."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from dyrnn import kernels
-from dyrnn.engine.core import FunctionNode, as_variable
+from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_variable
 from dyrnn.engine.gradients import product, sum_to
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
@@ -37,7 +39,9 @@ class MatMul(FunctionNode):
         return ga, gb
 
 
-def matmul(a, b, transa=False, transb=False):
+def matmul(
+    a: VariableLike, b: VariableLike, transa: bool = False, transb: bool = False
+) -> Variable:
     """Matrix product; with more axes the last two hold matrices, others broadcast.
 
     A vector stands for a row on the left, for a column on the right.
@@ -64,7 +68,9 @@ def matmul(a, b, transa=False, transb=False):
     return reshape(y, shape)
 
 
-def batch_matmul(a, b, transa=False, transb=False):
+def batch_matmul(
+    a: VariableLike, b: VariableLike, transa: bool = False, transb: bool = False
+) -> Variable:
     """Matrix product of each pair in two batches (B, M, K), (B, K, N).
 
     Matrices (B, K) are batches of columns.
@@ -77,7 +83,9 @@ def batch_matmul(a, b, transa=False, transb=False):
     return matmul(a, b, transa, transb)
 
 
-def tensordot(a, b, axes=2):
+def tensordot(
+    a: VariableLike, b: VariableLike, axes: int | Sequence[Any] = 2
+) -> Variable:
     """Sum products over axes of ``a`` and ``b``.
 
     ``axes`` is a number of last axes of ``a`` and first axes of ``b``, or a pair of
@@ -132,7 +140,7 @@ class Einsum(FunctionNode):
         return tuple(gxs)
 
 
-def einsum(subscripts, *operands):
+def einsum(subscripts: str, *operands: VariableLike) -> Variable:
     """Sum of products in Einstein's notation, e.g. ``einsum("bi,bj->bij", x, y)``.
 
     The dots ``...`` stand for leading axes that broadcast. Of an operand with a label

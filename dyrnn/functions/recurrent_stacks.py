@@ -14,9 +14,11 @@ Weights of a layer are given gate by gate, in cuDNN's order:
 A layer may also give two stacked matrices, (4H, I) and (4H, H), instead of eight.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from dyrnn.engine.core import as_variable
+from dyrnn.engine.core import Variable, VariableLike, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_floats
 from dyrnn.functions.joining import concat, split_axis, stack
@@ -139,7 +141,16 @@ def _gru(x, states, W, U, b, b_u, lengths):
     return gru_window(x, h, W, U, b, b_u, lengths)
 
 
-def n_step_lstm(n_layers, dropout_ratio, hx, cx, ws, bs, xs, is_bidirectional=False):
+def n_step_lstm(
+    n_layers: int,
+    dropout_ratio: float,
+    hx: VariableLike | None,
+    cx: VariableLike | None,
+    ws: Sequence[Sequence[VariableLike]],
+    bs: Sequence[Sequence[VariableLike]],
+    xs: Sequence[VariableLike],
+    is_bidirectional: bool = False,
+) -> tuple[Variable, Variable, list[Variable]]:
     """Stacked LSTM layers over a list of sequences.
 
     Parameters
@@ -167,12 +178,28 @@ def n_step_lstm(n_layers, dropout_ratio, hx, cx, ws, bs, xs, is_bidirectional=Fa
     return hy, cy, ys
 
 
-def n_step_bilstm(n_layers, dropout_ratio, hx, cx, ws, bs, xs):
+def n_step_bilstm(
+    n_layers: int,
+    dropout_ratio: float,
+    hx: VariableLike | None,
+    cx: VariableLike | None,
+    ws: Sequence[Sequence[VariableLike]],
+    bs: Sequence[Sequence[VariableLike]],
+    xs: Sequence[VariableLike],
+) -> tuple[Variable, Variable, list[Variable]]:
     """Stacked LSTM layers in both directions, see :func:`n_step_lstm`."""
     return n_step_lstm(n_layers, dropout_ratio, hx, cx, ws, bs, xs, True)
 
 
-def n_step_gru(n_layers, dropout_ratio, hx, ws, bs, xs, is_bidirectional=False):
+def n_step_gru(
+    n_layers: int,
+    dropout_ratio: float,
+    hx: VariableLike | None,
+    ws: Sequence[Sequence[VariableLike]],
+    bs: Sequence[Sequence[VariableLike]],
+    xs: Sequence[VariableLike],
+    is_bidirectional: bool = False,
+) -> tuple[Variable, list[Variable]]:
     """Stacked GRU layers over a list of sequences, see :func:`n_step_lstm`.
 
     Returns
@@ -185,14 +212,28 @@ def n_step_gru(n_layers, dropout_ratio, hx, ws, bs, xs, is_bidirectional=False):
     return hy, ys
 
 
-def n_step_bigru(n_layers, dropout_ratio, hx, ws, bs, xs):
+def n_step_bigru(
+    n_layers: int,
+    dropout_ratio: float,
+    hx: VariableLike | None,
+    ws: Sequence[Sequence[VariableLike]],
+    bs: Sequence[Sequence[VariableLike]],
+    xs: Sequence[VariableLike],
+) -> tuple[Variable, list[Variable]]:
     """Stacked GRU layers in both directions, see :func:`n_step_gru`."""
     return n_step_gru(n_layers, dropout_ratio, hx, ws, bs, xs, True)
 
 
 def n_step_rnn(
-    n_layers, dropout_ratio, hx, ws, bs, xs, activation="tanh", is_bidirectional=False
-):
+    n_layers: int,
+    dropout_ratio: float,
+    hx: VariableLike | None,
+    ws: Sequence[Sequence[VariableLike]],
+    bs: Sequence[Sequence[VariableLike]],
+    xs: Sequence[VariableLike],
+    activation: str = "tanh",
+    is_bidirectional: bool = False,
+) -> tuple[Variable, list[Variable]]:
     """Stacked plain layers over a list of sequences, see :func:`n_step_lstm`.
 
     ``activation`` is ``"tanh"`` or ``"relu"``.
@@ -212,6 +253,14 @@ def n_step_rnn(
     return hy, ys
 
 
-def n_step_birnn(n_layers, dropout_ratio, hx, ws, bs, xs, activation="tanh"):
+def n_step_birnn(
+    n_layers: int,
+    dropout_ratio: float,
+    hx: VariableLike | None,
+    ws: Sequence[Sequence[VariableLike]],
+    bs: Sequence[Sequence[VariableLike]],
+    xs: Sequence[VariableLike],
+    activation: str = "tanh",
+) -> tuple[Variable, list[Variable]]:
     """Stacked plain layers in both directions, see :func:`n_step_rnn`."""
     return n_step_rnn(n_layers, dropout_ratio, hx, ws, bs, xs, activation, True)

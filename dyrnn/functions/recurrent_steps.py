@@ -6,7 +6,7 @@ in it: a loop over time then makes two nodes per step.
 
 from dyrnn import kernels
 from dyrnn.engine import gradients
-from dyrnn.engine.core import FunctionNode, as_variable
+from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import sigmoid, tanh
 from dyrnn.functions.checks import check_arrays, check_batch, check_floats
@@ -73,7 +73,7 @@ class LSTM(FunctionNode):
         return composed_lstm(c_prev, x)
 
 
-def lstm(c_prev, x):
+def lstm(c_prev: VariableLike, x: VariableLike) -> tuple[Variable, Variable]:
     r"""One step of a long short-term memory layer with forget gates.
 
     .. math:: c = \tanh(g) \sigma(i) + c_{prev} \sigma(f), \quad h = \tanh(c) \sigma(o)
@@ -134,7 +134,9 @@ class LSTMStep(FunctionNode):
         return composed_lstm(c, x + h @ U.T)
 
 
-def lstm_step(x, h, c, U):
+def lstm_step(
+    x: VariableLike, h: VariableLike, c: VariableLike, U: VariableLike
+) -> tuple[Variable, Variable]:
     """One step of an LSTM layer from its input's part of the gates.
 
     ``lstm(c, x + h @ U.T)``, faster. See :func:`lstm`.
@@ -172,7 +174,9 @@ def lstm_step(x, h, c, U):
     return LSTMStep().apply(x, h, c, U)
 
 
-def slstm(c_prev1, c_prev2, x1, x2):
+def slstm(
+    c_prev1: VariableLike, c_prev2: VariableLike, x1: VariableLike, x2: VariableLike
+) -> tuple[Variable, Variable]:
     """One step of a layer that merges two cells into one, for trees (S-LSTM).
 
     Gate inputs of both add up, but for the forget gates, of which each cell has one.
@@ -202,7 +206,7 @@ def slstm(c_prev1, c_prev2, x1, x2):
     return c, tanh(c) * sigmoid(o1 + o2)
 
 
-def tree_lstm(*inputs):
+def tree_lstm(*inputs: VariableLike) -> tuple[Variable, Variable]:
     """One step of an N-ary tree LSTM: each child has a forget gate.
 
     Parameters
@@ -239,7 +243,9 @@ def composed_tree_lstm(*inputs):
     return c, sigmoid(o) * tanh(c)
 
 
-def peephole_lstm(c_prev, x, p):
+def peephole_lstm(
+    c_prev: VariableLike, x: VariableLike, p: VariableLike
+) -> tuple[Variable, Variable]:
     """One step of an LSTM whose gates see the cell state through diagonal weights.
 
     Parameters
@@ -299,7 +305,7 @@ class GRU(FunctionNode):
         return composed_gru(x, h, a)
 
 
-def gru(x, h, a):
+def gru(x: VariableLike, h: VariableLike, a: VariableLike) -> Variable:
     r"""One step of a gated recurrent unit.
 
     .. math::

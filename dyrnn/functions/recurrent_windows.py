@@ -6,11 +6,19 @@ sequences of the batch end at different times: the outputs after an end are 0, a
 state returned is the one at the end.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dyrnn import backend, kernels
 from dyrnn.engine import gradients
-from dyrnn.engine.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import (
+    FunctionNode,
+    Variable,
+    VariableLike,
+    as_array,
+    as_variable,
+)
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import relu, sigmoid, tanh
 from dyrnn.functions.checks import (
@@ -23,6 +31,7 @@ from dyrnn.functions.indexing import where
 from dyrnn.functions.joining import stack
 from dyrnn.functions.recurrent_steps import composed_gru, composed_lstm
 from dyrnn.kernels.recurrent import blocks
+from dyrnn.typing import Array
 
 
 class _Window(FunctionNode):
@@ -191,7 +200,15 @@ class LSTMWindow(_Window):
         return h, c, y
 
 
-def lstm_window(x, h, c, W, U, b=None, lengths=None):
+def lstm_window(
+    x: VariableLike,
+    h: VariableLike | None,
+    c: VariableLike | None,
+    W: VariableLike,
+    U: VariableLike,
+    b: VariableLike | None = None,
+    lengths: Sequence[int] | Array | None = None,
+) -> tuple[Variable, Variable, Variable]:
     """All time steps of an LSTM layer, see :func:`dyrnn.functions.lstm`.
 
     Parameters
@@ -281,7 +298,16 @@ class GRUWindow(_Window):
         return h, y
 
 
-def gru_window(x, h, W, U, b=None, b_u=None, lengths=None, reset_after=True):
+def gru_window(
+    x: VariableLike,
+    h: VariableLike | None,
+    W: VariableLike,
+    U: VariableLike,
+    b: VariableLike | None = None,
+    b_u: VariableLike | None = None,
+    lengths: Sequence[int] | Array | None = None,
+    reset_after: bool = True,
+) -> tuple[Variable, Variable]:
     """All time steps of a GRU layer, see :func:`dyrnn.functions.gru`.
 
     Parameters
@@ -345,7 +371,15 @@ class RNNWindow(_Window):
         return h, y
 
 
-def rnn_window(x, h, W, U, b=None, activation="tanh", lengths=None):
+def rnn_window(
+    x: VariableLike,
+    h: VariableLike | None,
+    W: VariableLike,
+    U: VariableLike,
+    b: VariableLike | None = None,
+    activation: str = "tanh",
+    lengths: Sequence[int] | Array | None = None,
+) -> tuple[Variable, Variable]:
     """All time steps of a plain (Elman) layer, ``h = tanh(x @ W.T + h @ U.T + b)``.
 
     Parameters

@@ -8,11 +8,18 @@ import math
 
 import numpy as np
 
-from dyrnn.engine.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import (
+    FunctionNode,
+    Variable,
+    VariableLike,
+    as_array,
+    as_variable,
+)
 from dyrnn.functions.arithmetic import maximum
 from dyrnn.functions.joining import concat
 from dyrnn.functions.math import sqrt, square
 from dyrnn.functions.shape import broadcast_to, cast, moveaxis, reshape
+from dyrnn.typing import Axis
 
 
 def _kept(shape, axis):
@@ -50,7 +57,7 @@ class Sum(_Reduction):
         return xp.broadcast_to(self.spread(xp, gy), self.shape)
 
 
-def sum(x, axis=None, keepdims=False):
+def sum(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Sum over ``axis``."""
     return Sum(axis, keepdims).apply(as_variable(x))
 
@@ -62,7 +69,7 @@ def _count(shape, axis):
     return math.prod([shape[i] for i in axes])
 
 
-def mean(x, axis=None, keepdims=False):
+def mean(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Arithmetic mean over ``axis``."""
     x = as_variable(x)
     if x.array.dtype == np.float16:  # the sum may exceed the largest half
@@ -73,7 +80,12 @@ def mean(x, axis=None, keepdims=False):
     return Sum(axis, keepdims).apply(x) * (1.0 / n)
 
 
-def average(x, axis=None, weights=None, keepdims=False):
+def average(
+    x: VariableLike,
+    axis: Axis = None,
+    weights: VariableLike | None = None,
+    keepdims: bool = False,
+) -> Variable:
     """Mean over ``axis``, with weights of the shape of ``x`` or of the one axis."""
     if weights is None:
         return mean(x, axis, keepdims)
@@ -110,7 +122,7 @@ class Max(_Extreme):
     name = "max"
 
 
-def max(x, axis=None, keepdims=False):
+def max(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Maximum over ``axis``; equal elements share the gradient."""
     return Max(axis, keepdims).apply(as_variable(x))
 
@@ -119,17 +131,17 @@ class Min(_Extreme):
     name = "min"
 
 
-def min(x, axis=None, keepdims=False):
+def min(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Minimum over ``axis``; equal elements share the gradient."""
     return Min(axis, keepdims).apply(as_variable(x))
 
 
-def argmax(x, axis=None):
+def argmax(x: VariableLike, axis: int | None = None) -> Variable:
     """Index of the maximum along ``axis``, or in the flattened array; no gradient."""
     return as_variable(as_array(x).argmax(axis=axis))
 
 
-def argmin(x, axis=None):
+def argmin(x: VariableLike, axis: int | None = None) -> Variable:
     """Index of the minimum along ``axis``, or in the flattened array; no gradient."""
     return as_variable(as_array(x).argmin(axis=axis))
 
@@ -147,7 +159,7 @@ class CumSum(FunctionNode):
         return xp.flip(self.forward(xp, xp.flip(gy, self.axis)), self.axis)
 
 
-def cumsum(x, axis=None):
+def cumsum(x: VariableLike, axis: int | None = None) -> Variable:
     """Sums of the elements up to each along ``axis``, or of the flattened array."""
     x = as_variable(x)
     return (
@@ -155,7 +167,7 @@ def cumsum(x, axis=None):
     )
 
 
-def cumprod(x, axis=None):
+def cumprod(x: VariableLike, axis: int | None = None) -> Variable:
     """Products of the elements up to each along ``axis``, or of the flattened array."""
     x = as_variable(x)
     if axis is None:
@@ -169,7 +181,7 @@ def cumprod(x, axis=None):
     return x
 
 
-def prod(x, axis=None, keepdims=False):
+def prod(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Product over ``axis``, with the right gradient also where elements are 0."""
     x = as_variable(x)
     kept = _kept(x.shape, tuple(axis) if isinstance(axis, list) else axis)
@@ -210,18 +222,18 @@ class LogSumExp(_Reduction):
         return self.spread(xp, gy) * xp.exp(x - self.spread(xp, y))
 
 
-def logsumexp(x, axis=None, keepdims=False):
+def logsumexp(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Logarithm of the sum of ``exp(x)`` over ``axis``, without overflow."""
     return LogSumExp(axis, keepdims).apply(as_variable(x))
 
 
-def batch_l2_norm_squared(x):
+def batch_l2_norm_squared(x: VariableLike) -> Variable:
     """Sum of the squares of each row: (B, ...) to (B,)."""
     x = as_variable(x)
     return sum(square(reshape(x, (len(x), -1))), 1)
 
 
-def normalize(x, eps=1e-5, axis=-1):
+def normalize(x: VariableLike, eps: float = 1e-5, axis: Axis = -1) -> Variable:
     """Divide by the Euclidean norm along ``axis`` plus ``eps``; zeros stay zeros."""
     x = as_variable(x)
     if x.array.dtype == np.float16:  # squares exceed, or fall below, what a half holds

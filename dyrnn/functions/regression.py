@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from dyrnn.engine.core import as_array, as_variable
+from dyrnn.engine.core import Variable, VariableLike, as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import relu, softplus
 from dyrnn.functions.checks import (
@@ -37,31 +37,36 @@ def _inputs(name, reduce="no", choices=("no",), **inputs):
     return [as_variable(x) for x in inputs.values()]
 
 
-def squared_error(x0, x1):
+def squared_error(x0: VariableLike, x1: VariableLike) -> Variable:
     """``(x0 - x1)**2``, elementwise."""
     x0, x1 = _inputs("squared_error", x0=x0, x1=x1)
     return square(x0 - x1)
 
 
-def absolute_error(x0, x1):
+def absolute_error(x0: VariableLike, x1: VariableLike) -> Variable:
     """``|x0 - x1|``, elementwise."""
     x0, x1 = _inputs("absolute_error", x0=x0, x1=x1)
     return abs(x0 - x1)
 
 
-def mean_squared_error(x0, x1):
+def mean_squared_error(x0: VariableLike, x1: VariableLike) -> Variable:
     """Mean of the squared differences of all elements."""
     x0, x1 = _inputs("mean_squared_error", x0=x0, x1=x1)
     return square(x0 - x1).mean()
 
 
-def mean_absolute_error(x0, x1):
+def mean_absolute_error(x0: VariableLike, x1: VariableLike) -> Variable:
     """Mean of the absolute differences of all elements."""
     x0, x1 = _inputs("mean_absolute_error", x0=x0, x1=x1)
     return abs(x0 - x1).mean()
 
 
-def huber_loss(x, t, delta, reduce="sum_along_second_axis"):
+def huber_loss(
+    x: VariableLike,
+    t: VariableLike,
+    delta: float,
+    reduce: str = "sum_along_second_axis",
+) -> Variable:
     """Squared error for differences up to ``delta``, linear beyond.
 
     Parameters
@@ -88,7 +93,9 @@ def huber_loss(x, t, delta, reduce="sum_along_second_axis"):
     return y if reduce == "no" else y.sum(axis=1)
 
 
-def hinge(x, t, norm="L1", reduce="mean"):
+def hinge(
+    x: VariableLike, t: VariableLike, norm: str = "L1", reduce: str = "mean"
+) -> Variable:
     """Loss of a classifier with margin 1, one against the rest.
 
     Parameters
@@ -114,7 +121,9 @@ def hinge(x, t, norm="L1", reduce="mean"):
     return y if reduce == "no" else y.sum() / len(x)
 
 
-def gaussian_nll(x, mean, ln_var, reduce="sum"):
+def gaussian_nll(
+    x: VariableLike, mean: VariableLike, ln_var: VariableLike, reduce: str = "sum"
+) -> Variable:
     """Negative log-likelihood of ``x`` under a normal distribution.
 
     Parameters
@@ -131,7 +140,9 @@ def gaussian_nll(x, mean, ln_var, reduce="sum"):
     return reduced(loss, reduce)
 
 
-def gaussian_kl_divergence(mean, ln_var, reduce="sum"):
+def gaussian_kl_divergence(
+    mean: VariableLike, ln_var: VariableLike, reduce: str = "sum"
+) -> Variable:
     """Kullback-Leibler divergence of a normal distribution from the standard one.
 
     Parameters
@@ -146,7 +157,7 @@ def gaussian_kl_divergence(mean, ln_var, reduce="sum"):
     return reduced(0.5 * (square(mean) + exp(ln_var) - ln_var - 1.0), reduce)
 
 
-def bernoulli_nll(x, y, reduce="sum"):
+def bernoulli_nll(x: VariableLike, y: VariableLike, reduce: str = "sum") -> Variable:
     """Negative log-likelihood of ``x`` (0 to 1) under probabilities ``sigmoid(y)``.
 
     Parameters
@@ -160,7 +171,9 @@ def bernoulli_nll(x, y, reduce="sum"):
     return reduced(softplus(y) - x * y, reduce)
 
 
-def sigmoid_cross_entropy(x, t, normalize=True, reduce="mean"):
+def sigmoid_cross_entropy(
+    x: VariableLike, t: VariableLike, normalize: bool = True, reduce: str = "mean"
+) -> Variable:
     """Cross entropy between ``sigmoid(x)`` and binary labels.
 
     Parameters
@@ -199,7 +212,9 @@ def sigmoid_cross_entropy(x, t, normalize=True, reduce="mean"):
     return loss.sum() / xp.maximum(weight.sum(), 1)
 
 
-def negative_log_likelihood(x, t, reduce="mean"):
+def negative_log_likelihood(
+    x: VariableLike, t: VariableLike, reduce: str = "mean"
+) -> Variable:
     """``-x[n, t[n]]``: the loss of log-probabilities.
 
     Parameters
@@ -220,6 +235,6 @@ def negative_log_likelihood(x, t, reduce="mean"):
             "x without its last axis."
         )
     check_ids(name, "label", t, x.shape[-1], x=x)
-    x = as_variable(x).reshape((-1, x.shape[-1]))
-    loss = -x[x.xp.arange(len(x)), t.reshape(-1)]
+    rows = as_variable(x).reshape((-1, x.shape[-1]))
+    loss = -rows[rows.xp.arange(len(rows)), t.reshape(-1)]
     return loss.mean() if reduce == "mean" else loss.reshape(t.shape)

@@ -1,5 +1,8 @@
 """A loop over time as one call, after Theano's ``scan``."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from dyrnn import backend
@@ -22,7 +25,13 @@ def _variable(x):
     return as_variable(np.asarray(x, dtype=config.dtype))
 
 
-def scan(fn, sequences=None, outputs_info=None, non_sequences=None, n_steps=None):
+def scan(
+    fn: Callable,
+    sequences: Any = None,
+    outputs_info: Any = None,
+    non_sequences: Any = None,
+    n_steps: int | None = None,
+) -> Any:
     """Call ``fn`` step after step, handing its results on; return all results.
 
     Step t calls ``fn(*elements, *results, *constants)``: element t of each sequence,

@@ -1,9 +1,17 @@
 """Losses of whole sequences: CTC and linear-chain conditional random fields."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dyrnn import backend
-from dyrnn.engine.core import FunctionNode, as_array, as_variable
+from dyrnn.engine.core import (
+    FunctionNode,
+    Variable,
+    VariableLike,
+    as_array,
+    as_variable,
+)
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
     check_batch,
@@ -13,6 +21,7 @@ from dyrnn.functions.checks import (
 )
 from dyrnn.functions.joining import concat, stack
 from dyrnn.functions.reduction import logsumexp
+from dyrnn.typing import Array
 
 # Logarithm of an impossible probability: far from any real one, and finite.
 _NEVER = -1e30
@@ -118,8 +127,13 @@ def _lengths(name, what, lengths, batch, most):
 
 
 def connectionist_temporal_classification(
-    x, t, blank_symbol, input_length=None, label_length=None, reduce="mean"
-):
+    x: VariableLike | Sequence[VariableLike],
+    t: VariableLike,
+    blank_symbol: int,
+    input_length: VariableLike | None = None,
+    label_length: VariableLike | None = None,
+    reduce: str = "mean",
+) -> Variable:
     """Negative log-probability of labels whose positions in time are not known.
 
     Parameters
@@ -147,7 +161,7 @@ def connectionist_temporal_classification(
     """
     name = "connectionist_temporal_classification"
     check_choice(name, "reduce", reduce, ("mean", "no"))
-    if isinstance(x, (list, tuple)):
+    if isinstance(x, Sequence):
         if not x:
             raise ValueError(f"{name}: x is an empty list; give at least one step.")
         x = stack(x, axis=0)
@@ -223,7 +237,13 @@ def _check_crf(name, cost, xs):
     check_floats(name, cost=cost, **{f"xs[{t}]": x for t, x in enumerate(xs)})
 
 
-def crf1d(cost, xs, ys, lengths=None, reduce="mean"):
+def crf1d(
+    cost: VariableLike,
+    xs: VariableLike | Sequence[VariableLike],
+    ys: VariableLike | Sequence[VariableLike],
+    lengths: Sequence[int] | Array | None = None,
+    reduce: str = "mean",
+) -> Variable:
     """Negative log-likelihood of a linear-chain conditional random field.
 
     Parameters
@@ -271,7 +291,11 @@ def crf1d(cost, xs, ys, lengths=None, reduce="mean"):
     return loss if order is None else loss[xp.asarray(np.argsort(order))]
 
 
-def argmax_crf1d(cost, xs, lengths=None):
+def argmax_crf1d(
+    cost: VariableLike,
+    xs: VariableLike | Sequence[VariableLike],
+    lengths: Sequence[int] | Array | None = None,
+) -> tuple[Variable, list[Array]]:
     """Most probable labels of a linear-chain conditional random field (Viterbi).
 
     Parameters
@@ -287,24 +311,24 @@ def argmax_crf1d(cost, xs, lengths=None):
         Labels of each step; with ``lengths`` (B,), 0 after a sequence's end.
     """
     cost = as_variable(cost)
-    xs, _, order = _steps("argmax_crf1d", xs, None, lengths)
-    _check_crf("argmax_crf1d", cost, xs)
-    xp, cost = cost.xp, cost.array
-    xs = [x.array for x in xs]
-    alpha, choices = xs[0], []
-    for x in xs[1:]:
+    batches, _, order = _steps("argmax_crf1d", xs, None, lengths)
+    _check_crf("argmax_crf1d", cost, batches)
+    xp, transitions = cost.xp, cost.array
+    steps = [x.array for x in batches]
+    alpha, choices = steps[0], []
+    for x in steps[1:]:
         n = len(x)
-        scores = alpha[:n, :, None] + cost
+        scores = alpha[:n, :, None] + transitions
         choices.append(scores.argmax(axis=1))
         alpha = xp.concatenate((scores.max(axis=1) + x, alpha[n:]))
     score, label = alpha.max(axis=1), alpha.argmax(axis=1)
-    path = [label[: len(xs[-1])]]
+    path = [label[: len(steps[-1])]]
     for choice in reversed(choices):
         n = len(choice)
         before = xp.concatenate((choice[xp.arange(n), label[:n]], label[n:]))
         label = before
         path.insert(0, label)
-    path = [p[: len(x)] for p, x in zip(path, xs, strict=True)]
+    path = [p[: len(x)] for p, x in zip(path, steps, strict=True)]
     if order is not None:
         back = xp.asarray(np.argsort(order))
         score = score[back]

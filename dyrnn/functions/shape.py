@@ -5,13 +5,24 @@ between devices). Everything else is put together from them.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from dyrnn import backend
-from dyrnn.engine.core import FunctionNode, as_array, as_variable
+from dyrnn.backend import DeviceLike
+from dyrnn.engine.core import (
+    FunctionNode,
+    Variable,
+    VariableLike,
+    as_array,
+    as_variable,
+)
 from dyrnn.engine.gradients import sum_to as _sum_to
 from dyrnn.errors import ShapeError
+from dyrnn.typing import Axis, Shape
 
 
 class Reshape(FunctionNode):
@@ -26,7 +37,7 @@ class Reshape(FunctionNode):
         return gy.reshape(self.x_shape)
 
 
-def reshape(x, shape):
+def reshape(x: VariableLike, shape: Shape) -> Variable:
     """Return the elements in another shape; one size may be -1, to be found."""
     x = as_variable(x)
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
@@ -40,7 +51,7 @@ def reshape(x, shape):
     return Reshape(shape).apply(x)
 
 
-def flatten(x):
+def flatten(x: VariableLike) -> Variable:
     """Return the elements in one axis."""
     return reshape(x, (-1,)) if as_variable(x).size else reshape(x, (0,))
 
@@ -63,19 +74,21 @@ class Transpose(FunctionNode):
         return gy.transpose(tuple(inverse))
 
 
-def transpose(x, axes=None):
+def transpose(x: VariableLike, axes: Sequence[int] | None = None) -> Variable:
     """Permute the axes: axis ``i`` of the result is axis ``axes[i]`` of ``x``."""
     return Transpose(None if axes is None else tuple(axes)).apply(as_variable(x))
 
 
-def swapaxes(x, axis1, axis2):
+def swapaxes(x: VariableLike, axis1: int, axis2: int) -> Variable:
     """Exchange two axes."""
     axes = list(range(as_variable(x).ndim))
     axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
     return transpose(x, axes)
 
 
-def moveaxis(x, source, destination):
+def moveaxis(
+    x: VariableLike, source: int | Sequence[int], destination: int | Sequence[int]
+) -> Variable:
     """Move axes to other places; the others keep their order."""
     n = as_variable(x).ndim
     sources = (source,) if isinstance(source, int) else tuple(source)
@@ -91,14 +104,14 @@ def moveaxis(x, source, destination):
     return transpose(x, axes)
 
 
-def rollaxis(x, axis, start=0):
+def rollaxis(x: VariableLike, axis: int, start: int = 0) -> Variable:
     """Move ``axis`` backwards until it lies before axis ``start``."""
     n = as_variable(x).ndim
     axis, start = axis % n, start + n if start < 0 else start
     return moveaxis(x, axis, start - 1 if axis < start else start)
 
 
-def expand_dims(x, axis):
+def expand_dims(x: VariableLike, axis: int | Sequence[int]) -> Variable:
     """Insert an axis of length 1 at ``axis``, or several at a tuple of places."""
     x = as_variable(x)
     axes = axis if isinstance(axis, (tuple, list)) else (axis,)
@@ -108,7 +121,7 @@ def expand_dims(x, axis):
     return reshape(x, tuple([1 if i in places else next(sizes) for i in range(n)]))
 
 
-def squeeze(x, axis=None):
+def squeeze(x: VariableLike, axis: Axis = None) -> Variable:
     """Remove axes of length 1: all of them, or those of ``axis``."""
     x = as_variable(x)
     if axis is None:
@@ -132,20 +145,20 @@ class BroadcastTo(FunctionNode):
         return _sum_to(gy, self.x_shape)
 
 
-def broadcast_to(x, shape):
+def broadcast_to(x: VariableLike, shape: Sequence[int]) -> Variable:
     """Repeat ``x`` along new axes and axes of length 1, without a copy."""
     x = as_variable(x)
     return x if x.array.shape == tuple(shape) else BroadcastTo(tuple(shape)).apply(x)
 
 
-def broadcast(*xs):
+def broadcast(*xs: VariableLike) -> tuple[Variable, ...]:
     """Return all arrays in the shape to which they broadcast together."""
     xs = [as_variable(x) for x in xs]
     shape = np.broadcast_shapes(*[x.shape for x in xs])
     return tuple([broadcast_to(x, shape) for x in xs])
 
 
-def tile(x, reps):
+def tile(x: VariableLike, reps: int | Sequence[int]) -> Variable:
     """Repeat the whole of ``x`` along each axis ``reps`` times."""
     x = as_variable(x)
     reps = (reps,) if isinstance(reps, int) else tuple(reps)
@@ -170,7 +183,7 @@ class SumTo(FunctionNode):
         return xp.broadcast_to(gy, self.x_shape)
 
 
-def sum_to(x, shape):
+def sum_to(x: VariableLike, shape: Sequence[int]) -> Variable:
     """Sum over the axes along which an array of ``shape`` would be broadcast."""
     x = as_variable(x)
     return x if x.array.shape == tuple(shape) else SumTo(tuple(shape)).apply(x)
@@ -188,7 +201,7 @@ class Cast(FunctionNode):
         return gy.astype(self.x_dtype) if self.x_dtype.kind == "f" else None
 
 
-def cast(x, dtype):
+def cast(x: VariableLike, dtype: DTypeLike) -> Variable:
     """Convert to ``dtype``; the gradient is converted back."""
     x, dtype = as_variable(x), np.dtype(dtype)
     return x if x.array.dtype == dtype else Cast(dtype).apply(x)
@@ -209,25 +222,25 @@ class Copy(FunctionNode):
         return xp.copy(gy, self.source)
 
 
-def copy(x, dst=None):
+def copy(x: VariableLike, dst: DeviceLike | None = None) -> Variable:
     """Copy to device ``dst``, by default the one of ``x``; the gradient comes back."""
     x = as_variable(x)
     return Copy(x.device if dst is None else dst).apply(x)
 
 
-def identity(*xs):
+def identity(*xs: VariableLike) -> Any:
     """Return the inputs, as variables."""
     results = tuple([as_variable(x) for x in xs])
     return results[0] if len(results) == 1 else results
 
 
-def zeros_like(x):
+def zeros_like(x: VariableLike) -> Variable:
     """Return zeros in the shape and type of ``x``, without a gradient."""
     array = as_array(x)
     return as_variable(backend.get_array_module(array).zeros_like(array))
 
 
-def ones_like(x):
+def ones_like(x: VariableLike) -> Variable:
     """Return ones in the shape and type of ``x``, without a gradient."""
     array = as_array(x)
     return as_variable(backend.get_array_module(array).ones_like(array))

@@ -1,8 +1,12 @@
 """A model with its loss: what a trainer optimises and what is reported about it."""
 
+from collections.abc import Callable
+from typing import Any
+
 import dyrnn.functions as F
 from dyrnn import reporter
-from dyrnn.link import Chain
+from dyrnn.engine.core import Variable
+from dyrnn.link import Chain, Link
 
 IGNORED = -1  # as F.softmax_cross_entropy has it
 
@@ -41,11 +45,11 @@ class Classifier(Chain):
 
     def __init__(
         self,
-        predictor,
-        lossfun=F.softmax_cross_entropy,
-        accfun=accuracy,
-        label_key=-1,
-    ):
+        predictor: Link,
+        lossfun: Callable = F.softmax_cross_entropy,
+        accfun: Callable | None = accuracy,
+        label_key: int | str = -1,
+    ) -> None:
         super().__init__()
         if not isinstance(label_key, (int, str)):
             raise TypeError(
@@ -58,7 +62,7 @@ class Classifier(Chain):
         with self.init_scope():
             self.predictor = predictor
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Variable:
         """Return the loss; labels are the argument that ``label_key`` names."""
         if isinstance(self.label_key, int):
             if not -len(args) <= self.label_key < len(args):
@@ -79,12 +83,12 @@ class Classifier(Chain):
         # Frees the graph of the last call before a new one is made.
         self.y = self.loss = self.accuracy = None
         self.y = self.predictor(*args, **kwargs)
-        self.loss = self.lossfun(self.y, t)
-        values = {"loss": self.loss}
+        self.loss = loss = self.lossfun(self.y, t)
+        values = {"loss": loss}
         if self.accfun is not None:
             values["accuracy"] = self.accuracy = self.accfun(self.y, t)
         reporter.report(values, self, weight=count_labels(t))
-        return self.loss
+        return loss
 
 
 def count_labels(t):

@@ -1,10 +1,15 @@
 """Layers without memory: affine maps, embeddings, scales, and what is made of them."""
 
+from collections.abc import Callable
+
 import dyrnn.functions as F
 from dyrnn import initializers
+from dyrnn.engine.core import Variable, VariableLike
 from dyrnn.engine.parameter import Parameter as Weight
 from dyrnn.functions.checks import check_arrays
+from dyrnn.initializers import InitializerLike
 from dyrnn.link import Chain, Link
+from dyrnn.typing import Array, Shape
 
 
 def check_size(link, **sizes):
@@ -45,14 +50,19 @@ class Linear(Link):
     """
 
     def __init__(
-        self, in_size, out_size=None, nobias=False, initialW=None, initial_bias=None
-    ):
+        self,
+        in_size: int | None,
+        out_size: int | None = None,
+        nobias: bool = False,
+        initialW: InitializerLike = None,
+        initial_bias: InitializerLike = None,
+    ) -> None:
         super().__init__()
         if out_size is None:
             in_size, out_size = None, in_size
         check_size(self, out_size=out_size)
         self.in_size = in_size
-        self.out_size = out_size
+        self.out_size: int = out_size
         with self.init_scope():
             self.W = Weight(initializers.get_initializer(initialW))
             if nobias:
@@ -60,11 +70,11 @@ class Linear(Link):
             else:
                 self.b = Weight(
                     initializers.get_initializer(initial_bias, initializers.Zero()),
-                    (out_size,),
+                    self.out_size,
                 )
         if in_size is not None:
             check_size(self, in_size=in_size)
-            self.W.initialize((out_size, in_size))
+            self.W.initialize((self.out_size, in_size))
 
     def initialize(self, in_size):
         """Make ``W`` for inputs of ``in_size`` features, if it waits for them."""
@@ -72,7 +82,7 @@ class Linear(Link):
             self.in_size = in_size
             self.W.initialize((self.out_size, in_size))
 
-    def forward(self, x, n_batch_axes=None):
+    def forward(self, x: VariableLike, n_batch_axes: int | None = None) -> Variable:
         """Return y for x (B, I) or (T, B, I); see :func:`dyrnn.functions.linear`."""
         if self.W.array is None:
             check_arrays(type(self).__name__, x=x)
@@ -104,7 +114,13 @@ class EmbedID(Link):
         Its gradient is sparse.
     """
 
-    def __init__(self, in_size, out_size, initialW=None, ignore_label=None):
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        initialW: InitializerLike = None,
+        ignore_label: int | None = None,
+    ) -> None:
         super().__init__()
         check_size(self, in_size=in_size, out_size=out_size)
         self.ignore_label = ignore_label
@@ -114,7 +130,7 @@ class EmbedID(Link):
             )
             self.W = Weight(initializer, (in_size, out_size))
 
-    def forward(self, x):
+    def forward(self, x: VariableLike) -> Variable:
         """Return (..., D) for integers of any shape."""
         return F.embed_id(x, self.W, self.ignore_label)
 
@@ -130,7 +146,7 @@ class Bias(Link):
         Shape of ``b``; without it, ``b`` is given at each call.
     """
 
-    def __init__(self, axis=1, shape=None):
+    def __init__(self, axis: int = 1, shape: Shape | None = None) -> None:
         super().__init__()
         self.axis = axis
         self.b = None
@@ -138,7 +154,7 @@ class Bias(Link):
             with self.init_scope():
                 self.b = Weight(0.0, shape)
 
-    def forward(self, x, b=None):
+    def forward(self, x: VariableLike, b: VariableLike | None = None) -> Variable:
         return F.bias(x, _one_of(self, "b", self.b, b), self.axis)
 
 
@@ -157,7 +173,13 @@ class Scale(Link):
         Shape of the bias where ``W`` is given at each call.
     """
 
-    def __init__(self, axis=1, W_shape=None, bias_term=False, bias_shape=None):
+    def __init__(
+        self,
+        axis: int = 1,
+        W_shape: Shape | None = None,
+        bias_term: bool = False,
+        bias_shape: Shape | None = None,
+    ) -> None:
         super().__init__()
         self.axis = axis
         self.W = None
@@ -171,7 +193,7 @@ class Scale(Link):
                     raise ValueError("Scale: bias_term needs W_shape or bias_shape")
                 self.bias = Bias(axis, shape)
 
-    def forward(self, x, W=None):
+    def forward(self, x: VariableLike, W: VariableLike | None = None) -> Variable:
         y = F.scale(x, _one_of(self, "W", self.W, W), self.axis)
         return y if self.bias is None else self.bias(y)
 
@@ -203,13 +225,13 @@ class Bilinear(Link):
 
     def __init__(
         self,
-        left_size,
-        right_size,
-        out_size,
-        nobias=False,
-        initialW=None,
-        initial_bias=None,
-    ):
+        left_size: int,
+        right_size: int,
+        out_size: int,
+        nobias: bool = False,
+        initialW: InitializerLike = None,
+        initial_bias: InitializerLike = None,
+    ) -> None:
         super().__init__()
         check_size(self, left_size=left_size, right_size=right_size, out_size=out_size)
         if initialW is None:
@@ -227,7 +249,7 @@ class Bilinear(Link):
                 self.V2 = Weight(initialize(V2), (right_size, out_size))
                 self.b = Weight(initialize(b), (out_size,))
 
-    def forward(self, e1, e2):
+    def forward(self, e1: VariableLike, e2: VariableLike) -> Variable:
         return F.bilinear(e1, e2, self.W, self.V1, self.V2, self.b)
 
 
@@ -246,7 +268,14 @@ class Maxout(Chain):
     Goodfellow et al., "Maxout Networks", ICML 2013.
     """
 
-    def __init__(self, in_size, out_size, pool_size, initialW=None, initial_bias=None):
+    def __init__(
+        self,
+        in_size: int | None,
+        out_size: int,
+        pool_size: int,
+        initialW: InitializerLike = None,
+        initial_bias: InitializerLike = None,
+    ) -> None:
         super().__init__()
         check_size(self, out_size=out_size, pool_size=pool_size)
         self.pool_size = pool_size
@@ -255,7 +284,7 @@ class Maxout(Chain):
                 in_size, out_size * pool_size, False, initialW, initial_bias
             )
 
-    def forward(self, x):
+    def forward(self, x: VariableLike) -> Variable:
         return F.maxout(self.linear(x), self.pool_size, axis=-1)
 
 
@@ -279,21 +308,21 @@ class Highway(Chain):
 
     def __init__(
         self,
-        in_out_size,
-        nobias=False,
-        activate=F.relu,
-        init_Wh=None,
-        init_Wt=None,
-        init_bh=None,
-        init_bt=-1,
-    ):
+        in_out_size: int,
+        nobias: bool = False,
+        activate: Callable = F.relu,
+        init_Wh: InitializerLike = None,
+        init_Wt: InitializerLike = None,
+        init_bh: InitializerLike = None,
+        init_bt: InitializerLike = -1,
+    ) -> None:
         super().__init__()
         self.activate = activate
         with self.init_scope():
             self.plain = Linear(in_out_size, in_out_size, nobias, init_Wh, init_bh)
             self.transform = Linear(in_out_size, in_out_size, nobias, init_Wt, init_bt)
 
-    def forward(self, x):
+    def forward(self, x: VariableLike) -> Variable:
         t = F.sigmoid(self.transform(x))
         return t * self.activate(self.plain(x)) + (1 - t) * x
 
@@ -311,21 +340,21 @@ class Parameter(Link):
     W : dyrnn.parameter.Parameter
     """
 
-    def __init__(self, array):
+    def __init__(self, array: Array) -> None:
         super().__init__()
         with self.init_scope():
             self.W = Weight(array)
 
-    def forward(self):
+    def forward(self) -> Variable:
         return self.W
 
 
 class Dropout(Link):
     """:func:`dyrnn.functions.dropout` as a layer of a ``Sequential``."""
 
-    def __init__(self, ratio=0.5):
+    def __init__(self, ratio: float = 0.5) -> None:
         super().__init__()
         self.ratio = ratio
 
-    def forward(self, x):
+    def forward(self, x: VariableLike) -> Variable:
         return F.dropout(x, self.ratio)

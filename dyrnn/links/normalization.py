@@ -4,8 +4,9 @@ import numpy as np
 
 import dyrnn.functions as F
 from dyrnn.config import config
+from dyrnn.engine.core import Variable, VariableLike
 from dyrnn.engine.parameter import Parameter
-from dyrnn.initializers import get_initializer
+from dyrnn.initializers import InitializerLike, get_initializer
 from dyrnn.link import Link
 
 
@@ -30,14 +31,20 @@ class LayerNormalization(Link):
     Ba, Kiros, Hinton, "Layer Normalization", arXiv:1607.06450, 2016.
     """
 
-    def __init__(self, size=None, eps=1e-6, initial_gamma=1.0, initial_beta=0.0):
+    def __init__(
+        self,
+        size: int | None = None,
+        eps: float = 1e-6,
+        initial_gamma: InitializerLike = 1.0,
+        initial_beta: InitializerLike = 0.0,
+    ) -> None:
         super().__init__()
         self.eps = eps
         with self.init_scope():
             self.gamma = Parameter(get_initializer(initial_gamma), size)
             self.beta = Parameter(get_initializer(initial_beta), size)
 
-    def forward(self, x):
+    def forward(self, x: VariableLike) -> Variable:
         """Normalise the last axis of x (B, H) or (T, B, H)."""
         for param in (self.gamma, self.beta):
             if param.array is None:
@@ -71,7 +78,14 @@ class BatchNormalization(Link):
     Internal Covariate Shift", ICML 2015.
     """
 
-    def __init__(self, size, decay=0.9, eps=2e-5, initial_gamma=1.0, initial_beta=0.0):
+    def __init__(
+        self,
+        size: int,
+        decay: float = 0.9,
+        eps: float = 2e-5,
+        initial_gamma: InitializerLike = 1.0,
+        initial_beta: InitializerLike = 0.0,
+    ) -> None:
         super().__init__()
         self.decay = decay
         self.eps = eps
@@ -83,7 +97,7 @@ class BatchNormalization(Link):
         self.register_persistent("avg_mean")
         self.register_persistent("avg_var")
 
-    def forward(self, x):
+    def forward(self, x: VariableLike) -> Variable:
         """Normalise axis 1 of x (B, C) or (B, C, d1, ...)."""
         if not config.train:
             return F.fixed_batch_normalization(

@@ -6,20 +6,23 @@ their weights have sparse gradients.
 
 import heapq
 import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 import dyrnn.functions as F
 from dyrnn import random
 from dyrnn.backend import to_cpu
-from dyrnn.engine.core import as_variable
+from dyrnn.engine.core import Variable, VariableLike, as_variable
 from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_choice
 from dyrnn.functions.regression import REDUCTIONS, reduced
-from dyrnn.initializers import get_initializer
+from dyrnn.initializers import InitializerLike, get_initializer
 from dyrnn.link import Link
 from dyrnn.links.connection import check_size
+from dyrnn.typing import Array, Shape
 
 
 class WalkerAlias:
@@ -38,7 +41,9 @@ class WalkerAlias:
     Distributions", ACM Transactions on Mathematical Software 3(3), 1977.
     """
 
-    def __init__(self, weights, stream="walker_alias"):
+    def __init__(
+        self, weights: Sequence[float] | Array, stream: str = "walker_alias"
+    ) -> None:
         weights = np.asarray(weights, np.float64)
         total = weights.sum()
         if weights.ndim != 1 or not (weights >= 0).all() or not 0 < total < np.inf:
@@ -59,7 +64,7 @@ class WalkerAlias:
         for i in small + large:
             self.threshold[i] = 1
 
-    def sample(self, shape):
+    def sample(self, shape: Shape) -> Array:
         """Return ids of ``shape``, a NumPy array."""
         generator = random.stream(self.stream).generator
         ids = generator.integers(len(self.alias), size=shape)
@@ -121,14 +126,22 @@ class NegativeSampling(_Vocabulary):
     Compositionality", NIPS 2013.
     """
 
-    def __init__(self, in_size, counts, sample_size, power=0.75):
+    def __init__(
+        self,
+        in_size: int,
+        counts: Sequence[float] | Array,
+        sample_size: int,
+        power: float = 0.75,
+    ) -> None:
         super().__init__(in_size, len(counts))
         check_size(self, sample_size=sample_size)
         self.sample_size = sample_size
         weights = np.asarray(counts, np.float64) ** power
         self.sampler = WalkerAlias(weights, "negative_sampling")
 
-    def forward(self, x, t, reduce="sum"):
+    def forward(
+        self, x: VariableLike, t: VariableLike, reduce: str = "sum"
+    ) -> Variable:
         """Return the loss of x (B, I) and labels t (B,): the sum, or with "no" each."""
         t, counts = self.labels(x, t)
         xp = self.W.xp
@@ -160,13 +173,17 @@ class BlackOut(_Vocabulary):
     Network Language Models With Very Large Vocabularies", ICLR 2016.
     """
 
-    def __init__(self, in_size, counts, sample_size):
+    def __init__(
+        self, in_size: int, counts: Sequence[float] | Array, sample_size: int
+    ) -> None:
         super().__init__(in_size, len(counts))
         check_size(self, sample_size=sample_size)
         self.sample_size = sample_size
         self.sampler = WalkerAlias(counts, "black_out")
 
-    def forward(self, x, t, reduce="mean"):
+    def forward(
+        self, x: VariableLike, t: VariableLike, reduce: str = "mean"
+    ) -> Variable:
         """Return the loss of x (B, I) and t (B,): the mean, or with "no" each."""
         t, counts = self.labels(x, t)
         xp = self.W.xp
@@ -199,7 +216,7 @@ class BinaryHierarchicalSoftmax(_Vocabulary):
     2005.
     """
 
-    def __init__(self, in_size, tree):
+    def __init__(self, in_size: int, tree: tuple) -> None:
         paths = _paths(tree)
         super().__init__(in_size, len(paths) - 1, initialW=None)
         depth = max(len(path) for path in paths.values())
@@ -211,7 +228,7 @@ class BinaryHierarchicalSoftmax(_Vocabulary):
         self.nodes, self.signs = nodes, signs
 
     @staticmethod
-    def create_huffman_tree(counts):
+    def create_huffman_tree(counts: Mapping[int, float]) -> Any:
         """Return a tree in which frequent classes have short paths.
 
         Parameters
@@ -232,7 +249,7 @@ class BinaryHierarchicalSoftmax(_Vocabulary):
             heapq.heappush(heap, (n + m, next(order), (left, right)))
         return heap[0][2]
 
-    def forward(self, x, t):
+    def forward(self, x: VariableLike, t: VariableLike) -> Variable:
         """Return the sum of ``-log p`` of x (B, I) and labels t (B,)."""
         t, counts = self.labels(x, t)
         xp = self.W.xp
@@ -246,11 +263,11 @@ class BinaryHierarchicalSoftmax(_Vocabulary):
         losses = F.softplus(-(self.scores(x, ids) * signs))
         return (losses * (abs(signs) * counts[:, None].astype(signs.dtype))).sum()
 
-    def argmax(self, x):
+    def argmax(self, x: VariableLike) -> Array:
         """Return the most likely class by going down the tree greedily, (B,)."""
         return self._descend(x, lambda p: p >= 0.5)
 
-    def sample(self, x):
+    def sample(self, x: VariableLike) -> Array:
         """Draw a class for each row of x, (B,)."""
         generator = random.stream("hierarchical_softmax").generator
         return self._descend(x, lambda p: generator.random(p.shape) < p)
@@ -312,16 +329,26 @@ class CRF1d(Link):
     cost : Parameter, (C, C)
     """
 
-    def __init__(self, n_label, initial_cost=0.0):
+    def __init__(self, n_label: int, initial_cost: InitializerLike = 0.0) -> None:
         super().__init__()
         check_size(self, n_label=n_label)
         with self.init_scope():
             self.cost = Parameter(get_initializer(initial_cost), (n_label, n_label))
 
-    def forward(self, xs, ys, lengths=None, reduce="mean"):
+    def forward(
+        self,
+        xs: VariableLike | Sequence[VariableLike],
+        ys: VariableLike | Sequence[VariableLike],
+        lengths: Sequence[int] | Array | None = None,
+        reduce: str = "mean",
+    ) -> Variable:
         """Return the negative log-likelihood, see :func:`dyrnn.functions.crf1d`."""
         return F.crf1d(self.cost, xs, ys, lengths, reduce)
 
-    def argmax(self, xs, lengths=None):
+    def argmax(
+        self,
+        xs: VariableLike | Sequence[VariableLike],
+        lengths: Sequence[int] | Array | None = None,
+    ) -> tuple[Variable, list[Array]]:
         """Return score and labels of the best paths: ``F.argmax_crf1d``."""
         return F.argmax_crf1d(self.cost, xs, lengths)

@@ -6,12 +6,14 @@ part of all its gates at once, for a window in one matrix product, and then walk
 through time.
 """
 
+from collections.abc import Callable
+
 import dyrnn.functions as F
 from dyrnn.backend import get_array_module
-from dyrnn.engine.core import Variable, as_variable
+from dyrnn.engine.core import Variable, VariableLike, as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_arrays, variable
-from dyrnn.initializers import Initializer, Zero, get_initializer
+from dyrnn.initializers import Initializer, InitializerLike, Zero, get_initializer
 from dyrnn.link import Chain
 from dyrnn.links.connection import Linear, check_size
 
@@ -89,15 +91,15 @@ class Recurrent(Chain):
     carried: tuple[str, ...] = ("h",)
     upward: Linear  # what a subclass applies to the input
 
-    def __init__(self, in_size, out_size=None):
+    def __init__(self, in_size: int | None, out_size: int | None = None) -> None:
         super().__init__()
         if out_size is None:
             in_size, out_size = None, in_size
         check_size(self, out_size=out_size)
         self.in_size = in_size
-        self.out_size = out_size
+        self.out_size: int = out_size
 
-    def set_state(self, *states):
+    def set_state(self, *states: VariableLike) -> None:
         """Set the state, in the order of ``carried``, by arrays or variables (B, H)."""
         for name, state in zip(self.carried, states, strict=True):
             if state.ndim != 2 or state.shape[1] != self.out_size:
@@ -105,11 +107,11 @@ class Recurrent(Chain):
                     f"{type(self).__name__}: state {name} has shape {state.shape}; it "
                     f"must be (batch, {self.out_size})"
                 )
-            array = self.device.send(getattr(state, "array", state))
+            array = self.device.send(as_array(state))
             is_there = isinstance(state, Variable) and array is state.array
             setattr(self, name, state if is_there else as_variable(array))
 
-    def forward(self, x):
+    def forward(self, x: VariableLike) -> Variable:
         """Return the output (B, H) of a step x (B, I), or (T, B, H) of a window."""
         x = variable(type(self).__name__, "x", x)
         if x.ndim not in (2, 3):
@@ -218,13 +220,13 @@ class LSTM(Recurrent):
 
     def __init__(
         self,
-        in_size,
-        out_size=None,
-        lateral_init=None,
-        upward_init=None,
-        bias_init=0.0,
-        forget_bias_init=1.0,
-    ):
+        in_size: int | None,
+        out_size: int | None = None,
+        lateral_init: InitializerLike = None,
+        upward_init: InitializerLike = None,
+        bias_init: InitializerLike = 0.0,
+        forget_bias_init: InitializerLike = 1.0,
+    ) -> None:
         super().__init__(in_size, out_size)
         inits = lateral_init, upward_init, bias_init, forget_bias_init
         with self.init_scope():
@@ -248,13 +250,13 @@ class StatelessLSTM(Chain):
 
     def __init__(
         self,
-        in_size,
-        out_size=None,
-        lateral_init=None,
-        upward_init=None,
-        bias_init=0.0,
-        forget_bias_init=1.0,
-    ):
+        in_size: int | None,
+        out_size: int | None = None,
+        lateral_init: InitializerLike = None,
+        upward_init: InitializerLike = None,
+        bias_init: InitializerLike = 0.0,
+        forget_bias_init: InitializerLike = 1.0,
+    ) -> None:
         super().__init__()
         if out_size is None:
             in_size, out_size = None, in_size
@@ -263,7 +265,9 @@ class StatelessLSTM(Chain):
         with self.init_scope():
             self.upward, self.lateral = lstm_gates(in_size, out_size, *inits)
 
-    def forward(self, c, h, x):
+    def forward(
+        self, c: VariableLike | None, h: VariableLike | None, x: VariableLike
+    ) -> tuple[Variable, Variable]:
         """Return the new c, h (B, H) from those before (None: zeros) and x (B, I)."""
         z = self.upward(x)
         shape = (x.shape[0], self.out_size)
@@ -304,8 +308,13 @@ class GRU(Recurrent):
     """
 
     def __init__(
-        self, in_size, out_size=None, lateral_init=None, upward_init=None, bias_init=0.0
-    ):
+        self,
+        in_size: int | None,
+        out_size: int | None = None,
+        lateral_init: InitializerLike = None,
+        upward_init: InitializerLike = None,
+        bias_init: InitializerLike = 0.0,
+    ) -> None:
         super().__init__(in_size, out_size)
         inits = lateral_init, upward_init, bias_init, bias_init
         with self.init_scope():
@@ -342,16 +351,17 @@ class ElmanRNN(Recurrent):
 
     def __init__(
         self,
-        in_size,
-        out_size=None,
-        activation="tanh",
-        lateral_init=None,
-        upward_init=None,
-        bias_init=0.0,
-    ):
+        in_size: int | None,
+        out_size: int | None = None,
+        activation: str | Callable = "tanh",
+        lateral_init: InitializerLike = None,
+        upward_init: InitializerLike = None,
+        bias_init: InitializerLike = 0.0,
+    ) -> None:
         super().__init__(in_size, out_size)
-        is_name = isinstance(activation, str)
-        self.activation = getattr(F, activation) if is_name else activation
+        if isinstance(activation, str):
+            activation = getattr(F, activation)
+        self.activation: Callable = activation
         inits = lateral_init, upward_init, bias_init
         with self.init_scope():
             self.upward, self.lateral = gates(1, self.in_size, self.out_size, *inits)

@@ -5,11 +5,12 @@ They keep no state: initial states go in, final ones come out.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import dyrnn.functions as F
 from dyrnn.engine.parameter import Parameter
 from dyrnn.functions.checks import check_ratio
-from dyrnn.initializers import get_initializer
+from dyrnn.initializers import InitializerLike, get_initializer
 from dyrnn.link import ChainList, Link
 from dyrnn.links.connection import check_size
 from dyrnn.links.recurrent import gate_weights
@@ -42,13 +43,13 @@ class _NStep(ChainList):
 
     def __init__(
         self,
-        n_layers,
-        in_size,
-        out_size,
-        dropout=0.0,
-        initialW=None,
-        initial_bias=0.0,
-    ):
+        n_layers: int,
+        in_size: int,
+        out_size: int,
+        dropout: float = 0.0,
+        initialW: InitializerLike = None,
+        initial_bias: InitializerLike = 0.0,
+    ) -> None:
         super().__init__()
         check_size(self, n_layers=n_layers, in_size=in_size, out_size=out_size)
         check_ratio(type(self).__name__, dropout, "dropout")
@@ -61,7 +62,7 @@ class _NStep(ChainList):
             size = in_size if k < self.directions else out_size * self.directions
             self.append(_Weights(self.n_gates, size, out_size, *inits))
 
-    def forward(self, *states_and_xs):
+    def forward(self, *states_and_xs: Any) -> tuple:
         """Return the final states and the outputs.
 
         Parameters

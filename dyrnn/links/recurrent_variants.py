@@ -4,9 +4,12 @@ They inherit steps and windows, state and shrinking batches from
 :class:`dyrnn.links.recurrent.Recurrent`.
 """
 
+from collections.abc import Callable
+
 import dyrnn.functions as F
+from dyrnn.engine.core import Variable, VariableLike
 from dyrnn.engine.parameter import Parameter
-from dyrnn.initializers import get_initializer
+from dyrnn.initializers import InitializerLike, get_initializer
 from dyrnn.link import Chain
 from dyrnn.links.connection import Linear, check_size
 from dyrnn.links.recurrent import Recurrent, gate_weights, lstm_gates, weights
@@ -42,8 +45,13 @@ class JordanRNN(Recurrent):
     carried = ("y",)
 
     def __init__(
-        self, in_size, hidden_size, out_size, activation=F.tanh, output_activation=None
-    ):
+        self,
+        in_size: int | None,
+        hidden_size: int,
+        out_size: int,
+        activation: Callable = F.tanh,
+        output_activation: Callable | None = None,
+    ) -> None:
         super().__init__(in_size, out_size)
         check_size(self, hidden_size=hidden_size)
         self.activation = activation
@@ -84,7 +92,12 @@ class StatefulPeepholeLSTM(Recurrent):
 
     carried = ("c", "h")
 
-    def __init__(self, in_size, out_size=None, forget_bias_init=1.0):
+    def __init__(
+        self,
+        in_size: int | None,
+        out_size: int | None = None,
+        forget_bias_init: InitializerLike = 1.0,
+    ) -> None:
         super().__init__(in_size, out_size)
         with self.init_scope():
             self.upward, self.lateral = lstm_gates(
@@ -118,7 +131,14 @@ class StatefulZoneoutLSTM(Recurrent):
 
     carried = ("c", "h")
 
-    def __init__(self, in_size, out_size=None, c_ratio=0.5, h_ratio=0.5, **inits):
+    def __init__(
+        self,
+        in_size: int | None,
+        out_size: int | None = None,
+        c_ratio: float = 0.5,
+        h_ratio: float = 0.5,
+        **inits: InitializerLike,
+    ) -> None:
         super().__init__(in_size, out_size)
         self.c_ratio = c_ratio
         self.h_ratio = h_ratio
@@ -156,7 +176,7 @@ class MGU(Recurrent):
     International Journal of Automation and Computing 13(3), 2016.
     """
 
-    def __init__(self, in_size, out_size=None):
+    def __init__(self, in_size: int | None, out_size: int | None = None) -> None:
         super().__init__(in_size, out_size)
         H = self.out_size
         with self.init_scope():
@@ -210,11 +230,11 @@ class StatelessGRU(Chain):
     Translation: Encoder-Decoder Approaches", SSST-8, 2014.
     """
 
-    def __init__(self, in_size, out_size):
+    def __init__(self, in_size: int | None, out_size: int) -> None:
         super().__init__()
         _add_maps(self, in_size, out_size)
 
-    def forward(self, h, x):
+    def forward(self, h: VariableLike | None, x: VariableLike) -> Variable:
         """Return the new h (B, H) from the one before, or None, and x (B, I)."""
         return gru_step(F, self, h, x)
 
@@ -235,7 +255,7 @@ class StatefulGRU(Recurrent):
     W: Linear
     U: Linear
 
-    def __init__(self, in_size, out_size=None):
+    def __init__(self, in_size: int | None, out_size: int | None = None) -> None:
         super().__init__(in_size, out_size)
         _add_maps(self, self.in_size, self.out_size)
 
@@ -295,7 +315,7 @@ class ChildSumTreeLSTM(Chain):
     Short-Term Memory Networks", ACL 2015.
     """
 
-    def __init__(self, in_size, out_size):
+    def __init__(self, in_size: int | None, out_size: int) -> None:
         super().__init__()
         H = out_size
         with self.init_scope():
@@ -303,7 +323,7 @@ class ChildSumTreeLSTM(Chain):
             self.lateral = Linear(H, 3 * H, True, initialW=gate_weights(None, 3))
             self.lateral_f = Linear(H, H, True)
 
-    def forward(self, *states_and_x):
+    def forward(self, *states_and_x: VariableLike | None) -> tuple[Variable, Variable]:
         """Return c, h (B, H) for c_1, ..., c_N, h_1, ..., h_N of the children and x."""
         *states, x = states_and_x
         cs, hs = _halves(self, states)
@@ -339,7 +359,7 @@ class NaryTreeLSTM(Chain):
     Short-Term Memory Networks", ACL 2015.
     """
 
-    def __init__(self, in_size, out_size, n_ary=2):
+    def __init__(self, in_size: int | None, out_size: int, n_ary: int = 2) -> None:
         super().__init__()
         check_size(self, n_ary=n_ary)
         self.n_ary = n_ary
@@ -351,7 +371,7 @@ class NaryTreeLSTM(Chain):
                 lateral = Linear(out_size, n * out_size, True, initialW)
                 setattr(self, f"lateral{k + 1}", lateral)
 
-    def forward(self, *states_and_x):
+    def forward(self, *states_and_x: VariableLike | None) -> tuple[Variable, Variable]:
         """Return c, h (B, H) for c_1, ..., c_N, h_1, ..., h_N of the children and x."""
         *states, x = states_and_x
         cs, hs = _halves(self, states)

@@ -33,7 +33,7 @@ def _preprocess_const(x, value):
     return x.dtype.type(value)
 
 
-def _preprocess_rhs(x, value: Any):
+def _preprocess_rhs(x, value):
     """Return the other operand, an array in the variable's type."""
     if isinstance(value, Variable):
         return value
