@@ -160,7 +160,7 @@ def contents(value):
         for item in value:
             yield from contents(item)
     elif isinstance(value, (staticmethod, classmethod, types.MethodType)):
-        yield value.__func__
+        yield from contents(value.__func__)
     elif isinstance(value, functools.partial):
         yield from contents([value.func, *value.args, *value.keywords.values()])
     elif isinstance(value, property):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 
+from dyrnn.reporter import DictSummary
 from dyrnn.training import Extension
 
 
@@ -18,10 +19,19 @@ class Log(Extension):
     values should have come.
     """
 
+    _summary_type = DictSummary  # of the values of an interval
+
     def __init__(self, names=()):
         self._names = names
+        self._summary = self._summary_type()
         self._seen = set()
         self._is_interval_over = False
+
+    def _take_means(self):
+        """Return the means of an interval, and begin another."""
+        means = self._summary.compute_mean()
+        self._summary = self._summary_type()
+        return means
 
     def _end_interval(self):
         self._is_interval_over = True

@@ -81,14 +81,16 @@ class Evaluator(Extension):
     def __call__(self, trainer=None):
         """Evaluate, report the means with this evaluator's prefix, and return them."""
         reporter = Reporter()
-        prefix = (self.name or self.default_name) + "/"
-        for name, target in self._targets.items():
-            reporter.add_observer(prefix + name, target)
-            reporter.add_observers(prefix + name, target.namedlinks(skipself=True))
+        self._register_targets(reporter, (self.name or self.default_name) + "/")
         with reporter, using_config("train", False), no_backprop_mode():
             means = self.evaluate()
         report(means)
         return means
+
+    def _register_targets(self, reporter, prefix):
+        for name, target in self._targets.items():
+            reporter.add_observer(prefix + name, target)
+            reporter.add_observers(prefix + name, target.namedlinks(skipself=True))
 
     def evaluate(self):
         """The means over the validation set; override it to evaluate otherwise."""

@@ -16,7 +16,6 @@ import sys
 from tqdm import tqdm
 
 from dyrnn.extensions.checks import Log, check_file_is_own, names_of_values
-from dyrnn.reporter import DictSummary
 from dyrnn.serializers import rename_aside
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.training import PRIORITY_READER, get_trigger
@@ -65,7 +64,6 @@ class LogReport(Log):
         self._trigger = get_trigger(trigger)
         self._postprocess = postprocess
         self.filename = filename
-        self._summary = DictSummary()
         self._path = None
         self._trainer = None
 
@@ -80,12 +78,8 @@ class LogReport(Log):
                 output.write("".join(map(_encode, self.log)).encode())
 
     def __call__(self, trainer):
-        observation = trainer.observation
-        if not self._keeps_all:
-            self._seen.update(observation)
-            observation = observation.only(self._names)
-        self._summary.add(observation)
-        if self._trigger(trainer):
+        self._take_in(trainer.observation)
+        if self._is_over(trainer):
             self._write_row(trainer)
             self._end_interval()
             # On a GPU, this is where losses are looked at.
@@ -93,15 +87,26 @@ class LogReport(Log):
             if check_finite is not None:
                 check_finite()
 
+    def _take_in(self, observation):
+        if not self._keeps_all:
+            self._seen.update(observation)
+            observation = observation.only(self._names)
+        self._summary.add(observation)
+
+    def _is_over(self, trainer):
+        return self._trigger(trainer)
+
     def _write_row(self, trainer):
-        row = self._summary.compute_mean()
-        self._summary = DictSummary()
+        row = self._take_means()
         row["epoch"] = trainer.updater.epoch
         row["iteration"] = trainer.updater.iteration
         row["elapsed_time"] = trainer.elapsed_time
         if self._postprocess is not None:
             self._postprocess(row)
         self.log.append(row)
+        self._write(row, trainer)
+
+    def _write(self, row, trainer):
         if self._path is not None:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(_encode(row))
@@ -221,24 +226,26 @@ class PrintReport(Log):
         self._columns = None
 
     def __call__(self, trainer):
-        self._print_rows()
+        self._print_rows(self._log_report.log)
         if self._columns is not None:
             self._end_interval()
 
     def finalize(self):
         if not isinstance(self._log_report, str):
-            self._print_rows()
+            self._print_rows(self._log_report.log)
             self._seen.update(*self._log_report.log)
         super().finalize()
 
-    def _print_rows(self):
-        for row in self._log_report.log[self._printed :]:
+    def _print_rows(self, rows):
+        for row in rows[self._printed :]:
             if self._columns is None:
-                names = self._names or list(row)
-                self._columns = {name: max(len(name), 10) for name in names}
-                self._print({name: name for name in names})
+                self._print_header(self._names or list(row))
             self._print(row)
-        self._printed = len(self._log_report.log)
+        self._printed = len(rows)
+
+    def _print_header(self, names):
+        self._columns = {name: max(len(name), 10) for name in names}
+        self._print({name: name for name in names})
 
     def _print(self, row):
         cells = (

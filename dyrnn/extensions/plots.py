@@ -8,7 +8,6 @@ import os
 import warnings
 
 from dyrnn.extensions.checks import Log, check_file_is_own
-from dyrnn.reporter import DictSummary
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.training import get_trigger
 
@@ -34,7 +33,7 @@ def save_figure(path, draw, size=(6.4, 4.8), dpi=100):
     bool
         Whether there is a picture.
     """
-    if not _has_matplotlib():
+    if not has_matplotlib():
         return False
     from matplotlib.figure import Figure
 
@@ -48,7 +47,8 @@ def save_figure(path, draw, size=(6.4, 4.8), dpi=100):
     return True
 
 
-def _has_matplotlib():
+def has_matplotlib():
+    """Return whether there is matplotlib; warn if not."""
     if importlib.util.find_spec("matplotlib") is not None:
         return True
     warnings.warn(
@@ -81,6 +81,8 @@ class PlotReport(Log):
         May change the axes before they are drawn.
     """
 
+    _grid = True
+
     def __init__(
         self,
         y_keys,
@@ -100,13 +102,12 @@ class PlotReport(Log):
         self.filename = filename
         self._marker = marker
         self._postprocess = postprocess
-        self._summary = DictSummary()
         self._points = {key: [] for key in self._names}
         self._draws = False
 
     def initialize(self, trainer):
         check_file_is_own(self, trainer)
-        self._draws = _has_matplotlib()
+        self._draws = has_matplotlib()
 
     def __call__(self, trainer):
         self._seen.update(trainer.observation)
@@ -114,12 +115,14 @@ class PlotReport(Log):
         if not self._trigger(trainer):
             return
         self._end_interval()
-        x = getattr(
-            trainer.updater, "epoch_detail" if self._x_key == "epoch" else "iteration"
-        )
-        for key, mean in self._summary.compute_mean().items():
+        is_epoch = self._x_key == "epoch"
+        self._plot(trainer, "epoch_detail" if is_epoch else "iteration")
+
+    def _plot(self, trainer, x):
+        """Add the points of an interval, at a count of the updater, and draw all."""
+        x = getattr(trainer.updater, x)
+        for key, mean in self._take_means().items():
             self._points[key].append([x, mean])
-        self._summary = DictSummary()
         if self._draws:
             save_figure(os.path.join(trainer.out, self.filename), self._draw)
 
@@ -131,14 +134,17 @@ class PlotReport(Log):
     def _draw(self, figure):
         axes = figure.add_subplot()
         axes.set_xlabel(self._x_key)
-        axes.grid(True)
+        axes.grid(self._grid)
         for key, points in self._points.items():
             if points:
                 axes.plot(*zip(*points, strict=True), marker=self._marker, label=key)
         if axes.lines:
             axes.legend()
         if self._postprocess is not None:
-            self._postprocess(axes)
+            self._change(figure, axes)
+
+    def _change(self, _figure, axes):
+        self._postprocess(axes)
 
     def serialize(self, s):
         """Save or load the points, the running means, and the trigger."""

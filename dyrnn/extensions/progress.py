@@ -42,10 +42,7 @@ class ProgressBar(Extension):
 
     def initialize(self, trainer):
         self._trainer = trainer
-        length = self._length
-        if length is None and hasattr(trainer.stop_trigger, "get_training_length"):
-            length = trainer.stop_trigger.get_training_length()
-        total, self._unit = length or (None, "iteration")
+        total, self._unit = self._training_length(trainer) or (None, "iteration")
         self._bar = tqdm(
             total=total,
             unit=self._unit,
@@ -55,6 +52,12 @@ class ProgressBar(Extension):
             disable=None if self._out is None else False,
             dynamic_ncols=True,
         )
+
+    def _training_length(self, trainer):
+        length = self._length
+        if length is None and hasattr(trainer.stop_trigger, "get_training_length"):
+            length = trainer.stop_trigger.get_training_length()
+        return length
 
     def _position(self, trainer):
         updater = trainer.updater

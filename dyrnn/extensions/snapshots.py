@@ -151,7 +151,7 @@ class Snapshot(Extension):
         if self.autoload:
             found = newest_valid(trainer.out, self._pattern)
             if found is not None:
-                load_npz(found.path, trainer if self.target is None else self.target)
+                load_npz(found.path, self._target(trainer))
                 self.loaded = found.path
                 print(f"resumed from {found.path}", file=sys.stderr)
             else:
@@ -223,6 +223,9 @@ class Snapshot(Extension):
                 f"{error}"
             ) from error
 
+    def _target(self, trainer):
+        return trainer if self.target is None else self.target
+
     def _is_on(self):
         return self.condition is None or self.condition()
 
@@ -230,7 +233,7 @@ class Snapshot(Extension):
         if not self._is_on():
             return
         path = os.path.join(trainer.out, name)
-        target = trainer if self.target is None else self.target
+        target = self._target(trainer)
         self._saved_iteration = trainer.updater.iteration
         if self.savefun is not None:
             self._guarded(self.savefun, path, target)

@@ -70,9 +70,15 @@ class GradientClipping:
                 _raise_non_finite(path, param, total)
             square += each * rate * rate
         norm = math.sqrt(square)
-        if norm > self.threshold:
+        rate = self.rate(norm, self.threshold)
+        if rate < 1:
             for _, _, total in updates:
-                total.scale(self.threshold / norm)
+                total.scale(rate)
+
+    @staticmethod
+    def rate(norm, threshold):
+        """Return the factor that makes a norm ``threshold`` at most."""
+        return threshold / norm if norm > threshold else 1.0
 
     def _clip_on_device(self, updates, t):
         arrays = [_values(total.value()) for _, _, total in updates]

@@ -232,7 +232,7 @@ def test_extensions_that_cannot_be_added():
         training.make_extension(nonsense=1)
     with pytest.raises(AttributeError, match="Extension object has no attribute x"):
         training.Extension().x  # noqa: B018
-    with pytest.raises(NotImplementedError, match="must override __call__"):
+    with pytest.raises(NotImplementedError, match="must define __call__"):
         training.Extension()(trainer)
     with pytest.raises(RuntimeError, match="training has not been started yet"):
         trainer.elapsed_time  # noqa: B018

@@ -38,10 +38,10 @@ class GradientClipping:
         params = list(opt.target.params(False))
         squares = squared_norm(params)
         if isinstance(squares, float):
-            norm = math.sqrt(squares)
-            if norm <= self.threshold:
+            core = hooks.GradientClipping
+            rate = core.rate(math.sqrt(squares), self.threshold)
+            if rate == 1:
                 return
-            rate = self.threshold / norm
         else:  # without waiting for the GPU
             xp = params[0].device.xp
             rate = (self.threshold / xp.sqrt(squares)).clip(None, 1)

@@ -1,11 +1,13 @@
 """Base classes of extensions and updaters."""
 
-PRIORITY_WRITER = 300
-PRIORITY_EDITOR = 200
-PRIORITY_READER = 100
+from dyrnn.training import extension as core
+
+PRIORITY_WRITER = core.PRIORITY_WRITER
+PRIORITY_EDITOR = core.PRIORITY_EDITOR
+PRIORITY_READER = core.PRIORITY_READER
 
 
-class Extension:
+class Extension(core.Extension):
     """Base class of extensions: ``extension(trainer)`` is called when it is due.
 
     Attributes
@@ -20,33 +22,11 @@ class Extension:
         Version 1: whether it is called before training, too, also where it goes on.
     """
 
-    trigger = (1, "iteration")
-    priority = PRIORITY_READER
     name = None
     invoke_before_training = False
 
-    @property
-    def default_name(self):
-        """Name, where the trainer is given no other."""
-        return type(self).__name__
-
-    def __call__(self, trainer):
-        raise NotImplementedError("Extension implementation must override __call__.")
-
     def __getattr__(self, name):
         raise AttributeError(f"{type(self).__name__} object has no attribute {name}")
-
-    def finalize(self):
-        """Clean up; called once training is over, or has failed."""
-
-    def initialize(self, trainer):
-        """Prepare; called once before training, also where it goes on."""
-
-    def on_error(self, trainer, exc, tb):
-        """Act on an error of the training loop."""
-
-    def serialize(self, serializer):
-        """Save or load the state."""
 
 
 def make_extension(

@@ -5,16 +5,15 @@ import warnings
 
 from dyrnn.chainer import backend, reporter
 from dyrnn.chainer.configuration import no_backprop_mode, using_config
-from dyrnn.chainer.dataset.bases import Iterator
 from dyrnn.chainer.dataset.converting import _call_converter, concat_examples
 from dyrnn.chainer.iterators.ordering import OrderedIterator
-from dyrnn.chainer.link import Link
-from dyrnn.chainer.training.bases import PRIORITY_WRITER, Extension
+from dyrnn.chainer.training.bases import Extension
 from dyrnn.chainer.training.extensions.progress import IteratorProgressBar
 from dyrnn.datasets.convert import call_with
+from dyrnn.extensions import evaluation
 
 
-class Evaluator(Extension):
+class Evaluator(evaluation.Evaluator, Extension):
     """Reports the means of what a model reports over a validation set.
 
     Parameters
@@ -32,11 +31,6 @@ class Evaluator(Extension):
     progress_bar : bool
     """
 
-    trigger = (1, "epoch")
-    default_name = "validation"
-    priority = PRIORITY_WRITER
-    name = None
-
     def __init__(
         self,
         iterator,
@@ -48,18 +42,10 @@ class Evaluator(Extension):
         *,
         progress_bar=False,
     ):
-        if isinstance(iterator, Iterator):
-            iterator = {"main": iterator}
-        if isinstance(target, Link):
-            target = {"main": target}
-        self._iterators = iterator
-        self._targets = target
-        self.converter = converter
+        super().__init__(iterator, target, converter, None, eval_hook, eval_func)
         self.device = None if device is None else backend.get_device(device)
-        self.eval_hook = eval_hook
-        self.eval_func = eval_func
         self._progress_bar = progress_bar
-        for key, one in iterator.items():
+        for key, one in self._iterators.items():
             if isinstance(one, OrderedIterator) and one.repeat:
                 warnings.warn(
                     f"The `repeat` property of the iterator {key} is set to `True`. "
@@ -70,17 +56,9 @@ class Evaluator(Extension):
                     stacklevel=2,
                 )
 
-    def get_iterator(self, name):
-        """Return an iterator by its name."""
-        return self._iterators[name]
-
     def get_all_iterators(self):
         """Return all iterators, a dictionary by name."""
         return dict(self._iterators)
-
-    def get_target(self, name):
-        """Return a target by its name."""
-        return self._targets[name]
 
     def get_all_targets(self):
         """Return all targets, a dictionary by name."""
@@ -88,11 +66,7 @@ class Evaluator(Extension):
 
     def __call__(self, trainer=None):
         observer = reporter.Reporter()
-        prefix = "" if self.name is None else f"{self.name}/"
-        for name, target in self._targets.items():
-            observer.add_observer(prefix + name, target)
-            links = target.namedlinks(skipself=True)
-            observer.add_observers(prefix + name, links)
+        self._register_targets(observer, "" if self.name is None else f"{self.name}/")
         with observer, using_config("train", False):
             result = self.evaluate()
         reporter.report(result)
@@ -129,7 +103,3 @@ class Evaluator(Extension):
         if bar:
             bar.close()
         return summary.compute_mean()
-
-    def finalize(self):
-        for iterator in self._iterators.values():
-            iterator.finalize()

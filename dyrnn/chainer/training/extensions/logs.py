@@ -9,10 +9,11 @@ from dyrnn.chainer.reporter import DictSummary
 from dyrnn.chainer.serializer import Serializer
 from dyrnn.chainer.training.bases import Extension
 from dyrnn.chainer.training.triggers.counting import get_trigger
-from dyrnn.chainer.utils import tempdir
+from dyrnn.extensions import logs
+from dyrnn.serializers.atomic import atomic_output
 
 
-class LogReport(Extension):
+class LogReport(logs.LogReport, Extension):
     """Writes means over an interval to a file, as a list in JSON.
 
     Parameters
@@ -27,6 +28,10 @@ class LogReport(Extension):
         Name in the trainer's folder, a format of the means; ``"log"`` by default.
     """
 
+    priority = Extension.priority
+    initialize, finalize = Extension.initialize, Extension.finalize
+    _summary_type = DictSummary
+
     def __init__(
         self,
         keys=None,
@@ -36,43 +41,25 @@ class LogReport(Extension):
         *,
         log_name="log",
     ):
-        self._keys = keys
-        self._trigger = get_trigger(trigger)
-        self._postprocess = postprocess
-        self._log = []
-        self._log_name = log_name if filename is None else filename
-        self._init_summary()
+        filename = log_name if filename is None else filename
+        super().__init__(keys, get_trigger(trigger), postprocess, filename)
 
-    def __call__(self, trainer):
-        observation = trainer.observation
-        if self._keys is not None:
-            observation = {k: observation[k] for k in self._keys if k in observation}
+    def _take_in(self, observation):
+        if not self._keeps_all:
+            observation = {k: observation[k] for k in self._names if k in observation}
         self._summary.add(observation)
-        if not (trainer.is_before_training or self._trigger(trainer)):
-            return
-        means = self._summary.compute_mean()
-        stats = {name: float(value) for name, value in means.items()}
-        stats["epoch"] = trainer.updater.epoch
-        stats["iteration"] = trainer.updater.iteration
-        stats["elapsed_time"] = trainer.elapsed_time
-        if self._postprocess is not None:
-            self._postprocess(stats)
-        self._log.append(stats)
-        if self._log_name is not None:
-            self._write(self._log_name.format(**stats), trainer.out)
-        self._init_summary()
 
-    def _write(self, name, folder):
-        with tempdir(prefix=name, dir=folder) as temporary:
-            path = os.path.join(temporary, "log.json")
-            with open(path, "w") as file:
-                json.dump(self._log, file, indent=4)
-            os.replace(path, os.path.join(folder, name))
+    def _is_over(self, trainer):
+        return trainer.is_before_training or self._trigger(trainer)
 
-    @property
-    def log(self):
-        """All entries so far."""
-        return self._log
+    def _take_means(self):
+        return {name: float(mean) for name, mean in super()._take_means().items()}
+
+    def _write(self, row, trainer):
+        if self.filename is not None:
+            path = os.path.join(trainer.out, self.filename.format(**row))
+            with atomic_output(path) as output:
+                output.write(json.dumps(self.log, indent=4).encode())
 
     def serialize(self, serializer):
         if hasattr(self._trigger, "serialize"):
@@ -82,15 +69,12 @@ class LogReport(Extension):
         except KeyError:
             warnings.warn("The statistics are not saved.", stacklevel=2)
         if isinstance(serializer, Serializer):
-            serializer("_log", json.dumps(self._log))
+            serializer("_log", json.dumps(self.log))
         else:
-            self._log = json.loads(serializer("_log", ""))
-
-    def _init_summary(self):
-        self._summary = DictSummary()
+            self.log = json.loads(serializer("_log", ""))
 
 
-class PrintReport(Extension):
+class PrintReport(logs.PrintReport, Extension):
     """Prints the entries of a :class:`LogReport` as a table.
 
     Parameters
@@ -102,19 +86,12 @@ class PrintReport(Extension):
     out : file
     """
 
+    initialize, finalize = Extension.initialize, Extension.finalize
+
     def __init__(self, entries, log_report="LogReport", out=sys.stdout):
-        self._entries = entries
-        self._log_report = log_report
-        self._out = out
-        self._log_len = 0
-        self._widths = [max(10, len(entry)) for entry in entries]
-        cells = [f"{e:{w}}" for e, w in zip(entries, self._widths, strict=True)]
-        self._header = "  ".join(cells) + "\n"
+        super().__init__(entries, log_report, out)
 
     def __call__(self, trainer):
-        if self._header:
-            self._out.write(self._header)
-            self._header = None
         log_report = self._log_report
         if isinstance(log_report, str):
             log_report = trainer.get_extension(log_report)
@@ -122,21 +99,22 @@ class PrintReport(Extension):
             log_report(trainer)
         else:
             raise TypeError(f"log report has a wrong type {type(log_report)}")
-        for observation in log_report.log[self._log_len :]:
-            self._out.write("\033[J")  # what a progress bar has left below
-            self._print(observation)
-        self._log_len = max(self._log_len, len(log_report.log))
+        if self._columns is None:
+            self._print_header(self._names)
+        self._print_rows(log_report.log)
+
+    def _print(self, row):
+        cells = []
+        for name, width in self._columns.items():
+            value = row.get(name, "")
+            cells.append(
+                (value if isinstance(value, str) else f"{value:g}").ljust(width)
+            )
+        # What a progress bar has left below is erased first.
+        self._out.write("\033[J" + "  ".join(cells) + "\n")
+        if hasattr(self._out, "flush"):
+            self._out.flush()
 
     def serialize(self, serializer):
         if isinstance(self._log_report, LogReport):
             self._log_report.serialize(serializer["_log_report"])
-
-    def _print(self, observation):
-        for entry, width in zip(self._entries, self._widths, strict=True):
-            if entry in observation:
-                self._out.write(f"{observation[entry]:<{width}g}  ")
-            else:
-                self._out.write(" " * (width + 2))
-        self._out.write("\n")
-        if hasattr(self._out, "flush"):
-            self._out.flush()

@@ -4,17 +4,16 @@ import sys
 
 from dyrnn.chainer.training.bases import Extension
 from dyrnn.chainer.training.extensions import util
+from dyrnn.extensions import progress
 
 
 class _TrainerBar(util.ProgressBar):
-    trainer = None
+    updater = None
     training_length = None
 
     def get_lines(self):
-        updater = self.trainer.updater
+        updater = self.updater
         iteration, epoch = updater.iteration, updater.epoch_detail
-        if self.training_length is None:
-            self.training_length = self.trainer.stop_trigger.get_training_length()
         length, unit = self.training_length
         done = iteration if unit == "iteration" else epoch
         speeds = self.update_speed(iteration, epoch)
@@ -27,7 +26,7 @@ class _TrainerBar(util.ProgressBar):
         ]
 
 
-class ProgressBar(Extension):
+class ProgressBar(progress.ProgressBar, Extension):
     """Shows how far training is.
 
     Parameters
@@ -44,17 +43,18 @@ class ProgressBar(Extension):
     def __init__(
         self, training_length=None, update_interval=100, bar_length=50, out=sys.stdout
     ):
-        self._update_interval = update_interval
-        self._pbar = _TrainerBar(bar_length, out)
-        self._pbar.training_length = training_length
+        super().__init__(training_length, update_interval, out)
+        self._bar = _TrainerBar(bar_length, out)
 
-    def __call__(self, trainer):
-        self._pbar.trainer = trainer
-        if trainer.updater.iteration % self._update_interval == 0:
-            self._pbar.update()
+    initialize = Extension.initialize
+
+    def _draw(self, trainer):
+        self._bar.updater = trainer.updater
+        self._bar.training_length = self._training_length(trainer)
+        self._bar.update()
 
     def finalize(self):
-        self._pbar.close()
+        self._bar.close()
 
 
 class IteratorProgressBar(util.ProgressBar):

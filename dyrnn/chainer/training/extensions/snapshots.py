@@ -6,7 +6,8 @@ import warnings
 from dyrnn.chainer.configuration import is_debug
 from dyrnn.chainer.serializers.dictionaries import load_npz, save_npz, serialize
 from dyrnn.chainer.training.bases import Extension
-from dyrnn.chainer.training.extensions.writers import SimpleWriter
+from dyrnn.chainer.utils import tempdir
+from dyrnn.extensions import snapshots
 
 
 def _find_snapshot_files(fmt, path):
@@ -81,80 +82,71 @@ def snapshot(
 def _make(target, filename, savefun, trigger=None, writer=None, **kwargs):
     if savefun is not None and writer is not None:
         raise TypeError("savefun and writer arguments cannot be specified together.")
-    if writer is None:
-        writer = SimpleWriter(savefun=savefun or save_npz)
+    writer = writer or SimpleWriter(savefun or save_npz)
     kwargs["n_retains"] = _renamed(kwargs)
-    made = _Snapshot(target=target, filename=filename, writer=writer, **kwargs)
-    if trigger is not None:
-        made.trigger = trigger
+    made = Snapshot(None, filename, target=target, **kwargs)
+    made.writer = writer
+    made.trigger = trigger or made.trigger
     return made
 
 
-class _Snapshot(Extension):
-    trigger = (1, "epoch")
-    priority = -100
+class SimpleWriter:
+    """Writes a dictionary of arrays: under another name first, which is then changed.
 
-    def __init__(
-        self,
-        target=None,
-        condition=None,
-        writer=None,
-        filename="snapshot_iter_{.updater.iteration}",
-        snapshot_on_error=False,
-        n_retains=-1,
-        autoload=False,
-        **kwargs,
-    ):
-        self._target = target
-        self.filename = filename
-        self.condition = (lambda: True) if condition is None else condition
-        self.writer = SimpleWriter() if writer is None else writer
-        self._snapshot_on_error = snapshot_on_error
-        self.n_retains = _renamed(kwargs, n_retains)
-        self.autoload = autoload
-        if kwargs:
-            raise TypeError(f"snapshot() has no argument {', '.join(sorted(kwargs))}")
+    Parameters
+    ----------
+    savefun : callable
+        ``savefun(path, dictionary)``.
+    """
+
+    def __init__(self, savefun=save_npz):
+        self._savefun = savefun
+
+    def __call__(self, filename, outdir, target):
+        with tempdir(prefix="tmp" + filename, dir=outdir) as temporary:
+            path = os.path.join(temporary, filename)
+            self._savefun(path, target)
+            os.replace(path, os.path.join(outdir, filename))
+
+
+class Snapshot(snapshots.Snapshot, Extension):
+    """Saves the trainer or another target by means of a writer."""
+
+    def __post_init__(self):
+        """Check nothing: a filename may be a function, and any number of files kept."""
 
     def initialize(self, trainer):
-        target = trainer if self._target is None else self._target
-        folder = trainer.out
-        if self.autoload:
-            name = _find_latest_snapshot(self.filename, folder)
-            if name is not None:
-                load_npz(os.path.join(folder, name), target)
-            if is_debug():
-                if name is None:
-                    print(f"No snapshot file that matches {self.filename} was found")
-                else:
-                    print("Snapshot loaded from", os.path.join(folder, name))
-        can_clean = hasattr(self.writer, "_add_cleanup_hook")
-        if can_clean and self.n_retains > 0 and isinstance(self.filename, str):
+        if not self.autoload:
+            return
+        name = _find_latest_snapshot(self.filename, trainer.out)
+        if name is not None:
+            load_npz(os.path.join(trainer.out, name), self._target(trainer))
+        if is_debug() and name is None:
+            print(f"No snapshot file that matches {self.filename} was found")
+        elif is_debug():
+            print("Snapshot loaded from", os.path.join(trainer.out, name))
 
-            def _cleanup():
-                stale = _find_stale_snapshots(self.filename, folder, self.n_retains)
-                for name in stale:
-                    os.remove(os.path.join(folder, name))
+    def on_error(self, trainer, error, traceback):
+        if self.snapshot_on_error:
+            self._save(trainer, self._name(trainer), emergency=True)
 
-            self.writer._add_cleanup_hook(_cleanup)
-
-    def on_error(self, trainer, exc, tb):
-        super().on_error(trainer, exc, tb)
-        if self._snapshot_on_error:
-            self._make_snapshot(trainer)
-
-    def __call__(self, trainer):
-        if self.condition():
-            self._make_snapshot(trainer)
-
-    def _make_snapshot(self, trainer):
-        target = trainer if self._target is None else self._target
-        arrays = serialize(target)
+    def _name(self, trainer):
         if callable(self.filename):
-            filename = self.filename(trainer)
-        else:
-            filename = self.filename.format(trainer)
-        self.writer(filename, trainer.out, arrays)
+            return self.filename(trainer)
+        return self.filename.format(trainer)
+
+    def _save(self, trainer, name, emergency):
+        if not emergency and not self._is_on():
+            return
+        self.writer(name, trainer.out, serialize(self._target(trainer)))
+        if self.n_retains > 0 and isinstance(self.filename, str):
+            for stale in _find_stale_snapshots(
+                self.filename, trainer.out, self.n_retains
+            ):
+                os.remove(os.path.join(trainer.out, stale))
 
     def finalize(self):
         if hasattr(self.writer, "finalize"):
             self.writer.finalize()
+
+    serialize = Extension.serialize
