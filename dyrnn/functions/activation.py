@@ -18,7 +18,10 @@ from dyrnn.functions.reduction import max as _max
 from dyrnn.functions.shape import reshape
 
 Tanh, tanh = elementwise(
-    "tanh", "Hyperbolic tangent", of_y=lambda xp, gy, y: gy * (1 - y * y)
+    "tanh",
+    "Hyperbolic tangent",
+    of_y=lambda xp, gy, y: gy * (1 - y * y),
+    module=__name__,
 )
 
 

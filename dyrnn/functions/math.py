@@ -23,6 +23,7 @@ def elementwise(
     of_x: Callable | None = None,
     of_y: Callable | None = None,
     value: Callable | None = None,
+    module: str = __name__,
 ) -> tuple[type[FunctionNode], Callable[[VariableLike], Variable]]:
     """Make the node class and the function of an elementwise function.
 
@@ -37,6 +38,8 @@ def elementwise(
         value tells it.
     value : callable, optional
         Computes the value from ``(xp, x)``, by default NumPy's function.
+    module : str
+        Where they are assigned: pickle looks for them there.
 
     Returns
     -------
@@ -56,9 +59,10 @@ def elementwise(
     def function(x: VariableLike) -> Variable:
         return node().apply(x)
 
-    rules = {"__module__": __name__, "forward": forward, "backward": backward}
+    rules = {"__module__": module, "forward": forward, "backward": backward}
     node = type(name.capitalize(), (FunctionNode,), rules)
     function.__name__ = function.__qualname__ = name
+    function.__module__ = module
     function.__doc__ = f"{doc}, elementwise."
     return node, function
 

@@ -1,5 +1,8 @@
 """The same tests for every function: each runs over all rows of the table."""
 
+import pickle
+import types
+
 import numpy as np
 import pytest
 
@@ -102,3 +105,10 @@ def test_inputs_are_not_written_to(case):
     for x in inputs:
         x.flags.writeable = False
     run(case, inputs)
+
+
+def test_functions_can_be_pickled():
+    functions = [each for each in vars(F).values() if type(each) is types.FunctionType]
+    assert len(functions) > 100
+    for function in functions:
+        assert pickle.loads(pickle.dumps(function)) is function
