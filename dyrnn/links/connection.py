@@ -146,6 +146,8 @@ class Bias(Link):
         Shape of ``b``; without it, ``b`` is given at each call.
     """
 
+    takes_windows = False  # axis 1 of a window is the batch
+
     def __init__(self, axis: int = 1, shape: Shape | None = None) -> None:
         super().__init__()
         self.axis = axis
@@ -172,6 +174,8 @@ class Scale(Link):
     bias_shape : tuple of int, optional
         Shape of the bias where ``W`` is given at each call.
     """
+
+    takes_windows = False  # axis 1 of a window is the batch
 
     def __init__(
         self,

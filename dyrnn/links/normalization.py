@@ -78,6 +78,8 @@ class BatchNormalization(Link):
     Internal Covariate Shift", ICML 2015.
     """
 
+    takes_windows = False  # axis 1 of a window is the batch
+
     def __init__(
         self,
         size: int,

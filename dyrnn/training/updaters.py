@@ -289,6 +289,8 @@ class BPTTUpdater(StandardUpdater):
         with ``(B, ...)``: the same loss and gradients, and much slower. By default, the
         model is given windows if it has links that carry state, and each of them says
         so, ``takes_windows = True``. A resumed run goes on as the snapshot was made.
+        Say False where the model itself computes along an axis counted from the front,
+        as in ``F.mean(h, axis=0)``.
     converter : callable (batch, device)
         Makes arrays of the batch of one time step.
     loss_func : callable, optional
@@ -431,23 +433,29 @@ def _steps(iterator, bprop_len):
 def takes_windows(model):
     """Whether a model has links that carry state, and each says it takes windows.
 
-    A class that overrides ``forward`` says so itself.
+    A class that overrides ``forward`` says so itself. A link without carried state may
+    say that it takes steps only: ``takes_windows = False``.
     """
-    stateful = [
-        link
-        for link in model.links()
-        if link.carried or type(link).reset_state is not Link.reset_state
-    ]
-    return bool(stateful) and all(map(_says_so, stateful))
+    has_state = False
+    for link in model.links():
+        answer = _answer(link)
+        is_stateful = link.carried or type(link).reset_state is not Link.reset_state
+        if answer is False or (is_stateful and not answer):
+            return False
+        has_state = has_state or bool(is_stateful)
+    return has_state
 
 
-def _says_so(link):
+def _answer(link):
+    """What the class of a link says of windows, or None if it says nothing."""
     for cls in type(link).__mro__:
+        if cls is Link:
+            break
         if "takes_windows" in vars(cls):
             return vars(cls)["takes_windows"]
-        if "forward" in vars(cls):
-            return False
-    return False
+        if "forward" in vars(cls) or "__call__" in vars(cls):
+            break
+    return None
 
 
 def _cut_history(model):

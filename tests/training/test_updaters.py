@@ -529,6 +529,10 @@ def test_windows_are_the_default_where_all_state_takes_them():
         def forward(self, x):  # a forward of its own says so itself
             return super().forward(x)
 
+    class Called(L.LSTM):
+        def __call__(self, x):
+            return super().__call__(x)
+
     class Both(Own):
         takes_windows = True
 
@@ -539,6 +543,9 @@ def test_windows_are_the_default_where_all_state_takes_them():
     assert mode(L.LSTM(4, 4), L.GRU(4, 4), L.Linear(4, VOCABULARY))
     assert mode(L.LSTM(4, 4), Both(4, 4))
     assert not mode(L.LSTM(4, 4), Own(4, 4))
+    assert not mode(L.LSTM(4, 4), Called(4, 4))
+    assert not mode(L.LSTM(4, 4), L.BatchNormalization(4))  # along axis 1
+    assert not mode(L.LSTM(4, 4), L.Scale(1, (4,)))
     assert not mode(L.Linear(4, VOCABULARY))  # no state that we know of
 
 
