@@ -65,8 +65,9 @@ class Shift(Extension):
 
     def _set(self, trainer):
         optimizer = _optimizer(self, trainer)
+        present = _attribute(self, optimizer)
         if self.init is None:
-            self.init = _attribute(self, optimizer)
+            self.init = present
         setattr(optimizer, self.attr, self.bounded(self.t))
 
     def _require(self, condition, what, given):

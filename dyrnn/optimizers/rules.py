@@ -264,6 +264,14 @@ class Adam(Optimizer):
 
     names_in_files = {"lr": "alpha"}
 
+    def _refuse_alpha(self, *value):
+        raise AttributeError(
+            f"{type(self).__name__} calls its learning rate lr, not alpha"
+        )
+
+    # Assigned as an attribute that nothing reads, it would change nothing.
+    alpha = property(_refuse_alpha, _refuse_alpha)
+
     @property
     def states(self):
         return dict.fromkeys(("m", "v", "vhat") if self.amsgrad else ("m", "v"), 0.0)

@@ -169,6 +169,8 @@ def test_unknown_hyperparameter_lists_the_known_ones(tmp_path):
         AttributeError, match="SGD has no 'alpha' to change; it has: .*lr"
     ):
         make(tmp_path, E.ExponentialShift("alpha", 0.5)).run()
+    with pytest.raises(AttributeError, match="SGD has no 'rate' to change"):
+        make(tmp_path, E.LinearShift("rate", (1, 0), (0, 9))).run()
 
 
 def test_base_of_shifts_has_no_value(tmp_path):
