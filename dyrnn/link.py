@@ -11,7 +11,7 @@ class attribute ``carried``: it is saved by snapshots and cleared by ``reset_sta
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from dyrnn import backend
 from dyrnn.engine.core import Variable, as_array
@@ -66,6 +66,8 @@ class Link:
     _persistent: dict  # as an ordered set of names
     _enter: Any  # called with each assignment inside a scope
     _below: Any  # the walk over all links below, and of what version it is
+    # Of all trees, and of what in them is frozen.
+    _version: ClassVar[int] = 0
     _device: Any
 
     def __init_subclass__(cls, **kwargs):
@@ -80,7 +82,7 @@ class Link:
         own.update(_params={}, _links={}, _persistent={}, _enter=None, _below=None)
         own.update(_device=backend.CPU, name=None, update_enabled=True)
         if isinstance(cls.carried, tuple):  # and not a property
-            own.update(dict.fromkeys(cls.carried))
+            own.update({name: None for name in cls.carried if not hasattr(cls, name)})
         return self
 
     def __init__(self):
@@ -147,6 +149,8 @@ class Link:
             self._enter(name, value)
         elif name in self._params or name in self._links:
             self._register(name, value)
+        elif name == "update_enabled":
+            Link._version += 1
         object.__setattr__(self, name, value)
 
     def _register(self, name, value):
@@ -170,12 +174,12 @@ class Link:
                 others.pop(name, None)
         if names is not None:
             names[name] = value
-        _trees_have_changed()
+        Link._version += 1
 
     def __delattr__(self, name):
         for names in (self._params, self._persistent, self._links):
             names.pop(name, None)
-        _trees_have_changed()
+        Link._version += 1
         object.__delattr__(self, name)
 
     def add_param(
@@ -226,12 +230,12 @@ class Link:
 
         The list leaves out the link itself, so that it is freed when nobody holds it.
         """
-        if self._below is None or self._below[0] != _version:
+        if self._below is None or self._below[0] != Link._version:
             found = []
             for name, child in self._links.items():
                 found.append((f"/{name}", child))
                 found += [(f"/{name}{path}", link) for path, link in child._walk()]
-            self.__dict__["_below"] = _version, found
+            self.__dict__["_below"] = Link._version, found
         return self._below[1]
 
     def __getstate__(self):
@@ -552,7 +556,7 @@ class Sequential(ChainList):
 
     def __init__(self, *layers: Callable) -> None:
         super().__init__()
-        self._layers: list = []  # functions, and names of the links
+        self._layers: tuple = ()  # functions, and names of the links
         for layer in layers:
             self.append(layer)
 
@@ -565,7 +569,7 @@ class Sequential(ChainList):
         if isinstance(layer, Link):
             super().append(layer)
             layer = layer.name
-        self._layers.append(layer)
+        self._layers = (*self._layers, layer)
 
     @property
     def layers(self) -> list[Any]:
@@ -581,14 +585,6 @@ class Sequential(ChainList):
 
     def _elements(self):
         return self.layers
-
-
-_version = 0  # of all trees of links
-
-
-def _trees_have_changed():
-    global _version
-    _version += 1
 
 
 def _fit(path, param, shape):

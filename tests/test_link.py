@@ -341,6 +341,12 @@ class TestSequential:
         assert clone[0].total is not None
         assert clone[0].W is model[0].W
 
+    def test_a_copy_grows_by_itself(self):
+        model = Sequential(Counter())
+        model.copy().append(Counter())
+        assert len(model) == 1
+        assert len(list(model.links())) == 2
+
     def test_holds_callables_only(self):
         with pytest.raises(TypeError, match="links and functions, not a int"):
             Sequential(3)
@@ -400,6 +406,14 @@ class TestCopy:
     def test_unknown_mode(self, model):
         with pytest.raises(ValueError, match="copy mode 'deep': use 'share', 'copy'"):
             model.copy("deep")
+
+
+def test_carried_state_may_begin_with_a_value_of_the_class():
+    class Begun(Link):
+        carried = ("h",)
+        h = Variable(np.ones(2, np.float32))
+
+    assert Begun().h is Begun.h
 
 
 class TestCopyAndAdd:

@@ -513,8 +513,13 @@ class TestErrors:
             optimizers.SGD(lr=math.nan)
         with pytest.raises(ValueError, match="Adam: lr is -1; use a number >= 0"):
             optimizers.Adam(lr=-1)
-        with pytest.raises(TypeError, match="unexpected keyword argument 'alpha'"):
+        with pytest.raises(
+            TypeError, match="Adam has no argument 'alpha'; it takes: lr,"
+        ):
             optimizers.Adam(alpha=0.1)
+        for use in (lambda a: a.alpha, lambda a: setattr(a, "alpha", 0.1)):
+            with pytest.raises(AttributeError, match="learning rate lr, not alpha"):
+                use(optimizers.Adam())
         with pytest.raises(ValueError, match="beta1 is 1.0; use a number >= 0 and < 1"):
             optimizers.Adam(beta1=1.0)
         optimizer = optimizers.SGD().setup(model_of(W=np.ones(1)))
@@ -555,6 +560,21 @@ class TestErrors:
         optimizer.add_hook(hook)
         optimizer.update()
         assert [param.array[0] for param in model.params()] == [-2, 0, -1]
+
+    def test_a_hook_may_freeze_and_thaw(self):
+        model = Chain(a=model_of(W=np.zeros(1)), b=model_of(W=np.zeros(1)))
+        model.b.disable_update()
+        optimizer = optimizers.SGD(1.0).setup(model)
+
+        def hook(optimizer):
+            model.a.disable_update()
+            model.b.update_enabled = True
+
+        optimizer.add_hook(hook)
+        for link in (model.a, model.b):
+            link.W.grad = np.ones(1)
+        optimizer.update()
+        assert [param.array[0] for param in model.params()] == [0, -1]
 
     def test_hooks(self):
         optimizer = optimizers.SGD().setup(model_of(W=np.ones(1)))

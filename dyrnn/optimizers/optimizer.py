@@ -12,6 +12,7 @@ momentum decays), so they make the gradient dense, unless ``optimizer.lazy_rows 
 says to leave absent rows and their state alone: much faster, and another algorithm.
 """
 
+import inspect
 import math
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -112,6 +113,18 @@ class Optimizer:
         if ("rule" in own or "update_param" in own) and "cuda" not in own:
             cls.cuda = None
 
+    def __new__(cls, *args, **kwargs):
+        """Answer an unknown keyword with those that there are."""
+        known = inspect.signature(cls.__init__, follow_wrapped=False).parameters
+        takes_any = any(each.kind is each.VAR_KEYWORD for each in known.values())
+        unknown = [name for name in kwargs if name not in known]
+        if unknown and not takes_any:
+            raise TypeError(
+                f"{cls.__name__} has no argument {unknown[0]!r}; it takes: "
+                f"{', '.join(list(known)[1:])}"
+            )
+        return super().__new__(cls)
+
     def __post_init__(self):
         self.target = None
         self.t = 0
@@ -200,7 +213,7 @@ class Optimizer:
             self.target.cleargrads()
             loss.backward()
             del loss
-        self._walked = list(self.target.namedparams(only_updated=True))
+        self._walked = Link._version, self._walk()
         try:
             for hook in list(self.hooks.values()):
                 hook(self)
@@ -232,14 +245,16 @@ class Optimizer:
         These are the parameters that have a gradient and are not frozen. Hooks read the
         list, and may scale, change or replace the gradients.
         """
-        walked = self._walked
-        if walked is None:
-            walked = self.target.namedparams(only_updated=True)
+        # A hook may freeze a part of the model.
+        is_known = self._walked is not None and self._walked[0] == Link._version
         return [
             (path, param, total)
-            for path, param in walked
+            for path, param in (self._walked[1] if is_known else self._walk())
             if (total := param.total) is not None
         ]
+
+    def _walk(self):
+        return list(self.target.namedparams(only_updated=True))
 
     def new_epoch(self):
         """Count an epoch."""
