@@ -26,7 +26,6 @@ import threading
 from typing import Any, NamedTuple
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from dyrnn.config import config
 
@@ -51,6 +50,9 @@ def _ask_blas():
         return _blas
     with _lock:
         if _blas is None:
+            # Its import sets an environment variable.
+            from threadpoolctl import ThreadpoolController
+
             found = ThreadpoolController().select(user_api="blas").lib_controllers
             numpy = os.path.dirname(np.__file__)  # wheels: beside it, in numpy.libs
             own = [library for library in found if library.filepath.startswith(numpy)]

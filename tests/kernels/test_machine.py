@@ -127,6 +127,11 @@ def test_importing_dyrnn_changes_nothing_in_the_process():
         assert used["blas"] == [1] * len(before["blas"])
 
 
+def test_importing_dyrnn_leaves_the_environment():
+    program = "import os; e = dict(os.environ); import dyrnn; print(e == os.environ)"
+    assert subprocess.check_output([sys.executable, "-c", program]) == b"True\n"
+
+
 def test_the_setting_says_how_many_threads_there_are():
     default = kernels.threads()
     for number in (1, 2, 5):
