@@ -314,7 +314,10 @@ class BPTTUpdater(StandardUpdater):
         self.bprop_len = _steps(self.get_iterator(), bprop_len)
         self._chooses = window is None
         if window is None:
-            window = takes_windows(self.get_optimizer().target)
+            # The loss may also be a method of the model.
+            models = [each.target for each in self._optimizers.values()]
+            models.append(getattr(loss_func, "__self__", loss_func))
+            window = takes_windows(*models)
         self.window = bool(window)
         self.reset_at_epoch = reset_at_epoch
 
@@ -376,6 +379,7 @@ class BPTTUpdater(StandardUpdater):
             batch = self._next(iterator.next)
             if is_window(iterator, batch):
                 arrays = batch
+                _check_window(iterator, arrays)
             else:
                 batches = [batch]
                 batches += [self._next(iterator.next) for _ in range(1, self.bprop_len)]
@@ -430,14 +434,28 @@ def _steps(iterator, bprop_len):
     return bprop_len
 
 
-def takes_windows(model):
-    """Whether a model has links that carry state, and each says it takes windows.
+def _check_window(iterator, arrays):
+    """Refuse arrays without a batch axis: they are one step, or one sequence."""
+    shapes = [np.shape(array) for array in arrays]
+    if min(map(len, shapes), default=2) < 2:
+        raise ShapeError(
+            f"BPTTUpdater: a {type(iterator).__name__} gave a tuple of arrays of shape "
+            f"{', '.join(map(str, shapes))}, but those of a window are (T, B, ...). "
+            "Give a list of examples for a single step."
+        )
+
+
+def takes_windows(*models):
+    """Whether models have links that carry state, and each says it takes windows.
 
     A class that overrides ``forward`` says so itself. A link without carried state may
     say that it takes steps only: ``takes_windows = False``.
     """
     has_state = False
-    for link in model.links():
+    links = [
+        link for model in models if isinstance(model, Link) for link in model.links()
+    ]
+    for link in links:
         answer = _answer(link)
         is_stateful = link.carried or type(link).reset_state is not Link.reset_state
         if answer is False or (is_stateful and not answer):

@@ -9,7 +9,7 @@ from dyrnn import backend
 from dyrnn.datasets import concat_examples
 from dyrnn.engine.core import Variable
 from dyrnn.engine.parameter import Parameter
-from dyrnn.errors import NonFiniteError, SnapshotError
+from dyrnn.errors import NonFiniteError, ShapeError, SnapshotError
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator, WindowIterator
 from dyrnn.link import Chain, Sequential
 from dyrnn.optimizers import SGD
@@ -547,6 +547,37 @@ def test_windows_are_the_default_where_all_state_takes_them():
     assert not mode(L.LSTM(4, 4), L.BatchNormalization(4))  # along axis 1
     assert not mode(L.LSTM(4, 4), L.Scale(1, (4,)))
     assert not mode(L.Linear(4, VOCABULARY))  # no state that we know of
+
+
+def test_all_models_and_the_loss_say_whether_they_take_windows():
+    class Whole(DeclaredCell):
+        def loss(self, x, t):
+            return self(x, t)
+
+    layers = Sequential(L.EmbedID(VOCABULARY, 4), L.LSTM(4, VOCABULARY))
+    model, cell = L.Classifier(layers), Whole()
+    main, other = (SGD().setup(each) for each in (model, cell))
+
+    def window(optimizer, loss_func=None):
+        iterator = WindowIterator(text(), 4, 3)
+        return BPTTUpdater(iterator, optimizer, loss_func=loss_func).window
+
+    assert window(main)
+    assert window(main, lambda x, t: model(x, t))
+    assert not window({"main": main, "other": other})
+    assert not window(main, cell)
+    assert not window(main, cell.loss)
+
+
+def test_a_window_has_a_batch_axis():
+    class Steps:
+        epoch = epoch_detail = 0
+
+        def next(self):
+            return np.zeros(4, np.int32), np.zeros(4, np.int32)
+
+    with pytest.raises(ShapeError, match=r"a Steps gave .* \(4,\), \(4,\), but those"):
+        sequential(Steps(), 5).update()
 
 
 def test_state_of_its_own_beside_layers_that_take_windows_is_refused():
