@@ -218,3 +218,45 @@ def test_losses_of_scripts_call_a_log_softmax_of_arrays():
     wanted = F.log_softmax(x).array
     for options in ((), (1,), (False,)):  # the last is use_cudnn of version 1
         np.testing.assert_array_equal(log_softmax(x, *options), wanted)
+
+
+NO_LABELS = np.zeros(0, np.int32)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        F.softmax,
+        F.log_softmax,
+        lambda x: F.softmax_cross_entropy(x, NO_LABELS),
+        lambda x: F.softmax_cross_entropy(x, NO_LABELS, reduce="no"),
+        lambda x: F.convolution_2d(x.reshape(0, 1, 2, 2), np.ones((3, 1, 2, 2), "f")),
+        lambda x: F.max_pooling_2d(x.reshape(0, 1, 2, 2), 2),
+        lambda x: F.average_pooling_2d(x.reshape(0, 1, 2, 2), 2),
+    ],
+)
+def test_a_batch_of_no_examples_has_a_gradient_of_no_elements(function):
+    x = chainer.Variable(np.zeros((0, 4), np.float32))
+    y = function(x)
+    y.grad = np.zeros(y.shape, np.float32)
+    y.backward()
+    assert y.array.sum() == 0
+    assert x.grad.shape == (0, 4)
+
+
+def test_losses_of_distributions_broadcast():
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    zero = np.zeros((), np.float32)
+    np.testing.assert_allclose(
+        F.gaussian_kl_divergence(x, zero).array, (x**2).sum() / 2
+    )
+    y = chainer.Variable(x[:1].copy())
+    F.bernoulli_nll(x, y).backward()
+    np.testing.assert_allclose(
+        y.grad, (2 / (1 + np.exp(-y.array)) - x.sum(axis=0)), rtol=1e-6
+    )
+
+
+def test_squared_difference_names_its_inputs_as_chainer_does():
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_allclose(F.squared_difference(x1=x, x2=3 * x).array, 4 * x)

@@ -35,8 +35,9 @@ class Patches(FunctionNode):
     def forward(self, inputs):
         (x,) = inputs
         columns = conv.columns(x, *self.windows, self.fill)
-        rows = len(x) * math.prod(self.windows[1])
-        return (columns.transpose(0, 4, 5, 1, 2, 3).reshape(rows, -1),)
+        ksize, outs = self.windows[:2]
+        shape = len(x) * math.prod(outs), x.shape[1] * math.prod(ksize)
+        return (columns.transpose(0, 4, 5, 1, 2, 3).reshape(shape),)
 
     def backward(self, indexes, gys):
         return PatchesGrad(self.inputs[0].shape, *self.windows).apply(gys)
@@ -121,7 +122,7 @@ def convolution_2d(x, W, b=None, stride=1, pad=0, cover_all=False, **kwargs):
         raise ValueError(f"Dilate should be positive, but {dilate} is supplied.")
     outs = _places(x, W.shape[2:], stride, pad, cover_all, dilate)
     (rows,) = Patches(W.shape[2:], outs, stride, pad, dilate).apply((x,))
-    y = F.linear(rows, F.reshape(W, (W.shape[0], -1)), b)
+    y = F.linear(rows, F.reshape(W, (W.shape[0], rows.shape[1])), b)
     return F.transpose(F.reshape(y, (x.shape[0], *outs, W.shape[0])), (0, 3, 1, 2))
 
 
@@ -133,7 +134,7 @@ def _pools(label, x, ksize, stride, pad, cover_all, fill):
     stride = ksize if stride is None else pair(stride)
     outs = _places(x, ksize, stride, pad, cover_all)
     # Each channel is an image of its own.
-    images = functions().reshape(x, (-1, 1, *x.shape[2:]))
+    images = functions().reshape(x, (x.shape[0] * x.shape[1], 1, *x.shape[2:]))
     (rows,) = Patches(ksize, outs, stride, pad, fill=fill).apply((images,))
     return rows, (*x.shape[:2], *outs)
 

@@ -161,7 +161,9 @@ def squared_error(x0, x1):
     return _of_pair(core.squared_error, "SquaredError", (x0, x1))
 
 
-squared_difference = squared_error
+def squared_difference(x1, x2):
+    """:func:`squared_error` by its older name."""
+    return squared_error(x1, x2)
 
 
 def huber_loss(x, t, delta, reduce="sum_along_second_axis"):
@@ -194,6 +196,8 @@ def hinge(x, t, norm="L1", reduce="mean"):
 
 def _reduced(function, reduce, *inputs):
     check_reduce(reduce, ("sum", "mean", "no"))
+    if len({_backend.raw(x).shape for x in inputs}) > 1:
+        inputs = functions().broadcast(*inputs)
     name = function.__name__
     return bridge(partial(function, reduce=reduce), *inputs, name=name)
 

@@ -127,9 +127,6 @@ class _OverAxis(CoreNode):
         is_float(in_types, "x")
         type_check.expect(-ndim <= self.rule.axis, self.rule.axis < ndim)
 
-    def forward(self, inputs):
-        return self.run(*inputs) if inputs[0].size else (inputs[0].copy(),)
-
 
 class Softmax(_OverAxis):
     """Exponentials divided by their sum."""
