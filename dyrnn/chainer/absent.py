@@ -69,17 +69,17 @@ TABLE = {
         "LocalConvolution2D MLPConvolution2D": (
             "it is for images; PyTorch has its like"
         ),
+        "StatefulMGU StatelessMGU": "use StatefulGRU or StatelessGRU",
+        "SimplifiedDropconnect": "call chainer.functions.simplified_dropconnect",
         "BatchRenormalization DecorrelatedBatchNormalization GroupNormalization": (
             "use BatchNormalization or LayerNormalization"
         ),
     },
-    "link_hooks": {
-        "SpectralNormalization WeightStandardization": (
-            "compute the weight in forward and give it to chainer.functions.linear"
-        ),
-    },
     "utils": {
-        "conv_nd": "use chainer.utils.conv, whose functions take any number of axes",
+        "conv_nd get_deconv_outsize": "it is for images; see scipy.ndimage",
+        "enable_final final": "use typing.final",
+        "force_type": "use astype",
+        "nondeterministic": "say so in the documentation of your function",
         "CooMatrix get_order to_coo": (
             "there are no sparse matrices; use EmbedID, or scipy.sparse on data"
         ),
@@ -113,6 +113,11 @@ TABLE = {
         "VariableStatisticsPlot": (
             "use ParameterStatistics, and PlotReport for what it reports"
         ),
+        "snapshot_writers": (
+            "snapshots are written at once; writer=, a function of a name, a folder "
+            "and a dictionary, may do otherwise"
+        ),
+        "unchain_variables": "config.keep_graph_on_report is for DumpGraph alone",
     },
     "training.updaters": {
         "MultiprocessParallelUpdater ParallelUpdater": (
@@ -122,25 +127,37 @@ TABLE = {
     "iterators": {
         "DaliIterator": "it decodes images on GPUs; use MultiprocessIterator",
     },
-    "function_hooks": {
-        "CUDAProfileHook CupyMemoryProfileHook": (
-            "use TimerHook, cupyx.profiler.time_range or cupy.cuda.MemoryHook"
+    "optimizer_hooks": {
+        "GradientLARS": (
+            "it is for images in large batches; write a hook that scales param.grad"
+        ),
+    },
+    "initializers": {
+        "DownsamplingConvFilter UpsamplingDeconvFilter": (
+            "it is for images; give initialW an array"
         ),
     },
     "testing": {
+        "attr": "use pytest.mark",
+        "fix_random": "call numpy.random.seed in setUp",
+        "BackendConfig FunctionTestCase LinkTestCase inject_backend_tests": (
+            "call gradient_check.check_backward and check_double_backward in a test"
+        ),
         "distribution_unittest": "there are no distributions here; see scipy.stats",
         "FunctionTestError InitializerArgument LinkInitializersTestCase LinkTestError "
         "generate_matrix generate_seed get_trainer_with_mock_updater patch "
         "save_and_load save_and_load_hdf5 save_and_load_npz "
         "unary_math_function_unittest": (
-            "it serves Chainer's own tests; use gradient_check, FunctionTestCase, "
-            "LinkTestCase or unittest.mock"
+            "it serves Chainer's own tests; use gradient_check or unittest.mock"
         ),
         "assert_warns with_requires without_requires": (
             "use pytest.warns and pytest.mark.skipif"
         ),
     },
     "": {
+        "function_hooks link_hooks": (
+            "time a program with cProfile, or write a chainer.FunctionHook or LinkHook"
+        ),
         "distributions distribution Distribution cross_entropy kl_divergence "
         "register_kl": (
             "there are no distributions here; use functions such as gaussian, "

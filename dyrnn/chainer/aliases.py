@@ -55,8 +55,8 @@ training: _updater extension trainer trigger updater util
 training.extensions: _snapshot computational_graph evaluator exponential_shift
     fail_on_nonnumber inverse_shift linear_shift log_report micro_average
     multistep_shift parameter_statistics plot_report polynomial_shift print_report
-    progress_bar snapshot_writers step_shift value_observation
-    variable_unchain warmup_shift
+    progress_bar step_shift value_observation
+    warmup_shift
 training.triggers: early_stopping_trigger interval interval_trigger
     manual_schedule_trigger minmax_value_trigger once_trigger time_trigger
 training.updaters: standard_updater
@@ -68,12 +68,10 @@ iterators: _statemachine multiprocess_iterator multithread_iterator order_sample
 serializers: hdf5 npz
 optimizers: ada_delta ada_grad adam corrected_momentum_sgd momentum_sgd msvag
     nesterov_ag rmsprop rmsprop_graves sgd smorms3
-optimizer_hooks: gradient_clipping gradient_hard_clipping gradient_lars gradient_noise
+optimizer_hooks: gradient_clipping gradient_hard_clipping gradient_noise
     lasso weight_decay
 initializers: constant normal orthogonal sampling uniform
 utils: precision error
-function_hooks: cuda_profile cupy_memory_profile debug_print timer
-link_hooks: timer
 """
 
 

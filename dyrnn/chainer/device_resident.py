@@ -1,16 +1,14 @@
 """What can be moved to a device: links, and whatever holds arrays."""
 
-import abc
 import warnings
 
 from dyrnn.chainer import backend
 from dyrnn.chainer.backends import cuda, intel64
-from dyrnn.chainer.utils.meta import enable_final, final
 
 _METHODS = {"to_cpu": "@numpy", "to_gpu": "@cupy:N", "to_intel64": "@intel64"}
 
 
-class DeviceResident(enable_final(meta_base=abc.ABCMeta)):
+class DeviceResident:
     """Something with arrays on a device."""
 
     _device = backend.CpuDevice()
@@ -36,19 +34,16 @@ class DeviceResident(enable_final(meta_base=abc.ABCMeta)):
         """The array module."""
         return self.device.xp
 
-    @final(action=DeprecationWarning)
     def to_cpu(self):
         """Move to main memory."""
         return self._move(backend.CpuDevice(), "to_cpu", {})
 
-    @final(action=DeprecationWarning)
     def to_gpu(self, device=None):
         """Move what is not on a GPU yet to one."""
         cuda.check_cuda_available()
         device = backend.GpuDevice(cuda._get_device_or_current(device))
         return self._move(device, "to_gpu", {"device": device.device})
 
-    @final(action=DeprecationWarning)
     def to_intel64(self):
         """Say that iDeep is not there."""
         intel64.check_ideep_available()
@@ -60,17 +55,14 @@ class DeviceResident(enable_final(meta_base=abc.ABCMeta)):
         self.device_resident_accept(visitor)
         return self
 
-    @final
     def to_chx(self):
         """Say that ChainerX is not there."""
         raise RuntimeError("ChainerX is not available.")
 
-    @final
     def from_chx(self):
         """Do nothing: nothing is ChainerX's."""
         return self
 
-    @final
     def to_device(self, device):
         """Move to a device, GPU to GPU included."""
         self.device_resident_accept(_ToDeviceVisitor(backend.get_device(device)))

@@ -8,13 +8,13 @@ import warnings
 
 import numpy as np
 
-from dyrnn.chainer import _backend, _operations
+from dyrnn.chainer import _operations
 from dyrnn.chainer._backprop import backward
 from dyrnn.chainer._numerical import NondifferentiableError, numerical_grad
 from dyrnn.chainer.backend import get_device_from_array, using_device
 from dyrnn.chainer.testing.array import assert_allclose as _assert_allclose
 from dyrnn.chainer.utils.misc import _format_array_props, _raise_from
-from dyrnn.chainer.variable import Parameter, Variable
+from dyrnn.chainer.variable import Variable
 
 __all__ = [
     "NondifferentiableError",
@@ -84,18 +84,9 @@ class _CheckBackward:
         no_gxs,
         dtype,
         detect_nondifferentiable,
-        is_immutable_params,
     ):
         if dtype is not None and np.dtype(dtype).kind != "f":
             raise ValueError("`dtype` is allowed only float type")
-        params = _as_tuple(params)
-        kinds = _backend.array_types()
-        if is_immutable_params and not all(isinstance(p, kinds) for p in params):
-            actual = ", ".join(str(type(p)) for p in params)
-            raise ValueError(
-                "All parameters in `params` must be ndarrays if "
-                f"`is_immutable_params` is `True`. Actual: {actual}."
-            )
         self.xs = _as_tuple(xs)
         if no_gxs is None:
             no_gxs = [None if x is None else x.dtype.kind != "f" for x in self.xs]
@@ -106,13 +97,12 @@ class _CheckBackward:
             )
         self.func = func
         self.gys = None if gys is None else _as_tuple(gys)
-        self.params = params
+        self.params = _as_tuple(params)
         self.no_gxs = no_gxs
         self.eps = eps
         self.tolerance = {"atol": atol, "rtol": rtol}
         self.dtype = dtype
         self.detect_nondifferentiable = detect_nondifferentiable
-        self.is_immutable_params = is_immutable_params
         self.device = get_device_from_array(*self.xs)
 
     def run(self):
@@ -125,9 +115,7 @@ class _CheckBackward:
             for x in self.xs
         ]
         params = self.params
-        if self.is_immutable_params:
-            params = tuple([Parameter(p) for p in params])
-        ys = self._call(xs, params)
+        ys = _as_tuple(self.func(*xs))
         _clear_grads([*xs, *params])
         arrays = tuple([None if y is None else y.array for y in ys])
         if self.gys is None:
@@ -153,11 +141,6 @@ class _CheckBackward:
             raise AssertionError(
                 self._report(directions, numeric, by_backward, error)
             ) from None
-
-    def _call(self, xs, params):
-        if self.is_immutable_params:
-            return _as_tuple(self.func(xs, params))
-        return _as_tuple(self.func(*xs))
 
     def _report(self, directions, numeric, by_backward, error):
         options = f"eps={self.eps} atol={self.tolerance['atol']}"
@@ -211,7 +194,7 @@ class _CheckBackward:
         return total
 
     def _numeric_gradient(self, directions):
-        held = [p if self.is_immutable_params else p.array for p in self.params]
+        held = [p.array for p in self.params]
         xs = [None if x is None else self._cast_if_float(x) for x in self.xs]
         varied = [x for x, no_gx in zip(xs, self.no_gxs, strict=True) if not no_gx]
         varied += [p if self.dtype is None else p.astype(self.dtype) for p in held]
@@ -231,16 +214,13 @@ class _CheckBackward:
                 for x, no_gx in zip(xs, self.no_gxs, strict=True)
             ]
             values = list(rest)
-            if self.is_immutable_params:
-                ys = self._call(variables, tuple([Parameter(p) for p in values]))
-            else:
-                for p, value in zip(self.params, values, strict=True):
-                    p.array = value
-                    p.grad_var = None
-                ys = self._call(variables, ())
-                base = varied[len(varied) - len(values) :]
-                for p, value in zip(self.params, base, strict=True):
-                    p.array = value
+            for p, value in zip(self.params, values, strict=True):
+                p.array = value
+                p.grad_var = None
+            ys = _as_tuple(self.func(*variables))
+            base = varied[len(varied) - len(values) :]
+            for p, value in zip(self.params, base, strict=True):
+                p.array = value
             return tuple([None if y is None else y.array for y in ys])
 
         (gx,) = numerical_grad(
@@ -307,24 +287,7 @@ def check_backward(
         Whether to raise NondifferentiableError at a kink.
     """
     options = (eps, atol, rtol, no_grads, dtype, detect_nondifferentiable)
-    _CheckBackward(func, x_data, y_grad, params, *options, False).run()
-
-
-def _check_backward_with_params(
-    func,
-    x_data,
-    y_grad,
-    params=(),
-    eps=0.001,
-    atol=1e-5,
-    rtol=1e-4,
-    no_grads=None,
-    dtype=None,
-    detect_nondifferentiable=False,
-):
-    """As :func:`check_backward`, for ``func(xs, params)`` and arrays ``params``."""
-    options = (eps, atol, rtol, no_grads, dtype, detect_nondifferentiable)
-    _CheckBackward(func, x_data, y_grad, params, *options, True).run()
+    _CheckBackward(func, x_data, y_grad, params, *options).run()
 
 
 def check_double_backward(

@@ -62,12 +62,6 @@ class Sequential(ChainList):
     def __iter__(self):
         return iter(self._layers)
 
-    def __reversed__(self):
-        return reversed(self._layers)
-
-    def __contains__(self, item):
-        return item in self._layers
-
     def __setitem__(self, i, layer):
         if i >= len(self):
             raise ValueError(f"{i} should be less than {len(self)}")
@@ -112,15 +106,6 @@ class Sequential(ChainList):
         links = [j for j in range(i) if isinstance(self._layers[j], Link)]
         return links[0] + 1 if links else min(i, 1)
 
-    def append(self, layer):
-        """Add a layer at the end."""
-        self.insert(len(self), layer)
-
-    def extend(self, sequential):
-        """Add another's layers at the end."""
-        for layer in sequential:
-            self.append(layer)
-
     def _check_other(self, other):
         if not isinstance(other, Sequential):
             raise ValueError(
@@ -149,23 +134,9 @@ class Sequential(ChainList):
             if _type_name(layer) == type_name:
                 self.remove(layer)
 
-    def pop(self, i=-1):
-        """Take a layer out and return it."""
-        layer = self._layers[i]
-        del self[i]
-        return layer
-
-    def clear(self):
-        """Take all layers out."""
-        self._layers, self._children = [], []
-
     def index(self, layer, start=None, end=None):
         """Return a layer's position."""
         return self._layers[start:end].index(layer)
-
-    def count(self, layer):
-        """Return how often a layer occurs."""
-        return self._layers.count(layer)
 
     def count_by_layer_type(self, type_name):
         """Return how many layers' classes or functions have this name."""

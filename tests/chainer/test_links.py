@@ -58,7 +58,6 @@ def test_a_stateless_lstm_takes_its_state():
     "make",
     [
         lambda: L.GRU(2, 3),
-        lambda: L.StatefulMGU(2, 3),
         lambda: L.StatefulPeepholeLSTM(2, 3),
         lambda: L.StatefulZoneoutLSTM(2, 3),
         lambda: L.LSTM(2, 3),
@@ -220,19 +219,6 @@ def test_blackout_weighs_noise_and_words():
     np.testing.assert_allclose(loss.array, expected, rtol=1e-4)
     link.sample_data = None
     assert np.isfinite(link(x, np.array([0], np.int32)).array)
-
-
-def test_dropped_connections_are_kept_in_the_file(tmp_path):
-    link = L.SimplifiedDropconnect(None, 3)
-    whole = link(f(2, 4), train=False)
-    np.testing.assert_allclose(whole.array, f(2, 4) @ link.W.array.T, rtol=1e-5)
-    mask = np.arange(12).reshape(3, 4) % 2 == 0
-    y = link(f(2, 4), mask=mask, use_batchwise_mask=False)
-    expected = f(2, 4) @ (link.W.array * mask * 2).T
-    np.testing.assert_allclose(y.array, expected, rtol=1e-5, atol=1e-6)
-    chainer.serializers.save_npz(tmp_path / "link.npz", link)
-    with np.load(tmp_path / "link.npz") as npz:
-        np.testing.assert_array_equal(npz["mask"], mask)
 
 
 def test_batch_normalization_counts_a_batch_once():

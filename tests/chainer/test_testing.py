@@ -6,7 +6,6 @@ import unittest
 import numpy as np
 import pytest
 
-from dyrnn import chainer
 from dyrnn.chainer import gradient_check, testing
 from dyrnn.chainer.bridging import bridge
 from tests.chainer.toys import Exp, exp, product, variable
@@ -81,62 +80,6 @@ def test_outputs_and_their_gradients_must_match():
         gradient_check.check_backward(exp, x, x, no_grads=[True, False])
 
 
-def make_case(function):
-    class Case(testing.FunctionTestCase):
-        def setUp(self):
-            self.check_backward_options = {"rtol": 1e-3, "atol": 1e-3}
-            self.check_double_backward_options = {"rtol": 1e-2, "atol": 1e-2}
-
-        def generate_inputs(self):
-            return (np.asarray(np.random.uniform(-1, 1, self.shape)),)
-
-        def forward(self, inputs, device):
-            return (function(inputs[0]),)
-
-        def forward_expected(self, inputs):
-            return (np.asarray(np.exp(inputs[0])),)
-
-    Case.__module__ = __name__
-    sys.modules[__name__].Case = Case
-    injected = testing.inject_backend_tests(None, [{}])(Case)
-    return testing.parameterize(*testing.product({"shape": [(), (2, 3)]}))(injected)
-
-
-def test_function_cases_pass_and_fail():
-    assert run(make_case(exp)) == {
-        "test_forward": [True, True],
-        "test_backward": [True, True],
-        "test_double_backward": [True, True],
-    }
-    assert run(make_case(wrong))["test_backward"] == [False, False]
-
-
-class LinearCase(testing.LinkTestCase):
-    param_names = ("W", "b")
-
-    def generate_params(self):
-        return chainer.initializers.Normal(), chainer.initializers.Uniform()
-
-    def create_link(self, initializers):
-        return chainer.links.Linear(3, 2, False, *initializers)
-
-    def generate_inputs(self):
-        return (np.random.uniform(-1, 1, (4, 3)).astype("f"),)
-
-    def forward_expected(self, link, inputs):
-        return (inputs[0] @ link.W.array.T + link.b.array,)
-
-
-def test_a_link_with_a_wrong_gradient_fails():
-    class WrongCase(LinearCase):
-        def forward(self, link, inputs, device):
-            return (link(inputs[0]) + wrong(inputs[0])[:, :2],)
-
-    result = unittest.TestResult()
-    unittest.TestLoader().loadTestsFromTestCase(WrongCase).run(result)
-    assert len(result.failures) == 2
-
-
 def test_products_of_parameters():
     assert testing.product({"a": [1, 2], "b,c": [(3, 4)]}) == [
         {"a": 1, "b": 3, "c": 4},
@@ -166,37 +109,6 @@ def test_parameters_are_named_in_errors():
     delattr(sys.modules[__name__], case.__name__)
 
 
-def test_random_numbers_are_fixed():
-    class Draws:
-        @testing.fix_random()
-        def test_it(self):
-            values.append(np.random.rand())
-
-    values: list[float] = []
-    before = np.random.get_state()[1].copy()
-    Draws().test_it()
-    Draws().test_it()
-    assert values[0] == values[1]
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
-
-
-def test_random_numbers_of_a_class_are_fixed_with_its_setup():
-    class Draws:
-        def setUp(self):
-            self.first = np.random.rand()
-
-        def test_it(self):
-            return self.first, np.random.rand()
-
-    fixed = testing.fix_random()(Draws)
-    draws = []
-    for _ in range(2):
-        case = fixed()
-        case.setUp()
-        draws.append(case.test_it())
-    assert draws[0] == draws[1]
-
-
 def test_retries_and_repeats():
     class Case(unittest.TestCase):
         count = 0
@@ -214,13 +126,6 @@ def test_retries_and_repeats():
 def test_differences_are_described():
     with pytest.raises(AssertionError, match=r"Max absolute difference.*: 1(.|\n)*x: "):
         testing.assert_allclose(np.ones(2), np.array([1, 2]))
-
-
-def test_backend_configurations_are_contexts():
-    with pytest.raises(ValueError, match="Parameter use_magic is not defined"):
-        testing.BackendConfig({"use_magic": 1})
-    with testing.BackendConfig({}) as config:
-        assert config.xp is np and chainer.config.use_cudnn == "never"
 
 
 def test_bridge_differentiates_twice():

@@ -167,32 +167,6 @@ def get_device(*args):
     return DummyDevice
 
 
-def init(device=None):
-    """Make a GPU current; version 1."""
-    check_cuda_available()
-    _get_device_or_current(device).use()
-
-
-def _maker(name):
-    """Return version 1's maker of arrays on the current GPU, of float32 if not said."""
-
-    def make(*args, **kwargs):
-        check_cuda_available()
-        if not name.endswith("_like"):
-            n_positional = 2 if name == "full" else 1
-            if len(args) <= n_positional:
-                kwargs.setdefault("dtype", np.float32)
-        return getattr(cupy, name)(*args, **kwargs)
-
-    return make
-
-
-empty, zeros, ones, full = map(_maker, ("empty", "zeros", "ones", "full"))
-empty_like, zeros_like, ones_like, full_like = map(
-    _maker, ("empty_like", "zeros_like", "ones_like", "full_like")
-)
-
-
 def _get_device_or_current(device):
     if device is None:
         return Device()
@@ -283,15 +257,6 @@ def fuse(*args, **kwargs):
     if len(args) == 1 and not kwargs and callable(args[0]):
         return args[0]
     return lambda function: function
-
-
-def get_max_workspace_size():
-    """Return 0: cuDNN is not used."""
-    return 0
-
-
-def set_max_workspace_size(size):
-    """Do nothing: cuDNN is not used."""
 
 
 def should_use_cudnn(level, lowest_version=0):

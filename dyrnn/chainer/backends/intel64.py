@@ -28,23 +28,8 @@ class Intel64Device(_backend.Device):
         return isinstance(other, Intel64Device)
 
 
-def is_ideep_available():
-    """Return False."""
-    return False
-
-
 def check_ideep_available():
     """Say that iDeep is not there."""
     raise RuntimeError(
         "iDeep is not available.\nReason: dyrnn computes with NumPy or CuPy only"
     )
-
-
-def should_use_ideep(level):
-    """Return False."""
-    return False
-
-
-def inputs_all_ready(inputs, supported_ndim=(2, 4)):
-    """Return False."""
-    return False

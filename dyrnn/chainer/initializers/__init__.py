@@ -11,7 +11,6 @@ from dyrnn.chainer.configuration import get_dtype
 from dyrnn.chainer.initializer import Initializer
 from dyrnn.chainer.initializers.constant import Constant, Identity, NaN, One, Zero
 from dyrnn.chainer.initializers.random_values import (
-    DownsamplingConvFilter,
     GlorotNormal,
     GlorotUniform,
     HeNormal,
@@ -21,12 +20,10 @@ from dyrnn.chainer.initializers.random_values import (
     Normal,
     Orthogonal,
     Uniform,
-    UpsamplingDeconvFilter,
 )
 
 __all__ = [
     "Constant",
-    "DownsamplingConvFilter",
     "GlorotNormal",
     "GlorotUniform",
     "HeNormal",
@@ -39,7 +36,6 @@ __all__ = [
     "One",
     "Orthogonal",
     "Uniform",
-    "UpsamplingDeconvFilter",
     "Zero",
     "generate_array",
 ]

@@ -12,7 +12,6 @@ from dyrnn.chainer.links.connection_links import (
     Maxout,
     PReLU,
     Scale,
-    SimplifiedDropconnect,
     Swish,
 )
 from dyrnn.chainer.links.convolution_links import Convolution2D
@@ -40,12 +39,10 @@ from dyrnn.chainer.links.recurrent_links import (
     NStepRNNReLU,
     NStepRNNTanh,
     StatefulGRU,
-    StatefulMGU,
     StatefulPeepholeLSTM,
     StatefulZoneoutLSTM,
     StatelessGRU,
     StatelessLSTM,
-    StatelessMGU,
 )
 from dyrnn.chainer.links.tree_links import ChildSumTreeLSTM, NaryTreeLSTM
 

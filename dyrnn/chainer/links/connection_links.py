@@ -2,7 +2,7 @@
 
 import math
 
-from dyrnn.chainer import _backend, functions, initializers
+from dyrnn.chainer import _backend, initializers
 from dyrnn.chainer.functions import elementwise, products, reduction
 from dyrnn.chainer.functions.elementwise import prelu, swish
 from dyrnn.chainer.initializer import Initializer
@@ -311,37 +311,3 @@ class Swish(Link):
         if self.beta.array is None:
             self.beta.initialize(x.shape[1:])
         return swish(x, self.beta)
-
-
-class SimplifiedDropconnect(WeightAndBias):
-    """A linear map of which weights are dropped at random."""
-
-    def __init__(
-        self,
-        in_size,
-        out_size,
-        ratio=0.5,
-        nobias=False,
-        initialW=None,
-        initial_bias=None,
-    ):
-        super().__init__()
-        self.out_size = out_size
-        self.ratio = ratio
-        self._add_parameters(in_size, out_size, nobias, initialW, initial_bias)
-
-    def forward(self, x, train=True, mask=None, use_batchwise_mask=True):
-        """Apply the map; a first ``mask`` is kept and serialized."""
-        if self.W.array is None:
-            self._initialize_params(size_of_shape(x.shape[1:]))
-        if mask is not None and not hasattr(self, "mask"):
-            self.add_persistent("mask", mask)
-        return functions.simplified_dropconnect(
-            x,
-            self.W,
-            self.b,
-            self.ratio,
-            train,
-            mask,
-            use_batchwise_mask=use_batchwise_mask,
-        )

@@ -278,42 +278,6 @@ class GRU(StatefulGRU):
         return super().forward(args[0])
 
 
-class StatelessMGU(Chain):
-    """One step of a minimal gated unit: ``h = link(h, x)``."""
-
-    def __init__(self, n_inputs, n_units):
-        super().__init__()
-        with self.init_scope():
-            self.W_f = Linear(n_inputs + n_units, n_units)
-            self.W_h = Linear(n_inputs + n_units, n_units)
-
-    def _step(self, h, x):
-        f = elementwise.sigmoid(self.W_f(joining.concat([h, x])))
-        new = elementwise.tanh(self.W_h(joining.concat([f * h, x])))
-        return elementwise.linear_interpolate(f, new, h)
-
-    def forward(self, h, x):
-        """Return the new ``h``."""
-        return self._step(h, x)
-
-
-class StatefulMGU(_Stateful, StatelessMGU):
-    """A minimal gated layer that remembers."""
-
-    state_names = ("h",)
-
-    def __init__(self, in_size, out_size):
-        super().__init__(in_size, out_size)
-        self.state_size = out_size
-
-    def forward(self, x):
-        """Return the outputs of the next step."""
-        if self.h is None:
-            self.h = _zeros(self, x)
-        self.h = self._step(self.h, x)
-        return self.h
-
-
 def argsort_list_descent(lst):
     """Return the order of sequences, longest first."""
     return np.argsort([-len(x) for x in lst], kind="stable").astype(np.int32)

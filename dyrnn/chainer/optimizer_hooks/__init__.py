@@ -6,7 +6,6 @@ from dyrnn.chainer.aliases import folder_or_raise
 from dyrnn.chainer.optimizer_hooks.clipping import (
     GradientClipping,
     GradientHardClipping,
-    GradientLARS,
 )
 from dyrnn.chainer.optimizer_hooks.regularization import (
     GradientNoise,
@@ -17,7 +16,6 @@ from dyrnn.chainer.optimizer_hooks.regularization import (
 __all__ = [
     "GradientClipping",
     "GradientHardClipping",
-    "GradientLARS",
     "GradientNoise",
     "Lasso",
     "WeightDecay",

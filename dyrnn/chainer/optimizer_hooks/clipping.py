@@ -68,34 +68,3 @@ class GradientHardClipping:
             with backend.using_device(param.device):
                 core = hooks.GradientHardClipping
                 core.limit(gradient, self.lower_bound, self.upper_bound)
-
-
-class GradientLARS:
-    """Scale each gradient by the norm of its weight over its own.
-
-    References
-    ----------
-    You, Gitman, Ginsburg, "Large Batch Training of Convolutional Networks",
-    arXiv:1708.03888.
-    """
-
-    name = "GradientLARS"
-    call_for_each_param = True
-    timing = "pre"
-
-    def __init__(self, threshold=1e-2, weight_decay=0.0, eps=1e-9):
-        self.threshold = threshold
-        self.weight_decay = weight_decay
-        self.eps = eps
-
-    def __call__(self, rule, param):
-        p, g = param.array, param.grad
-        if p is None or g is None:
-            return
-        with backend.using_device(param.device):
-            xp = param.device.xp
-            weight, gradient = xp.linalg.norm(p), xp.linalg.norm(g)
-            local = weight / (self.eps + gradient + self.weight_decay * weight)
-            rate = xp.where(weight > self.threshold, local, 1.0)
-            g += self.weight_decay * p
-            g *= rate

@@ -3,21 +3,14 @@
 from functools import partial
 
 from dyrnn.chainer.aliases import folder_or_raise
-from dyrnn.chainer.testing import array, attr, condition, function_link
+from dyrnn.chainer.testing import array, condition
 from dyrnn.chainer.testing.array import assert_allclose
 from dyrnn.chainer.testing.cases import (
-    fix_random,
     from_pytest_parameterize,
     parameterize,
     parameterize_pytest,
     product,
     product_dict,
-)
-from dyrnn.chainer.testing.function_link import (
-    BackendConfig,
-    FunctionTestCase,
-    LinkTestCase,
-    inject_backend_tests,
 )
 
 

@@ -5,8 +5,6 @@ import itertools
 import sys
 import types
 
-import numpy as np
-
 
 class Bundle:
     """What a decorator leaves in place of the class."""
@@ -119,30 +117,3 @@ def product_dict(*parameters):
         {key: value for one in dicts for key, value in one.items()}
         for dicts in itertools.product(*parameters)
     ]
-
-
-def fix_random(*, setup_method="setUp", teardown_method="tearDown"):
-    """Decorate a test method or class: the same random numbers at every run."""
-
-    def fixed(test):
-        @functools.wraps(test)
-        def wrapper(self, *args, **kwargs):
-            before = np.random.get_state()
-            np.random.seed(100)
-            try:
-                return test(self, *args, **kwargs)
-            finally:
-                np.random.set_state(before)
-
-        return wrapper
-
-    def decorate(impl):
-        if isinstance(impl, types.FunctionType):
-            return fixed(impl)
-        for cls in impl.cases if isinstance(impl, Bundle) else [impl]:
-            for name in dir(cls):
-                if name == setup_method or name.startswith("test_"):
-                    setattr(cls, name, fixed(getattr(cls, name)))
-        return impl
-
-    return decorate

@@ -8,13 +8,11 @@ from dyrnn.chainer.utils import (
     argument,
     array,
     conv,
-    meta,
     misc,
     type_check,
 )
 from dyrnn.chainer.utils.array import size_of_shape, sum_to
-from dyrnn.chainer.utils.conv import get_conv_outsize, get_deconv_outsize
-from dyrnn.chainer.utils.meta import enable_final, final
+from dyrnn.chainer.utils.conv import get_conv_outsize
 from dyrnn.chainer.utils.misc import (
     _check_arrays_forward_compatible,
     _format_array_props,
@@ -22,8 +20,6 @@ from dyrnn.chainer.utils.misc import (
     _repr_with_named_data,
     experimental,
     force_array,
-    force_type,
-    nondeterministic,
     tempdir,
 )
 
@@ -36,16 +32,10 @@ __all__ = [
     "array",
     "collections_abc",
     "conv",
-    "enable_final",
     "experimental",
-    "final",
     "force_array",
-    "force_type",
     "get_conv_outsize",
-    "get_deconv_outsize",
-    "meta",
     "misc",
-    "nondeterministic",
     "size_of_shape",
     "sum_to",
     "tempdir",

@@ -16,13 +16,6 @@ def get_conv_outsize(size, k, s, p, cover_all=False, d=1):
     return (size + p * 2 - span + extra) // s + 1
 
 
-def get_deconv_outsize(size, k, s, p, cover_all=False, d=1):
-    """Return the output size of a transposed convolution along one axis."""
-    span = (k - 1) * d + 1
-    extra = 1 - s if cover_all else 0
-    return s * (size - 1) + span + extra - 2 * p
-
-
 def _overlap(size, out, s, start):
     """Return which outputs an element of the kernel has inside, and its inputs.
 
@@ -64,45 +57,3 @@ def from_columns(col, dims, stride, pad, dilate):
     for outer, inner in _overlaps(ksize, dims, outs, stride, pad, dilate):
         img[inner] += col[outer]
     return img
-
-
-def im2col_cpu(
-    img,
-    kh,
-    kw,
-    sy,
-    sx,
-    ph,
-    pw,
-    pval=0,
-    cover_all=False,
-    dy=1,
-    dx=1,
-    out_h=None,
-    out_w=None,
-):
-    """Return columns (n, c, kh, kw, out_h, out_w) of images (n, c, h, w)."""
-    h, w = img.shape[2:]
-    if out_h is None:
-        out_h = get_conv_outsize(h, kh, sy, ph, cover_all, dy)
-    assert out_h > 0, "Height in the output should be positive."
-    if out_w is None:
-        out_w = get_conv_outsize(w, kw, sx, pw, cover_all, dx)
-    assert out_w > 0, "Width in the output should be positive."
-    return columns(img, (kh, kw), (out_h, out_w), (sy, sx), (ph, pw), (dy, dx), pval)
-
-
-def im2col(
-    img, kh, kw, sy, sx, ph, pw, cover_all=False, dy=1, dx=1, out_h=None, out_w=None
-):
-    """:func:`im2col_cpu` with zeros outside, on any device."""
-    return im2col_cpu(img, kh, kw, sy, sx, ph, pw, 0, cover_all, dy, dx, out_h, out_w)
-
-
-def col2im(col, sy, sx, ph, pw, h, w, dy=1, dx=1):
-    """Return images (n, c, h, w) that are sums of columns."""
-    return from_columns(col, (h, w), (sy, sx), (ph, pw), (dy, dx))
-
-
-im2col_gpu = im2col
-col2im_cpu = col2im_gpu = col2im

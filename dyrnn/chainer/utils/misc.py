@@ -1,7 +1,6 @@
 """Small helpers of Chainer's ``utils``."""
 
 import contextlib
-import functools
 import shutil
 import sys
 import tempfile
@@ -10,7 +9,6 @@ import warnings
 import numpy as np
 
 from dyrnn.chainer import _backend
-from dyrnn.chainer.configuration import config
 
 
 def force_array(x, dtype=None):
@@ -18,13 +16,6 @@ def force_array(x, dtype=None):
     if np.isscalar(x):
         return np.array(x, dtype)
     return x if dtype is None else x.astype(dtype, copy=False)
-
-
-def force_type(dtype, value):
-    """Return the number or array as the given type."""
-    if np.isscalar(value):
-        return dtype.type(value)
-    return value.astype(dtype, copy=False)
 
 
 @contextlib.contextmanager
@@ -82,37 +73,3 @@ def experimental(api_name):
             FutureWarning,
             stacklevel=2,
         )
-
-
-def nondeterministic(f_name):
-    """Warn, where ``config.warn_nondeterministic`` asks for it."""
-    if config.warn_nondeterministic:
-        warnings.warn(
-            "Potentially non-deterministic code is being executed while "
-            f"config.warn_nondeterministic set. Source: {f_name}",
-            stacklevel=2,
-        )
-
-
-def _fp16_mixed_precision_helper(fn):
-    """Let a forward method compute in float32 what it is given in float16."""
-
-    @functools.wraps(fn)
-    def wrapper(self, in_data):
-        def is_half(x):
-            return x.dtype == np.float16
-
-        all_half = all(x.dtype.kind != "f" or is_half(x) for x in in_data)
-        out = fn(
-            self, tuple([x.astype(np.float32) if is_half(x) else x for x in in_data])
-        )
-        if not all_half:
-            return out
-        return tuple(
-            [
-                y.astype(np.float16) if y is not None and y.dtype == np.float32 else y
-                for y in out
-            ]
-        )
-
-    return wrapper

@@ -4,7 +4,7 @@ from functools import partial
 
 from dyrnn.chainer.aliases import folder_or_raise
 from dyrnn.chainer.training.extensions.evaluating import Evaluator
-from dyrnn.chainer.training.extensions.graphs import DumpGraph, unchain_variables
+from dyrnn.chainer.training.extensions.graphs import DumpGraph
 from dyrnn.chainer.training.extensions.logs import LogReport, PrintReport
 from dyrnn.chainer.training.extensions.observing import (
     FailOnNonNumber,

@@ -3,12 +3,13 @@
 import copy
 import warnings
 
+from tqdm import tqdm
+
 from dyrnn.chainer import backend, reporter
 from dyrnn.chainer.configuration import no_backprop_mode, using_config
 from dyrnn.chainer.dataset.converting import _call_converter, concat_examples
 from dyrnn.chainer.iterators.ordering import OrderedIterator
 from dyrnn.chainer.training.bases import Extension
-from dyrnn.chainer.training.extensions.progress import IteratorProgressBar
 from dyrnn.datasets.convert import call_with
 from dyrnn.extensions import evaluation
 
@@ -90,16 +91,11 @@ class Evaluator(evaluation.Evaluator, Extension):
             )
             iterator = copy.copy(iterator)
         summary = reporter.DictSummary()
-        bar = IteratorProgressBar(iterator) if self._progress_bar else None
-        for batch in iterator:
+        for batch in tqdm(iterator, disable=not self._progress_bar):
             observation = {}
             with reporter.report_scope(observation):
                 arrays = _call_converter(self.converter, batch, self.device)
                 with no_backprop_mode():
                     call_with(function, arrays)
             summary.add(observation)
-            if bar:
-                bar.update()
-        if bar:
-            bar.close()
         return summary.compute_mean()

@@ -91,25 +91,3 @@ class DumpGraph(Extension):
     def serialize(self, serializer):
         self._original_flag = serializer("_original_flag", self._original_flag)
         self._flag_called = serializer("_flag_called", self._flag_called)
-
-
-class unchain_variables(Extension):
-    """Unchains reported variables once ``keep_graph_on_report`` has kept graphs."""
-
-    priority = 0
-
-    def __init__(self):
-        self._prev_flag = None
-
-    def initialize(self, trainer):
-        self._prev_flag = config.keep_graph_on_report
-
-    def trigger(self, trainer):
-        """Fire if graphs were kept since the last call."""
-        flag, self._prev_flag = self._prev_flag, config.keep_graph_on_report
-        return flag
-
-    def __call__(self, trainer):
-        for variable in trainer.observation.values():
-            if isinstance(variable, Variable):
-                variable.unchain_backward()

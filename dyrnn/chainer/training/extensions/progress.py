@@ -55,30 +55,3 @@ class ProgressBar(progress.ProgressBar, Extension):
 
     def finalize(self):
         self._bar.close()
-
-
-class IteratorProgressBar(util.ProgressBar):
-    """Shows how far an iterator is."""
-
-    def __init__(self, iterator, bar_length=None, out=None):
-        if not hasattr(iterator, "current_position") or not hasattr(
-            iterator, "epoch_detail"
-        ):
-            raise TypeError(
-                "Iterator must have the following attributes to enable a progress bar: "
-                "current_position, epoch_detail"
-            )
-        self._iterator = iterator
-        super().__init__(bar_length, out)
-
-    def get_lines(self):
-        position, rate = self._iterator.current_position, self._iterator.epoch_detail
-        size = getattr(self._iterator, "_epoch_size", None)
-        speeds = self.update_speed(position, rate)
-        return [
-            self._line("validation", rate),
-            f"{position:10} / {size} iterations\n"
-            if size
-            else f"{position:10} iterations\n",
-            self._estimate(1.0 - rate, speeds[1], speeds[0]),
-        ]
