@@ -7,7 +7,9 @@ Environment variables are read here and nowhere else.
 
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +78,7 @@ config = Configuration()
 
 
 @contextmanager
-def using_config(name, value):
+def using_config(name: str, value: Any) -> Iterator[None]:
     """Set ``config.NAME`` to ``value`` inside a ``with`` block, in this thread.
 
     Examples

@@ -22,7 +22,7 @@ _WORD = (1 << 64) - 1
 class Stream:
     """One named stream; ``generator`` is its ``numpy.random.Generator``."""
 
-    def __init__(self, name, seed):
+    def __init__(self, name: str, seed: int) -> None:
         self.name = name
         key = [seed & _WORD, zlib.crc32(name.encode()) | (seed >> 64) << 32]
         self.generator = np.random.Generator(np.random.Philox(key=key))
@@ -68,7 +68,7 @@ _streams: dict[str, Stream] = {}
 _thread = threading.local()
 
 
-def seed(number):
+def seed(number: int) -> None:
     """Start all streams anew from ``number``, an integer from 0 to 2**96 - 1."""
     global _seed
     try:
@@ -89,12 +89,12 @@ def refuse_streams():
     _thread.reads_ahead = True
 
 
-def get_seed():
+def get_seed() -> int:
     """Return the seed in force."""
     return _seed
 
 
-def stream(name):
+def stream(name: str) -> Stream:
     """Return the stream called ``name``, made at the first call."""
     if getattr(_thread, "reads_ahead", False):
         raise RuntimeError(

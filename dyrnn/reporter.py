@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +40,7 @@ _MAX_PENDING = 1024
 class Observation(dict):
     """Values by full name; ``weights`` holds how much each counts in a mean."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.weights = {}
 
@@ -75,18 +77,18 @@ class Reporter:
         Where values are written; an `Observation` keeps their weights, too.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.observation = Observation()
         self._names = {}
         self._observers = []  # an id is only unique while its object lives
         self._weight = None
 
-    def add_observer(self, name, observer):
+    def add_observer(self, name: str, observer: Any) -> None:
         """Report values of ``observer`` as ``name/key``."""
         self._names[id(observer)] = name
         self._observers.append(observer)
 
-    def add_observers(self, prefix, observers):
+    def add_observers(self, prefix: str, observers: Iterable[tuple[str, Any]]) -> None:
         """Register ``(name, observer)`` pairs, such as ``link.namedlinks()``."""
         for name, observer in observers:
             self.add_observer(prefix + name, observer)
@@ -96,7 +98,7 @@ class Reporter:
         return self._names.get(id(observer))
 
     @contextlib.contextmanager
-    def scope(self, observation):
+    def scope(self, observation: dict) -> Iterator[None]:
         """Make this the current reporter, writing into ``observation``."""
         outer, self.observation = self.observation, observation
         try:
@@ -105,7 +107,7 @@ class Reporter:
         finally:
             self.observation = outer
 
-    def report(self, values, observer=None, weight=None):
+    def report(self, values: dict, observer: Any = None, weight: Any = None) -> None:
         """Write ``values`` into the observation; see the function `report`."""
         prefix = ""
         if observer is not None:
@@ -151,13 +153,13 @@ def _detached(value):
     return value.array if isinstance(value, Variable) else value
 
 
-def get_current_reporter():
+def get_current_reporter() -> Reporter | None:
     """The innermost reporter in scope in this thread, or None."""
     stack = _stack()
     return stack[-1] if stack else None
 
 
-def report(values, observer=None, weight=None):
+def report(values: dict, observer: Any = None, weight: Any = None) -> None:
     """Report ``values``, a dictionary, to the current reporter, if there is one.
 
     Parameters
@@ -181,7 +183,7 @@ def report(values, observer=None, weight=None):
 
 
 @contextlib.contextmanager
-def report_scope(observation):
+def report_scope(observation: dict) -> Iterator[None]:
     """Let the current reporter write into ``observation`` meanwhile."""
     reporter = get_current_reporter()
     if reporter is None:
@@ -215,13 +217,13 @@ class Summary:
     read, and a saved and loaded summary goes on exactly.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._weight = 0.0
         self._mean = math.nan
         self._deviation = 0.0  # sum of weight * (value - mean)**2
         self._pending = []
 
-    def add(self, value, weight=1.0):
+    def add(self, value: Any, weight: Any = 1.0) -> None:
         """Add a scalar which counts ``weight`` times."""
         value, weight = _detached(value), _detached(weight)
         if not self._pending and not _on_device(value) and not _on_device(weight):
@@ -252,12 +254,12 @@ class Summary:
         for value, weight in zip(values, weights, strict=True):
             self._add(value, weight)
 
-    def compute_mean(self):
+    def compute_mean(self) -> Any:
         """The mean of the values so far; NaN if there were none."""
         self._read()
         return self._mean
 
-    def make_statistics(self):
+    def make_statistics(self) -> tuple[Any, Any]:
         """The mean and the (population) standard deviation."""
         mean = self.compute_mean()
         if not self._weight:
@@ -279,10 +281,10 @@ class Summary:
 class DictSummary:
     """A `Summary` for each key of the observations added to it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._summaries = {}
 
-    def add(self, observation):
+    def add(self, observation: dict) -> None:
         """Add the scalars of ``observation``; what is not a scalar is left out."""
         weights = getattr(observation, "weights", {})
         for key, value in observation.items():
@@ -290,11 +292,11 @@ class DictSummary:
                 summary = self._summaries.setdefault(key, Summary())
                 summary.add(value, weights.get(key, 1.0))
 
-    def compute_mean(self):
+    def compute_mean(self) -> dict:
         """The means by key, as Python floats."""
         return {key: entry.compute_mean() for key, entry in self._summaries.items()}
 
-    def make_statistics(self):
+    def make_statistics(self) -> dict:
         """Means by key, and standard deviations by ``key.std``."""
         statistics = {}
         for key, entry in self._summaries.items():

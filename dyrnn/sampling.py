@@ -3,15 +3,24 @@
 Draws come from the random stream ``sampling``, so a seed gives the same text again.
 """
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 
 from dyrnn import backend, random
 from dyrnn.config import no_backprop_mode, using_config
 from dyrnn.engine.core import Variable
 from dyrnn.errors import NonFiniteError
+from dyrnn.typing import Array
 
 
-def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
+def probabilities(
+    logits: Array,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Array:
     """Return softmax(logits / temperature), cut down to the likeliest tokens.
 
     Parameters
@@ -68,7 +77,12 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
     return p
 
 
-def draw(logits, temperature=1.0, top_k=None, top_p=None):
+def draw(
+    logits: Array,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Array:
     """Draw one token for each row of logits (B, V); return ids (B,), int32.
 
     The arguments are those of :func:`probabilities`.
@@ -79,7 +93,14 @@ def draw(logits, temperature=1.0, top_k=None, top_p=None):
     return (cumulated <= u).sum(axis=1).astype(np.int32)
 
 
-def generate(predict, prime, length, temperature=1.0, top_k=None, top_p=None):
+def generate(
+    predict: Callable,
+    prime: Array,
+    length: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Iterator[Any]:
     """Continue a sequence, token by token, as long as the caller asks for more.
 
     Parameters
@@ -110,7 +131,7 @@ def generate(predict, prime, length, temperature=1.0, top_k=None, top_p=None):
     if len(prime) == 0:
         raise ValueError("generate needs at least one token to continue, got none")
     is_batch = prime.ndim == 2
-    logits = None
+    logits: Any = None
     for ids in prime:
         logits = _logits(predict, np.atleast_1d(ids))
     for i in range(length):

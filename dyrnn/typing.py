@@ -7,7 +7,8 @@ device a ``DeviceLike`` (``backend.py``), what fills a parameter an ``Initialize
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,4 +16,29 @@ import numpy as np
 Array = np.ndarray
 Axis = int | Sequence[int] | None  # one, several, or all
 Shape = int | Sequence[int]
-Path = str | os.PathLike[str]
+PathLike = str | os.PathLike[str]
+TriggerLike = Callable[[Any], bool] | tuple[float, str] | None  # what get_trigger takes
+
+
+class Examples(Protocol):
+    """A dataset: anything with a length and elements."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+class Batches(Protocol):
+    """What a training loop needs of an iterator."""
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def epoch_detail(self) -> float: ...
+
+    def next(self) -> Any: ...
+
+    def finalize(self) -> None: ...
+
+    def serialize(self, s: Any, /) -> None: ...

@@ -1,14 +1,20 @@
 """From lists of examples to arrays: what an updater feeds to a model."""
 
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from dyrnn import backend
+from dyrnn.backend import DeviceLike
 from dyrnn.errors import ShapeError
+from dyrnn.typing import Array
 
 
-def concat_examples(batch, device=None, padding=None):
+def concat_examples(
+    batch: Sequence, device: DeviceLike | None = None, padding: Any = None
+) -> Any:
     """Make arrays of a list of examples, along a new first axis.
 
     Parameters
@@ -89,7 +95,7 @@ def _concat(arrays, device, padding):
     return result if device is None else backend.to_device(result, device)
 
 
-def pad_sequences(batch, padding=-1):
+def pad_sequences(batch: Sequence, padding: float = -1) -> tuple[Array, Array]:
     """Return sequences as the columns of one time-major array, and their lengths.
 
     Parameters
@@ -111,7 +117,7 @@ def pad_sequences(batch, padding=-1):
     return concat_examples(list(batch), padding=padding).swapaxes(0, 1), lengths
 
 
-def split_lines(ids, eos):
+def split_lines(ids: Array, eos: int) -> list[Array]:
     """Return the lines of a text, each with the line end before it and its own.
 
     So ``line[:-1]`` is what a language model reads, and ``line[1:]`` what it predicts.

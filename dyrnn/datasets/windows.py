@@ -1,12 +1,14 @@
 """Sequences of any lengths as windows of one length, overlapping and padded."""
 
 import operator
+from collections.abc import Sequence
 
 import numpy as np
 
 from dyrnn import backend
 from dyrnn.datasets.dataset import Dataset
 from dyrnn.errors import ShapeError
+from dyrnn.typing import Array
 
 
 class PaddedWindows(Dataset):
@@ -35,7 +37,9 @@ class PaddedWindows(Dataset):
            [6, 7, 0]], dtype=int32)
     """
 
-    def __init__(self, sequences, window, overlap=0, padding=0):
+    def __init__(
+        self, sequences: Sequence, window: int, overlap: int = 0, padding: int = 0
+    ) -> None:
         window, overlap = operator.index(window), operator.index(overlap)
         if window < 1 or not 0 <= overlap < window:
             raise ValueError(
@@ -77,7 +81,7 @@ class PaddedWindows(Dataset):
         return result
 
 
-def sequence_lengths(x, padding=0):
+def sequence_lengths(x: Array, padding: int = 0) -> Array:
     """Return how long the columns of (T, B) are without the padding at their ends.
 
     Examples

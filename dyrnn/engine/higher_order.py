@@ -6,12 +6,19 @@ An intermediate value is none of them, since how it depends on the inputs was no
 recorded; a node that saved one is composed of simpler operations instead.
 """
 
+from collections.abc import Sequence
+
 from dyrnn.engine import operators
 from dyrnn.engine.backprop import propagate, run_on_arrays
-from dyrnn.engine.core import FunctionNode, Variable, as_variable, edge_of
+from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_variable, edge_of
 
 
-def grad(outputs, inputs, grad_outputs=None, create_graph=False):
+def grad(
+    outputs: Variable | Sequence[Variable],
+    inputs: Variable | Sequence[Variable],
+    grad_outputs: Sequence[VariableLike | None] | None = None,
+    create_graph: bool = False,
+) -> list[Variable | None]:
     """Return the gradients of ``outputs`` with respect to ``inputs``.
 
     Nothing is added to the variables' ``grad``.
@@ -49,7 +56,7 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False):
     edges = [edge_of(x) for x in inputs]
     run = run_on_variables if create_graph else run_on_arrays
     found = propagate(seeds, targets=set(edges), run=run)
-    results = []
+    results: list[Variable | None] = []
     for edge in edges:
         total = found.get(edge)
         if total is None:

@@ -7,6 +7,7 @@ never observed. Nobody knows the names before training, so that is said at its e
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 from dyrnn.reporter import DictSummary
 from dyrnn.training import Extension
@@ -21,7 +22,7 @@ class Log(Extension):
 
     _summary_type = DictSummary  # of the values of an interval
 
-    def __init__(self, names=()):
+    def __init__(self, names: Sequence[str] = ()) -> None:
         self._names = names
         self._summary = self._summary_type()
         self._seen = set()

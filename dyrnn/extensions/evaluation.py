@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Callable
+from typing import Any
 
 from dyrnn import backend
+from dyrnn.backend import DeviceLike
 from dyrnn.config import no_backprop_mode, using_config
 from dyrnn.datasets import concat_examples
 from dyrnn.datasets.convert import call_with, target_count
 from dyrnn.iterators.base import is_window
+from dyrnn.link import Link
 from dyrnn.reporter import (
     DictSummary,
     Observation,
@@ -19,6 +23,7 @@ from dyrnn.reporter import (
     report,
 )
 from dyrnn.training import PRIORITY_WRITER, Extension
+from dyrnn.typing import Batches
 
 
 class Evaluator(Extension):
@@ -54,14 +59,14 @@ class Evaluator(Extension):
 
     def __init__(
         self,
-        iterator,
-        target,
-        converter=concat_examples,
-        device=None,
-        eval_hook=None,
-        eval_func=None,
-        name=None,
-    ):
+        iterator: Batches | dict[str, Batches],
+        target: Link | dict[str, Link],
+        converter: Callable = concat_examples,
+        device: DeviceLike | None = None,
+        eval_hook: Callable | None = None,
+        eval_func: Callable | None = None,
+        name: str | None = None,
+    ) -> None:
         self._iterators = iterator if isinstance(iterator, dict) else {"main": iterator}
         self._targets = target if isinstance(target, dict) else {"main": target}
         self.converter = converter
@@ -70,11 +75,11 @@ class Evaluator(Extension):
         self.eval_func = eval_func
         self.name = name
 
-    def get_iterator(self, name="main"):
+    def get_iterator(self, name: str = "main") -> Any:
         """The iterator called ``name``."""
         return self._iterators[name]
 
-    def get_target(self, name="main"):
+    def get_target(self, name: str = "main") -> Link:
         """The link called ``name``."""
         return self._targets[name]
 
@@ -92,13 +97,13 @@ class Evaluator(Extension):
             reporter.add_observer(prefix + name, target)
             reporter.add_observers(prefix + name, target.namedlinks(skipself=True))
 
-    def evaluate(self):
+    def evaluate(self) -> dict:
         """The means over the validation set; override it to evaluate otherwise."""
         iterator, target = self.get_iterator(), self.get_target()
         function = self.eval_func or target
         if self.eval_hook is not None:
             self.eval_hook(self)
-        reporter = get_current_reporter()
+        reporter: Any = get_current_reporter()  # the one of __call__
         loss_key = reporter.name_of(target) + "/loss"
         summary = DictSummary()
         with self._state_set_aside():

@@ -12,6 +12,8 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from tqdm import tqdm
 
@@ -19,6 +21,7 @@ from dyrnn.extensions.checks import Log, check_file_is_own, names_of_values
 from dyrnn.serializers import rename_aside
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.training import PRIORITY_READER, get_trigger
+from dyrnn.typing import PathLike, TriggerLike
 
 
 class LogReport(Log):
@@ -53,11 +56,11 @@ class LogReport(Log):
 
     def __init__(
         self,
-        keys=None,
-        trigger=(1, "epoch"),
-        postprocess=None,
-        filename="log.jsonl",
-    ):
+        keys: Sequence[str] | None = None,
+        trigger: TriggerLike = (1, "epoch"),
+        postprocess: Callable | None = None,
+        filename: str = "log.jsonl",
+    ) -> None:
         super().__init__(names_of_values(keys, "LogReport: keys"))
         self.log = []
         self._keeps_all = keys is None
@@ -146,7 +149,7 @@ def _decode(line):
     return row
 
 
-def read_log(path):
+def read_log(path: PathLike) -> list[dict]:
     """The rows of a log file, with NaN and infinities as floats.
 
     A last line that was not written to its end is left out.
@@ -173,7 +176,7 @@ def read_log(path):
     return rows
 
 
-def perplexity(row):
+def perplexity(row: dict) -> None:
     """Add ``perplexity`` and ``val_perplexity`` to a row: exp of the mean loss.
 
     For `LogReport`'s ``postprocess``. A perplexity too large for a float is infinite.
@@ -211,11 +214,16 @@ class PrintReport(Log):
         By default the standard output.
     """
 
-    def __init__(self, entries=None, log_report="LogReport", out=None):
+    def __init__(
+        self,
+        entries: Sequence[str] | None = None,
+        log_report: str | LogReport = "LogReport",
+        out: Any = None,
+    ) -> None:
         super().__init__(names_of_values(entries, "PrintReport: entries"))
-        self._log_report = log_report
+        self._log_report: Any = log_report
         self._out = out
-        self._columns = None
+        self._columns: Any = None
         self._printed = 0
 
     def initialize(self, trainer):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 from dyrnn import backend
 from dyrnn.errors import NonFiniteError
+from dyrnn.link import Link
 from dyrnn.reporter import Summary, read_scalars, report
 from dyrnn.training import (
     PRIORITY_EDITOR,
@@ -13,6 +15,7 @@ from dyrnn.training import (
     Extension,
     get_trigger,
 )
+from dyrnn.typing import TriggerLike
 
 
 class observe_value(Extension):
@@ -20,7 +23,7 @@ class observe_value(Extension):
 
     priority = PRIORITY_WRITER
 
-    def __init__(self, observation_key, target_func):
+    def __init__(self, observation_key: str, target_func: Callable) -> None:
         self._key = observation_key
         self._function = target_func
 
@@ -33,7 +36,9 @@ class observe_lr(observe_value):
 
     default_name = "observe_value"
 
-    def __init__(self, optimizer_name="main", observation_key="lr"):
+    def __init__(
+        self, optimizer_name: str = "main", observation_key: str = "lr"
+    ) -> None:
         super().__init__(
             observation_key,
             lambda trainer: trainer.updater.get_optimizer(optimizer_name).lr,
@@ -57,8 +62,12 @@ class MicroAverage(Extension):
     priority = PRIORITY_EDITOR
 
     def __init__(
-        self, numerator_key, denominator_key, result_key, trigger=(1, "epoch")
-    ):
+        self,
+        numerator_key: str,
+        denominator_key: str,
+        result_key: str,
+        trigger: TriggerLike = (1, "epoch"),
+    ) -> None:
         self._keys = numerator_key, denominator_key
         self._result_key = result_key
         self._trigger = get_trigger(trigger)
@@ -112,14 +121,14 @@ class ParameterStatistics(Extension):
 
     def __init__(
         self,
-        links,
-        statistics=None,
-        report_params=True,
-        report_grads=True,
-        prefix=None,
-        trigger=(1, "epoch"),
-    ):
-        self._links = list(links) if isinstance(links, list | tuple) else [links]
+        links: Link | Sequence[Link],
+        statistics: dict[str, Callable] | None = None,
+        report_params: bool = True,
+        report_grads: bool = True,
+        prefix: str | None = None,
+        trigger: TriggerLike = (1, "epoch"),
+    ) -> None:
+        self._links = list(links) if isinstance(links, Sequence) else [links]
         self._statistics = dict(STATISTICS if statistics is None else statistics)
         self._report_params = report_params
         self._report_grads = report_grads

@@ -6,13 +6,20 @@ import importlib.util
 import io
 import os
 import warnings
+from collections.abc import Callable, Sequence
 
 from dyrnn.extensions.checks import Log, check_file_is_own
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.training import get_trigger
+from dyrnn.typing import PathLike, TriggerLike
 
 
-def save_figure(path, draw, size=(6.4, 4.8), dpi=100):
+def save_figure(
+    path: PathLike,
+    draw: Callable,
+    size: tuple[float, float] = (6.4, 4.8),
+    dpi: float = 100,
+) -> bool:
     """Write a picture that ``draw`` makes, if matplotlib is installed.
 
     Without it, a warning says so.
@@ -85,13 +92,13 @@ class PlotReport(Log):
 
     def __init__(
         self,
-        y_keys,
-        x_key="iteration",
-        trigger=(1, "epoch"),
-        filename="plot.png",
-        marker="x",
-        postprocess=None,
-    ):
+        y_keys: str | Sequence[str],
+        x_key: str = "iteration",
+        trigger: TriggerLike = (1, "epoch"),
+        filename: str = "plot.png",
+        marker: str | None = "x",
+        postprocess: Callable | None = None,
+    ) -> None:
         if x_key not in ("iteration", "epoch"):
             raise ValueError(
                 f"PlotReport: x_key is {x_key!r}: use 'iteration' or 'epoch'"

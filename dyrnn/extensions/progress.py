@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tqdm.auto import tqdm
 
 from dyrnn.reporter import report
@@ -28,7 +30,12 @@ class ProgressBar(Extension):
 
     priority = PRIORITY_READER
 
-    def __init__(self, training_length=None, update_interval=10, out=None):
+    def __init__(
+        self,
+        training_length: tuple[float, str] | None = None,
+        update_interval: int = 10,
+        out: Any = None,
+    ) -> None:
         if update_interval < 1:
             raise ValueError(
                 "ProgressBar: update_interval must be at least 1, "
@@ -37,7 +44,7 @@ class ProgressBar(Extension):
         self._length = training_length
         self._update_interval = update_interval
         self._out = out
-        self._bar = None
+        self._bar: Any = None
         self._trainer = None
 
     def initialize(self, trainer):
@@ -95,7 +102,7 @@ class WordsPerSecond(Extension):
 
     priority = PRIORITY_WRITER
 
-    def __init__(self, name="words_per_second", key="main/loss"):
+    def __init__(self, name: str = "words_per_second", key: str = "main/loss") -> None:
         self.name = name
         self._key = key
 

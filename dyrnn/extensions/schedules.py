@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dyrnn.optimizers.optimizer import Optimizer
 from dyrnn.training import Extension
 from dyrnn.training.triggers import Patience
+from dyrnn.typing import TriggerLike
 
 
 class Shift(Extension):
@@ -30,7 +32,13 @@ class Shift(Extension):
 
     target = None  # of those that take none
 
-    def __init__(self, attr, init=None, target=None, optimizer=None):
+    def __init__(
+        self,
+        attr: str,
+        init: float | None = None,
+        target: float | None = None,
+        optimizer: Optimizer | None = None,
+    ) -> None:
         self.attr = attr
         self.init = init
         self.target = target
@@ -118,7 +126,7 @@ class ExponentialShift(Shift):
     rate: float
     init: float | None = None
     target: float | None = None
-    optimizer: object = None
+    optimizer: Optimizer | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -139,7 +147,7 @@ class LinearShift(Shift):
     attr: str
     value_range: tuple[float, float]
     time_range: tuple[int, int]
-    optimizer: object = None
+    optimizer: Optimizer | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -164,7 +172,7 @@ class StepShift(Shift):
     step: int
     init: float | None = None
     target: float | None = None
-    optimizer: object = None
+    optimizer: Optimizer | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -182,7 +190,7 @@ class MultistepShift(Shift):
     gamma: float
     step_value: list[int]
     init: float | None = None
-    optimizer: object = None
+    optimizer: Optimizer | None = None
 
     def value(self, t):
         return self.init * self.gamma ** sum(t >= step for step in self.step_value)
@@ -197,7 +205,7 @@ class PolynomialShift(Shift):
     max_count: int
     init: float | None = None
     target: float | None = None
-    optimizer: object = None
+    optimizer: Optimizer | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -218,7 +226,7 @@ class InverseShift(Shift):
     power: float
     init: float | None = None
     target: float | None = None
-    optimizer: object = None
+    optimizer: Optimizer | None = None
 
     def value(self, t):
         return self.init * (1 + self.gamma * t) ** -self.power
@@ -232,7 +240,7 @@ class WarmupShift(Shift):
     warmup_start: float
     warmup_iter: int
     init: float | None = None
-    optimizer: object = None
+    optimizer: Optimizer | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -271,15 +279,15 @@ class ReduceOnPlateau(Extension):
 
     def __init__(
         self,
-        attr,
-        factor=0.5,
-        monitor="validation/main/loss",
-        patience=0,
-        mode="auto",
-        min_value=0.0,
-        check_trigger=(1, "epoch"),
-        optimizer=None,
-    ):
+        attr: str,
+        factor: float = 0.5,
+        monitor: str = "validation/main/loss",
+        patience: int = 0,
+        mode: str = "auto",
+        min_value: float = 0.0,
+        check_trigger: TriggerLike = (1, "epoch"),
+        optimizer: Optimizer | None = None,
+    ) -> None:
         if not 0 < factor < 1:
             raise ValueError(
                 f"ReduceOnPlateau: factor must be between 0 and 1, got {factor}"

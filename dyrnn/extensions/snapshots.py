@@ -14,7 +14,9 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 from dyrnn.errors import SnapshotError
 from dyrnn.serializers import (
@@ -97,11 +99,11 @@ class Snapshot(Extension):
         trainer.extend(best, trigger=MinValueTrigger("validation/main/loss"))
     """
 
-    savefun: object = None
+    savefun: Callable | None = None
     filename: str = "snapshot_iter_{.updater.iteration:08}.npz"
     _: KW_ONLY
     target: object = None
-    condition: object = None
+    condition: Callable | None = None
     snapshot_on_error: bool = False
     on_signal: bool = False
     n_retains: int = -1
@@ -347,6 +349,8 @@ def _differences(saved, here):
 snapshot = Snapshot
 
 
-def snapshot_object(target, filename, savefun=None, **options):
+def snapshot_object(
+    target: Any, filename: str, savefun: Callable | None = None, **options: Any
+) -> Snapshot:
     """Save an object, such as the model alone; options as of `snapshot`."""
     return Snapshot(savefun, filename, target=target, **options)

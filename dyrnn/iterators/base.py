@@ -7,6 +7,7 @@ read ahead. What a batch is, ``is_window`` says.
 """
 
 import operator
+from typing import Any
 
 from dyrnn.errors import SnapshotError
 
@@ -40,14 +41,14 @@ class Iterator:
     def __iter__(self):
         return self
 
-    def __next__(self):
+    def __next__(self) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define __next__")
 
-    def next(self):
+    def next(self) -> Any:
         """Return the next batch; raise ``StopIteration`` after the last one."""
         return self.__next__()
 
-    def finalize(self):
+    def finalize(self) -> None:
         """Give back threads and processes; the iterator can go on afterwards."""
 
     def __enter__(self):

@@ -1,10 +1,13 @@
 """Mini-batches of sequences of similar length, so that padding costs little."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from dyrnn import random
 from dyrnn.iterators.base import positive_integer
 from dyrnn.iterators.serial import SerialIterator
+from dyrnn.typing import Array, Examples
 
 
 class BucketOrderSampler:
@@ -27,7 +30,14 @@ class BucketOrderSampler:
         Name of the stream of :mod:`dyrnn.random` to draw from.
     """
 
-    def __init__(self, lengths, batch_size, pool=100, shuffle=True, stream="shuffle"):
+    def __init__(
+        self,
+        lengths: Sequence[int] | Array,
+        batch_size: int,
+        pool: int = 100,
+        shuffle: bool = True,
+        stream: str = "shuffle",
+    ) -> None:
         self.lengths = np.asarray(lengths)
         self.batch_size = positive_integer("batch_size", batch_size)
         self.pool = positive_integer("pool", pool)
@@ -71,8 +81,14 @@ class BucketIterator(SerialIterator):
     _fills_up = False
 
     def __init__(
-        self, dataset, batch_size, length=None, repeat=True, pool=100, shuffle=True
-    ):
+        self,
+        dataset: Examples,
+        batch_size: int,
+        length: Callable | None = None,
+        repeat: bool = True,
+        pool: int = 100,
+        shuffle: bool = True,
+    ) -> None:
         length = length or _length
         lengths = [length(dataset[i]) for i in range(len(dataset))]
         sampler = BucketOrderSampler(lengths, batch_size, pool, shuffle)

@@ -12,6 +12,7 @@ import pickle
 import signal
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -20,6 +21,7 @@ import numpy as np
 from dyrnn import random
 from dyrnn.iterators.base import positive_integer
 from dyrnn.iterators.serial import SerialIterator
+from dyrnn.typing import Examples
 
 
 class _PrefetchIterator(SerialIterator):
@@ -120,14 +122,14 @@ class MultithreadIterator(_PrefetchIterator):
 
     def __init__(
         self,
-        dataset,
-        batch_size,
-        repeat=True,
-        shuffle=None,
-        n_threads=1,
-        order_sampler=None,
-        n_prefetch=1,
-    ):
+        dataset: Examples,
+        batch_size: int,
+        repeat: bool = True,
+        shuffle: bool | None = None,
+        n_threads: int = 1,
+        order_sampler: Callable | None = None,
+        n_prefetch: int = 1,
+    ) -> None:
         n_threads = positive_integer("n_threads", n_threads)
         super().__init__(
             dataset, batch_size, repeat, shuffle, n_threads, n_prefetch, order_sampler
@@ -169,14 +171,14 @@ class MultiprocessIterator(_PrefetchIterator):
 
     def __init__(
         self,
-        dataset,
-        batch_size,
-        repeat=True,
-        shuffle=None,
-        n_processes=None,
-        n_prefetch=1,
-        order_sampler=None,
-    ):
+        dataset: Examples,
+        batch_size: int,
+        repeat: bool = True,
+        shuffle: bool | None = None,
+        n_processes: int | None = None,
+        n_prefetch: int = 1,
+        order_sampler: Callable | None = None,
+    ) -> None:
         if n_processes is None:
             n_processes = os.cpu_count() or 1
         n_processes = positive_integer("n_processes", n_processes)

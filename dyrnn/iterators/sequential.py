@@ -6,10 +6,13 @@ Windows are time-major: ``x`` and ``t`` have shape (T, B), and ``t`` holds the i
 that follow those of ``x``.
 """
 
+from collections.abc import Generator, Sequence
+
 import numpy as np
 
 from dyrnn.errors import SnapshotError
 from dyrnn.iterators.base import Iterator, positive_integer
+from dyrnn.typing import Array, Examples
 
 
 class _SequentialIterator(Iterator):
@@ -63,7 +66,7 @@ class ParallelSequentialIterator(_SequentialIterator):
         2 items.
     """
 
-    def __init__(self, dataset, batch_size, repeat=True):
+    def __init__(self, dataset: Examples, batch_size: int, repeat: bool = True) -> None:
         self.batch_size = positive_integer("batch_size", batch_size)
         self.dataset = _sequence(dataset)
         length = len(self.dataset)
@@ -76,7 +79,7 @@ class ParallelSequentialIterator(_SequentialIterator):
         self.offsets = np.arange(self.batch_size) * length // self.batch_size
         self.reset()
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Return the number of steps in an epoch."""
         return -(-len(self.dataset) // self.batch_size)
 
@@ -89,7 +92,7 @@ class ParallelSequentialIterator(_SequentialIterator):
         x, t = self.next_window(1)
         return list(zip(x[0], t[0], strict=True))
 
-    def next_window(self, steps):
+    def next_window(self, steps: int) -> tuple[Array, Array]:
         """Return the next ``steps`` batches at once; the same as that many ``next()``.
 
         Without ``repeat`` a window may be shorter at the end. ``is_new_epoch`` is True
@@ -155,29 +158,36 @@ class WindowIterator(_SequentialIterator):
 
     is_window = True
 
-    def __init__(self, dataset, batch_size, steps, repeat=True, remainder=False):
+    def __init__(
+        self,
+        dataset: Examples,
+        batch_size: int,
+        steps: int,
+        repeat: bool = True,
+        remainder: bool = False,
+    ) -> None:
         self.batch_size = positive_integer("batch_size", batch_size)
         self.steps = positive_integer("steps", steps)
         self.repeat = repeat
-        dataset = _sequence(dataset)
-        length = len(dataset) // self.batch_size
+        items = _sequence(dataset)
+        length = len(items) // self.batch_size
         full, rest = divmod(length - 1, self.steps)
         self.windows = full + (remainder and rest > 0)
         if length < 2 or self.windows == 0:
             needed = self.batch_size * (2 if remainder else self.steps + 1)
             raise ValueError(
-                f"no window fits: {len(dataset)} items give {self.batch_size} tracks "
+                f"no window fits: {len(items)} items give {self.batch_size} tracks "
                 f"of {length}, and {self.steps} steps need {needed} items. Decrease "
                 "batch_size or steps, or use a longer text."
             )
         self._last = length - 1 if remainder else full * self.steps
-        tracks = dataset[: length * self.batch_size]
-        tracks = tracks.reshape(self.batch_size, length, *dataset.shape[1:])
+        tracks = items[: length * self.batch_size]
+        tracks = tracks.reshape(self.batch_size, length, *items.shape[1:])
         self._items = np.ascontiguousarray(tracks.swapaxes(0, 1))
         self._items.setflags(write=False)
         self.reset()
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Return the number of windows in an epoch."""
         return self.windows
 
@@ -210,7 +220,9 @@ class WindowIterator(_SequentialIterator):
             )
 
 
-def ptb_producer(raw_data, batch_size, num_steps):
+def ptb_producer(
+    raw_data: Sequence[int] | Array, batch_size: int, num_steps: int
+) -> Generator[tuple[Array, Array], None, None]:
     """Cut a list of word ids into windows, as TensorFlow's ``ptb_producer`` does.
 
     Parameters

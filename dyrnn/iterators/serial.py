@@ -6,6 +6,7 @@ the places of the batches it holds, and its public attributes and snapshots stay
 the batch that was handed out last.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from dyrnn import random
 from dyrnn.errors import SnapshotError
 from dyrnn.iterators.base import Iterator, positive_integer
+from dyrnn.typing import Examples
 
 
 class ShuffleOrderSampler:
@@ -24,7 +26,7 @@ class ShuffleOrderSampler:
         Name of the stream of :mod:`dyrnn.random` to draw from.
     """
 
-    def __init__(self, stream="shuffle"):
+    def __init__(self, stream: str = "shuffle") -> None:
         self.stream = stream
 
     def __call__(self, order, position):
@@ -71,8 +73,13 @@ class SerialIterator(Iterator):
     _fills_up = True  # batches go on over the end of an epoch
 
     def __init__(
-        self, dataset, batch_size, repeat=True, shuffle=None, order_sampler=None
-    ):
+        self,
+        dataset: Examples,
+        batch_size: int,
+        repeat: bool = True,
+        shuffle: bool | None = None,
+        order_sampler: Callable | None = None,
+    ) -> None:
         if order_sampler is not None and shuffle is not None:
             raise ValueError(
                 "give shuffle or order_sampler, not both: an order_sampler decides "
@@ -138,7 +145,7 @@ class SerialIterator(Iterator):
                 indices = np.concatenate((indices, _part(order, 0, stop)))
         return indices, Place(stop, epoch, is_new_epoch, before, order)
 
-    def __next__(self):
+    def __next__(self) -> list:
         indices, place = self._advance(self._place)
         batch = [self.dataset[i] for i in indices.tolist()]
         self._place = place
@@ -168,7 +175,7 @@ class SerialIterator(Iterator):
         return self._place.order
 
     @property
-    def epoch_detail(self):
+    def epoch_detail(self) -> float:
         """Epochs handed out, with their fraction."""
         return self._detail(self._place)
 
@@ -177,7 +184,7 @@ class SerialIterator(Iterator):
         """``epoch_detail`` before the newest batch; None before the first one."""
         return self._place.previous_epoch_detail
 
-    def reset(self):
+    def reset(self) -> None:
         """Start again at the first batch, in a new order if shuffled."""
         self._drawn = []
         self._place = self._start()

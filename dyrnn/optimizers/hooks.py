@@ -33,7 +33,7 @@ class GradientClipping:
 
     name = "GradientClipping"
 
-    def __init__(self, threshold, check_interval=100):
+    def __init__(self, threshold: float, check_interval: int = 100) -> None:
         self.threshold = threshold
         self.check_interval = check_interval
         self._bad = None  # on a GPU: for each parameter whether it was ever non-finite
@@ -103,7 +103,7 @@ class GradientHardClipping:
 
     name = "GradientHardClipping"
 
-    def __init__(self, lower, upper):
+    def __init__(self, lower: float, upper: float) -> None:
         if not lower <= upper:
             raise ValueError(
                 f"GradientHardClipping: lower {lower} must not be above upper {upper}"
@@ -127,7 +127,7 @@ class GradientHardClipping:
 class Penalty:
     """Adds ``slope(p, rate)``, a penalty's gradient, to that of each parameter."""
 
-    def __init__(self, rate):
+    def __init__(self, rate: float) -> None:
         self.rate = _checked_rate(self, rate)
 
     def __call__(self, optimizer):
@@ -172,7 +172,7 @@ class GradientNoise:
 
     name = "GradientNoise"
 
-    def __init__(self, eta):
+    def __init__(self, eta: float) -> None:
         self.eta = _checked_rate(self, eta)
 
     def __call__(self, optimizer):

@@ -14,8 +14,10 @@ says to leave absent rows and their state alone: much faster, and another algori
 
 import inspect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +26,8 @@ from dyrnn.engine.gradients import Rows
 from dyrnn.errors import NonFiniteError, SnapshotError
 from dyrnn.kernels.updates import working_dtype
 from dyrnn.link import Link
+
+_Self = TypeVar("_Self", bound="Optimizer")
 
 
 def share(default):
@@ -158,7 +162,7 @@ class Optimizer:
         # One of NumPy computes in its own type, and a file has Python's.
         return float(value)
 
-    def setup(self, link):
+    def setup(self: _Self, link: Link) -> _Self:
         """Take ``link`` as the model to train; return the optimizer."""
         if not isinstance(link, Link):
             raise TypeError(
@@ -176,7 +180,7 @@ class Optimizer:
         self._states = {}
         return self
 
-    def add_hook(self, hook, name=None):
+    def add_hook(self, hook: Callable, name: str | None = None) -> None:
         """Call ``hook(optimizer)`` before each update, after hooks added earlier."""
         if not callable(hook):
             raise TypeError(f"a hook is callable; a {type(hook).__name__} is not")
@@ -185,14 +189,16 @@ class Optimizer:
             raise ValueError(f"there is a hook {name!r} already; give another name")
         self.hooks[name] = hook
 
-    def remove_hook(self, name):
+    def remove_hook(self, name: str) -> None:
         """Drop the hook called ``name``."""
         if name not in self.hooks:
             names = ", ".join(self.hooks) or "none"
             raise KeyError(f"there is no hook {name!r}; there are: {names}")
         del self.hooks[name]
 
-    def update(self, lossfun=None, *args, **kwargs):
+    def update(
+        self, lossfun: Callable | None = None, *args: Any, **kwargs: Any
+    ) -> None:
         """Change the parameters.
 
         Parameters
@@ -256,7 +262,7 @@ class Optimizer:
     def _walk(self):
         return list(self.target.namedparams(only_updated=True))
 
-    def new_epoch(self):
+    def new_epoch(self) -> None:
         """Count an epoch."""
         self.epoch += 1
 

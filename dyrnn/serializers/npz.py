@@ -1,15 +1,19 @@
 """Whole objects to npz files and back."""
 
 import os
+from typing import Any
 
 from dyrnn.errors import SnapshotError
 from dyrnn.serializers.origin import environment
 from dyrnn.serializers.protocol import Keeper, Loader, Restorer, capture
 from dyrnn.serializers.reader import SnapshotReader
 from dyrnn.serializers.writer import write_snapshot
+from dyrnn.typing import PathLike
 
 
-def save_npz(path, obj, metadata=None, verify=False):
+def save_npz(
+    path: PathLike, obj: Any, metadata: dict | None = None, verify: bool = False
+) -> None:
     """Save the state of ``obj``: atomically, durably, and the same bytes each time.
 
     Parameters
@@ -33,7 +37,13 @@ def save_npz(path, obj, metadata=None, verify=False):
     write_snapshot(path, capture(obj), metadata, environment(), verify)
 
 
-def load_npz(path, obj, path_in_file="", strict=True, ignore_names=None):
+def load_npz(
+    path: PathLike,
+    obj: Any,
+    path_in_file: str = "",
+    strict: bool = True,
+    ignore_names: Any = None,
+) -> None:
     """Load the state of ``obj``, all of it or nothing.
 
     Parameters
@@ -72,7 +82,7 @@ def load_npz(path, obj, path_in_file="", strict=True, ignore_names=None):
             raise
 
 
-def read_manifest(path):
+def read_manifest(path: PathLike) -> dict:
     """Return the manifest of a snapshot without reading its arrays.
 
     A dictionary: ``format``, ``version``, ``metadata``, ``environment``, ``values``,
@@ -82,7 +92,7 @@ def read_manifest(path):
         return reader.manifest
 
 
-def verify_npz(path):
+def verify_npz(path: PathLike) -> dict:
     """Read the whole file and return its manifest, or raise :class:`SnapshotError`."""
     with SnapshotReader(path, require_manifest=True) as reader:
         reader.verify()

@@ -6,6 +6,10 @@ what they do before and after training, and what of them a snapshot must hold.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from dyrnn.typing import TriggerLike
+
 # Extensions of one iteration run from the highest priority to the lowest.
 PRIORITY_WRITER = 300  # adds values to the observation
 PRIORITY_EDITOR = 200  # changes values of the observation
@@ -53,13 +57,13 @@ class Extension:
 
 
 def make_extension(
-    trigger=(1, "iteration"),
-    default_name=None,
-    priority=PRIORITY_READER,
-    finalize=None,
-    initialize=None,
-    on_error=None,
-):
+    trigger: TriggerLike = (1, "iteration"),
+    default_name: str | None = None,
+    priority: int = PRIORITY_READER,
+    finalize: Callable | None = None,
+    initialize: Callable | None = None,
+    on_error: Callable | None = None,
+) -> Callable:
     """Decorate a function of the trainer with an extension's attributes.
 
     Examples

@@ -12,13 +12,16 @@ import itertools
 import os
 import tempfile
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from dyrnn import random
 from dyrnn.reporter import Observation, Reporter
 from dyrnn.training.extension import PRIORITY_READER
 from dyrnn.training.signals import SignalWatch, TrainingInterrupted
 from dyrnn.training.triggers import StopTrigger, get_trigger
+from dyrnn.training.updaters import StandardUpdater
+from dyrnn.typing import PathLike, TriggerLike
 
 
 class _Entry(NamedTuple):
@@ -64,7 +67,13 @@ class Trainer:
     signal ends the process at once.
     """
 
-    def __init__(self, updater, stop_trigger=None, out="result", extensions=()):
+    def __init__(
+        self,
+        updater: StandardUpdater,
+        stop_trigger: TriggerLike = None,
+        out: PathLike = "result",
+        extensions: Iterable[Callable] = (),
+    ) -> None:
         if isinstance(stop_trigger, tuple | list):
             stop_trigger = StopTrigger(*stop_trigger)
         self.updater = updater
@@ -94,31 +103,31 @@ class Trainer:
         self._stop_trigger = get_trigger(trigger)
 
     @property
-    def elapsed_time(self):
+    def elapsed_time(self) -> float:
         """Seconds of training so far, over all runs of a resumed training."""
         if self._started is None:
             return self._elapsed
         return self._elapsed + time.monotonic() - self._started
 
     @property
-    def is_before_training(self):
+    def is_before_training(self) -> bool:
         """Whether no update was done yet."""
         return self.updater.iteration == 0
 
     @property
-    def extensions(self):
+    def extensions(self) -> dict[str, Callable]:
         """The extensions by name, in the order they were added."""
         return {name: entry.extension for name, entry in self._entries.items()}
 
     def extend(
         self,
-        extension,
-        name=None,
-        trigger=None,
-        priority=None,
+        extension: Callable,
+        name: str | None = None,
+        trigger: TriggerLike = None,
+        priority: int | None = None,
         *,
-        call_before_training=False,
-    ):
+        call_before_training: bool = False,
+    ) -> None:
         """Add an extension: any callable that takes the trainer.
 
         Parameters
@@ -168,7 +177,7 @@ class Trainer:
             name, extension, get_trigger(trigger), priority, call_before_training
         )
 
-    def get_extension(self, name):
+    def get_extension(self, name: str) -> Any:
         """The extension called ``name``."""
         if name not in self._entries:
             raise KeyError(
@@ -177,7 +186,7 @@ class Trainer:
             )
         return self._entries[name].extension
 
-    def run(self):
+    def run(self) -> None:
         """Train until the stop trigger fires.
 
         Raises

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from dyrnn.reporter import Summary
+from dyrnn.typing import TriggerLike
 
 UNITS = ("epoch", "iteration")
 
@@ -80,7 +83,7 @@ class IntervalTrigger(Trigger):
     unit : {"epoch", "iteration"}
     """
 
-    def __init__(self, period, unit):
+    def __init__(self, period: float, unit: str) -> None:
         self.period = _checked_period("IntervalTrigger", period, unit)
         self.unit = unit
 
@@ -105,7 +108,7 @@ class StopTrigger(Trigger):
     at once.
     """
 
-    def __init__(self, length, unit):
+    def __init__(self, length: float, unit: str) -> None:
         self.period = _checked_period("StopTrigger", length, unit)
         self.unit = unit
 
@@ -127,7 +130,7 @@ class ManualScheduleTrigger(Trigger):
     unit : {"epoch", "iteration"}
     """
 
-    def __init__(self, points, unit):
+    def __init__(self, points: float | Sequence[float], unit: str) -> None:
         points = [points] if isinstance(points, int | float) else list(points)
         self.points = [
             _checked_period("ManualScheduleTrigger", point, unit) for point in points
@@ -146,7 +149,7 @@ class ManualScheduleTrigger(Trigger):
 class OnceTrigger(Trigger):
     """Fires the first time it is asked, and with ``call_on_resume`` after a resume."""
 
-    def __init__(self, call_on_resume=False):
+    def __init__(self, call_on_resume: bool = False) -> None:
         self.call_on_resume = call_on_resume
         self.finished = False
 
@@ -171,7 +174,7 @@ class NeverFire(Trigger):
 class TimeTrigger(Trigger):
     """Fires every ``period`` seconds of training, resumed time included."""
 
-    def __init__(self, period):
+    def __init__(self, period: float) -> None:
         if not 0 < period < math.inf:
             raise ValueError(f"TimeTrigger: the period must be positive, got {period}")
         self.period = period
@@ -192,7 +195,7 @@ class TimeTrigger(Trigger):
 class AnyTrigger(Trigger):
     """Fires when at least one of several triggers does; all of them are asked."""
 
-    def __init__(self, *triggers):
+    def __init__(self, *triggers: Callable) -> None:
         self.triggers = [get_trigger(trigger) for trigger in triggers]
 
     def __call__(self, trainer):
@@ -281,7 +284,7 @@ class Patience(_Monitor):
     best_value : float or None
     """
 
-    def __init__(self, owner, key, mode, trigger):
+    def __init__(self, owner: str, key: str, mode: str, trigger: TriggerLike) -> None:
         modes = {"min": operator.lt, "max": operator.gt}
         modes["auto"] = modes["max" if "accuracy" in key else "min"]
         if mode not in modes:
@@ -319,7 +322,9 @@ class BestValueTrigger(Trigger):
     best_value : float or None
     """
 
-    def __init__(self, key, compare, trigger=(1, "epoch")):
+    def __init__(
+        self, key: str, compare: Callable, trigger: TriggerLike = (1, "epoch")
+    ) -> None:
         self._monitor = _Monitor(
             type(self).__name__, key, lambda new, best: compare(best, new), trigger
         )
@@ -339,14 +344,14 @@ class BestValueTrigger(Trigger):
 class MinValueTrigger(BestValueTrigger):
     """Fires when a value is the lowest so far."""
 
-    def __init__(self, key, trigger=(1, "epoch")):
+    def __init__(self, key: str, trigger: TriggerLike = (1, "epoch")) -> None:
         super().__init__(key, operator.gt, trigger)
 
 
 class MaxValueTrigger(BestValueTrigger):
     """Fires when a value is the highest so far."""
 
-    def __init__(self, key, trigger=(1, "epoch")):
+    def __init__(self, key: str, trigger: TriggerLike = (1, "epoch")) -> None:
         super().__init__(key, operator.lt, trigger)
 
 
@@ -370,12 +375,12 @@ class EarlyStoppingTrigger(Trigger):
 
     def __init__(
         self,
-        check_trigger=(1, "epoch"),
-        monitor="main/loss",
-        patience=3,
-        mode="auto",
-        max_trigger=(100, "epoch"),
-    ):
+        check_trigger: TriggerLike = (1, "epoch"),
+        monitor: str = "main/loss",
+        patience: int = 3,
+        mode: str = "auto",
+        max_trigger: tuple[float, str] = (100, "epoch"),
+    ) -> None:
         if operator.index(patience) < 1:
             raise ValueError(
                 f"EarlyStoppingTrigger: patience must be at least 1, got {patience}"
@@ -408,7 +413,7 @@ class EarlyStoppingTrigger(Trigger):
         self._looks.serialize(s)
 
 
-def get_trigger(trigger):
+def get_trigger(trigger: TriggerLike) -> Any:
     """The trigger that ``trigger`` stands for.
 
     Parameters

@@ -14,18 +14,23 @@ import math
 import operator
 import time
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from dyrnn import backend
+from dyrnn.backend import DeviceLike
 from dyrnn.datasets import concat_examples
 from dyrnn.datasets.convert import call_with, target_count
 from dyrnn.engine.core import Variable
 from dyrnn.errors import NonFiniteError, ShapeError, SnapshotError
 from dyrnn.iterators.base import is_window, positive_integer
 from dyrnn.link import Link
+from dyrnn.optimizers.optimizer import Optimizer
 from dyrnn.reporter import default_weight, get_current_reporter, read_scalars, report
 from dyrnn.training.undeclared import Watch, declaration, holds_variable
+from dyrnn.typing import Batches
 
 # Losses on a device are looked at after so many updates, or when a log is written.
 _MAX_UNCHECKED = 256
@@ -67,12 +72,12 @@ class StandardUpdater:
 
     def __init__(
         self,
-        iterator,
-        optimizer,
-        converter=concat_examples,
-        device=None,
-        loss_func=None,
-    ):
+        iterator: Batches | dict[str, Batches],
+        optimizer: Optimizer | dict[str, Optimizer],
+        converter: Callable = concat_examples,
+        device: DeviceLike | None = None,
+        loss_func: Callable | None = None,
+    ) -> None:
         self._iterators = iterator if isinstance(iterator, dict) else {"main": iterator}
         self._optimizers = (
             optimizer if isinstance(optimizer, dict) else {"main": optimizer}
@@ -128,28 +133,28 @@ class StandardUpdater:
         return given[name]
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         """Complete passes over the data."""
         return self._iterators["main"].epoch
 
     @property
-    def epoch_detail(self):
+    def epoch_detail(self) -> float:
         """Passes over the data, with the fraction of the current one."""
         return self._iterators["main"].epoch_detail
 
-    def get_iterator(self, name="main"):
+    def get_iterator(self, name: str = "main") -> Any:
         """The iterator called ``name``."""
         return self._named("iterator", self._iterators, name)
 
-    def get_optimizer(self, name="main"):
+    def get_optimizer(self, name: str = "main") -> Optimizer:
         """The optimizer called ``name``."""
         return self._named("optimizer", self._optimizers, name)
 
-    def get_all_optimizers(self):
+    def get_all_optimizers(self) -> dict[str, Optimizer]:
         """All optimizers by name."""
         return dict(self._optimizers)
 
-    def update(self):
+    def update(self) -> None:
         """Do one iteration."""
         epoch, epoch_detail = self.epoch, self.epoch_detail
         if self.device is not None:
@@ -239,7 +244,7 @@ class StandardUpdater:
             if not math.isfinite(value):
                 raise _located(_diagnosis(value), iteration)
 
-    def finalize(self):
+    def finalize(self) -> None:
         """Release what the iterators hold."""
         for iterator in self._iterators.values():
             iterator.finalize()
@@ -301,15 +306,15 @@ class BPTTUpdater(StandardUpdater):
 
     def __init__(
         self,
-        iterator,
-        optimizer,
-        bprop_len=None,
-        device=None,
-        window=None,
-        converter=concat_examples,
-        loss_func=None,
-        reset_at_epoch=False,
-    ):
+        iterator: Batches | dict[str, Batches],
+        optimizer: Optimizer | dict[str, Optimizer],
+        bprop_len: int | None = None,
+        device: DeviceLike | None = None,
+        window: bool | None = None,
+        converter: Callable = concat_examples,
+        loss_func: Callable | None = None,
+        reset_at_epoch: bool = False,
+    ) -> None:
         super().__init__(iterator, optimizer, converter, device, loss_func)
         self.bprop_len = _steps(self.get_iterator(), bprop_len)
         self._chooses = window is None
