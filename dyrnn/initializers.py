@@ -116,7 +116,7 @@ class _Scaled(Random):
 
     gain = 1.0
 
-    def __init__(self, scale=1.0, dtype=None):
+    def __init__(self, scale: float = 1.0, dtype: DTypeLike | None = None) -> None:
         super().__init__(scale, dtype)
 
     def fan(self, shape):
@@ -257,7 +257,7 @@ def generate_array(
     return array
 
 
-def fans(shape):
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """Return the numbers of inputs and of outputs of a unit."""
     if len(shape) < 2:
         raise ShapeError(

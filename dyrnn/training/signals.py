@@ -21,7 +21,7 @@ class TrainingInterrupted(SystemExit):
         Updates done, all of them complete.
     """
 
-    def __init__(self, signum, iteration):
+    def __init__(self, signum: int, iteration: int) -> None:
         super().__init__(128 + signum)
         self.signal = signal.Signals(signum)
         self.iteration = iteration
