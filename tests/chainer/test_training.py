@@ -110,6 +110,26 @@ def test_triggers_go_on_from_a_saved_state(make, n):
     assert first + fires(resumed(trigger, make()), 12 - n, observe, steps) == expected
 
 
+def test_saving_does_not_make_a_once_trigger_fire_again(tmp_path):
+    trainer, _ = make_trainer(tmp_path, (6, "iteration"))
+    fired = []
+    trainer.extend(
+        lambda t: fired.append(t.updater.iteration),
+        name="once",
+        trigger=triggers.OnceTrigger(call_on_resume=True),
+    )
+    trainer.extend(extensions.snapshot(), trigger=(2, "iteration"))
+    trainer.run()
+    assert fired == [1]
+
+
+def test_extensions_have_the_names_of_chainers_files(tmp_path):
+    trainer, _ = make_trainer(tmp_path)
+    trainer.extend(extensions.snapshot())
+    trainer.extend(extensions.snapshot_object(trainer, "trainer"))
+    assert trainer.get_extension("_Snapshot_1").name == "_Snapshot_1"
+
+
 @pytest.mark.filterwarnings("ignore:The previous value of:UserWarning")
 def test_triggers_guess_what_old_snapshots_do_not_say():
     for trigger in (

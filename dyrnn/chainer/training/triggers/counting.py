@@ -144,7 +144,8 @@ class OnceTrigger(triggers.OnceTrigger):
                 stacklevel=2,
             )
             is_first = False
-        self.finished = not (is_first or self.call_on_resume)
+        is_resumed = self.call_on_resume and not self.finished  # not called yet
+        self.finished = not (is_first or is_resumed)
 
 
 class TimeTrigger(triggers.TimeTrigger):
