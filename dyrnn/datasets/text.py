@@ -16,7 +16,7 @@ import numpy as np
 from dyrnn.datasets.dataset import Dataset
 from dyrnn.typing import PathLike
 
-MAX_LINE = 64 * 2**20  # bytes; a longer line is no line of text
+MAX_LINE = 64 * 2**20  # bytes; a file with a longer line is not a text
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -46,7 +46,7 @@ def read_text(path: PathLike) -> str:
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or it is no text file in UTF-8, or blank.
+        If there is no such file, or it is not a text file in UTF-8, or it is blank.
     """
     with open_text(path) as file:
         return read_stream(file, os.fspath(path))
@@ -88,7 +88,7 @@ def _decode(raw, name, number, start):
     if b"\0" in raw:
         raise ValueError(
             f"{name!r}, line {number} has a NUL byte at byte {start + raw.index(0)}: "
-            "this is no text file"
+            "this is not a text file"
         )
     try:
         line = raw.decode("utf-8")

@@ -65,7 +65,7 @@ class Vocabulary:
         self.ids: dict[str, int] = {}
         for i, word in enumerate(self.words):
             if not isinstance(word, str) or word == "":
-                raise ValueError(f"word {i} of the vocabulary is {word!r}, no text")
+                raise ValueError(f"word {i} of the vocabulary is {word!r}, not a text")
             if word in self.ids:
                 raise ValueError(
                     f"word {word!r} is twice in the vocabulary, as ids "

@@ -64,7 +64,7 @@ class PaddedWindows(Dataset):
         stride = window - overlap
         counts = 1 + np.maximum(0, -((window - lengths) // stride))
         ends = np.cumsum(lengths)
-        # Of each window: which sequence, and the how many-th window in there.
+        # Of each window: its sequence, and its index among the windows of that.
         owner = np.repeat(np.arange(len(lengths)), counts)
         number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         self._starts = (ends - lengths)[owner] + stride * number

@@ -45,7 +45,7 @@ class Variable(Operators):
     name : str, optional
         Shown by ``repr`` and in graphs.
     requires_grad : bool
-        Whether :meth:`backward` shall compute a gradient for it.
+        Whether :meth:`backward` computes a gradient for it.
     """
 
     __slots__ = ("_gradient", "_requires_grad", "array", "index", "name", "node")

@@ -16,7 +16,7 @@ _FORMAT = (
 
 
 class ProgressBar(Extension):
-    """A progress bar on the standard error; silent where that is no terminal.
+    """A progress bar on the standard error; silent where that is not a terminal.
 
     Parameters
     ----------

@@ -265,7 +265,7 @@ class ReduceOnPlateau(Extension):
     monitor : str
         Name of the observed value.
     patience : int
-        How many looks in a row may bring no new best.
+        How many checks in a row may pass without a new best.
     mode : {"auto", "min", "max"}
         Which values are better; ``"auto"`` takes higher ones for names with
         ``accuracy`` in them.

@@ -2,7 +2,7 @@
 
 They take arrays and variables and return variables. Where NumPy has the function, name
 and arguments are NumPy's, because the rules of differentiation run with this module in
-place of NumPy when a gradient shall itself be differentiated.
+place of NumPy when a gradient is itself differentiated.
 """
 
 import sys

@@ -48,7 +48,7 @@ class _Layout:
         return x[self.into].reshape((*self.shape, x.shape[1]))
 
     def rows(self, window):
-        """Return the rows of a window that are no padding."""
+        """Return the rows of a window that are not padding."""
         return window.reshape((-1, window.shape[2]))[self.out_of]
 
     def turn(self, window):

@@ -33,7 +33,7 @@ class _SequentialIterator(Iterator):
         if not all(isinstance(n, int) and n >= 0 for n in (position, epoch)):
             raise SnapshotError(
                 f"{type(self).__name__}: position {position} or epoch {epoch} in the "
-                "snapshot is no count"
+                "snapshot is not a count"
             )
         self.position, self.epoch = position, epoch
         self.is_new_epoch = s("is_new_epoch", self.is_new_epoch)
@@ -62,7 +62,7 @@ class ParallelSequentialIterator(_SequentialIterator):
     Raises
     ------
     ValueError, TypeError
-        If the batch size is no integer or out of its range, or if there are fewer than
+        If the batch size is not an integer in its range, or if there are fewer than
         2 items.
     """
 
@@ -153,7 +153,7 @@ class WindowIterator(_SequentialIterator):
     Raises
     ------
     ValueError, TypeError
-        If an argument is no integer or less than 1, or if no window fits.
+        If an argument is not an integer or less than 1, or if no window fits.
     """
 
     is_window = True

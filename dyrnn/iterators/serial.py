@@ -66,7 +66,7 @@ class SerialIterator(Iterator):
     Raises
     ------
     ValueError, TypeError
-        If the batch size is no integer or out of its range, or if ``dataset`` is empty
+        If the batch size is not an integer in its range, or if ``dataset`` is empty
         although ``repeat`` is set.
     """
 

@@ -216,7 +216,7 @@ class Loader(Serializer):
             yield "The object must have the sizes and dtypes it was saved with"
         elif not self._used and any(key.startswith("updater/") for key in keys):
             if any(key.startswith("updater/") for key in self._missing):
-                yield "The file is no snapshot of a trainer: load it into what it is of"
+                yield "The file is not a snapshot of a trainer: load it into its object"
             else:
                 yield (
                     "The file is a snapshot of a trainer: path_in_file="

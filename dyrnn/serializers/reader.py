@@ -62,7 +62,7 @@ class SnapshotReader:
         fd = os.open(self.path, flags | getattr(os, "O_NONBLOCK", 0))
         information = os.fstat(fd)
         if not stat.S_ISREG(information.st_mode):
-            os.close(fd)  # which is no file to make an object of
+            os.close(fd)  # it cannot be opened as a file
             raise SnapshotError(f"{self.path}: not a regular file")
         self._file, self.size = os.fdopen(fd, "rb"), information.st_size
         self._unpacked = 0

@@ -41,7 +41,7 @@ class Trainer:
 
     Parameters
     ----------
-    updater : StandardUpdater or alike
+    updater : StandardUpdater or the like
         Does one iteration at each ``update()``.
     stop_trigger : (number, unit) or callable, optional
         ``(20, "epoch")`` or ``(1000, "iteration")``, or any trigger. Without one,

@@ -264,7 +264,7 @@ class _Monitor:
 
 
 class Patience(_Monitor):
-    """Counts how often in a row an observed value was looked at without a new best.
+    """Counts the checks of an observed value since its last best.
 
     Parameters
     ----------
@@ -365,7 +365,7 @@ class EarlyStoppingTrigger(Trigger):
     monitor : str
         Name of the observed value.
     patience : int
-        Fires after so many looks in a row without a new best.
+        Fires after so many checks in a row without a new best.
     mode : {"auto", "min", "max"}
         Which values are better; ``"auto"`` takes higher ones for names with
         ``accuracy`` in them.

@@ -132,7 +132,7 @@ def test_bad_word_lists_are_refused():
         Vocabulary(["a", "b", "a"])
     with pytest.raises(ValueError, match="needs at least one word"):
         Vocabulary([])
-    with pytest.raises(ValueError, match="word 1 of the vocabulary is 7, no text"):
+    with pytest.raises(ValueError, match="word 1 of the vocabulary is 7, not a text"):
         Vocabulary(["a", 7])
     with pytest.raises(ValueError, match="unknown level 'line': use one of word, char"):
         Vocabulary(["a"], "line")

@@ -218,7 +218,7 @@ def test_a_snapshot_of_other_data_is_refused():
     with pytest.raises(SnapshotError, match="made with batch_size 3"):
         load(saved, ParallelSequentialIterator(np.arange(9), 2))
     saved.values["position"] = -4
-    with pytest.raises(SnapshotError, match="position -4 or epoch 0 .* is no count"):
+    with pytest.raises(SnapshotError, match="position -4 or epoch 0 .* is not a count"):
         load(saved, ParallelSequentialIterator(np.arange(9), 3))
     saved = save(WindowIterator(np.arange(19), 3, 2))
     with pytest.raises(SnapshotError, match="made with steps 2, this iterator has 1"):

@@ -342,7 +342,7 @@ def test_a_file_of_something_else_is_called_that(path, tmp_path):
         load_npz(path, other)
     save_npz(path, model)
     with pytest.raises(
-        SnapshotError, match="is no snapshot of a trainer: load it into"
+        SnapshotError, match="is not a snapshot of a trainer: load it into"
     ):
         load_npz(path, other)
     with pytest.raises(SnapshotError, match="The file is of another object"):
