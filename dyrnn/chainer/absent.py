@@ -78,7 +78,6 @@ TABLE = {
     "utils": {
         "conv_nd get_deconv_outsize": "it is for images; see scipy.ndimage",
         "enable_final final": "use typing.final",
-        "force_type": "use astype",
         "nondeterministic": "say so in the documentation of your function",
         "CooMatrix get_order to_coo": (
             "there are no sparse matrices; use EmbedID, or scipy.sparse on data"
@@ -112,10 +111,6 @@ TABLE = {
     "training.extensions": {
         "VariableStatisticsPlot": (
             "use ParameterStatistics, and PlotReport for what it reports"
-        ),
-        "snapshot_writers": (
-            "snapshots are written at once; writer=, a function of a name, a folder "
-            "and a dictionary, may do otherwise"
         ),
         "unchain_variables": "config.keep_graph_on_report is for DumpGraph alone",
     },

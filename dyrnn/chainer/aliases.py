@@ -55,7 +55,7 @@ training: _updater extension trainer trigger updater util
 training.extensions: _snapshot computational_graph evaluator exponential_shift
     fail_on_nonnumber inverse_shift linear_shift log_report micro_average
     multistep_shift parameter_statistics plot_report polynomial_shift print_report
-    progress_bar step_shift value_observation
+    progress_bar snapshot_writers step_shift value_observation
     warmup_shift
 training.triggers: early_stopping_trigger interval interval_trigger
     manual_schedule_trigger minmax_value_trigger once_trigger time_trigger

@@ -13,6 +13,15 @@ class DeviceResident:
 
     _device = backend.CpuDevice()
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        for name in vars(cls):
+            if name in ("to_chx", "from_chx", "to_device"):
+                raise TypeError(f"method {name!r} is final.")
+            if name in _METHODS:
+                text = f"Overriding method {name!r}."
+                warnings.warn(text, DeprecationWarning, stacklevel=2)
+
     def __init__(self):
         self._overridden_to_methods = tuple(
             name

@@ -20,6 +20,7 @@ from dyrnn.chainer.utils.misc import (
     _repr_with_named_data,
     experimental,
     force_array,
+    force_type,
     tempdir,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "conv",
     "experimental",
     "force_array",
+    "force_type",
     "get_conv_outsize",
     "misc",
     "size_of_shape",

@@ -18,6 +18,13 @@ def force_array(x, dtype=None):
     return x if dtype is None else x.astype(dtype, copy=False)
 
 
+def force_type(dtype, value):
+    """Return the number or array as the given type."""
+    if np.isscalar(value):
+        return dtype.type(value)
+    return value.astype(dtype, copy=False)
+
+
 @contextlib.contextmanager
 def tempdir(**kwargs):
     """Make a folder for the ``with`` block."""

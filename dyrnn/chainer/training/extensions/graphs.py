@@ -1,6 +1,7 @@
 """Extensions that look at, or cut, the graph behind reported variables."""
 
 import os
+import shutil
 import subprocess
 
 from dyrnn.chainer import computational_graph
@@ -9,18 +10,9 @@ from dyrnn.chainer.configuration import config
 from dyrnn.chainer.training.bases import Extension
 
 
-def is_return_code_zero(args):
-    """Return whether a program is there and succeeds."""
-    try:
-        subprocess.run(args, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return False
-    return True
-
-
 def is_graphviz_available():
     """Return whether there is a ``dot`` to draw graphs."""
-    return is_return_code_zero(["dot", "-V"])
+    return shutil.which("dot") is not None
 
 
 _var_style = computational_graph._VARIABLE_STYLE
