@@ -9,6 +9,10 @@ from dyrnn.engine.core import Variable
 from dyrnn.link import Chain, Link
 
 IGNORED = -1  # as F.softmax_cross_entropy has it
+_SAID_OTHERWISE = {
+    "compute_accuracy": "say Classifier(model, accfun=None) for none.",
+    "ignore_label": f"labels of {IGNORED} do not count; accfun may say otherwise.",
+}
 
 
 def accuracy(y, t):
@@ -61,6 +65,14 @@ class Classifier(Chain):
         self.y = self.loss = self.accuracy = None
         with self.init_scope():
             self.predictor = predictor
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _SAID_OTHERWISE and type(self).forward is Classifier.forward:
+            # Nothing would read it.
+            raise AttributeError(
+                f"{type(self).__name__} has no {name}: {_SAID_OTHERWISE[name]}"
+            )
+        super().__setattr__(name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Variable:
         """Return the loss; labels are the argument that ``label_key`` names."""

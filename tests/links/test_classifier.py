@@ -42,6 +42,17 @@ def test_accuracy_is_optional(x):
     assert model.accuracy is None
 
 
+@pytest.mark.parametrize("name", ["compute_accuracy", "ignore_label"])
+def test_a_setting_that_nothing_would_read_is_refused(name):
+    class Own(L.Classifier):
+        def forward(self, x, t):
+            return self.lossfun(self.predictor(x), t)
+
+    setattr(Own(L.Linear(3, 2)), name, 0)
+    with pytest.raises(AttributeError, match=f"Classifier has no {name}: .*accfun"):
+        setattr(L.Classifier(L.Linear(3, 2)), name, 0)
+
+
 def test_loss_and_accuracy_functions_can_be_chosen(x):
     t = np.ones((4, 2), np.float32)
     model = L.Classifier(L.Linear(3, 2), F.mean_squared_error, F.mean_absolute_error)
