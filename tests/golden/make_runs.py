@@ -143,7 +143,7 @@ class Calls:
 def language(optimizer, cells=("LSTM",), window=True, dropout=0.3):
     """Return an updater that carries the state of its model along a text."""
     model = L.Classifier(LanguageModel(list(cells), dropout))
-    model.compute_accuracy, model.accfun = False, None  # the one then, the other now
+    vars(model).update(compute_accuracy=False, accfun=None)  # one then, one now
     optimizer.setup(model)
     text = np.random.default_rng(2).integers(0, VOCABULARY, 50).astype(np.int32)
     iterator = iterators.ParallelSequentialIterator(text, BATCH)
@@ -155,7 +155,7 @@ def shuffled(optimizer):
     x = np.random.default_rng(3).normal(size=(10, 3)).astype(np.float32)
     t = x @ np.array([[1.0], [2.0], [3.0]], np.float32)
     model = L.Classifier(Regression(), F.mean_squared_error)
-    model.compute_accuracy, model.accfun = False, None  # the one then, the other now
+    vars(model).update(compute_accuracy=False, accfun=None)  # one then, one now
     optimizer.setup(model)
     iterator = iterators.SerialIterator(list(zip(x, t, strict=True)), 4)
     return training.StandardUpdater(iterator, optimizer)
