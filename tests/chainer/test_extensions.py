@@ -320,8 +320,6 @@ def test_snapshots_keep_the_newest(tmp_path):
     assert snapshots._find_latest_snapshot("x{}", tmp_path) is None
     stale = list(snapshots._find_stale_snapshots(fmt, tmp_path, 1))
     assert stale == ["snapshot_iter_4"]
-    with pytest.warns(DeprecationWarning, match="Please use `n_retains` instead"):
-        assert extensions.snapshot(num_retain=3).n_retains == 3
 
 
 def test_snapshots_are_loaded_by_themselves(tmp_path, capsys):

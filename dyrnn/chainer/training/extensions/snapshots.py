@@ -1,7 +1,6 @@
 """Snapshots: everything that training needs to go on, in Chainer's layout."""
 
 import os
-import warnings
 
 from dyrnn.chainer.configuration import is_debug
 from dyrnn.chainer.serializers.dictionaries import load_npz, save_npz, serialize
@@ -25,22 +24,10 @@ def _find_latest_snapshot(fmt, path):
     return files[-1][1] if files else None
 
 
-def _find_stale_snapshots(fmt, path, n_retains=-1, **kwargs):
-    n_retains = _renamed(kwargs, n_retains)
+def _find_stale_snapshots(fmt, path, n_retains=-1):
     files = _find_snapshot_files(fmt, path)
     n_removes = max(len(files) - n_retains, 0)
     return iter([name for _, name in files[:n_removes]])
-
-
-def _renamed(kwargs, n_retains=-1):
-    if "num_retain" not in kwargs:
-        return kwargs.pop("n_retains", n_retains)
-    warnings.warn(
-        "Argument `num_retain` is deprecated. Please use `n_retains` instead",
-        DeprecationWarning,
-        stacklevel=1,
-    )
-    return kwargs.pop("num_retain")
 
 
 def snapshot_object(target, filename, savefun=None, trigger=None, **kwargs):
@@ -83,7 +70,6 @@ def _make(target, filename, savefun, trigger=None, writer=None, **kwargs):
     if savefun is not None and writer is not None:
         raise TypeError("savefun and writer arguments cannot be specified together.")
     writer = writer or SimpleWriter(savefun or save_npz)
-    kwargs["n_retains"] = _renamed(kwargs)
     made = Snapshot(None, filename, target=target, **kwargs)
     made.writer = writer
     made.trigger = trigger or made.trigger
