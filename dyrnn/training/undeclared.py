@@ -47,12 +47,12 @@ class Watch:
         before = _pictures(self._models)
         uses = {link: {} for link in before}
         for link, first in uses.items():
-            link.__class__ = _watched(type(link), first)
+            _set_class(link, _watched(type(link), first))
         try:
             yield
         finally:
             for link in uses:
-                link.__class__ = type(link).__base__
+                _set_class(link, type(link).__base__)
         self.found = {}
         for link, name in _changed(before):
             if uses[link].get(name) == "read":
@@ -99,6 +99,9 @@ def holds_variable(value):
     return isinstance(value, Variable)
 
 
+_set_class = vars(object)["__class__"].__set__
+
+
 def _watched(cls, first):
     """Return a class that notes of each attribute whether its first use is a read."""
 
@@ -110,8 +113,23 @@ def _watched(cls, first):
         first.setdefault(name, "write")
         cls.__setattr__(link, name, value)
 
-    methods = {"__getattribute__": read, "__setattr__": write}
-    return type(cls)(cls.__name__, (cls,), methods)
+    def reduce(link, protocol):  # copies are of the class itself
+        make, arguments, *rest = cls.__reduce_ex__(link, protocol)
+        own = [cls if each is watched else each for each in arguments]
+        return make, tuple(own), *rest
+
+    methods = {
+        "__getattribute__": read,
+        "__setattr__": write,
+        "__reduce_ex__": reduce,
+        "__class__": property(lambda link: cls),  # pickle compares it
+    }
+    watched = type(cls)(cls.__name__, (Link,), methods)
+    try:
+        watched.__bases__ = (cls,)  # which is not told: it may register subclasses
+    except TypeError:  # with slots
+        watched = type(cls)(cls.__name__, (cls,), methods)
+    return watched
 
 
 def _undeclared(link):

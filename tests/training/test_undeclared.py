@@ -1,3 +1,5 @@
+import copy
+import pickle
 import warnings
 from collections import deque
 
@@ -187,6 +189,32 @@ def test_watching_ends_with_the_update():
     with watch.update():
         pass
     assert watch.is_over
+
+
+def test_watching_leaves_copies_and_subclasses_alone():
+    kinds = []
+
+    class Registered(Recurrent):
+        def __init_subclass__(cls, *, kind, **options):
+            super().__init_subclass__(**options)
+            kinds.append(kind)
+
+    class Own(Registered, kind="own"):
+        def __init__(self):
+            super().__init__()
+            with self.init_scope():
+                self.rnn = L.LSTM(2, 2)
+
+        def forward(self, x, t):
+            self.twin = copy.deepcopy(self.rnn)
+            assert type(pickle.loads(pickle.dumps(self.rnn))) is type(self.twin)
+            return super().forward(x, t)
+
+    model = Own()
+    optimizer = SGD().setup(model)
+    BPTTUpdater(ParallelSequentialIterator(text(), 4), optimizer, 3).update()
+    assert kinds == ["own"]
+    assert type(model.twin) is type(model.rnn) is L.LSTM
 
 
 def test_a_resumed_run_is_watched_anew(tmp_path):
