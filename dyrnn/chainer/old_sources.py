@@ -8,8 +8,6 @@ import sys
 from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 
-from dyrnn.chainer.modernize import modernized
-
 _LIBRARIES = ("dyrnn", "chainer", "chainermn", "chainerx")
 
 
@@ -26,6 +24,9 @@ def compiled(source, path):
 
 def changed(text, path):
     """Return the text to compile, and say on stderr where it is not the file's."""
+    # Here, so that ``python -m dyrnn.chainer.modernize`` finds it not imported yet.
+    from dyrnn.chainer.modernize import modernized
+
     try:
         new = modernized(text)
     except SyntaxError:

@@ -66,7 +66,7 @@ def test_what_numpy_wants_otherwise_is_changed_in_memory(tmp_path):
 
 def test_the_changes_are_printed_as_a_diff(tmp_path):
     (tmp_path / "old.py").write_text(OLD)
-    command = [sys.executable, "-m", "dyrnn.chainer.modernize", "old.py"]
+    command = [sys.executable, "-W", "error", "-m", "dyrnn.chainer.modernize", "old.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("--- old.py\n+++ old.py\n")
     assert "-table[0] = y\n" in done.stdout
