@@ -40,6 +40,7 @@ class Standardize(FunctionNode):
         (x,) = self.saved
         centred, _, inverse = self.statistics(xp, x)
         y = centred * inverse
+        gy = gy if gy.dtype == y.dtype else gy.astype(y.dtype)
         mean_gy = gy.mean(axis=self.axis, keepdims=True)
         mean_gyy = (gy * y).mean(axis=self.axis, keepdims=True)
         return fit(inverse * (gy - mean_gy - y * mean_gyy), (x.shape, x.dtype))
