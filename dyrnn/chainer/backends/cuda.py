@@ -167,6 +167,12 @@ def get_device(*args):
     return DummyDevice
 
 
+def init(device=None):
+    """Make a GPU current; version 1."""
+    check_cuda_available()
+    _get_device_or_current(device).use()
+
+
 def _get_device_or_current(device):
     if device is None:
         return Device()
