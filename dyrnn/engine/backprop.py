@@ -90,7 +90,8 @@ def propagate(seeds, targets=None, retain_grad=False, run=run_on_arrays):
     ready = [(-node.number, node) for node, count in counts.items() if count == 0]
     heapq.heapify(ready)
     waiting = Waiting()
-    watchers = hooks.watching() if config.debug else hooks.active
+    is_debug = config.debug
+    watchers = hooks.watching() if is_debug else hooks.active
     while ready or waiting:
         if ready:
             node = heapq.heappop(ready)[1]
@@ -117,7 +118,10 @@ def propagate(seeds, targets=None, retain_grad=False, run=run_on_arrays):
                 for node in runs:
                     hook.backward_after(node)
             for node, gxs in zip(runs, results, strict=True):
-                for edge, gx in zip(node.edges, _checked(node, gxs), strict=True):
+                gxs = _checked(node, gxs)
+                if is_debug:
+                    hooks.check_gradients(node, gxs)
+                for edge, gx in zip(node.edges, gxs, strict=True):
                     if gx is None or edge is None:
                         continue
                     if targets is None or edge[1] is not _LEAF or edge in targets:

@@ -154,12 +154,13 @@ class Sum:
     one over. A sum that was evaluated is owned.
     """
 
-    __slots__ = ("is_owned", "rate", "terms")
+    __slots__ = ("is_owned", "rate", "square", "terms")
 
     def __init__(self, *terms, owned=False):
         self.terms = list(terms)
         self.is_owned = owned
         self.rate = 1.0  # a factor that still has to be applied
+        self.square = None  # the sum of its squares without it, where somebody took it
 
     def add(self, term):
         """Add a contribution."""
@@ -167,6 +168,7 @@ class Sum:
             self.value()
         self.terms.append(term)
         self.is_owned = False
+        self.square = None
 
     def scale(self, rate):
         """Multiply the sum by a Python number, when it is next read."""
@@ -203,7 +205,7 @@ class Sum:
                 value = Rows(value.ids, value.values * rate, value.shape, True)
             else:
                 value *= rate
-        self.terms[0], self.rate = value, 1.0
+        self.terms[0], self.rate, self.square = value, 1.0, None
         return value
 
     def dense(self):

@@ -6,6 +6,7 @@ import numpy as np
 
 from dyrnn import backend
 from dyrnn.config import config
+from dyrnn.engine.gradients import densify
 from dyrnn.errors import NonFiniteError
 
 active: list = []
@@ -37,7 +38,8 @@ class FunctionHook:
 class DebugHook(FunctionHook):
     """Names the line that made a NaN, and finds saved arrays changed in place.
 
-    It is active while ``config.debug`` is set: for a whole program by the environment
+    For gradients, in which infinity is wrong, too, `check_gradients` does so. It is
+    active while ``config.debug`` is set: for a whole program by the environment
     variable DYRNN_DEBUG=1.
     """
 
@@ -56,6 +58,23 @@ class DebugHook(FunctionHook):
             raise RuntimeError(
                 f"an array that {type(node).__name__}, called at {node.trace}, keeps "
                 "for its gradient was changed in place afterwards; work on a copy"
+            )
+
+
+def check_gradients(node, gxs):
+    """Raise in debug mode where a node's backward has made NaN or infinity."""
+    for i, gx in enumerate(gxs):
+        if gx is None:
+            continue
+        gx = densify(gx)
+        gx = getattr(gx, "array", gx)
+        xp = backend.get_array_module(gx)
+        if not bool(xp.isfinite(gx).all()):
+            kind = "NaN" if bool(xp.isnan(gx).any()) else "infinity"
+            trace = getattr(node, "trace", "an unknown line, before debug mode began")
+            raise NonFiniteError(
+                f"backward of {type(node).__name__}, called at {trace}, computed "
+                f"{kind} in the gradient of its input {i}, of shape {gx.shape}"
             )
 
 

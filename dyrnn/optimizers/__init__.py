@@ -1,10 +1,12 @@
 """Update rules, what they share, and hooks that act before an update.
 
-``rules.py`` has the formulas, ``optimizer.py`` the walk over the parameters, and
-``hooks.py`` clipping, decay and noise.
+``rules.py`` has the formulas, ``optimizer.py`` the walk over the parameters,
+``hooks.py`` clipping, decay and noise, and ``norms.py`` the check that no gradient
+which is NaN or infinite reaches a parameter.
 """
 
 from dyrnn.optimizers.optimizer import Optimizer as Optimizer
+from dyrnn.optimizers.refused import restoring as restoring
 from dyrnn.optimizers.rules import ASGD as ASGD
 from dyrnn.optimizers.rules import SGD as SGD
 from dyrnn.optimizers.rules import SMORMS3 as SMORMS3

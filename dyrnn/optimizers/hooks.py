@@ -7,21 +7,24 @@ gradient of an embedding sparse; weight decay and noise reach every row.
 
 import math
 
-import numpy as np
-
-from dyrnn import kernels, random
-from dyrnn.backend import get_array_module, to_cpu
-from dyrnn.engine.gradients import Rows
-from dyrnn.errors import NonFiniteError
+from dyrnn import random
+from dyrnn.backend import get_array_module
+from dyrnn.optimizers.norms import (
+    DeviceFlags,
+    are_on_cpu,
+    norm,
+    refuse_non_finite,
+    values_of,
+)
 
 
 class GradientClipping:
     """Scale all gradients so that their common L2 norm is at most ``threshold``.
 
-    The norm is summed in float64. On a CPU a norm that is NaN or infinite raises
-    :class:`NonFiniteError` before anything is changed. On a GPU nothing waits for the
-    device: such gradients are set to zero there, so the parameters stay sound, and the
-    error comes within ``check_interval`` updates.
+    The norm is summed in float64. One that is NaN or infinite raises
+    :class:`NonFiniteError` before anything is changed; on a GPU, where nothing waits
+    for the device, such gradients are set to zero there, so the parameters stay sound,
+    and the error comes within ``check_interval`` updates.
 
     Parameters
     ----------
@@ -35,8 +38,7 @@ class GradientClipping:
 
     def __init__(self, threshold: float, check_interval: int = 100) -> None:
         self.threshold = threshold
-        self.check_interval = check_interval
-        self._bad = None  # on a GPU: for each parameter whether it was ever non-finite
+        self._flags = DeviceFlags(check_interval)
 
     @property
     def threshold(self):
@@ -54,23 +56,10 @@ class GradientClipping:
         updates = optimizer.updates
         if not updates:
             return
-        if get_array_module(updates[0][1].array) is np:
-            self._clip(updates)
-        else:
-            self._clip_on_device(updates, optimizer.t)
-
-    def _clip(self, updates):
-        found = [total.settled() for _, _, total in updates]
-        squares = kernels.squared_norms([_values(gradient) for gradient, _ in found])
-        square = 0.0
-        for (path, param, total), each, (_, rate) in zip(
-            updates, squares, found, strict=True
-        ):
-            if not math.isfinite(each):
-                _raise_non_finite(path, param, total)
-            square += each * rate * rate
-        norm = math.sqrt(square)
-        rate = self.rate(norm, self.threshold)
+        if not are_on_cpu(updates):
+            self._flags.clip(updates, optimizer.t, self.threshold)
+            return
+        rate = self.rate(norm(updates), self.threshold)
         if rate < 1:
             for _, _, total in updates:
                 total.scale(rate)
@@ -79,23 +68,6 @@ class GradientClipping:
     def rate(norm, threshold):
         """Return the factor that makes a norm ``threshold`` at most."""
         return threshold / norm if norm > threshold else 1.0
-
-    def _clip_on_device(self, updates, t):
-        arrays = [_values(total.value()) for _, _, total in updates]
-        bad = kernels.clip(arrays, self.threshold)
-        if self._bad is None or self._bad.shape != bad.shape:
-            self._bad = bad
-        else:
-            self._bad |= bad
-        if (t + 1) % self.check_interval == 0:
-            flags = to_cpu(self._bad)
-            self._bad = None
-            for (path, param, _), is_bad in zip(updates, flags, strict=True):
-                if is_bad:
-                    raise NonFiniteError(
-                        f"the gradient of parameter {path} {param.shape} was NaN or "
-                        f"infinite within the last {self.check_interval} updates"
-                    )
 
 
 class GradientHardClipping:
@@ -112,10 +84,12 @@ class GradientHardClipping:
         self.upper = upper
 
     def __call__(self, optimizer):
+        if optimizer.updates and are_on_cpu(optimizer.updates):
+            refuse_non_finite(optimizer.updates)  # a limit would hide an infinity
         # A zero outside of the limits would move; so would all absent rows.
         keeps_zero = self.lower <= 0 <= self.upper
         for _, _, total in optimizer.updates:
-            array = _values(total.value()) if keeps_zero else total.dense()
+            array = values_of(total.value()) if keeps_zero else total.dense()
             self.limit(array, self.lower, self.upper)
 
     @staticmethod
@@ -187,20 +161,6 @@ class GradientNoise:
     def deviation(eta, t):
         """Return the standard deviation after ``t`` updates."""
         return math.sqrt(eta / (1 + t) ** 0.55)
-
-
-def _values(gradient):
-    return gradient.values if isinstance(gradient, Rows) else gradient
-
-
-def _raise_non_finite(path, param, total):
-    values = _values(total.settled()[0])
-    kind = "NaN" if bool(np.isnan(values).any()) else "infinity"
-    raise NonFiniteError(
-        f"the gradient of parameter {path} {param.shape} has {kind}; nothing was "
-        "updated. Lower the learning rate, or look for the operation in debug mode "
-        "(DYRNN_DEBUG=1)."
-    )
 
 
 def _checked_rate(hook, rate):

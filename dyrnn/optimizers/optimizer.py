@@ -26,6 +26,8 @@ from dyrnn.engine.gradients import Rows
 from dyrnn.errors import NonFiniteError, SnapshotError
 from dyrnn.kernels.updates import working_dtype
 from dyrnn.link import Link
+from dyrnn.optimizers import norms
+from dyrnn.optimizers.refused import restoring
 
 _Self = TypeVar("_Self", bound="Optimizer")
 
@@ -137,6 +139,7 @@ class Optimizer:
         self.lazy_rows = False
         self._states = {}
         self._walked = None
+        self._flags = norms.DeviceFlags()
 
     @property
     def ranges(self):
@@ -210,20 +213,30 @@ class Optimizer:
         Raises
         ------
         NonFiniteError
-            If the loss is NaN or infinite, before anything is changed.
+            If the loss or a gradient is NaN or infinite, hooks done, before parameters
+            or states are changed. With ``lossfun``, the state that the model carries
+            and its running statistics are put back, too; see `restoring` for a loop
+            that calls ``backward`` itself. Random numbers stay drawn.
         """
         self._check_target("update")
-        if lossfun is not None:
+        if lossfun is None:
+            self._update()
+            return
+        with restoring(self.target):
             loss = lossfun(*args, **kwargs)
             _check_loss(loss.array)
             self.target.cleargrads()
             loss.backward()
             del loss
+            self._update()
+
+    def _update(self):
         self._walked = Link._version, self._walk()
         try:
             for hook in list(self.hooks.values()):
                 hook(self)
             updates = self.updates
+            self._refuse_non_finite(updates)
         finally:
             self._walked = None
         self.t += 1
@@ -235,6 +248,7 @@ class Optimizer:
                 state = self._states[param] = State(0, self.init_state(param))
             state.t += 1
             gradient, rate = total.settled()
+            total.square = None  # whoever holds the gradient may write to it
             if has_own_way or isinstance(gradient, Rows):
                 self.update_param(param, total, state)
             else:
@@ -243,6 +257,16 @@ class Optimizer:
                 together.setdefault(kind, []).append(item)
         for (t, rate, _), items in together.items():
             self._apply(items, t, rate)
+
+    def _refuse_non_finite(self, updates):
+        """Raise before anything is changed; see ``norms.py``."""
+        if not updates:
+            return
+        if norms.are_on_cpu(updates):
+            keeps_squares = bool(self.states) and not self.is_linear
+            norms.refuse_non_finite(updates, keeps_squares)
+        else:
+            self._flags.clip(updates, self.t)
 
     @property
     def updates(self):

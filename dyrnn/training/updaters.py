@@ -28,6 +28,7 @@ from dyrnn.errors import NonFiniteError, ShapeError, SnapshotError
 from dyrnn.iterators.base import is_window, positive_integer
 from dyrnn.link import Link
 from dyrnn.optimizers.optimizer import Optimizer
+from dyrnn.optimizers.refused import restoring
 from dyrnn.reporter import default_weight, get_current_reporter, read_scalars, report
 from dyrnn.training.undeclared import Watch, declaration, holds_variable
 from dyrnn.typing import Batches
@@ -65,9 +66,13 @@ class StandardUpdater:
     If the model does not report its loss, the updater does, as ``main/loss``. What is
     reported without a weight counts as many times as the batch has targets.
 
-    A loss that is NaN or infinite raises `NonFiniteError` before the parameters change.
-    On a GPU that would mean to wait for each loss, so there it is raised when the log
-    is read or a snapshot written, and names the first such iteration.
+    A loss or a gradient that is NaN or infinite raises `NonFiniteError`, and the update
+    is refused: parameters, the optimizer's state, the state that the model carries and
+    its running statistics are as before, and ``iteration`` does not count it. The batch
+    stays taken and random numbers stay drawn, so that a program which catches the error
+    and calls `update` again goes on with the next batch. On a GPU that would mean to
+    wait for each loss, so there it is raised when the log is read or a snapshot
+    written, and names the first such iteration; gradients are set to zero until then.
     """
 
     def __init__(
@@ -91,10 +96,10 @@ class StandardUpdater:
         self.is_new_epoch = False
         self.update_time = 0.0
         self._unchecked = []
-        targets = [each.target for each in self._optimizers.values()]
-        self._watch = Watch(targets)
+        self._targets = [each.target for each in self._optimizers.values()]
+        self._watch = Watch(self._targets)
         if self.device is not None:
-            for target in targets:
+            for target in self._targets:
                 target.to_device(self.device)
 
     def _check_arguments(self):
@@ -162,7 +167,8 @@ class StandardUpdater:
         start = time.perf_counter()
         is_known = self._watch.is_over
         try:
-            with contextlib.nullcontext() if is_known else self._watch.update():
+            watch = contextlib.nullcontext() if is_known else self._watch.update()
+            with restoring(*self._targets), watch:
                 self.update_core()
         except NonFiniteError as error:
             raise _located(error, self.iteration + 1) from error
