@@ -48,7 +48,12 @@ class Product(Deferred):
             x = xp.concatenate([term.x for term in terms])
         else:
             gy, x = terms[0].gy, terms[0].x
-        return kernels.matmul(gy.T, x)
+        value = kernels.matmul(gy.T, x)
+        # 0 * NaN is NaN: rows without a gradient, as of ignored labels, may hold one.
+        if isinstance(value, np.ndarray) and not np.isfinite(value[:1].sum()):
+            is_used = (gy != 0).any(axis=1)
+            value = kernels.matmul(gy.T, np.where(is_used[:, None], x, 0))
+        return value
 
 
 class Rows(Deferred):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from dyrnn import kernels
+from dyrnn.backend import get_array_module
 from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_array
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
@@ -32,21 +33,21 @@ class LinearSoftmaxCrossEntropy(FunctionNode):
         ids, is_bad = bounded(xp, xp.where(counts, t, 0), len(W))
         self.labels = xp.where(counts, ids, self.ignore_label)
         with np.errstate(invalid="ignore", divide="ignore"):
-            loss, log_total = kernels.linear_softmax_cross_entropy(
+            loss, shift, total = kernels.linear_softmax_cross_entropy(
                 rows, W, b, self.labels, self.ignore_label
             )
         if is_bad is not None:
             loss = xp.where(is_bad, xp.nan, loss)
         self.factor = mean_factor(counts, divisor(self.t, self.normalize), x.dtype)
-        self.save(x, W, b, log_total)
+        self.save(x, W, b, shift, total)
         return loss.sum() * self.factor
 
     def backward(self, xp, gy):
-        x, W, b, log_total = self.saved
+        x, W, b, shift, total = self.saved
         rows = x.reshape((-1, x.shape[-1]))
         scale = xp.broadcast_to(gy * self.factor, (len(rows),)).astype(x.dtype)
         gx, gW, gb = kernels.linear_softmax_cross_entropy_backward(
-            scale, rows, W, b, self.labels, log_total, self.ignore_label
+            scale, rows, W, b, self.labels, shift, total, self.ignore_label
         )
         return gx.reshape(x.shape), gW, gb
 
@@ -92,7 +93,7 @@ def linear_softmax_cross_entropy(
             "(B, I), (V, I) and (B,), or with a window (T, B, I) and (T, B)."
         )
     if b is None:
-        b = as_array(W)[:, 0] * 0
+        b = get_array_module(as_array(W)).zeros(len(W), W.dtype)
     check_floats(name, x=x, W=W, b=b)
     check_batch(name, x, -2)
     check_ids(name, "label", t, W.shape[0], ignore_label, x)

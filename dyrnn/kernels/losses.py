@@ -26,7 +26,8 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
     -------
     loss : (N,)
     e : (N, V)
-        exp(logits), up to a factor per row, less the row's sum at its label.
+        exp(logits), up to a factor per row, less the row's sum at its label; finite in
+        ignored rows, whatever their logits are.
     inverse : (N,)
         1 / the row's sum, 0 for ignored rows. With the gradient gy (N,) of the losses,
         the gradient of the logits is ``(inverse * gy)[:, None] * e``.
@@ -48,6 +49,7 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
     loss = xp.where(counted, xp.log(total) - target, 0)
     # The gradient at the label is softmax - 1, that is (e - total) / total.
     e[rows, label] -= total
+    xp.copyto(e, 0, where=~counted[:, None])
     return loss, e, xp.where(counted, 1 / total, 0)
 
 
@@ -89,24 +91,27 @@ def linear_softmax_cross_entropy(x, W, b, t, ignore_label=-1):
     Returns
     -------
     loss : (N,)
-    log_total : (N,)
-        Logarithm of each row's sum of exp(logits), for the backward kernel.
+    shift, total : (N,)
+        The largest logit of each row, and the sum of exp(logits - shift), for the
+        backward kernel. Their logarithmic sum would lose what large logits differ by.
     """
     xp = get_array_module(x)
     logits = linear(x, W, b)
-    largest = logits.max(axis=1)
-    total = xp.exp(logits - largest[:, None]).sum(axis=1)
-    log_total = xp.log(total) + largest
+    shift = logits.max(axis=1)
+    total = xp.exp(logits - shift[:, None]).sum(axis=1)
     counted = t != ignore_label
     target = logits[xp.arange(len(x)), xp.where(counted, t, 0)]
-    return xp.where(counted, log_total - target, 0), log_total
+    return xp.where(counted, xp.log(total) + (shift - target), 0), shift, total
 
 
 @kernel("x")
-def linear_softmax_cross_entropy_backward(gy, x, W, b, t, log_total, ignore_label=-1):
+def linear_softmax_cross_entropy_backward(
+    gy, x, W, b, t, shift, total, ignore_label=-1
+):
     """Gradients of :func:`linear_softmax_cross_entropy`; the product is done again.
 
-    The gradient of the logits is gy * (softmax, less 1 at the label).
+    The gradient of the logits is gy * (softmax, less 1 at the label), and 0 in ignored
+    rows, whatever they hold.
 
     Parameters
     ----------
@@ -121,7 +126,9 @@ def linear_softmax_cross_entropy_backward(gy, x, W, b, t, log_total, ignore_labe
     """
     xp = get_array_module(x)
     counted = t != ignore_label
-    p = xp.exp(linear(x, W, b) - log_total[:, None])
-    p[xp.arange(len(x)), xp.where(counted, t, 0)] -= 1
-    p *= xp.where(counted, gy, 0)[:, None]
-    return matmul(p, W), matmul(p.T, x), p.sum(axis=0)
+    x = xp.where(counted[:, None], x, 0)
+    shift, total = xp.where(counted, shift, 0), xp.where(counted, total, 1)
+    e = xp.exp(linear(x, W, b) - shift[:, None])
+    e[xp.arange(len(x)), xp.where(counted, t, 0)] -= total
+    e *= xp.where(counted, gy / total, 0)[:, None]
+    return matmul(e, W), matmul(e.T, x), e.sum(axis=0)

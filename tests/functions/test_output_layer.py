@@ -72,6 +72,78 @@ def test_extreme_logits_are_finite():
     assert 0 <= loss.array < 1e-6
 
 
+PAIRS = {
+    "fused": F.linear_softmax_cross_entropy,
+    "pair": lambda x, W, b, t: F.softmax_cross_entropy(F.linear(x, W, b), t),
+}
+both = pytest.mark.parametrize("function", PAIRS.values(), ids=PAIRS)
+
+
+def derivatives(function, *arrays, t):
+    x, W, b = (dyrnn.Variable(a) for a in arrays)
+    loss = function(x, W, b, t)
+    loss.backward()
+    return loss.array, x.grad, W.grad, b.grad
+
+
+@both
+@pytest.mark.parametrize("size", [5, 400])
+def test_impossible_words_have_neither_share_nor_gradient(rng, function, size):
+    # 400 words are several blocks, of which the first is all impossible.
+    x, W, b = rng.normal(size=(3, 4)), rng.normal(size=(size, 4)), rng.normal(size=size)
+    n, t = size // 2, np.array([1, -1, 0])
+    b[:n] = -np.inf
+    found = derivatives(function, x, W, b, t=np.where(t < 0, -1, t + n))
+    loss, gx, gW, gb = derivatives(function, x, W[n:], b[n:], t=t)
+    testing.assert_allclose(found[0], loss, rtol=1e-12)
+    testing.assert_allclose(found[1], gx, rtol=1e-9)
+    testing.assert_allclose(found[2][n:], gW, rtol=1e-9, atol=1e-15)
+    testing.assert_allclose(found[3][n:], gb, rtol=1e-9, atol=1e-15)
+    assert not found[2][:n].any() and not found[3][:n].any()
+
+
+@both
+def test_large_logits_keep_their_differences(function):
+    W = 1e6 + np.array([[0.0], [1], [2]])
+    inputs = np.ones((2, 1)), W, np.zeros(3)
+    t = np.array([2, 0])
+    loss, _, gW, gb = derivatives(function, *inputs, t=t)
+    found = derivatives(function, *[a.astype(np.float32) for a in inputs], t=t)
+    testing.assert_allclose(found[0], loss, rtol=1e-6)
+    testing.assert_allclose(found[2], gW, rtol=1e-6)
+    testing.assert_allclose(found[3], gb, rtol=1e-6)
+
+
+@both
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_ignored_rows_hold_does_not_matter(rng, function, dtype):
+    x, W, b = (rng.normal(size=s).astype(dtype) for s in ((4, 3), (6, 3), 6))
+    x[0] *= 20  # a row that must be shifted, beside one that is not a number
+    t = np.array([2, -1, 5, 0])
+    x[1] = 0
+    expected = derivatives(function, x, W, b, t=t)
+    for bad in (np.nan, np.inf, -np.inf):
+        x[1] = bad
+        with np.errstate(invalid="ignore"):
+            found = derivatives(function, x, W, b, t=t)
+        for y, desired in zip(found, expected, strict=True):
+            testing.assert_allclose(y, desired, rtol=5e-3 if dtype == "f2" else 1e-5)
+
+
+@both
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_cross_entropy_is_negative(rng, function, dtype):
+    for scale in (1, 10, 29, 31, 1000):
+        x = (scale * np.eye(8) + rng.normal(size=(8, 8))).astype(dtype)
+        losses = [
+            float(function(x[k : k + 1], np.eye(8, dtype=dtype), None, t).array)
+            for k, t in enumerate(np.arange(8)[:, None])
+        ]
+        assert min(losses) >= 0
+        if scale == 10:
+            assert max(losses) > 0
+
+
 def test_bad_input_is_refused(problem):
     x, W, b, t = problem
     with pytest.raises(ShapeError, match=r"x has shape \(3, 4, 5\)"):

@@ -26,16 +26,21 @@ def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):
     def run(rows):
         x = logits[rows]
         largest = x.max(axis=1)
-        # exp could overflow, or lose every entry
-        if abs(largest).max(initial=0.0) > _SAFE:
+        # exp could overflow, or lose every entry; NaN is not safe, either
+        if not abs(largest).max(initial=0.0) <= _SAFE:
             shift[rows] = largest
             x = np.subtract(x, largest[:, None], out=e[rows])
         np.exp(x, out=e[rows])
         np.matmul(e[rows], ones, out=total[rows])
 
     by_rows(run, e)
-    loss = np.where(counted, np.log(total) + (shift - target), 0).astype(logits.dtype)
+    # Where one class has it all, the logarithm of the sum may round below its logit.
+    loss = np.maximum(np.log(total) + (shift - target), 0)
+    loss = np.where(counted, loss, 0).astype(logits.dtype)
     e[rows, label] -= total
+    is_sound = np.isfinite(total)
+    if not is_sound.all():
+        e[~is_sound & ~counted] = 0
     return loss, e, np.where(counted, 1 / total, 0).astype(logits.dtype)
 
 
@@ -49,15 +54,16 @@ def _column_blocks(N, part):
 def linear_softmax_cross_entropy(x, W, b, t, ignore_label=-1):
     """Keep a running maximum and sum of each row, block of columns by block."""
     N, V = len(x), len(W)
-    counted = t != ignore_label
-    label = np.where(counted, t, 0)
-    sums = []
+    target, sums = np.zeros(N, x.dtype), []
 
     def run(part):
-        largest = np.full(N, -np.inf, x.dtype)
+        # Not -inf: of a block of impossible words the difference would be NaN.
+        largest = np.full(N, np.finfo(x.dtype).min, x.dtype)
         total = np.zeros(N, x.dtype)
         for block in _column_blocks(N, part):
             e = _logits(x, W, b, block)
+            here, label = _labels(t, block)
+            target[here] = e[here, label]
             before, largest = largest, np.maximum(largest, e.max(axis=1))
             e -= largest[:, None]
             np.exp(e, out=e)
@@ -70,10 +76,9 @@ def linear_softmax_cross_entropy(x, W, b, t, ignore_label=-1):
     shifts = np.stack([largest for _, largest, _ in sums])
     totals = np.stack([total for _, _, total in sums])
     shift = shifts.max(axis=0)
-    log_total = np.log((totals * np.exp(shifts - shift)).sum(axis=0)) + shift
-    target = np.einsum("nh,nh->n", x, W[label]) + (0 if b is None else b[label])
-    loss = np.where(counted, log_total - target, 0).astype(x.dtype)
-    return loss, log_total
+    total = (totals * np.exp(shifts - shift)).sum(axis=0)
+    loss = np.where(t != ignore_label, np.log(total) + (shift - target), 0)
+    return loss.astype(x.dtype), shift, total
 
 
 def _first(item):
@@ -87,24 +92,37 @@ def _logits(x, W, b, block):
     return y
 
 
-def linear_softmax_cross_entropy_backward(gy, x, W, b, t, log_total, ignore_label=-1):
-    """Compute the probabilities again, block of columns by block."""
+def _labels(t, block):
+    """Return the rows whose labels are in a block of columns, and where they are."""
+    here = np.flatnonzero((t >= block.start) & (t < block.stop))
+    return here, t[here] - block.start
+
+
+def linear_softmax_cross_entropy_backward(
+    gy, x, W, b, t, shift, total, ignore_label=-1
+):
+    """Compute the exponentials again, block of columns by block."""
     N, V = len(x), len(W)
-    scale = np.where(t != ignore_label, gy, 0).astype(x.dtype)
+    counted = t != ignore_label
+    is_lost = ~counted & ~np.isfinite(shift + total)
+    if is_lost.any():
+        x = np.where(is_lost[:, None], 0, x)
+        shift = np.where(is_lost, np.inf, shift)
+    scale = np.where(counted, gy / np.where(counted, total, 1), 0).astype(x.dtype)
     scaled_x = x * scale[:, None]
     gW, gb, sums = np.empty_like(W), np.empty(V, W.dtype), []
 
     def run(part):
         gx, product = np.zeros_like(x), np.empty_like(x)
         for block in _column_blocks(N, part):
-            p = _logits(x, W, b, block)
-            p -= log_total[:, None]
-            np.exp(p, out=p)
-            here = np.flatnonzero((t >= block.start) & (t < block.stop))
-            p[here, t[here] - block.start] -= 1
-            gx += np.matmul(p, W[block], out=product)
-            np.matmul(p.T, scaled_x, out=gW[block])
-            np.matmul(scale, p, out=gb[block])
+            e = _logits(x, W, b, block)
+            e -= shift[:, None]
+            np.exp(e, out=e)
+            here, label = _labels(t, block)
+            e[here, label] -= total[here]
+            gx += np.matmul(e, W[block], out=product)
+            np.matmul(e.T, scaled_x, out=gW[block])
+            np.matmul(scale, e, out=gb[block])
         sums.append((part.start, gx))
 
     parallel(run, V, 128)

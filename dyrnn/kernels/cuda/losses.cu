@@ -17,12 +17,12 @@ KERNEL void softmax_cross_entropy(int V, int64 ignored, int is_wide, const T* lo
     for (int v = threadIdx.x; v < V; v += blockDim.x) {
         A x = exp(load(logits + start + v) - largest);
         total += x;
-        store(e + start + v, x);
+        store(e + start + v, is_counted ? x : (A)0);  // 0 also for NaN in ignored rows
     }
     total = block_reduce<true>(total, scratch);
     if (threadIdx.x == 0) {
         if (is_bad) total = NAN;
-        store(loss + row, is_counted ? log(total) + largest - target : (A)0);
+        store(loss + row, is_counted ? log(total) + (largest - target) : (A)0);
         store(inverse + row, is_counted ? 1 / total : (A)0);
         if (is_counted && !is_bad)
             store(e + start + label, load(e + start + label) - total);
