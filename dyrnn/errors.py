@@ -19,3 +19,7 @@ class NonFiniteError(ArithmeticError):
 
 class SnapshotError(Exception):
     """A file that cannot be loaded: damaged, hostile, or made for something else."""
+
+
+class InterchangeError(ValueError):
+    """Weights of another system that are damaged, or do not fit to the model."""

@@ -33,7 +33,7 @@ FLOORS = [
     "link reporter serializers testing",
     "links optimizers iterators datasets sampling",
     "training",
-    "extensions distributed command_line",
+    "extensions distributed command_line interchange",
     "__init__",
     "chainer __main__",
 ]
