@@ -11,7 +11,9 @@ Weights of a layer are given gate by gate, in cuDNN's order:
 - GRU: ``ws[0..2]`` of the input for r, z, n, ``ws[3..5]`` of the state;
 - plain: ``ws[0]`` of the input, ``ws[1]`` of the state.
 
-A layer may also give two stacked matrices, (4H, I) and (4H, H), instead of eight.
+A layer may also give two stacked matrices, (4H, I) and (4H, H), instead of eight. An
+LSTM may have a projection (P, H) of its output after these, then the state's are
+(4H, P), or (H, P) for each gate.
 """
 
 from collections.abc import Sequence
@@ -57,11 +59,15 @@ class _Layout:
         return rows[self.turned].reshape(window.shape)
 
 
-def _stacked(name, parts, n):
-    """Return input's and state's weights of a layer, the gates below each other."""
-    if len(parts) == 2 * n and n > 1:
-        return concat(parts[:n], axis=0), concat(parts[n:], axis=0)
-    if len(parts) != 2:
+def _stacked(name, parts, n, n_more=0):
+    """Return input's and state's weights of a layer, the gates below each other.
+
+    ``n_more`` arrays may follow them.
+    """
+    if n > 1 and len(parts) in range(2 * n, 2 * n + n_more + 1):
+        gates = concat(parts[:n], axis=0), concat(parts[n : 2 * n], axis=0)
+        return *gates, *parts[2 * n :]
+    if len(parts) not in range(2, n_more + 3):
         raise ValueError(
             f"{name}: a layer has {len(parts)} arrays of weights; give {2 * n}, one "
             "for each gate, or 2 stacked ones."
@@ -70,7 +76,7 @@ def _stacked(name, parts, n):
 
 
 def _n_step(kind, n, run, n_layers, ratio, states, ws, bs, xs, is_bidirectional):
-    """Run all layers: ``run(x, states, W, U, b, b_u, lengths)`` runs one."""
+    """Run all layers: ``run(x, states, weights, b, b_u, lengths)`` runs one."""
     name = f"n_step_bi{kind}" if is_bidirectional else f"n_step_{kind}"
     directions = 2 if is_bidirectional else 1
     if hasattr(xs, "shape"):
@@ -86,9 +92,9 @@ def _n_step(kind, n, run, n_layers, ratio, states, ws, bs, xs, is_bidirectional)
             f"{name}: {n_layers} layers of {directions} directions need as many lists "
             f"of weights and biases, not {len(ws)} and {len(bs)}."
         )
-    weights = [_stacked(name, w, n) for w in ws]
+    weights = [_stacked(name, w, n, n_more=kind == "lstm") for w in ws]
     biases = [_stacked(name, b, n) for b in bs]
-    size, H = weights[0][0].shape[1], weights[0][1].shape[1]
+    size, U = weights[0][0].shape[1], weights[0][1]
     for k, x in enumerate(xs):
         if x.ndim != 2 or x.shape[1] != size:
             raise ShapeError(
@@ -97,8 +103,10 @@ def _n_step(kind, n, run, n_layers, ratio, states, ws, bs, xs, is_bidirectional)
             )
     check_floats(name, xs=xs[0], ws=weights[0][0])
     lengths = [len(x) for x in xs]
-    shape = (n_layers * directions, len(xs), H)
-    for state in states:
+    # h has as many units as U takes, which a projection makes fewer than those of c.
+    sizes = (U.shape[1], U.shape[0] // n)[: len(states)]
+    shapes = [(n_layers * directions, len(xs), units) for units in sizes]
+    for state, shape in zip(states, shapes, strict=True):
         if state is not None and state.shape != shape:
             raise ShapeError(
                 f"{name}: the state has shape {state.shape}, but {len(xs)} sequences "
@@ -107,9 +115,10 @@ def _n_step(kind, n, run, n_layers, ratio, states, ws, bs, xs, is_bidirectional)
     states = [None if state is None else as_variable(state) for state in states]
     xp = xs[0].xp
     if max(lengths) == 0:
-        zeros = as_variable(xp.zeros(shape, xs[0].dtype))
-        empty = as_variable(xp.zeros((0, H * directions), xs[0].dtype))
-        return [zeros if s is None else s for s in states], [empty] * len(xs)
+        zeros = [as_variable(xp.zeros(shape, xs[0].dtype)) for shape in shapes]
+        empty = as_variable(xp.zeros((0, sizes[0] * directions), xs[0].dtype))
+        finals = [z if s is None else s for s, z in zip(states, zeros, strict=True)]
+        return finals, [empty] * len(xs)
     layout = _Layout(xp, lengths)
     on_device = xp.asarray(layout.lengths)
     x = layout.window(concat(xs, axis=0))
@@ -122,7 +131,7 @@ def _n_step(kind, n, run, n_layers, ratio, states, ws, bs, xs, is_bidirectional)
             k = layer * directions + direction
             given = [None if state is None else state[k] for state in states]
             source = layout.turn(x) if direction else x
-            *final, y = run(source, given, *weights[k], *biases[k], on_device)
+            *final, y = run(source, given, weights[k], *biases[k], on_device)
             finals.append(final)
             outputs.append(layout.turn(y) if direction else y)
         x = concat(outputs, axis=2) if directions == 2 else y
@@ -131,13 +140,13 @@ def _n_step(kind, n, run, n_layers, ratio, states, ws, bs, xs, is_bidirectional)
     return finals, list(ys) if isinstance(ys, tuple) else ys
 
 
-def _lstm(x, states, W, U, b, b_u, lengths):
-    h, c = states
-    return lstm_window(x, h, c, W, U, b + b_u, lengths)
+def _lstm(x, states, weights, b, b_u, lengths):
+    (h, c), (W, U, *V) = states, weights
+    return lstm_window(x, h, c, W, U, b + b_u, lengths, V[0] if V else None)
 
 
-def _gru(x, states, W, U, b, b_u, lengths):
-    (h,) = states
+def _gru(x, states, weights, b, b_u, lengths):
+    (h,), (W, U) = states, weights
     return gru_window(x, h, W, U, b, b_u, lengths)
 
 
@@ -172,6 +181,7 @@ def n_step_lstm(
     -------
     hy, cy : Variable, like ``hx``
     ys : list of B variables (length, H) or (length, 2H)
+        With projections P units each, as ``hx`` and ``hy``.
     """
     layers = n_layers, dropout_ratio, (hx, cx), ws, bs, xs
     (hy, cy), ys = _n_step("lstm", 4, _lstm, *layers, is_bidirectional)
@@ -244,8 +254,8 @@ def n_step_rnn(
     ys : list of B variables (length, H)
     """
 
-    def run(x, states, W, U, b, b_u, lengths):
-        (h,) = states
+    def run(x, states, weights, b, b_u, lengths):
+        (h,), (W, U) = states, weights
         return rnn_window(x, h, W, U, b + b_u, activation, lengths)
 
     layers = n_layers, dropout_ratio, (hx,), ws, bs, xs

@@ -16,7 +16,6 @@ from dyrnn.engine.core import (
     FunctionNode,
     Variable,
     VariableLike,
-    as_array,
     as_variable,
 )
 from dyrnn.errors import ShapeError
@@ -29,7 +28,7 @@ from dyrnn.functions.checks import (
 from dyrnn.functions.connection import column_sums, linear, times
 from dyrnn.functions.indexing import where
 from dyrnn.functions.joining import stack
-from dyrnn.functions.recurrent_steps import composed_gru, composed_lstm
+from dyrnn.functions.recurrent_steps import composed_gru, composed_lstm, lstm
 from dyrnn.kernels.recurrent import blocks
 from dyrnn.typing import Array
 
@@ -116,37 +115,55 @@ def _unroll(step, states, T, lengths):
 
 def _window(node, x, states, W, U, biases, lengths):
     """Check the arguments of a layer and run its node."""
-    name = node.name
-    check_floats(name, x=x, W=W, U=U, **states, **biases)
+    given = {**states, "W": W, "U": U, **biases}
+    check_floats(node.name, x=x, **given)
+    H = U.shape[-1]
+    sizes = {name: H for name in states}
+    inputs = _checked(node.name, x, given, sizes, node.n_gates * H)
+    node.lengths = _lengths(node.name, as_variable(x).xp, lengths, x)
+    if len(x) == 0:
+        return _of_no_steps(x, inputs[: len(states)])
+    return node.apply(x, *inputs)
+
+
+def _checked(name, x, given, sizes, rows):
+    """Return the inputs after x, zeros in place of None, if their shapes are right.
+
+    ``sizes`` are the columns of the states, h first; ``rows`` those of W, U and biases.
+    """
     if x.ndim != 3:
         raise ShapeError(
             f"{name}: x has shape {x.shape}; a window is (T, B, I), time first. "
             "For one step take the step function."
         )
-    T, B, size = x.shape
-    H = U.shape[-1]
-    rows = node.n_gates * H
-    given = {**states, "W": W, "U": U, **biases}
-    shapes = {"W": (rows, size), "U": (rows, H)}
-    shapes |= dict.fromkeys(states, (B, H)) | dict.fromkeys(biases, (rows,))
+    B, size = x.shape[1:]
+    shapes = {
+        "W": (rows, size),
+        "U": (rows, sizes["h"]),
+        "V": (sizes["h"], rows // 4),  # only an LSTM's output is projected
+        "b": (rows,),
+        "b_u": (rows,),
+        **{key: (B, n) for key, n in sizes.items()},
+    }
     for key, x_key in given.items():
         found = None if x_key is None else x_key.shape
         if found not in (None, shapes[key]):
             raise ShapeError(
                 f"{name}: {key} has shape {found}, but with x {x.shape} and U "
-                f"{U.shape} it must have shape {shapes[key]}."
+                f"{given['U'].shape} it must have shape {shapes[key]}."
             )
     check_batch(name, x, 1)
-    xp = backend.get_array_module(as_array(x))
-    inputs = [
+    xp = as_variable(x).xp
+    return [
         xp.zeros(shapes[key], x.dtype) if x_key is None else x_key
         for key, x_key in given.items()
     ]
-    node.lengths = _lengths(name, xp, lengths, x)
-    if T == 0:
-        empty = xp.zeros((0, B, H), x.dtype)
-        return tuple([as_variable(a) for a in (*inputs[: len(states)], empty)])
-    return node.apply(x, *inputs)
+
+
+def _of_no_steps(x, states):
+    """Return the states as they are, and no outputs."""
+    empty = as_variable(x).xp.zeros((0, *states[0].shape), x.dtype)
+    return tuple([as_variable(a) for a in (*states, empty)])
 
 
 def _lengths(name, xp, lengths, x):
@@ -208,6 +225,7 @@ def lstm_window(
     U: VariableLike,
     b: VariableLike | None = None,
     lengths: Sequence[int] | Array | None = None,
+    V: VariableLike | None = None,
 ) -> tuple[Variable, Variable, Variable]:
     """All time steps of an LSTM layer, see :func:`dyrnn.functions.lstm`.
 
@@ -223,15 +241,50 @@ def lstm_window(
     b : Variable, (4H,), optional
     lengths : sequence of int, optional
         How many steps each of the B sequences has, in any order; all T without it.
+    V : Variable, (P, H), optional
+        Projection of the output, ``h = V (sigmoid(o) * tanh(c))``; h is then (B, P)
+        and U (4H, P).
 
     Returns
     -------
     h, c : Variable, (B, H)
-        State at the end of each sequence.
+        State at the end of each sequence; h (B, P) with a projection.
     y : Variable, (T, B, H)
-        Outputs of all steps, 0 after a sequence's end.
+        Outputs of all steps, 0 after a sequence's end; (T, B, P) with a projection.
+
+    References
+    ----------
+    Sak, Senior, Beaufays, "Long Short-Term Memory Recurrent Neural Network
+    Architectures for Large Scale Acoustic Modeling", Interspeech 2014: the projection.
     """
+    if V is not None:
+        return _projected_window(x, h, c, W, U, b, lengths, V)
     return _window(LSTMWindow(), x, {"h": h, "c": c}, W, U, {"b": b}, lengths)
+
+
+def _projected_window(x, h, c, W, U, b, lengths, V):
+    """Run an LSTM with a projection, with three nodes per step."""
+    name = "lstm_window"
+    given = {"h": h, "c": c, "W": W, "U": U, "b": b, "V": V}
+    check_floats(name, x=x, **given)
+    if V.ndim != 2:
+        raise ShapeError(f"{name}: V has shape {V.shape}; a projection is (P, H).")
+    sizes = {"h": V.shape[0], "c": V.shape[1]}
+    h, c, W, U, b, V = _checked(name, x, given, sizes, 4 * V.shape[1])
+    x = as_variable(x)
+    lengths = _lengths(name, x.xp, lengths, x)
+    if len(x) == 0:
+        return _of_no_steps(x, (h, c))
+    if lengths is not None:  # padding may hold anything, even NaN
+        x = where((x.xp.arange(len(x))[:, None] < lengths)[..., None], x, 0.0)
+    z = linear(x, W, b)
+
+    def step(t, h, c):
+        c, y = lstm(c, z[t] + linear(h, U))
+        return linear(y, V), c
+
+    (h, c), y = _unroll(step, (as_variable(h), as_variable(c)), len(x), lengths)
+    return h, c, y
 
 
 class GRUWindow(_Window):

@@ -169,6 +169,8 @@ def _lstm(link, path):
     parts = _maps(link)
     if getattr(link, "peephole", None) is not None:
         parts |= _plain(link, "peephole")
+    if getattr(link, "projection", None) is not None:
+        parts |= _plain(link.projection, V="W")
     return [Layer("lstm", path, link, parts)]
 
 

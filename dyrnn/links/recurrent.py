@@ -43,19 +43,34 @@ def gate_weights(initializer, n):
 
 
 def gates(
-    n, in_size, out_size, lateral_init, upward_init, bias_init, lateral_bias_init=None
+    n,
+    in_size,
+    out_size,
+    lateral_init,
+    upward_init,
+    bias_init,
+    lateral_bias_init=None,
+    state_size=None,
 ):
     """Return the two maps of a layer with ``n`` gates: of the input, and of the state.
 
-    That of the state has no bias, unless there is an initializer for it.
+    That of the state has no bias, unless there is an initializer for it. The state has
+    ``out_size`` units, if its size is not given.
     """
     rows = n * out_size
     upward, lateral = gate_weights(upward_init, n), gate_weights(lateral_init, n)
     nobias = lateral_bias_init is None
     return (
         Linear(in_size, rows, initialW=upward, initial_bias=bias_init),
-        Linear(out_size, rows, nobias, lateral, lateral_bias_init),
+        Linear(state_size or out_size, rows, nobias, lateral, lateral_bias_init),
     )
+
+
+def check_biases(link, n):
+    """Return ``n``, if it is 1 or 2."""
+    if n not in (1, 2):
+        raise ValueError(f"{type(link).__name__}: n_biases is {n!r}; use 1 or 2")
+    return n
 
 
 def lstm_gates(
@@ -65,10 +80,12 @@ def lstm_gates(
     upward_init=None,
     bias_init=0.0,
     forget_bias_init=1.0,
+    **options,
 ):
     """Return the two maps of an LSTM, in blocks i, f, g, o."""
     bias = Blocks(bias_init, forget_bias_init, bias_init, bias_init)
-    return gates(4, in_size, out_size, lateral_init, upward_init, bias)
+    inits = lateral_init, upward_init, bias
+    return gates(4, in_size, out_size, *inits, **options)
 
 
 def weights(linear, x):
@@ -99,13 +116,19 @@ class Recurrent(Chain):
         self.in_size = in_size
         self.out_size: int = out_size
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Columns of each state; the outputs have those of the last."""
+        return dict.fromkeys(self.carried, self.out_size)
+
     def set_state(self, *states: VariableLike) -> None:
         """Set the state, in the order of ``carried``, by arrays or variables (B, H)."""
         for name, state in zip(self.carried, states, strict=True):
-            if state.ndim != 2 or state.shape[1] != self.out_size:
+            size = self.sizes[name]
+            if state.ndim != 2 or state.shape[1] != size:
                 raise ShapeError(
                     f"{type(self).__name__}: state {name} has shape {state.shape}; it "
-                    f"must be (batch, {self.out_size})"
+                    f"must be (batch, {size})"
                 )
             array = self.device.send(as_array(state))
             is_there = isinstance(state, Variable) and array is state.array
@@ -135,7 +158,7 @@ class Recurrent(Chain):
                 "reset_state() before new sequences."
             )
         if batch == 0:
-            return _zeros(x, (*x.shape[:-1], self.out_size))
+            return self._no_outputs(x)
         states = [getattr(self, name) for name in self.carried]
         for name, state in zip(self.carried, states, strict=True):
             setattr(self, name, state[:batch])
@@ -148,8 +171,8 @@ class Recurrent(Chain):
     def start(self, x, batch):
         """Set the state to zeros."""
         check_arrays(type(self).__name__, x=x)
-        for name in self.carried:
-            setattr(self, name, _zeros(x, (batch, self.out_size)))
+        for name, size in self.sizes.items():
+            setattr(self, name, _zeros(x, (batch, size)))
 
     def run(self, x):
         """Compute the outputs of a step or window from a state of as many rows."""
@@ -166,9 +189,12 @@ class Recurrent(Chain):
     def window(self, x):
         """Compute the outputs of all time steps."""
         if x.shape[0] == 0:
-            return _zeros(x, (*x.shape[:2], self.out_size))
+            return self._no_outputs(x)
         z = self.inputs(x)
         return F.stack([self.step(z[t]) for t in range(x.shape[0])], axis=0)
+
+    def _no_outputs(self, x):
+        return _zeros(x, (*x.shape[:-1], self.sizes[self.carried[-1]]))
 
 
 def _zeros(x, shape):
@@ -193,19 +219,29 @@ class LSTM(Recurrent):
         For ``U`` and ``W``, applied to each gate's block; LeCunNormal by default.
     bias_init, forget_bias_init : initializer or number
         For the biases of i, g, o, and of f.
+    proj_size : int, optional
+        Units P of a projection of the output: ``h = V (sigmoid(o) * tanh(c))``.
+    n_biases : int
+        1, or 2: another, 0 at first, is added to ``b``, as in PyTorch. The two are
+        trained, so their sum moves twice as fast.
 
     Attributes
     ----------
     upward : Linear
-        ``W`` (4H, I) and ``b`` (4H,), the only bias.
+        ``W`` (4H, I) and ``b`` (4H,).
     lateral : Linear
-        ``U``: its ``W`` (4H, H).
+        ``U``: its ``W`` (4H, H), or (4H, P), and ``b``, the second bias.
+    projection : Linear or None
+        ``V``: its ``W`` (P, H).
     c, h : Variable, (B, H), or None
+        ``h`` is (B, P) with a projection.
 
     References
     ----------
     Gers, Schmidhuber, Cummins, "Learning to Forget: Continual Prediction with LSTM",
     Neural Computation 12(10), 2000.
+    Sak, Senior, Beaufays, "Long Short-Term Memory Recurrent Neural Network
+    Architectures for Large Scale Acoustic Modeling", Interspeech 2014: the projection.
 
     Examples
     --------
@@ -226,19 +262,49 @@ class LSTM(Recurrent):
         upward_init: InitializerLike = None,
         bias_init: InitializerLike = 0.0,
         forget_bias_init: InitializerLike = 1.0,
+        proj_size: int | None = None,
+        n_biases: int = 1,
     ) -> None:
         super().__init__(in_size, out_size)
         inits = lateral_init, upward_init, bias_init, forget_bias_init
+        bias = 0.0 if check_biases(self, n_biases) == 2 else None
+        self.projection: Linear | None = None
         with self.init_scope():
-            self.upward, self.lateral = lstm_gates(self.in_size, self.out_size, *inits)
+            if proj_size is not None:
+                check_size(self, proj_size=proj_size)
+            self.upward, self.lateral = lstm_gates(
+                self.in_size,
+                self.out_size,
+                *inits,
+                lateral_bias_init=bias,
+                state_size=proj_size,
+            )
+            if proj_size is not None:
+                self.projection = Linear(self.out_size, proj_size, nobias=True)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {"c": self.out_size, "h": self.lateral.W.shape[1]}
+
+    def inputs(self, x):
+        z = self.upward(x)
+        return z if self.lateral.b is None else z + self.lateral.b
 
     def step(self, z):
-        self.c, self.h = F.lstm_step(z, self.h, self.c, self.lateral.W)
+        U = self.lateral.W
+        if self.projection is None:
+            self.c, self.h = F.lstm_step(z, self.h, self.c, U)
+        else:
+            self.c, y = F.lstm(self.c, z + F.linear(self.h, U))
+            self.h = self.projection(y)
         return self.h
 
     def window(self, x):
         W, b = weights(self.upward, x)
-        self.h, self.c, y = F.lstm_window(x, self.h, self.c, W, self.lateral.W, b)
+        b = b if self.lateral.b is None else b + self.lateral.b
+        V = None if self.projection is None else self.projection.W
+        maps = W, self.lateral.W, b
+        self.h, self.c, y = F.lstm_window(x, self.h, self.c, *maps, V=V)
         return y
 
 
@@ -343,6 +409,8 @@ class ElmanRNN(Recurrent):
         A function, or the name of one in :mod:`dyrnn.functions`; a window is faster
         with ``"tanh"`` and ``"relu"``.
     lateral_init, upward_init, bias_init : initializer, number or array
+    n_biases : int
+        1, or 2, as in :class:`LSTM`.
 
     References
     ----------
@@ -357,12 +425,14 @@ class ElmanRNN(Recurrent):
         lateral_init: InitializerLike = None,
         upward_init: InitializerLike = None,
         bias_init: InitializerLike = 0.0,
+        n_biases: int = 1,
     ) -> None:
         super().__init__(in_size, out_size)
         if isinstance(activation, str):
             activation = getattr(F, activation)
         self.activation: Callable = activation
-        inits = lateral_init, upward_init, bias_init
+        bias = 0.0 if check_biases(self, n_biases) == 2 else None
+        inits = lateral_init, upward_init, bias_init, bias
         with self.init_scope():
             self.upward, self.lateral = gates(1, self.in_size, self.out_size, *inits)
 
@@ -375,5 +445,6 @@ class ElmanRNN(Recurrent):
         if name is None:
             return super().window(x)
         W, b = weights(self.upward, x)
+        b = b if self.lateral.b is None else b + self.lateral.b
         self.h, y = F.rnn_window(x, self.h, W, self.lateral.W, b, name)
         return y

@@ -172,6 +172,15 @@ def run_lstm(x, h, c, W, U, b):
     return h, c, np.array(ys)
 
 
+def run_projected_lstm(x, h, c, W, U, b, V):
+    ys = []
+    for step in x:
+        c, y = lstm(c, step @ W.T + b + h @ U.T)
+        h = y @ V.T
+        ys.append(h)
+    return h, c, np.array(ys)
+
+
 def run_gru(x, h, W, U, b, b_u):
     ys = []
     for step in x:
@@ -208,7 +217,7 @@ def by_length(run, n_states, lengths):
 
     def reference(x, *others):
         states, weights = others[:n_states], others[n_states:]
-        y = np.zeros((*x.shape[:2], H))
+        y = np.zeros((*x.shape[:2], states[0].shape[1]))
         ends = [state.copy() for state in states]
         for k, n in enumerate(lengths):
             *end, out = run(x[:n, k : k + 1], *(s[k : k + 1] for s in states), *weights)
@@ -223,12 +232,28 @@ def by_length(run, n_states, lengths):
 SEQUENCE = spread(STEPS, B, I, seed=40)
 LENGTHS = [2, 4, 1]
 LSTM = (SEQUENCE, STATE, SECOND, W4, U4, B4)
+P = H + 1  # units of a projection
+PROJECTED = (SEQUENCE, spread(B, P), SECOND, W4, spread(4 * H, P), B4, spread(P, H))
 GRU = (SEQUENCE, STATE, W3, U3, B3, B3[::-1].copy())
 RNN = (SEQUENCE, STATE, W1, U1, B1)
 LAYERS = [
     row("lstm_window", run_lstm, LSTM),
     row(
         "lstm_window", by_length(run_lstm, 2, LENGTHS), LSTM, "lengths", lengths=LENGTHS
+    ),
+    Case(
+        "lstm_window",
+        lambda *inputs: F.lstm_window(*inputs[:-1], V=inputs[-1]),
+        run_projected_lstm,
+        PROJECTED,
+        "projected",
+    ),
+    Case(
+        "lstm_window",
+        lambda *inputs: F.lstm_window(*inputs[:-1], lengths=LENGTHS, V=inputs[-1]),
+        by_length(run_projected_lstm, 2, LENGTHS),
+        PROJECTED,
+        "projected lengths",
     ),
     row("gru_window", run_gru, GRU),
     row("gru_window", by_length(run_gru, 1, LENGTHS), GRU, "lengths", lengths=LENGTHS),

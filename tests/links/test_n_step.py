@@ -16,7 +16,20 @@ SINGLE = {
     "RNNReLU": (lambda i, h: L.ElmanRNN(i, h, F.relu), 1),
     "GRU": (L.GRU, 1),
     "LSTM": (L.LSTM, 2),
+    "LSTM projected": (lambda i, h: L.LSTM(i, CELLS, proj_size=h), 2),
+    "LSTM two biases": (lambda i, h: L.LSTM(i, h, n_biases=2), 2),
 }
+CELLS = 3  # units whose output is projected
+
+
+def make(kind, directions, n_layers, rng):
+    """Return a stack with H outputs in each direction and random parameters."""
+    name, _, variant = kind.partition(" ")
+    cls = getattr(L, f"NStep{directions}{name}")
+    if variant == "projected":
+        return randomize(cls(n_layers, I, CELLS, proj_size=H), rng)
+    options = {"n_biases": 2} if variant else {}
+    return randomize(cls(n_layers, I, H, **options), rng)
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +49,10 @@ def single_layer(kind, weights):
     link.upward.W.array[...] = weights.W.array
     link.upward.b.array[...] = weights.b.array
     link.lateral.W.array[...] = weights.U.array
-    if kind == "GRU":
+    if link.lateral.b is not None:
         link.lateral.b.array[...] = weights.b_u.array
+    if weights.V is not None:
+        link.projection.W.array[...] = weights.V.array
     return link
 
 
@@ -48,7 +63,7 @@ def run(link, x):
 
 @pytest.mark.parametrize("kind", SINGLE)
 def test_stack_is_layer_after_layer_for_each_sequence(kind, rng, xs):
-    stack = randomize(getattr(L, f"NStep{kind}")(2, I, H), rng)
+    stack = make(kind, "", 2, rng)
     *states, ys = stack(*[None] * SINGLE[kind][1], xs)
     layers = [single_layer(kind, weights) for weights in stack]
     for n, x in enumerate(xs):
@@ -56,13 +71,13 @@ def test_stack_is_layer_after_layer_for_each_sequence(kind, rng, xs):
         np.testing.assert_allclose(ys[n].array, h, rtol=1e-12, atol=1e-14)
         for k, layer in enumerate(layers):
             np.testing.assert_allclose(states[0].array[k, n], layer.h.array[0])
-            if kind == "LSTM":
+            if SINGLE[kind][1] == 2:
                 np.testing.assert_allclose(states[1].array[k, n], layer.c.array[0])
 
 
 @pytest.mark.parametrize("kind", SINGLE)
 def test_both_directions_are_side_by_side(kind, rng, xs):
-    stack = randomize(getattr(L, f"NStepBi{kind}")(2, I, H), rng)
+    stack = make(kind, "Bi", 2, rng)
     *states, ys = stack(*[None] * SINGLE[kind][1], xs)
     layers = [single_layer(kind, weights) for weights in stack]
     assert states[0].shape == (4, len(xs), H)
@@ -77,10 +92,10 @@ def test_both_directions_are_side_by_side(kind, rng, xs):
 @pytest.mark.parametrize("kind", SINGLE)
 @pytest.mark.parametrize("directions", ["", "Bi"])
 def test_gradients_and_initial_states(kind, directions, rng, xs):
-    stack = randomize(getattr(L, f"NStep{directions}{kind}")(1, I, H), rng)
-    n_states = SINGLE[kind][1]
-    shape = (len(directions) or 1, len(xs), H)
-    states = [Variable(rng.normal(size=shape)) for _ in range(n_states)]
+    stack = make(kind, directions, 1, rng)
+    shape = len(directions) or 1, len(xs)
+    sizes = (H, stack.out_size)[: SINGLE[kind][1]]
+    states = [Variable(rng.normal(size=(*shape, size))) for size in sizes]
 
     def loss():
         *finals, ys = stack(*states, xs)
@@ -105,5 +120,9 @@ def test_wrong_calls(xs):
         L.NStepLSTM(1, I, H)(None, xs)
     with pytest.raises(TypeError, match="NStepGRU is called with hx, xs; 3 arguments"):
         L.NStepGRU(1, I, H)(None, None, xs)
+    with pytest.raises(ValueError, match="n_biases is 3; use 1 or 2"):
+        L.NStepLSTM(1, I, H, n_biases=3)
+    with pytest.raises(ValueError, match="proj_size is 0; use an integer >= 1"):
+        L.NStepLSTM(1, I, H, proj_size=0)
     with pytest.raises(ValueError, match="n_layers is 0"):
         L.NStepLSTM(0, I, H)

@@ -19,10 +19,13 @@ T, B, I, H = 5, 4, 3, 2
 
 LINKS = {
     "LSTM": lambda: L.LSTM(I, H),
+    "LSTM projected": lambda: L.LSTM(I, 7, proj_size=H),
+    "LSTM two biases": lambda: L.LSTM(I, H, n_biases=2),
     "GRU": lambda: L.GRU(I, H),
     "ElmanRNN": lambda: L.ElmanRNN(I, H),
     "ElmanRNN relu": lambda: L.ElmanRNN(I, H, F.relu),
     "ElmanRNN sigmoid": lambda: L.ElmanRNN(I, H, "sigmoid"),
+    "ElmanRNN two biases": lambda: L.ElmanRNN(I, H, n_biases=2),
     "JordanRNN": lambda: L.JordanRNN(I, 6, H),
     "JordanRNN tanh": lambda: L.JordanRNN(I, 6, H, output_activation=F.tanh),
     "StatefulPeepholeLSTM": lambda: L.StatefulPeepholeLSTM(I, H),
@@ -68,11 +71,13 @@ def test_every_recurrent_link_has_a_row():
 
 def lstm(link, x):
     W, b, U = link.upward.W.array, link.upward.b.array, link.lateral.W.array
-    c = h = np.zeros((B, H))
+    b = b if link.lateral.b is None else b + link.lateral.b.array
+    V = np.eye(H) if link.projection is None else link.projection.W.array
+    c, h = np.zeros((B, V.shape[1])), np.zeros((B, H))
     for step in x:
         i, f, g, o = np.split(step @ W.T + h @ U.T + b, 4, axis=1)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = sigmoid(o) * np.tanh(c)
+        h = (sigmoid(o) * np.tanh(c)) @ V.T
         yield h
 
 
@@ -131,6 +136,8 @@ def elman(activation):
         h = np.zeros((B, H))
         for step in x:
             z = step @ link.upward.W.array.T + link.upward.b.array
+            if link.lateral.b is not None:
+                z = z + link.lateral.b.array
             h = activation(z + h @ link.lateral.W.array.T)
             yield h
 
@@ -161,10 +168,13 @@ def mgu(link, x):
 
 FORMULAS = {
     "LSTM": lstm,
+    "LSTM projected": lstm,
+    "LSTM two biases": lstm,
     "GRU": gru,
     "ElmanRNN": elman(np.tanh),
     "ElmanRNN relu": elman(lambda a: np.maximum(a, 0)),
     "ElmanRNN sigmoid": elman(sigmoid),
+    "ElmanRNN two biases": elman(np.tanh),
     "JordanRNN": jordan(lambda a: a),
     "JordanRNN tanh": jordan(np.tanh),
     "StatefulPeepholeLSTM": peephole_lstm,
@@ -260,7 +270,7 @@ def test_smaller_batches_keep_the_other_rows(name, rng, x):
         single(x[2:4, :1])
     for key, before in zip(link.carried, first, strict=True):
         state = getattr(link, key).array
-        assert state.shape == (B, H)
+        assert state.shape == (B, link.sizes[key])
         np.testing.assert_array_equal(state[2:], before[2:])
         np.testing.assert_allclose(state[:1], getattr(single, key).array, rtol=1e-12)
         assert not np.allclose(state[:2], before[:2])
@@ -286,7 +296,8 @@ def test_wrong_shapes_are_named(name, rng, x):
         model(np.ones((2, 2, 2, 2)))
     model.l1.reset_state()
     model(x[0])
-    message = r"\(9, 3\), but the state has shape \(4, 2\): a batch may shrink, not"
+    size = model.l1.sizes[model.l1.carried[0]]
+    message = rf"\(9, 3\), but the state has shape \(4, {size}\): a batch may shrink, n"
     with pytest.raises(ShapeError, match=message):
         model(np.ones((9, I)))
 
