@@ -3,6 +3,11 @@
 A shift counts how often it was called, and sets an attribute of the optimizer to a
 function of that count; so its trigger says what a step is. It sets the value when
 training begins, too; after a resume, the optimizer has its own value back.
+
+Schedules of one attribute compose, in any order: each is a factor of the value that the
+attribute has when training begins, ``base``, and their product counts. So a warm-up and
+a decay need not know of each other. A schedule that says its values itself, such as
+`LinearShift` or one with ``init``, says the base, too: its highest value, or ``init``.
 """
 
 from __future__ import annotations
@@ -15,7 +20,86 @@ from dyrnn.training.triggers import Patience
 from dyrnn.typing import TriggerLike
 
 
-class Shift(Extension):
+class Schedule(Extension):
+    """Base of extensions that change ``attr`` of an optimizer, together with others.
+
+    A subclass has ``attr`` and ``optimizer``, and defines ``own()``.
+    """
+
+    attr: str
+    optimizer: Optimizer | None
+    base: float | None = None  # known when training begins; None in files without it
+    _has_begun = False
+
+    def own(self):
+        """The value that this schedule alone would give the attribute."""
+        raise NotImplementedError
+
+    def nominal(self):
+        """What ``own`` is a share of, where the schedule says so itself, or None."""
+
+    def initialize(self, trainer):
+        is_resumed, self._has_begun = self._has_begun, True
+        if not is_resumed:
+            self._begin(trainer)
+        if not (is_resumed and _is_restored(self, trainer)):
+            self._set(trainer)
+
+    def _begin(self, trainer):
+        """Take the base from the others, who may have changed the attribute, or see."""
+        peers = self._peers(trainer)
+        known = {each.base for each in peers} - {None}
+        if known:
+            self.base = known.pop()
+            return
+        said = {each.nominal(): each for each in peers}
+        said.pop(None, None)
+        if len(said) > 1:
+            texts = (f"{type(each).__name__} {value}" for value, each in said.items())
+            raise ValueError(
+                f"schedules of {self.attr!r} start from different values: "
+                f"{', '.join(texts)}. Let all have the same highest value, or leave "
+                "init out: then it is the optimizer's."
+            )
+        self.base = next(iter(said), _attribute(self, _optimizer(self, trainer)))
+
+    def _peers(self, trainer):
+        """All schedules of this attribute of this optimizer, itself included."""
+        optimizer = _optimizer(self, trainer)
+        return [
+            each
+            for each in trainer.extensions.values()
+            if isinstance(each, Schedule)
+            and each.attr == self.attr
+            and _optimizer(each, trainer) is optimizer
+        ]
+
+    def _set(self, trainer):
+        optimizer = _optimizer(self, trainer)
+        _attribute(self, optimizer)
+        setattr(optimizer, self.attr, self._composed(self._peers(trainer)))
+
+    def _composed(self, peers):
+        if self.base is None:  # a run that began when the last one to act decided
+            return self.own()
+        values = [each.own() for each in peers if each._has_begun]
+        values = [value for value in values if value != self.base]
+        if len(values) <= 1 or not self.base:
+            return values[0] if values else self.base
+        product = self.base
+        for value in values:
+            product *= value / self.base
+        return product
+
+    def serialize(self, s):
+        """Save or load whether it has begun, and from which value."""
+        self._has_begun = (
+            s("has_begun", self._has_begun) if s.has("has_begun") else True
+        )
+        self.base = s("base", self.base) if s.has("base") else None
+
+
+class Shift(Schedule):
     """Sets ``attr`` of the optimizer to ``value(t)``, t being the number of calls.
 
     Parameters
@@ -25,7 +109,7 @@ class Shift(Extension):
     init : float, optional
         By default the optimizer's value when training begins.
     target : float, optional
-        Where the value stops.
+        Where the value stops, before other schedules of the attribute change it.
     optimizer : optimizer, optional
         By default the updater's main one.
     """
@@ -47,7 +131,7 @@ class Shift(Extension):
 
     def __post_init__(self):
         self.t = 0
-        self._has_begun = False
+        self._said = self.init
 
     def value(self, t):
         """The value after ``t`` calls, from ``self.init`` on."""
@@ -62,31 +146,32 @@ class Shift(Extension):
         falls = self.target < self.init
         return max(value, self.target) if falls else min(value, self.target)
 
-    def initialize(self, trainer):
-        if not (self._has_begun and _is_restored(self, trainer)):
-            self._set(trainer)
-        self._has_begun = True
+    def own(self):
+        return self.bounded(self.t)
+
+    def nominal(self):
+        return self._said
+
+    def _begin(self, trainer):
+        super()._begin(trainer)
+        if self.init is None:
+            self.init = self.base
 
     def __call__(self, trainer):
         self.t += 1
         self._set(trainer)
-
-    def _set(self, trainer):
-        optimizer = _optimizer(self, trainer)
-        present = _attribute(self, optimizer)
-        if self.init is None:
-            self.init = present
-        setattr(optimizer, self.attr, self.bounded(self.t))
 
     def _require(self, condition, what, given):
         if not condition:
             raise ValueError(f"{type(self).__name__}: {what}, got {given}")
 
     def serialize(self, s):
-        """Save or load the number of calls and the first value."""
-        self._has_begun = s("has_begun", self._has_begun)
+        """Save or load the number of calls and the first value, unless it is given."""
+        super().serialize(s)
         self.t = s("t", self.t)
-        self.init = s("init", self.init)
+        init = s("init", self.init)
+        if self._said is None:
+            self.init = init
 
 
 def _optimizer(extension, trainer):
@@ -150,12 +235,15 @@ class LinearShift(Shift):
     optimizer: Optimizer | None = None
 
     def __post_init__(self):
-        super().__post_init__()
         self.init = self.value_range[0]
+        super().__post_init__()
         start, stop = self.time_range
         self._require(
             start < stop, "time_range must be two rising numbers", self.time_range
         )
+
+    def nominal(self):
+        return max(self.value_range, key=abs)
 
     def value(self, t):
         (first, last), (start, stop) = self.value_range, self.time_range
@@ -253,7 +341,7 @@ class WarmupShift(Shift):
         return self.warmup_start + rate * (self.init - self.warmup_start)
 
 
-class ReduceOnPlateau(Extension):
+class ReduceOnPlateau(Schedule):
     """Multiplies a hyperparameter by ``factor`` when a value stops improving.
 
     Parameters
@@ -270,7 +358,7 @@ class ReduceOnPlateau(Extension):
         Which values are better; ``"auto"`` takes higher ones for names with
         ``accuracy`` in them.
     min_value : float
-        The hyperparameter does not fall below.
+        The hyperparameter does not fall below, unless another schedule lowers it.
     check_trigger : trigger
         When the value is looked at; the extension itself runs at every iteration.
     optimizer : optimizer, optional
@@ -300,23 +388,26 @@ class ReduceOnPlateau(Extension):
         self.current = None
         self._looks = Patience("ReduceOnPlateau", monitor, mode, check_trigger)
 
-    def initialize(self, trainer):
-        optimizer = _optimizer(self, trainer)
-        if self.current is None:
-            self.current = _attribute(self, optimizer)
-        elif not _is_restored(self, trainer):
-            setattr(optimizer, self.attr, self.current)
+    def own(self):
+        return self.current
+
+    def _begin(self, trainer):
+        super()._begin(trainer)
+        self.current = self.base
 
     def __call__(self, trainer):
         self._looks(trainer)
         if self._looks.count > self.patience:
             self._looks.count = 0
+            is_alone = self.base is None or len(self._peers(trainer)) == 1
             optimizer = _optimizer(self, trainer)
-            value = getattr(optimizer, self.attr) * self.factor
-            self.current = max(value, self.min_value)
-            setattr(optimizer, self.attr, self.current)
+            value = getattr(optimizer, self.attr) if is_alone else self.current
+            self.current = max(value * self.factor, self.min_value)
+            self._set(trainer)
 
     def serialize(self, s):
         """Save or load the best value, the count, and the hyperparameter's value."""
+        super().serialize(s)
         self._looks.serialize(s)
         self.current = s("current", self.current)
+        self._has_begun = self._has_begun and self.current is not None

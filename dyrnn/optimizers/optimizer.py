@@ -14,6 +14,7 @@ says to leave absent rows and their state alone: much faster, and another algori
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -366,12 +367,39 @@ class Optimizer:
             if hasattr(hook, "serialize"):
                 hook.serialize(s["hooks"][name])
 
+    def settings(self):
+        """Return the hyperparameters, and as ``"frozen"`` the paths of such links."""
+        numbers = {name: getattr(self, name) for name in self.ranges}
+        links = self.target.namedlinks()
+        frozen = [path for path, link in links if not link.update_enabled]
+        return {**numbers, "frozen": frozen}
+
+    def tell_changes(self, saved, now):
+        """Warn where a resumed program has other `settings` than when the run began."""
+        texts = [
+            f"{name} is {now[name]} in the program, but was {saved[name]}"
+            for name in self.ranges
+            if name in saved and saved[name] != now[name]
+        ]
+        was, there = set(saved["frozen"]), set(now["frozen"])
+        texts += [
+            f"{path} is thawed in the program, but was frozen" for path in was - there
+        ]
+        texts += [
+            f"{path} is frozen in the program, but was not" for path in there - was
+        ]
+        if texts:
+            warnings.warn(
+                f"{'; '.join(texts)} when the run began: the snapshot's state holds. "
+                "Change it after loading, in the `initialize` of an extension, say.",
+                stacklevel=2,
+            )
+
     def _serialize_frozen(self, s):
         if not s.has("frozen"):
             return
         links = dict(self.target.namedlinks())
-        frozen = [path for path, link in links.items() if not link.update_enabled]
-        frozen = s("frozen", frozen)
+        frozen = s("frozen", self.settings()["frozen"])
         if s.loading:
             for path, link in links.items():
                 link.update_enabled = path not in frozen

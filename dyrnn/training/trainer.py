@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -203,6 +204,7 @@ class Trainer:
             stack.enter_context(self._signals)
             self._started = time.monotonic()
             try:
+                getattr(self.updater, "note_settings", _nothing)()
                 # All are finalized, even if one of them raises.
                 for entry in self._to_initialize():
                     stack.callback(entry.hook("finalize"))
@@ -236,7 +238,16 @@ class Trainer:
                 for entry in entries:
                     if entry.call_before_training:
                         entry.extension(self)
-        while not self._interrupted() and not self.stop_trigger(self):
+        first = self.updater.iteration
+        while not self._interrupted():
+            if self.stop_trigger(self):
+                if first == self.updater.iteration > 0:
+                    print(
+                        f"nothing to do: training was over after iteration {first}; a "
+                        "later stop trigger goes on from there",
+                        file=sys.stderr,
+                    )
+                break
             self.observation = Observation()
             with self.reporter.scope(self.observation):
                 self.updater.update()

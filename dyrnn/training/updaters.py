@@ -96,11 +96,15 @@ class StandardUpdater:
         self.is_new_epoch = False
         self.update_time = 0.0
         self._unchecked = []
-        self._targets = [each.target for each in self._optimizers.values()]
-        self._watch = Watch(self._targets)
+        self._settings = None  # those of the program, as `_program` gives them
+        targets = self._models()
+        self._watch = Watch(targets)
         if self.device is not None:
-            for target in self._targets:
+            for target in targets:
                 target.to_device(self.device)
+
+    def _models(self):
+        return [each.target for each in self._optimizers.values()]
 
     def _check_arguments(self):
         """Refuse what is not an iterator, and not an optimizer with a model."""
@@ -159,8 +163,21 @@ class StandardUpdater:
         """All optimizers by name."""
         return dict(self._optimizers)
 
+    def note_settings(self) -> None:
+        """Remember what the program sets, at the first call, before others change it.
+
+        A snapshot keeps it: where a resumed program sets something else, it is told
+        that the snapshot's value holds.
+        """
+        if self._settings is None:
+            self._settings = {
+                name: optimizer.settings()
+                for name, optimizer in self._optimizers.items()
+            }
+
     def update(self) -> None:
         """Do one iteration."""
+        self.note_settings()
         epoch, epoch_detail = self.epoch, self.epoch_detail
         if self.device is not None:
             self.device.use()
@@ -168,7 +185,7 @@ class StandardUpdater:
         is_known = self._watch.is_over
         try:
             watch = contextlib.nullcontext() if is_known else self._watch.update()
-            with restoring(*self._targets), watch:
+            with restoring(*self._models()), watch:
                 self.update_core()
         except NonFiniteError as error:
             raise _located(error, self.iteration + 1) from error
@@ -261,6 +278,11 @@ class StandardUpdater:
         A model with a loss that was not finite is not saved.
         """
         self.check_finite()
+        self.note_settings()
+        if s.has("settings"):
+            now, self._settings = self._settings, s("settings", self._settings)
+            for name, settings in self._settings.items() if s.loading else ():
+                self._optimizers[name].tell_changes(settings, now[name])
         for name, iterator in self._iterators.items():
             iterator.serialize(s["iterator:" + name])
         for name, optimizer in self._optimizers.items():

@@ -1,11 +1,14 @@
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dyrnn import extensions as E
 from dyrnn.optimizers import SGD
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import Trainer
+from dyrnn.training.triggers import ManualScheduleTrigger
 from tests.training.toys import FakeUpdater, Regression
 
 SHIFTS = {
@@ -109,14 +112,15 @@ def test_optimizer_outside_of_the_updater_is_set_after_a_resume(tmp_path):
         trainer.extend(plateau, trigger=(1, "iteration"))
         return trainer, other
 
-    trainer, _ = build(2)
+    trainer, other = build(2)
     trainer.run()
+    assert other.lr == 4.0 * 0.25 * 0.5  # the loss did not fall
     save_npz(tmp_path / "s.npz", trainer)
     resumed, loaded = build(2)
     load_npz(tmp_path / "s.npz", resumed)
     assert loaded.lr == 4.0
     resumed.run()
-    assert loaded.lr == 1.0
+    assert loaded.lr == other.lr
 
 
 def test_trigger_says_what_a_step_is(tmp_path):
@@ -181,3 +185,132 @@ def test_base_of_shifts_has_no_value(tmp_path):
         NotImplementedError, match=r"Nothing must define value\(self, t\)"
     ):
         make(tmp_path, Nothing("lr")).run()
+
+
+def composed(tmp_path, shifts, stop, load=None, base=1.0, save=None):
+    """The rate after each iteration, of ``(shift, trigger, priority)``."""
+    trainer = Trainer(
+        FakeUpdater(1, lambda i: LOSSES[i]), (stop, "iteration"), tmp_path
+    )
+    trainer.updater.optimizer.lr = base
+    for number, (shift, trigger, priority) in shifts:
+        trainer.extend(shift(), f"shift {number}", trigger, priority)
+    if load is not None:
+        load_npz(load, trainer)
+    seen = used(trainer, [])
+    if save is not None:
+        save_npz(save, trainer)
+    return seen
+
+
+def numbered(*shifts):
+    return list(enumerate((shift, trigger, 100) for shift, trigger in shifts))
+
+
+LOSSES = {i: {"loss": loss} for i, loss in enumerate([0, 5, 4, 4, 6, 3, 3, 3, 2, 9, 9])}
+EVERY = (1, "iteration")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("other", "trigger", "expected"),
+    [
+        (
+            lambda: E.ExponentialShift("lr", 0.5),
+            ManualScheduleTrigger([3, 5], "iteration"),
+            [0.5, 1, 0.5, 0.5, 0.25, 0.25],
+        ),
+        (lambda: E.StepShift("lr", 0.1, 3), EVERY, [0.5, 1, 0.1, 0.1, 0.1, 0.01]),
+        (
+            lambda: E.ReduceOnPlateau("lr", 0.5, "loss", check_trigger=EVERY),
+            EVERY,
+            [0.5, 1, 0.5, 0.25, 0.25, 0.125],
+        ),
+        (
+            lambda: E.LinearShift("lr", (1, 0), (2, 6)),
+            EVERY,
+            [0.5, 1, 0.75, 0.5, 0.25, 0],
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "warm_up",
+    [lambda: E.WarmupShift("lr", 0, 2), lambda: E.LinearShift("lr", (0, 1), (0, 2))],
+)
+def test_a_warm_up_and_a_decay(tmp_path, warm_up, other, trigger, expected, order):
+    shifts = numbered((warm_up, EVERY), (other, trigger))[::order]
+    assert composed(tmp_path, shifts, 6) == pytest.approx(expected, abs=1e-15)
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_schedules_compose_in_any_order(tmp_path_factory, data):
+    """The value is the product of what each makes alone, however they are added."""
+    tmp_path = tmp_path_factory.getbasetemp()
+    base = data.draw(st.sampled_from([0.25, 1.0, 3.0]), "base")
+    makers = {
+        "exponential": lambda: E.ExponentialShift("lr", 0.5),
+        "with init": lambda: E.ExponentialShift("lr", 0.5, init=base),
+        "to a target": lambda: E.ExponentialShift("lr", 0.5, target=base / 5),
+        "linear": lambda: E.LinearShift("lr", (base / 4, base), (1, 4)),
+        "fall": lambda: E.LinearShift("lr", (base, base / 2), (3, 7)),
+        "step": lambda: E.StepShift("lr", 0.7, 3),
+        "multistep": lambda: E.MultistepShift("lr", 0.3, [2, 5]),
+        "polynomial": lambda: E.PolynomialShift("lr", 0.5, 20),
+        "inverse": lambda: E.InverseShift("lr", 0.3, 1),
+        "warm-up": lambda: E.WarmupShift("lr", base / 3, 4),
+        "plateau": lambda: E.ReduceOnPlateau("lr", 0.5, "loss", check_trigger=EVERY),
+    }
+    names = data.draw(st.lists(st.sampled_from(sorted(makers)), min_size=1, max_size=4))
+    shifts = [
+        (
+            makers[name],
+            EVERY if name == "plateau" else (data.draw(st.integers(1, 3)), "iteration"),
+            data.draw(st.sampled_from([90, 100, 110])),
+        )
+        for name in names
+    ]
+    shifts = list(enumerate(shifts))
+    wanted = [base] * 10
+    for shift in shifts:
+        alone = composed(tmp_path, [shift], 10, base=base)
+        wanted = [w * a / base for w, a in zip(wanted, alone, strict=True)]
+    added = data.draw(st.permutations(shifts))
+    found = composed(tmp_path, added, 10, base=base)
+    assert found == pytest.approx(wanted, rel=1e-12)
+    cut = data.draw(st.integers(1, 9))
+    file = tmp_path / "cut.npz"
+    composed(tmp_path, added, cut, base=base, save=file)
+    assert composed(tmp_path, added, 10, file, base) == found[cut:]
+
+
+def test_schedules_of_several_hyperparameters_keep_to_their_own(tmp_path):
+    trainer = make(tmp_path, E.ExponentialShift("lr", 0.5), 3)
+    other = SGD(lr=7.0).setup(Regression())
+    trainer.extend(E.ExponentialShift("lr", 0.1, optimizer=other))
+    trainer.run()
+    assert (trainer.updater.optimizer.lr, other.lr) == pytest.approx((0.125, 0.007))
+
+
+def test_schedules_that_start_from_different_values_are_refused(tmp_path):
+    trainer = make(tmp_path, E.LinearShift("lr", (0, 2), (0, 3)))
+    trainer.extend(E.ExponentialShift("lr", 0.5, init=1.0))
+    with pytest.raises(
+        ValueError, match="LinearShift 2, ExponentialShift 1.0. Let all"
+    ):
+        trainer.run()
+
+
+def test_the_range_says_the_base_not_the_optimizer(tmp_path):
+    shifts = numbered(
+        (lambda: E.LinearShift("lr", (0, 2), (0, 2)), EVERY),
+        (lambda: E.ExponentialShift("lr", 0.5), (2, "iteration")),
+    )
+    assert composed(tmp_path, shifts, 4, base=0.01) == [1, 1, 1, 0.5]
+
+
+def test_a_first_value_that_the_program_changes_is_used(tmp_path):
+    first = numbered((lambda: E.ExponentialShift("lr", 0.5, init=1.0), EVERY))
+    other = numbered((lambda: E.ExponentialShift("lr", 0.5, init=8.0), EVERY))
+    composed(tmp_path, first, 2, save=tmp_path / "s.npz")
+    assert composed(tmp_path, other, 4, tmp_path / "s.npz") == [1, 0.5]

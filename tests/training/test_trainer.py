@@ -6,7 +6,12 @@ import time
 import numpy as np
 import pytest
 
-from dyrnn import extensions
+from dyrnn import Chain, extensions
+from dyrnn.extensions import ExponentialShift
+from dyrnn.functions import mean_squared_error
+from dyrnn.iterators import SerialIterator
+from dyrnn.links import Linear
+from dyrnn.optimizers import SGD
 from dyrnn.reporter import report
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import (
@@ -14,10 +19,11 @@ from dyrnn.training import (
     PRIORITY_READER,
     PRIORITY_WRITER,
     Extension,
+    StandardUpdater,
     Trainer,
     make_extension,
 )
-from dyrnn.training.triggers import MinValueTrigger, OnceTrigger
+from dyrnn.training.triggers import MinValueTrigger, OnceTrigger, StopTrigger
 from tests.training.toys import (
     FakeUpdater,
     language_trainer,
@@ -383,3 +389,72 @@ def test_endless_trainer_needs_no_stop_trigger(tmp_path):
     trainer.extend(stop)
     with pytest.raises(KeyError, match="enough"):
         trainer.run()
+
+
+def test_a_finished_run_that_starts_again_says_so(tmp_path, capsys):
+    trainer = Trainer(FakeUpdater(), (3, "iteration"), tmp_path)
+    trainer.run()
+    assert "nothing to do" not in capsys.readouterr().err
+    trainer.run()
+    error = capsys.readouterr().err
+    assert "nothing to do: training was over after iteration 3; a later stop" in error
+    trainer.stop_trigger = StopTrigger(4, "iteration")
+    trainer.run()
+    assert trainer.updater.iteration == 4
+    assert "nothing to do" not in capsys.readouterr().err
+
+
+class TestChangedPrograms:
+    """What a resumed program sets otherwise is told: the snapshot's value holds."""
+
+    @staticmethod
+    def build(tmp_path, lr=0.1, frozen=(), schedule=False):
+        model = Chain(a=Linear(1, 2), b=Linear(2, 1))
+        for name in frozen:
+            model[name].disable_update()
+        optimizer = SGD(0.1).setup(model)
+        optimizer.lr = lr  # a program may do so after setup
+        points = [(np.ones(1, "f4"), np.ones(1, "f4"))] * 4
+        updater = StandardUpdater(
+            SerialIterator(points, 2, shuffle=False),
+            optimizer,
+            loss_func=lambda x, t: mean_squared_error(model.b(model.a(x)), t),
+        )
+        trainer = Trainer(updater, (4, "iteration"), tmp_path)
+        if schedule:
+            trainer.extend(ExponentialShift("lr", 0.5))
+        return trainer
+
+    @pytest.mark.parametrize(
+        ("before", "after", "message"),
+        [
+            ({}, {"lr": 0.5}, "^lr is 0.5 in the program, but was 0.1 when the run"),
+            ({"schedule": True}, {"lr": 0.5, "schedule": True}, "lr is 0.5 in the"),
+            ({"frozen": "a"}, {}, "^/a is thawed in the program, but was frozen when"),
+            ({}, {"frozen": "ab"}, "/b is frozen in the program, but was not when"),
+        ],
+    )
+    def test_a_change_is_named(self, tmp_path, before, after, message):
+        first = self.build(tmp_path, **before)
+        first.run()
+        save_npz(tmp_path / "s.npz", first)
+        resumed = self.build(tmp_path, **after)
+        with pytest.warns(UserWarning, match=message):
+            load_npz(tmp_path / "s.npz", resumed)
+        optimizer = resumed.updater.get_optimizer()
+        assert optimizer.lr == first.updater.get_optimizer().lr
+
+    @pytest.mark.parametrize("schedule", [False, True])
+    def test_what_training_changed_is_no_change(self, tmp_path, schedule):
+        first = self.build(tmp_path, frozen="a", schedule=schedule)
+        first.run()
+        optimizer = first.updater.get_optimizer()
+        optimizer.target.enable_update()
+        optimizer.lr /= 3
+        save_npz(tmp_path / "s.npz", first)
+        for _ in range(2):
+            resumed = self.build(tmp_path, frozen="a", schedule=schedule)
+            load_npz(tmp_path / "s.npz", resumed)
+            assert resumed.updater.get_optimizer().lr == optimizer.lr
+            assert resumed.updater.get_optimizer().target.a.update_enabled
+            save_npz(tmp_path / "s.npz", resumed)
