@@ -96,7 +96,7 @@ class StandardUpdater:
         self.is_new_epoch = False
         self.update_time = 0.0
         self._unchecked = []
-        self._settings = None  # those of the program, as `_program` gives them
+        self._settings: Any = None  # what the program set, by optimizer
         targets = self._models()
         self._watch = Watch(targets)
         if self.device is not None:
