@@ -10,6 +10,7 @@ and nothing waits for a GPU: a value on a device is read when somebody asks for 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import threading
 from collections.abc import Iterable, Iterator
@@ -19,13 +20,13 @@ import numpy as np
 
 from dyrnn import backend
 from dyrnn.engine.core import Variable
+from dyrnn.engine.counts import current_tally
 
 __all__ = [
     "DictSummary",
     "Observation",
     "Reporter",
     "Summary",
-    "default_weight",
     "get_current_reporter",
     "report",
     "report_scope",
@@ -81,7 +82,6 @@ class Reporter:
         self.observation = Observation()
         self._names = {}
         self._observers = []  # an id is only unique while its object lives
-        self._weight = None
 
     def add_observer(self, name: str, observer: Any) -> None:
         """Report values of ``observer`` as ``name/key``."""
@@ -121,8 +121,8 @@ class Reporter:
                     "without an observer."
                 )
             prefix = name + "/"
-        weight = self._weight if weight is None else weight
         weights = getattr(self.observation, "weights", {})
+        tally = current_tally()
         for key, value in values.items():
             if not hasattr(value, "shape") and not isinstance(value, int | float):
                 raise TypeError(
@@ -131,8 +131,9 @@ class Reporter:
                 )
             self.observation[prefix + key] = _detached(value)
             weights.pop(prefix + key, None)
-            if weight is not None:
-                weights[prefix + key] = _detached(weight)
+            count = tally.of(value)[0] if weight is None else weight
+            if count is not None:
+                weights[prefix + key] = _detached(count)
 
     def __enter__(self):
         _stack().append(self)
@@ -170,7 +171,9 @@ def report(values: dict, observer: Any = None, weight: Any = None) -> None:
         Who reports, usually ``self``; its registered name becomes the prefix.
     weight : float or array, optional
         How much the values count in a mean over iterations: the number of tokens or
-        examples that they are a mean of. Without it, all count the same.
+        examples that they are a mean of. Without it, a value's own ``count``, which
+        losses and scores have; else, within an update or an evaluation, the labels of
+        all losses so far, or of the last argument; else all count the same.
 
     Raises
     ------
@@ -193,20 +196,6 @@ def report_scope(observation: dict) -> Iterator[None]:
         )
     with reporter.scope(observation):
         yield
-
-
-@contextlib.contextmanager
-def default_weight(weight):
-    """Give ``weight`` to what is reported inside without a weight of its own."""
-    reporter = get_current_reporter()
-    if reporter is None:
-        yield
-        return
-    outer, reporter._weight = reporter._weight, weight
-    try:
-        yield
-    finally:
-        reporter._weight = outer
 
 
 class Summary:
@@ -243,15 +232,27 @@ class Summary:
         if self._weight == weight:
             self._mean = value
             return
-        step = (value - self._mean) * (weight / self._weight)
-        self._deviation += (self._weight - weight) * (value - self._mean) * step
+        difference = value - self._mean
+        if not math.isfinite(difference):
+            self._add_beyond(value, weight / self._weight)
+            return
+        step = difference * (weight / self._weight)
+        self._deviation += (self._weight - weight) * difference * step
         self._mean += step
+
+    def _add_beyond(self, value, share):
+        """Add what is infinite or NaN, or too far from the mean for a difference."""
+        if math.isfinite(value) and math.isfinite(self._mean):
+            self._mean += value * share - self._mean * share
+            self._deviation = math.inf
+        else:
+            self._mean += value
+            self._deviation = math.nan
 
     def _read(self):
         pending, self._pending = self._pending, []
-        values = read_scalars([value for value, _ in pending])
-        weights = read_scalars([weight for _, weight in pending])
-        for value, weight in zip(values, weights, strict=True):
+        numbers = iter(read_scalars(itertools.chain.from_iterable(pending)))
+        for value, weight in zip(numbers, numbers, strict=True):
             self._add(value, weight)
 
     def compute_mean(self) -> Any:
@@ -316,8 +317,45 @@ class DictSummary:
                 entry._set(states[key])
 
 
+def means_of(observations):
+    """Return the weighted means of several observations, without waiting for a GPU.
+
+    Returns
+    -------
+    Observation
+        Weights are added up. Of what is not a scalar, the last value.
+    """
+    means = Observation()
+    for key in dict.fromkeys(key for each in observations for key in each):
+        found = [each for each in observations if key in each]
+        values = [each[key] for each in found]
+        weights = [each.weight(key) for each in found]
+        means[key] = (
+            _mean(values, weights) if all(map(_is_scalar, values)) else values[-1]
+        )
+        means.weights[key] = sum(weights)
+    return means
+
+
+def _mean(values, weights):
+    arrays = [value for value in (*values, *weights) if _on_device(value)]
+    if not arrays:
+        summary = Summary()
+        for value, weight in zip(values, weights, strict=True):
+            summary.add(value, weight)
+        return summary.compute_mean()
+    xp = backend.get_array_module(*arrays)
+    values, weights = (
+        xp.stack([xp.asarray(each, dtype=np.float64) for each in column])
+        for column in (values, weights)
+    )
+    total = weights.sum()
+    mean = xp.where(weights > 0, values * weights, 0).sum() / (total + (total == 0))
+    return xp.where(total > 0, mean, xp.nan)
+
+
 def read_scalars(values):
-    """Python floats of scalars on any device; one transfer for all arrays of a kind.
+    """Python floats of scalars on any device; one transfer for all that are on one.
 
     Returns
     -------
@@ -329,12 +367,17 @@ def read_scalars(values):
     for position, value in enumerate(values):
         if _on_device(value):
             groups.setdefault(value.dtype, []).append(position)
+    stacks = []
     for positions in groups.values():
         arrays = [values[position].reshape(()) for position in positions]
         xp = backend.get_array_module(arrays[0])
-        host = backend.to_cpu(xp.stack(arrays))
-        for position, value in zip(positions, host, strict=True):
-            floats[position] = float(value)
+        stacks.append(xp.stack(arrays).astype(np.float64))
+    if stacks:
+        host = backend.to_cpu(xp.concatenate(stacks)).tolist()
+        for position, value in zip(
+            itertools.chain(*groups.values()), host, strict=True
+        ):
+            floats[position] = value
     return floats
 
 

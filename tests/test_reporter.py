@@ -8,14 +8,15 @@ import pytest
 
 import dyrnn.functions as F
 from dyrnn.engine.core import Variable
+from dyrnn.engine.counts import Tally, counted
 from dyrnn.link import Chain, Link
 from dyrnn.reporter import (
     DictSummary,
     Observation,
     Reporter,
     Summary,
-    default_weight,
     get_current_reporter,
+    means_of,
     read_scalars,
     report,
     report_scope,
@@ -105,17 +106,60 @@ def test_reporter_belongs_to_its_thread():
     assert found == [None]
 
 
-def test_default_weight_yields_to_a_given_one():
+def test_a_value_counts_as_said_or_as_its_own_labels_or_as_all_of_the_call():
     observation = Observation()
-    with Reporter().scope(observation), default_weight(5):
-        report({"a": 1.0})
-        report({"b": 1.0}, weight=2)
-        with default_weight(7):
-            report({"c": 1.0})
-        report({"a": 2.0})
-    assert observation.weights == {"a": 5, "b": 2, "c": 7}
-    with default_weight(3):
-        report({"a": 1.0})
+    loss = Variable(np.array(1.0))
+    loss.count = 2
+    with Reporter().scope(observation), Tally(5) as tally:
+        report({"nothing yet": 1.0})
+        report({"said": loss}, weight=9)
+        counted(Variable(np.ones(3)), 3)
+        counted(Variable(np.array(1.0)), 4)
+        report({"own": loss, "of the call": loss * 2, "number": 1.0})
+        with Tally(7):
+            report({"inner": 1.0})
+    report({"nobody listens": 1.0})
+    assert tally.labels == 7
+    assert observation.weights == {
+        "nothing yet": 5,
+        "said": 9,
+        "own": 2,
+        "of the call": 7,
+        "number": 7,
+        "inner": 7,
+    }
+
+
+def test_means_of_observations(xp):
+    first, second = Observation(a=xp.asarray(1.0), b=2.0, c=math.nan), Observation()
+    first.weights = {"a": xp.asarray(1), "c": 0}
+    second.update(a=xp.asarray(4.0), c=xp.ones(2), d=math.nan)
+    second.weights = {"a": 2, "d": 0}
+    means = means_of([first, second])
+    assert float(means["a"]) == 3 and int(means.weight("a")) == 3
+    assert means["b"] == 2 and means.weight("b") == 1
+    assert means["c"] is second["c"]
+    assert math.isnan(means["d"]) and means.weight("d") == 0
+    assert means_of([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "deviation"),
+    [
+        ([1, math.inf], math.inf, math.nan),
+        ([math.inf, 1, 1], math.inf, math.nan),
+        ([-math.inf, 1, -math.inf], -math.inf, math.nan),
+        ([math.inf, 1, -math.inf, 1], math.nan, math.nan),
+        ([1, math.nan, 1], math.nan, math.nan),
+        ([1.5e308, -1.5e308, 0], 0.0, math.inf),
+    ],
+)
+def test_mean_of_what_is_not_finite(values, mean, deviation):
+    for order in (values, values[::-1]):
+        summary = Summary()
+        for value in order:
+            summary.add(value, 2)
+        np.testing.assert_array_equal(summary.make_statistics(), (mean, deviation))
 
 
 def test_a_value_reported_anew_without_weight_loses_its_weight():

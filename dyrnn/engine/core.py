@@ -48,7 +48,16 @@ class Variable(Operators):
         Whether :meth:`backward` computes a gradient for it.
     """
 
-    __slots__ = ("_gradient", "_requires_grad", "array", "index", "name", "node")
+    # What only a loss has, _count, is not there in the others.
+    __slots__ = (
+        "_count",
+        "_gradient",
+        "_requires_grad",
+        "array",
+        "index",
+        "name",
+        "node",
+    )
 
     array: Array  # None in a parameter that waits for its shape
 
@@ -98,6 +107,20 @@ class Variable(Operators):
     def device(self) -> backend.Device:
         """The :class:`dyrnn.backend.Device` the array lives on."""
         return backend.device_of(self.array)
+
+    @property
+    def count(self) -> Any:
+        """How many labels this is the mean of, or None: losses and scores know it.
+
+        Set it on a loss of your own, as ``loss.count = mask.sum()``; means over batches
+        weigh by it, and so does `BPTTUpdater` its steps. On a GPU it is an array.
+        """
+        noted = getattr(self, "_count", None)
+        return None if noted is None else noted[0]
+
+    @count.setter
+    def count(self, labels: Any) -> None:
+        self._count = labels, 1.0
 
     def __bool__(self):
         raise TypeError(

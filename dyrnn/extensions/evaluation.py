@@ -12,13 +12,13 @@ from dyrnn.backend import DeviceLike
 from dyrnn.config import no_backprop_mode, using_config
 from dyrnn.datasets import concat_examples
 from dyrnn.datasets.convert import call_with, target_count
+from dyrnn.engine.counts import Tally
 from dyrnn.iterators.base import is_window
 from dyrnn.link import Link
 from dyrnn.reporter import (
     DictSummary,
     Observation,
     Reporter,
-    default_weight,
     get_current_reporter,
     report,
 )
@@ -29,10 +29,10 @@ from dyrnn.typing import Batches
 class Evaluator(Extension):
     """Reports the means of what a model says over a validation set.
 
-    They are reported as ``validation/main/loss`` and so on, weighted by the number of
-    targets of each batch, so that a short last batch counts as what it is. Training
-    goes on as if nothing had happened: a model that carries state over time is
-    evaluated from a fresh state, and gets its own back.
+    They are reported as ``validation/main/loss`` and so on. Each value counts as the
+    labels that it is the mean of, see `dyrnn.report`, so that means do not depend on
+    batch sizes and padding. Training goes on as if nothing had happened: a model that
+    carries state over time is evaluated from a fresh state, and gets its own back.
 
     Parameters
     ----------
@@ -110,13 +110,12 @@ class Evaluator(Extension):
             for batch in _one_pass(iterator):
                 arguments = self._arguments(iterator, batch)
                 observation = Observation()
-                with (
-                    reporter.scope(observation),
-                    default_weight(target_count(arguments, batch)),
-                ):
+                default = target_count(arguments, batch)
+                with reporter.scope(observation), Tally(default) as tally:
                     result = call_with(function, arguments)
                     if result is not None and loss_key not in observation:
-                        report({"loss": result}, target)
+                        mean, count = tally.mean_of(result)
+                        report({"loss": mean}, target, weight=count)
                 summary.add(observation)
         return summary.compute_mean()
 

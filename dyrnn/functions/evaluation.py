@@ -21,9 +21,12 @@ def _ratio(xp, part, whole):
 def share(is_right, counts, dtype):
     """Return the share of what is right in what counts: None counts all."""
     if counts is None:
-        return _result(is_right.mean(), dtype)
-    xp = get_array_module(is_right)
-    return _result(_ratio(xp, (is_right & counts).sum(), counts.sum()), dtype)
+        result, total = _result(is_right.mean(), dtype), is_right.size
+    else:
+        xp, total = get_array_module(is_right), counts.sum()
+        result = _result(_ratio(xp, (is_right & counts).sum(), total), dtype)
+    result.count = total
+    return result
 
 
 def accuracy(

@@ -8,6 +8,7 @@ import numpy as np
 
 from dyrnn import kernels
 from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_array
+from dyrnn.engine.counts import counted
 from dyrnn.errors import NonFiniteError, ShapeError
 from dyrnn.functions.checks import (
     check_batch,
@@ -18,7 +19,7 @@ from dyrnn.functions.checks import (
 )
 from dyrnn.functions.reduction import logsumexp
 from dyrnn.functions.shape import moveaxis
-from dyrnn.kernels.labels import bounded, divisor, mean_factor
+from dyrnn.kernels.labels import bounded, count_labels, divisor, mean_factor
 from dyrnn.typing import Array
 
 
@@ -153,7 +154,18 @@ def softmax_cross_entropy(
     y = SoftmaxCrossEntropy(t, over, class_weight, ignore_label, reduce).apply(x)
     if type(y.array) is np.ndarray and not np.isfinite(y.array).all():
         explain(x.array, t, ignore_label)
-    return y
+    return counted(y, *labels_of(t, normalize, ignore_label))
+
+
+def labels_of(t, normalize, ignore_label):
+    """Return how many labels a cross entropy counts, and its factor to their mean.
+
+    With ``normalize=False`` that are all labels, and the loss of a window is the sum of
+    the means of its steps.
+    """
+    if normalize:
+        return count_labels(t, ignore_label), 1.0
+    return t.size, max(1, t.shape[-1]) / max(1, t.size)
 
 
 def _classes_last(name: str, x: Variable, t: Array) -> Variable:

@@ -5,6 +5,7 @@ import numpy as np
 from dyrnn import kernels
 from dyrnn.backend import get_array_module
 from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_array
+from dyrnn.engine.counts import counted
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
     check_batch,
@@ -12,7 +13,7 @@ from dyrnn.functions.checks import (
     check_ids,
 )
 from dyrnn.functions.connection import linear
-from dyrnn.functions.loss import explain, softmax_cross_entropy
+from dyrnn.functions.loss import explain, labels_of, softmax_cross_entropy
 from dyrnn.kernels.labels import bounded, divisor, mean_factor
 
 
@@ -100,4 +101,4 @@ def linear_softmax_cross_entropy(
     y = LinearSoftmaxCrossEntropy(t, normalize, ignore_label).apply(x, W, b)
     if type(y.array) is np.ndarray and not np.isfinite(y.array):
         explain(linear(x, W, b).array, t, ignore_label)
-    return y
+    return counted(y, *labels_of(t, normalize, ignore_label))

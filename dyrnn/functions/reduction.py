@@ -72,12 +72,16 @@ def _count(shape, axis):
 def mean(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Arithmetic mean over ``axis``."""
     x = as_variable(x)
-    if x.array.dtype == np.float16:  # the sum may exceed the largest half
-        return cast(mean(cast(x, np.float32), axis, keepdims), np.float16)
     n = _count(x.shape, axis)
     if n == 0:
         raise ValueError(f"mean over axis {axis} of shape {x.shape}: no elements")
-    return Sum(axis, keepdims).apply(x) * (1.0 / n)
+    if x.array.dtype == np.float16:  # the sum may exceed the largest half
+        y = cast(mean(cast(x, np.float32), axis, keepdims), np.float16)
+    else:
+        y = Sum(axis, keepdims).apply(x) * (1.0 / n)
+    if axis is None:
+        y.count = n
+    return y
 
 
 def average(

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from dyrnn.engine.core import Variable, VariableLike, as_array, as_variable
+from dyrnn.engine.counts import counted
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import relu, softplus
 from dyrnn.functions.checks import (
@@ -19,6 +20,7 @@ from dyrnn.functions.checks import (
 )
 from dyrnn.functions.indexing import where
 from dyrnn.functions.math import exp, square
+from dyrnn.kernels.labels import count_labels
 
 REDUCTIONS = ("sum", "mean", "no")
 
@@ -52,13 +54,13 @@ def absolute_error(x0: VariableLike, x1: VariableLike) -> Variable:
 def mean_squared_error(x0: VariableLike, x1: VariableLike) -> Variable:
     """Mean of the squared differences of all elements."""
     x0, x1 = _inputs("mean_squared_error", x0=x0, x1=x1)
-    return square(x0 - x1).mean()
+    return counted(square(x0 - x1).mean(), x0.size)
 
 
 def mean_absolute_error(x0: VariableLike, x1: VariableLike) -> Variable:
     """Mean of the absolute differences of all elements."""
     x0, x1 = _inputs("mean_absolute_error", x0=x0, x1=x1)
-    return abs(x0 - x1).mean()
+    return counted(abs(x0 - x1).mean(), x0.size)
 
 
 def huber_loss(
@@ -118,7 +120,7 @@ def hinge(
     y = relu(1.0 + where(is_other, x, -x))
     if norm == "L2":
         y = square(y)
-    return y if reduce == "no" else y.sum() / len(x)
+    return y if reduce == "no" else counted(y.sum() / len(x), len(x))
 
 
 def gaussian_nll(
@@ -209,7 +211,7 @@ def sigmoid_cross_entropy(
         return loss
     if not normalize:
         return loss.sum() / max(1, len(x))
-    return loss.sum() / xp.maximum(weight.sum(), 1)
+    return counted(loss.sum() / xp.maximum(weight.sum(), 1), count_labels(t, -1))
 
 
 def negative_log_likelihood(
@@ -237,4 +239,4 @@ def negative_log_likelihood(
     check_ids(name, "label", t, x.shape[-1], x=x)
     rows = as_variable(x).reshape((-1, x.shape[-1]))
     loss = -rows[rows.xp.arange(len(rows)), t.reshape(-1)]
-    return loss.mean() if reduce == "mean" else loss.reshape(t.shape)
+    return counted(loss.mean(), t.size) if reduce == "mean" else loss.reshape(t.shape)

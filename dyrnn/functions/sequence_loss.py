@@ -12,6 +12,7 @@ from dyrnn.engine.core import (
     as_array,
     as_variable,
 )
+from dyrnn.engine.counts import counted
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
     check_batch,
@@ -200,7 +201,7 @@ def connectionist_temporal_classification(
         states[:, 2:] != states[:, :-2]
     )
     n_states, lengths = xp.asarray(2 * label_length + 1), xp.asarray(input_length)
-    return CTC(states, n_states, may_skip, lengths, reduce).apply(x)
+    return counted(CTC(states, n_states, may_skip, lengths, reduce).apply(x), B)
 
 
 def _steps(name, xs, ys, lengths):
@@ -287,7 +288,7 @@ def crf1d(
         alpha, score = following, gained
     loss = logsumexp(alpha, axis=1) - score
     if reduce == "mean":
-        return loss.mean()
+        return counted(loss.mean(), len(loss))
     return loss if order is None else loss[xp.asarray(np.argsort(order))]
 
 

@@ -21,6 +21,14 @@ def bounded(xp, ids, size):
     return (ids if is_bad is None else xp.where(is_bad, 0, ids)), is_bad
 
 
+def count_labels(t, ignored):
+    """Return how many labels are not ``ignored`` (None: all), off the CPU an array."""
+    if ignored is None:
+        return t.size
+    counts = t != ignored
+    return int(np.count_nonzero(counts)) if type(t) is np.ndarray else counts.sum()
+
+
 def divisor(t, normalize):
     """Return the batch size, or None: the number of labels that count."""
     return None if normalize else max(1, t.shape[-1])

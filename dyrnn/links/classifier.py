@@ -6,6 +6,7 @@ from typing import Any
 import dyrnn.functions as F
 from dyrnn import reporter
 from dyrnn.engine.core import Variable
+from dyrnn.kernels import labels
 from dyrnn.link import Chain, Link
 
 IGNORED = -1  # as F.softmax_cross_entropy has it
@@ -23,7 +24,8 @@ def accuracy(y, t):
 class Classifier(Chain):
     """Loss, and accuracy, of a predictor against labels; both are reported.
 
-    Labels of -1 count neither in the accuracy nor in the means of what is reported.
+    Labels of -1 count neither in the accuracy nor in the means of what is reported;
+    ``lossfun`` and ``accfun`` may say otherwise, by the ``count`` of their results.
 
     Parameters
     ----------
@@ -99,13 +101,15 @@ class Classifier(Chain):
         values = {"loss": loss}
         if self.accfun is not None:
             values["accuracy"] = self.accuracy = self.accfun(self.y, t)
-        reporter.report(values, self, weight=count_labels(t))
+        for key, value in values.items():
+            count = getattr(value, "count", None)
+            if count is None:
+                count = count_labels(t)
+            reporter.report({key: value}, self, weight=count)
         return loss
 
 
 def count_labels(t):
-    """Return how many labels are not ignored; on a GPU without waiting for it."""
+    """Return how many labels count where a function of one's own did not say."""
     t = getattr(t, "array", t)
-    if t.dtype.kind not in "iu":
-        return len(t)
-    return (t != IGNORED).sum()
+    return labels.count_labels(t, IGNORED if t.dtype.kind in "iu" else None)

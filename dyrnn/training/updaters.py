@@ -10,6 +10,7 @@ Trajectories", Neural Computation 2(4), 1990).
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import operator
 import time
@@ -24,12 +25,19 @@ from dyrnn.backend import DeviceLike
 from dyrnn.datasets import concat_examples
 from dyrnn.datasets.convert import call_with, target_count
 from dyrnn.engine.core import Variable
+from dyrnn.engine.counts import Tally
 from dyrnn.errors import NonFiniteError, ShapeError, SnapshotError
 from dyrnn.iterators.base import is_window, positive_integer
 from dyrnn.link import Link
 from dyrnn.optimizers.optimizer import Optimizer
 from dyrnn.optimizers.refused import restoring
-from dyrnn.reporter import default_weight, get_current_reporter, read_scalars, report
+from dyrnn.reporter import (
+    Observation,
+    get_current_reporter,
+    means_of,
+    read_scalars,
+    report,
+)
 from dyrnn.training.undeclared import Watch, declaration, holds_variable
 from dyrnn.typing import Batches
 
@@ -60,11 +68,14 @@ class StandardUpdater:
         Updates done.
     update_time : float
         Seconds the last update took, without extensions.
+    mean_loss, label_count : number or array
+        The loss of this update as a mean, and of how many labels; known before the
+        hooks of the optimizer run, on a GPU without waiting for it.
 
     Notes
     -----
     If the model does not report its loss, the updater does, as ``main/loss``. What is
-    reported without a weight counts as many times as the batch has targets.
+    reported counts as the labels that it is the mean of, see `dyrnn.report`.
 
     A loss or a gradient that is NaN or infinite raises `NonFiniteError`, and the update
     is refused: parameters, the optimizer's state, the state that the model carries and
@@ -95,6 +106,8 @@ class StandardUpdater:
         self.previous_epoch_detail = self.epoch_detail
         self.is_new_epoch = False
         self.update_time = 0.0
+        self.mean_loss: Any = math.nan
+        self.label_count: Any = 0
         self._unchecked = []
         self._settings: Any = None  # what the program set, by optimizer
         targets = self._models()
@@ -203,9 +216,10 @@ class StandardUpdater:
         """Do the work of one iteration; override this for another way to train."""
         batch = self._next(self.get_iterator().next)
         arrays = self.converter(batch, self.device)
-        with default_weight(target_count(arrays, batch)):
+        with Tally(target_count(arrays, batch)) as tally:
             loss = self._loss(arrays)
-            self._report_loss(loss)
+        mean, count = tally.mean_of(loss)
+        self._report_loss(mean.array, count)
         self._descend(loss)
 
     def _descend(self, loss, cuts=False):
@@ -232,7 +246,11 @@ class StandardUpdater:
                 f"{found}, but the loss is a Variable with one element. Return it as "
                 "such, e.g. F.softmax_cross_entropy(y, t)."
             )
-        return loss.reshape(()) if loss.ndim else loss
+        if loss.ndim:
+            count, loss = loss.count, loss.reshape(())
+            if count is not None:
+                loss.count = count
+        return loss
 
     def _next(self, read, *steps):
         try:
@@ -243,12 +261,13 @@ class StandardUpdater:
                 f"before the stop trigger fired. Create it with repeat=True."
             ) from None
 
-    def _report_loss(self, loss):
-        """Report the loss, unless the model has said itself what its loss is."""
+    def _report_loss(self, mean, count):
+        """Report the mean loss, unless the model has said itself what its loss is."""
+        self.mean_loss, self.label_count = mean, count
         reporter, model = get_current_reporter(), self.get_optimizer().target
         name = None if reporter is None else reporter.name_of(model)
         if name is not None and f"{name}/loss" not in reporter.observation:
-            report({"loss": loss}, model)
+            report({"loss": mean}, model, weight=count)
 
     def check_loss(self, loss):
         """Refuse a non-finite loss; call this between the loss and the update."""
@@ -302,9 +321,12 @@ class StandardUpdater:
 class BPTTUpdater(StandardUpdater):
     """Updates a recurrent model with the next steps of its sequences.
 
-    The loss of an update is the sum over the steps of the mean over the batch, so
+    The loss of an update is ``steps * (sum of losses / counted labels)`` of its window:
+    without ignored labels, the sum over the steps of the mean over the batch, so that
     learning rates and clipping thresholds mean what they do in the published settings
-    of language models; what is reported is the mean per target.
+    of language models. It is the same by steps and by windows, and over several
+    machines by one exchange: the sums of gradients times ``label_count``, and of the
+    counts. What is reported is the mean per label, over all steps.
 
     Parameters
     ----------
@@ -327,7 +349,9 @@ class BPTTUpdater(StandardUpdater):
     converter : callable (batch, device)
         Makes arrays of the batch of one time step.
     loss_func : callable, optional
-        Called with the arrays, returns the mean loss; by default the model itself.
+        Called with the arrays, returns the mean loss; by default the model itself. One
+        that does not come straight from a loss of `dyrnn.functions` may say how many
+        labels it counts, ``loss.count = n``; else steps count their losses' labels.
     reset_at_epoch : bool
         Clear the model's state when a new pass over the data begins.
     """
@@ -361,14 +385,12 @@ class BPTTUpdater(StandardUpdater):
         arrays = self._next_window()
         length = len(arrays[0])
         if self.window:
-            loss = self._loss_of_window(arrays) * length
+            with Tally(arrays[-1].size) as tally:
+                loss, count = tally.mean_of(self._loss_of_window(arrays))
+            loss = loss * length
         else:
-            loss = 0
-            for step in range(length):
-                loss += self._loss(tuple(array[step] for array in arrays))
-        # A model may have reported its last step; the mean over all of them counts.
-        if get_current_reporter() is not None:
-            report({"loss": loss.array / length}, model, weight=arrays[-1].size)
+            loss, count = self._loss_of_steps(arrays, length)
+        self._report_loss(loss.array / length, count)
         self._descend(loss, cuts=True)
         if self.reset_at_epoch and self.epoch != epoch:
             model.reset_state()
@@ -401,6 +423,30 @@ class BPTTUpdater(StandardUpdater):
                     "takes single steps, say BPTTUpdater(..., window=False).)",
                 )
             raise
+
+    def _loss_of_steps(self, arrays, length):
+        """Call the model once per step; return the loss, and how many labels it counts.
+
+        Of all that the model reports, the means over the steps are left.
+        """
+        losses, counts, seen = [], [], []
+        reporter = get_current_reporter()
+        scope = contextlib.nullcontext() if reporter is None else reporter.scope({})
+        with Tally(arrays[-1][0].size) as tally, scope:
+            for step in range(length):
+                tally.labels = None
+                if reporter is not None:
+                    reporter.observation = Observation()
+                    seen.append(reporter.observation)
+                loss = self._loss(tuple(array[step] for array in arrays))
+                mean, count = tally.mean_of(loss)
+                losses.append(mean)
+                counts.append(count)
+        if reporter is not None:
+            means = means_of(seen)
+            reporter.observation.update(means)
+            getattr(reporter.observation, "weights", {}).update(means.weights)
+        return _weighted_sum(losses, counts), sum(counts)
 
     def _next_window(self):
         """Arrays (T, B, ...) of the next steps, on the device."""
@@ -437,6 +483,19 @@ class BPTTUpdater(StandardUpdater):
                 f"window={self.window}: go on with the same, or leave it out"
             )
         self.window = window
+
+
+def _weighted_sum(losses, counts):
+    """Return the number of losses times their mean, weighted by their counts."""
+    if any(type(n) is not int or n != counts[0] for n in counts):
+        total = sum(counts)
+        total = total + (total == 0)
+        shares = [n * len(counts) / total for n in counts]
+        losses = [
+            loss * (share if isinstance(share, float) else share.astype(loss.dtype))
+            for loss, share in zip(losses, shares, strict=True)
+        ]
+    return functools.reduce(operator.add, losses)
 
 
 def _steps(iterator, bprop_len):

@@ -82,4 +82,4 @@ def test_counting_labels_does_not_wait_for_a_device(synchronisations):
         number = count_labels(t)
     assert count() == 0
     assert int(number) == 3
-    assert count_labels(np.ones((5, 2))) == 5
+    assert count_labels(np.ones((5, 2))) == 10
