@@ -44,7 +44,7 @@ class DebugHook(FunctionHook):
     """
 
     def forward_after(self, node, arrays, outputs):
-        node.trace = _user_line()
+        node.trace = user_line()
         for y in outputs:
             if y.dtype.kind == "f" and not bool((y == y).all()):
                 raise NonFiniteError(
@@ -78,7 +78,7 @@ def check_gradients(node, gxs):
             )
 
 
-def _user_line():
+def user_line():
     """Return file:line of the innermost frame outside the library."""
     package = __name__.partition(".")[0] + "."
     for frame, line in traceback.walk_stack(None):

@@ -9,5 +9,15 @@ each system has a file that says how its own names and layouts become these.
 
 from dyrnn.errors import InterchangeError
 from dyrnn.interchange.layers import Layer, assign, describe
+from dyrnn.interchange.onnx_models import OnnxModel, from_onnx
+from dyrnn.interchange.tracing import to_onnx
 
-__all__ = ["InterchangeError", "Layer", "assign", "describe"]
+__all__ = [
+    "InterchangeError",
+    "Layer",
+    "OnnxModel",
+    "assign",
+    "describe",
+    "from_onnx",
+    "to_onnx",
+]
