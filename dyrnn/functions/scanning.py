@@ -12,17 +12,18 @@ from dyrnn.functions.joining import stack
 
 
 def _several(x):
-    """Return the values of a tuple, one value alone, or none."""
+    """Return the values of a tuple or list, one value alone, or none."""
     if x is None:
         return []
-    return list(x) if isinstance(x, tuple) else [x]
+    return list(x) if isinstance(x, (tuple, list)) else [x]
 
 
 def _variable(x):
     """Return a variable; numbers and lists of numbers become arrays."""
     if hasattr(x, "node") or backend.is_array(x):
         return as_variable(x)
-    return as_variable(np.asarray(x, dtype=config.dtype))
+    array = np.asarray(x)
+    return as_variable(array.astype(config.dtype) if array.dtype.kind == "f" else array)
 
 
 def scan(
@@ -31,6 +32,7 @@ def scan(
     outputs_info: Any = None,
     non_sequences: Any = None,
     n_steps: int | None = None,
+    return_updates: bool = False,
 ) -> Any:
     """Call ``fn`` step after step, handing its results on; return all results.
 
@@ -42,14 +44,18 @@ def scan(
     ----------
     fn : callable
         Returns as many results as there are outputs, or a bare one.
-    sequences : variable, array, list of numbers, or tuple of several, optional
+    sequences : variable, array, list of numbers, or list or tuple of several, optional
         Iterated along the first axis, to the end of the shortest.
-    outputs_info : value, tuple of values, or None
-        First values of the results; None for one that is not handed on.
-    non_sequences : value or tuple of values, optional
+    outputs_info : value, list or tuple of values, or None
+        First values of the results; None for one that is not handed on. Integers stay
+        integers.
+    non_sequences : value, or list or tuple of values, optional
         Handed to every call.
     n_steps : int, optional
         How many steps; needed without sequences.
+    return_updates : bool
+        Return a pair, as Theano's ``results, updates = scan(...)``. The updates are an
+        empty dict: a step changes at once what it changes.
 
     Returns
     -------
@@ -58,9 +64,11 @@ def scan(
 
     Examples
     --------
-    >>> scan(lambda prior: prior * 2, outputs_info=5, n_steps=3).array
-    array([10., 20., 40.], dtype=float32)
+    >>> scan(lambda prior: prior * 2, outputs_info=5, n_steps=3).array.tolist()
+    [10, 20, 40]
     """
+    if isinstance(sequences, list) and all(map(np.isscalar, sequences)):
+        sequences = (sequences,)
     sequences = [_variable(x) for x in _several(sequences)]
     given = _several(outputs_info)
     results = [None if x is None else _variable(x) for x in given]
@@ -91,4 +99,5 @@ def scan(
             )
         history.append(results)
     outputs = tuple(stack(steps, axis=0) for steps in zip(*history, strict=True))
-    return outputs[0] if is_bare else outputs
+    y = outputs[0] if is_bare else outputs
+    return (y, {}) if return_updates else y

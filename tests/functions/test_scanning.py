@@ -30,6 +30,36 @@ def test_arguments_are_elements_then_priors_then_constants():
     assert difference.array.tolist() == [0, 1, 2]
 
 
+def test_lists_are_several_as_in_theano(xp):
+    x = xp.asarray([[1, 0], [1, 1], [0, 1]], dtype=np.float32)
+    wx, wRec = (xp.asarray(w, dtype=np.float32) for w in (1.0, 0.5))
+
+    def step(x, s, wx, wRec):
+        s = x * wx + s * wRec
+        return s, F.sum(s)
+
+    results, updates = F.scan(
+        fn=step,
+        sequences=[x],
+        outputs_info=[xp.zeros(2, dtype=np.float32), None],
+        non_sequences=[wx, wRec],
+        return_updates=True,
+    )
+    s, total = results
+    assert s.array.tolist() == [[1, 0], [1.5, 1], [0.75, 1.5]]
+    assert total.array.tolist() == [1, 2.5, 2.25]
+    assert updates == {}
+    y = F.scan(lambda a, b, p, c: p + a * b * c, [[1, 2], [3, 4]], [0], [10])
+    assert y.array.tolist() == [30, 110]
+
+
+def test_integers_stay_integers_and_floats_are_those_of_the_configuration():
+    assert F.scan(lambda p: p * 2, None, 5, n_steps=3).dtype.kind == "i"
+    assert F.scan(lambda x: x * x, [1, 2]).dtype.kind == "i"
+    assert F.scan(lambda x, p: p + x, [1, 2], 0.5).dtype.kind == "f"
+    assert F.scan(lambda p: p * 2, None, 0.5, n_steps=3).dtype == np.float32
+
+
 def test_without_first_values_each_step_is_on_its_own():
     assert F.scan(lambda x: x * x, [1, 2, 3]).array.tolist() == [1, 4, 9]
 
