@@ -15,8 +15,10 @@ from dyrnn.optimizers.hooks import (
     GradientClipping,
     GradientHardClipping,
     GradientNoise,
+    GradientRescaling,
     Lasso,
     WeightDecay,
+    clip_by_global_norm,
 )
 
 
@@ -166,6 +168,42 @@ class TestClippingOnADevice:
         model.to_cpu()
         assert np.array_equal(model.p0.array, [-1, -1])
         assert np.array_equal(model.p1.array, [1, 1])
+
+
+class TestGradientRescaling:
+    @pytest.mark.parametrize(
+        ("norm", "expected"), [(24.0, 24.0), (26.0, 5 * 26**0.5), (1e4, 500.0)]
+    )
+    def test_the_norm_becomes_its_root_times_the_threshold(
+        self, norm, expected, device
+    ):
+        vectors = np.array([0.6 * norm, 0]), np.array([0.8 * norm])
+        optimizer = setup(*vectors, device=device)
+        GradientRescaling(5)(optimizer)
+        assert np.linalg.norm(np.concatenate(grads(optimizer))) == (
+            pytest.approx(expected)
+        )
+
+    def test_what_is_not_finite_is_refused(self):
+        optimizer = setup(np.array([1.0, np.nan]))
+        with pytest.raises(NonFiniteError, match="/p0 .* has NaN"):
+            GradientRescaling(5)(optimizer)
+        with pytest.raises(ValueError, match="GradientRescaling: threshold is 0"):
+            GradientRescaling(0)
+
+
+def test_clip_by_global_norm_returns_new_arrays_and_the_norm(xp):
+    arrays = [xp.asarray([3.0]), None, xp.asarray([[4.0], [12.0]])]
+    clipped, norm = clip_by_global_norm(arrays, 6.5)
+    assert norm == 13
+    assert clipped[0].tolist() == [1.5] and clipped[1] is None
+    assert clipped[2].tolist() == [[2], [6]] and arrays[0].tolist() == [3]
+    same, _ = clip_by_global_norm(arrays[:1], 6.5)
+    assert same[0].tolist() == [3]
+    with pytest.raises(NonFiniteError, match="norm of the arrays is inf"):
+        clip_by_global_norm([xp.asarray([np.inf])], 1)
+    with pytest.raises(ValueError, match="threshold is 0"):
+        clip_by_global_norm(arrays, 0)
 
 
 class TestGradientHardClipping:

@@ -97,6 +97,27 @@ def rmsprop_graves(p, lr=1e-4, alpha=0.95, momentum=0.9, eps=1e-4):
         p = p + delta
 
 
+def rmsprop_nesterov(p, lr=0.001, alpha=0.9, momentum=0.5, eps=1e-4):
+    n = mean = v = 0
+    while True:
+        g = yield p
+        n = alpha * n + (1 - alpha) * g**2
+        mean = alpha * mean + (1 - alpha) * g
+        step = lr * g / np.maximum(sqrt(n - mean**2), eps)
+        v = momentum * v - step
+        p = p + momentum * v - step
+
+
+def rprop(p, lr=0.01):
+    step, previous = np.full_like(p, lr), np.zeros_like(p)
+    while True:
+        g = yield p
+        step = np.where(g * previous > 0, step * 1.2, step)
+        step = np.where(g * previous < 0, step * 0.5, step)
+        previous = np.where(g * previous < 0, 0, g)
+        p = p - step * np.sign(previous)
+
+
 def adam(p, decay=0.0, amsgrad=False):
     m = v = largest = 0
     t = 0
@@ -131,6 +152,8 @@ RULES = {
     "AdaDelta": (optimizers.AdaDelta, adadelta),
     "RMSprop": (optimizers.RMSprop, rmsprop),
     "RMSpropGraves": (optimizers.RMSpropGraves, rmsprop_graves),
+    "RMSpropNesterov": (optimizers.RMSpropNesterov, rmsprop_nesterov),
+    "Rprop": (optimizers.Rprop, rprop),
     "Adam": (optimizers.Adam, adam),
     "AMSGrad": (lambda: optimizers.Adam(amsgrad=True), lambda p: adam(p, amsgrad=True)),
     "AdamW": (optimizers.AdamW, lambda p: adam(p, decay=0.01)),
@@ -248,6 +271,15 @@ def test_lazy_rows_leave_absent_rows_and_their_state_alone(name, rng):
     assert changed.tolist() == [False, True, False, False]
     for key, array in lazy._states[model.W].arrays.items():
         np.testing.assert_array_equal(array[[0, 2, 3]], state[key][[0, 2, 3]])
+
+
+def test_the_steps_of_rprop_stay_within_their_limits():
+    model = model_of(w=np.ones(2))
+    optimizer = optimizers.Rprop(1.0, max_step=1.3, min_step=0.2).setup(model)
+    for t in range(12):
+        model.w.grad = np.array([1.0, (-1) ** (t // 2)])
+        optimizer.update()
+    assert optimizer._states[model.w].arrays["step"].tolist() == [1.3, 0.2]
 
 
 def test_sgd_and_adagrad_never_make_a_sparse_gradient_dense(rng):

@@ -5,6 +5,7 @@
 which is NaN or infinite reaches a parameter.
 """
 
+from dyrnn.optimizers.hooks import clip_by_global_norm as clip_by_global_norm
 from dyrnn.optimizers.optimizer import Optimizer as Optimizer
 from dyrnn.optimizers.refused import restoring as restoring
 from dyrnn.optimizers.rules import ASGD as ASGD
@@ -18,3 +19,5 @@ from dyrnn.optimizers.rules import MomentumSGD as MomentumSGD
 from dyrnn.optimizers.rules import NesterovAG as NesterovAG
 from dyrnn.optimizers.rules import RMSprop as RMSprop
 from dyrnn.optimizers.rules import RMSpropGraves as RMSpropGraves
+from dyrnn.optimizers.rules import RMSpropNesterov as RMSpropNesterov
+from dyrnn.optimizers.rules import Rprop as Rprop

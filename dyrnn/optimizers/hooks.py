@@ -6,9 +6,13 @@ gradient of an embedding sparse; weight decay and noise reach every row.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from dyrnn import random
 from dyrnn.backend import get_array_module
+from dyrnn.errors import NonFiniteError
+from dyrnn.kernels.updates import working_dtype
 from dyrnn.optimizers.norms import (
     DeviceFlags,
     are_on_cpu,
@@ -48,7 +52,7 @@ class GradientClipping:
     def threshold(self, value):
         if not 0 < value < math.inf:
             raise ValueError(
-                f"GradientClipping: threshold is {value}; use a number > 0"
+                f"{type(self).__name__}: threshold is {value}; use a number > 0"
             )
         self._threshold = value
 
@@ -68,6 +72,66 @@ class GradientClipping:
     def rate(norm, threshold):
         """Return the factor that makes a norm ``threshold`` at most."""
         return threshold / norm if norm > threshold else 1.0
+
+
+class GradientRescaling(GradientClipping):
+    """Divide all gradients by ``sqrt(norm) / threshold`` where that is above 1.
+
+    So their common L2 norm becomes ``threshold * sqrt(norm)``: long gradients stay
+    longer than short ones. Programs for Theano do so together with
+    :class:`~dyrnn.optimizers.RMSpropNesterov`; the norm is in the gradients' own type,
+    as there.
+    """
+
+    name = "GradientRescaling"
+
+    def __init__(self, threshold: float = 5.0) -> None:
+        self.threshold = threshold
+
+    def __call__(self, optimizer):
+        updates = optimizer.updates
+        if not updates:
+            return
+        if are_on_cpu(updates):
+            refuse_non_finite(updates)
+        arrays = [values_of(total.value()) for _, _, total in updates]
+        xp = get_array_module(arrays[0])
+        squares = [xp.sum(xp.square(a.astype(working_dtype(a.dtype)))) for a in arrays]
+        root = xp.sqrt(xp.sqrt(sum(squares)))
+        rate = self.threshold / xp.maximum(root, self.threshold)
+        for array in arrays:
+            array *= rate.astype(array.dtype)
+
+
+def clip_by_global_norm(arrays: Sequence[Any], limit: float) -> tuple[list[Any], float]:
+    """Return arrays scaled so that their common L2 norm is at most ``limit``.
+
+    Parameters
+    ----------
+    arrays : sequence of arrays, or None for an absent gradient
+        Not changed.
+    limit : float
+        Greatest norm, > 0.
+
+    Returns
+    -------
+    list of arrays
+        New ones; None stays None.
+    float
+        The norm before, summed in float64.
+
+    Raises
+    ------
+    NonFiniteError
+        If the norm is NaN or infinite.
+    """
+    limit = GradientClipping(limit).threshold
+    squares = [float((a.astype(float) ** 2).sum()) for a in arrays if a is not None]
+    norm = math.sqrt(math.fsum(squares))
+    if not math.isfinite(norm):
+        raise NonFiniteError(f"clip_by_global_norm: the norm of the arrays is {norm}")
+    rate = GradientClipping.rate(norm, limit)
+    return [None if a is None else (a * rate).astype(a.dtype) for a in arrays], norm
 
 
 class GradientHardClipping:

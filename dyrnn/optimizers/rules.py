@@ -225,6 +225,94 @@ class RMSpropGraves(Optimizer):
 
 
 @dataclass(eq=False)
+class RMSpropNesterov(Optimizer):
+    """RMSprop by the variance of the gradient, not below a floor, looking ahead.
+
+    ``v = momentum * v - lr * r; p += momentum * v - lr * r``, where
+    ``r = g / sqrt(max(n - mean ** 2, eps ** 2))``, ``n`` and ``mean`` being running
+    means of ``g ** 2`` and ``g``. Programs for Theano use it together with
+    :class:`~dyrnn.optimizers.hooks.GradientRescaling`.
+
+    References
+    ----------
+    Graves, arXiv:1308.0850, 2013, for the variance; Bengio, Boulanger-Lewandowski,
+    Pascanu, "Advances in optimizing recurrent networks", ICASSP 2013, for the momentum.
+    """
+
+    lr: float = 0.001
+    alpha: float = share(0.9)
+    momentum: float = share(0.5)
+    eps: float = 1e-4
+
+    states = {"n": 0.0, "mean": 0.0, "v": 0.0}
+    cuda = """
+        n = alpha * n + (1 - alpha) * g * g;
+        mean = alpha * mean + (1 - alpha) * g;
+        A variance = n - mean * mean;
+        A r = g / sqrt(variance > eps * eps ? variance : eps * eps);
+        p += momentum * momentum * v - lr * (1 + momentum) * r;
+        v = momentum * v - lr * r;"""
+
+    @staticmethod
+    def rule(p, g, n, mean, v, lr, alpha, momentum, eps):
+        blend(n, alpha, g * g)
+        blend(mean, alpha, g)
+        variance = get_array_module(p).maximum(n - mean * mean, eps * eps)
+        r = g / variance**0.5
+        p -= lr * (1.0 + momentum) * r
+        p += momentum * momentum * v
+        v *= momentum
+        v -= lr * r
+
+
+@dataclass(eq=False)
+class Rprop(Optimizer):
+    """Steps of each element's own size, by the sign of its gradient only.
+
+    A step grows while the sign stays and shrinks where it changes; there, the element
+    waits for one update. For gradients of the whole data, not of batches. ``lr`` is the
+    first step.
+
+    References
+    ----------
+    Riedmiller, Braun, "A direct adaptive method for faster backpropagation learning:
+    the RPROP algorithm", ICNN 1993; Igel, Hüsken, "Improving the Rprop learning
+    algorithm", NC 2000: iRprop-.
+    """
+
+    lr: float = 0.01
+    shrink: float = share(0.5)
+    grow: float = 1.2
+    min_step: float = 1e-6
+    max_step: float = 50.0
+
+    cuda = """
+        int change = ((g > 0) - (g < 0)) * ((previous > 0) - (previous < 0));
+        A factor = change > 0 ? grow : change < 0 ? shrink : (A)1;
+        step *= factor;
+        step = step < min_step ? min_step : step > max_step ? max_step : step;
+        previous = change < 0 ? (A)0 : g;
+        p -= previous > 0 ? step : previous < 0 ? -step : (A)0;"""
+
+    @property
+    def states(self):
+        return {"step": self.lr, "previous": 0.0}
+
+    def numbers(self, t):
+        names = ("shrink", "grow", "min_step", "max_step")
+        return {name: getattr(self, name) for name in names}
+
+    @staticmethod
+    def rule(p, g, step, previous, shrink, grow, min_step, max_step):
+        xp = get_array_module(p)
+        change = xp.sign(g) * xp.sign(previous)
+        step *= xp.where(change > 0, grow, xp.where(change < 0, shrink, 1.0))
+        xp.clip(step, min_step, max_step, out=step)
+        previous[...] = xp.where(change < 0, 0.0, g)
+        p -= xp.sign(previous) * step
+
+
+@dataclass(eq=False)
 class Adam(Optimizer):
     """Running means of the gradient and of its square, both corrected for their start.
 
