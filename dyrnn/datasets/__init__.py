@@ -23,6 +23,7 @@ from dyrnn.datasets.ptb import (
     download,
     download_ptb,
     load_corpus,
+    ptb_raw_data,
     python_text,
     split_text,
 )

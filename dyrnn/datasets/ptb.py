@@ -7,11 +7,14 @@ ends with the word ``<eos>``.
 
 import hashlib
 import http.client
+import lzma
 import os
 import re
+import tarfile
 import urllib.request
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -56,11 +59,11 @@ def load_corpus(
     Parameters
     ----------
     source : optional
-        A directory or zip file with ``ptb.train.txt``, ``ptb.valid.txt`` and
-        ``ptb.test.txt`` at any depth; or a text file, the first 90 % of which are for
-        training, 5 % for validation and 5 % for the test, cut between lines; or
-        ``"ptb"``: download the Penn Treebank; or None: the documentation that is part
-        of Python (see :func:`python_text`).
+        A directory, zip or tar file (``simple-examples.tgz``) with ``ptb.train.txt``,
+        ``ptb.valid.txt`` and ``ptb.test.txt`` at any depth; or a text file, the first
+        90 % of which are for training, 5 % for validation and 5 % for the test, cut
+        between lines; or ``"ptb"``: download the Penn Treebank; or None: the
+        documentation that is part of Python (see :func:`python_text`).
     level : {"word", "char", "subword"}
         See :class:`Vocabulary`.
     size : int, optional
@@ -88,6 +91,8 @@ def load_corpus(
     (True, dtype('int32'))
     """
     texts, is_ptb = _read_parts(source, level, cache)
+    if is_ptb:
+        texts = [_whole(text) for text in texts]
     if vocabulary is None:
         if level == "word" and not is_ptb:
             options: dict[str, Any] = {
@@ -123,17 +128,19 @@ def _read_parts(source, level, cache):
         source = download_ptb(cache)
     if not os.path.exists(source):
         raise FileNotFoundError(
-            f"there is no file or directory {os.fspath(source)!r}. Give a directory or "
-            "zip with ptb.train.txt, ptb.valid.txt and ptb.test.txt, a text file, or "
-            "'ptb' to download the Penn Treebank."
+            f"there is no file or directory {os.fspath(source)!r}. Give a directory, "
+            "zip or tgz with ptb.train.txt, ptb.valid.txt and ptb.test.txt, a text "
+            "file, or 'ptb' to download the Penn Treebank."
         )
     if os.path.isdir(source):
         found = {
             path.name: path for path in _shallow_first(Path(source).rglob("*.txt"))
         }
-        return [_whole(read_text(found[n])) for n in _names(found, source)], True
+        return [read_text(found[n]) for n in _names(found, source)], True
     if os.path.isfile(source) and zipfile.is_zipfile(source):
         return _read_zip(source), True
+    if os.path.isfile(source) and tarfile.is_tarfile(source):
+        return _read_tar(source), True
     return split_text(_whole(read_text(source))), False
 
 
@@ -160,23 +167,91 @@ def _names(found, source):
 
 def _read_zip(source):
     with zipfile.ZipFile(source) as archive:
-        members = map(PurePosixPath, archive.namelist())
-        text_files = [
-            path
-            for path in members
-            if path.suffix == ".txt" and "__MACOSX" not in path.parts
-        ]
-        found = {path.name: str(path) for path in _shallow_first(text_files)}
-        texts = []
-        for member in (found[name] for name in _names(found, source)):
-            name = f"{os.fspath(source)}/{member}"
-            try:
-                with archive.open(member) as file:
-                    texts.append(_whole(read_stream(file, name)))
-            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-                # A RuntimeError: the member is encrypted.
-                raise ValueError(f"{name!r} cannot be unpacked: {error}") from error
+        return _read_members(source, archive.namelist(), archive.open)
+
+
+def _read_tar(source):
+    try:
+        with tarfile.open(source) as archive:
+            # By its path as it is written there, such as "./simple-examples/data/...".
+            members = {str(PurePosixPath(m.name)): m for m in archive if m.isfile()}
+            return _read_members(
+                source, members, lambda name: archive.extractfile(members[name])
+            )
+    except _BROKEN_ARCHIVE as error:
+        raise ValueError(
+            f"{os.fspath(source)!r} cannot be unpacked: {error}"
+        ) from error
+
+
+# A RuntimeError: a member is encrypted.
+_BROKEN_ARCHIVE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+)
+
+
+def _read_members(source, members, open_member):
+    """Return the texts of the three parts out of an archive."""
+    text_files = [
+        path
+        for path in map(PurePosixPath, members)
+        if path.suffix == ".txt" and "__MACOSX" not in path.parts
+    ]
+    found = {path.name: str(path) for path in _shallow_first(text_files)}
+    texts = []
+    for member in (found[name] for name in _names(found, source)):
+        name = f"{os.fspath(source)}/{member}"
+        try:
+            with open_member(member) as file:
+                texts.append(read_stream(file, name))
+        except _BROKEN_ARCHIVE as error:
+            raise ValueError(f"{name!r} cannot be unpacked: {error}") from error
     return texts
+
+
+def ptb_raw_data(
+    data_path: PathLike,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return the Penn Treebank's three parts as ids, and the number of words.
+
+    The ids of TensorFlow's function of this name, to the letter. :func:`load_corpus`
+    gives the same ones for the Treebank, where a blank is before each line's end.
+    In a text without that blank the last word of a line and ``<eos>`` are one token
+    here, ``am<eos>``, and two there. Words that the training part lacks are left out
+    here, and are ``<unk>`` or an error there.
+
+    Parameters
+    ----------
+    data_path : path
+        Directory, zip or tgz file with ``ptb.train.txt``, ``ptb.valid.txt`` and
+        ``ptb.test.txt``, such as ``simple-examples.tgz``.
+
+    Returns
+    -------
+    train, valid, test : array, (words,), int32
+    vocabulary : int
+        How many different words the training part has.
+    """
+    texts, is_ptb = _read_parts(data_path, "word", None)
+    if not is_ptb:
+        raise ValueError(
+            f"ptb_raw_data: {os.fspath(data_path)!r} is one text file; give a "
+            "directory or archive with ptb.train.txt, ptb.valid.txt and ptb.test.txt"
+        )
+    parts = [text.replace("\n", "<eos>").split() for text in texts]
+    counts = Counter(parts[0])
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    id_of = {word: i for i, word in enumerate(ranked)}
+    train, valid, test = (
+        np.array([id_of[word] for word in words if word in id_of], np.int32)
+        for words in parts
+    )
+    return train, valid, test, len(id_of)
 
 
 def split_text(text: str, fractions: tuple[float, float] = (0.9, 0.05)) -> list[str]:

@@ -86,7 +86,8 @@ def parse_arguments():
     decay = "its factor in every epoch after them"
     add = parser.add_argument
     add("--config", choices=CONFIGS, default="chainer", help=size)
-    add("--data", help="directory or zip with ptb.*.txt, a text file, or 'ptb'")
+    add("--data", help="directory, zip or tgz with ptb.*.txt, a text file, or 'ptb'")
+    add("--vocab-size", type=number(int, 2), help="words to keep; default: see --data")
     add("--batchsize", "-b", type=positive, help="sequences side by side")
     add("--bproplen", "-l", type=positive, help="time steps per update")
     add("--epoch", "-e", type=positive, help="passes over the training text")
@@ -130,7 +131,7 @@ def main():
     dyrnn.config.matmul_precision = args.matmul_precision
     device = dyrnn.get_device(args.device)
     device.use()
-    train, valid, test, vocabulary = load_corpus(args.data)
+    train, valid, test, vocabulary = load_corpus(args.data, size=args.vocab_size)
     if args.test:
         train, valid, test = train[:4001], valid[:500], test[:500]
     print(

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import os
+import tarfile
 import threading
 import urllib.request
 import zipfile
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from dyrnn import datasets
-from dyrnn.datasets import Vocabulary, load_corpus, ptb
+from dyrnn.datasets import Vocabulary, load_corpus, ptb, ptb_raw_data
 
 FILES = {
     "ptb.train.txt": " a b a \n the a <unk> \n",
@@ -49,6 +50,40 @@ def test_a_zip_gives_what_its_directory_gives(directory, tmp_path):
             archive.writestr(f"deep/er/{name}", "other text\n")
             archive.writestr(f"data/{name}", text)
     assert ids(load_corpus(path)) == ids(load_corpus(directory))
+
+
+def test_the_tgz_of_the_tutorial_gives_what_its_directory_gives(directory, tmp_path):
+    path = tmp_path / "simple-examples.tgz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(directory / "simple-examples", "./simple-examples")
+    assert ids(load_corpus(path)) == ids(load_corpus(directory))
+    assert load_corpus(path, size=3).vocabulary.words == ["<unk>", "a", "<eos>"]
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"simple-examples\.tgz.* cannot be unpacked"):
+        load_corpus(path)
+
+
+def test_raw_data_are_the_ids_of_the_tutorial_to_the_letter(directory):
+    *parts, size = ptb_raw_data(directory)
+    corpus = load_corpus(directory)
+    assert [part.tolist() for part in parts] == ids(corpus)
+    assert size == len(corpus.vocabulary) == 5
+    lines = [" hello there i am", " rain as day", " want some cheesy puffs ?"]
+    for name in FILES:
+        next(directory.rglob(name)).write_text("\n".join(lines))
+    train, valid, test, size = ptb_raw_data(directory)
+    assert train.tolist() == [5, 10, 6, 1, 8, 2, 4, 11, 9, 3, 7, 0]
+    assert train.tolist() == valid.tolist() == test.tolist() and size == 12
+    # No blank is before the line's end, so "am<eos>" is one word; here it is two.
+    assert len(load_corpus(directory).train) == 15
+    next(directory.rglob("ptb.test.txt")).write_text(" rain on day\n")
+    assert ptb_raw_data(directory)[2].tolist() == [8, 4]
+
+
+def test_raw_data_want_the_three_files(tmp_path):
+    (tmp_path / "text.txt").write_text("a b\n" * 30)
+    with pytest.raises(ValueError, match=r"text\.txt' is one text file; give a"):
+        ptb_raw_data(tmp_path / "text.txt")
 
 
 def test_crlf_bom_and_a_missing_last_line_end_change_no_ids(directory):
