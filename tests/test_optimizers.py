@@ -194,6 +194,15 @@ def test_rule_follows_its_formula(name, rng, device):
         np.testing.assert_allclose(param.array, start[key[1:]], rtol=1e-12, atol=1e-14)
 
 
+def test_variance_of_equal_gradients_does_not_round_below_0():
+    model = model_of(W=np.ones(50, np.float32))
+    optimizer = optimizers.RMSpropGraves().setup(model)
+    for _ in range(400):
+        model.W.grad = np.linspace(1, 1e4, 50, dtype=np.float32)
+        optimizer.update()
+    assert np.isfinite(model.W.array).all()
+
+
 @every_rule
 def test_nothing_waits_for_a_device(name, synchronisations):
     device = get_device("@strict")

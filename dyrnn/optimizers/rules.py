@@ -212,7 +212,8 @@ class RMSpropGraves(Optimizer):
     cuda = """
         n = alpha * n + (1 - alpha) * g * g;
         mean = alpha * mean + (1 - alpha) * g;
-        delta = momentum * delta - lr * g / sqrt(n - mean * mean + eps);
+        A variance = n - mean * mean;
+        delta = momentum * delta - lr * g / sqrt((variance > 0 ? variance : 0) + eps);
         p += delta;"""
 
     @staticmethod
@@ -220,7 +221,9 @@ class RMSpropGraves(Optimizer):
         blend(n, alpha, g * g)
         blend(mean, alpha, g)
         delta *= momentum
-        delta -= lr * g / (n - mean * mean + eps) ** 0.5
+        # Of equal gradients the variance is 0, and may round below.
+        variance = get_array_module(p).maximum(n - mean * mean, 0)
+        delta -= lr * g / (variance + eps) ** 0.5
         p += delta
 
 
