@@ -11,7 +11,8 @@ import numpy as np
 from dyrnn import backend, random
 from dyrnn.config import no_backprop_mode, using_config
 from dyrnn.engine.core import Variable
-from dyrnn.errors import NonFiniteError
+from dyrnn.errors import NonFiniteError, ShapeError
+from dyrnn.functions.checks import as_ids
 from dyrnn.typing import Array
 
 
@@ -45,19 +46,33 @@ def probabilities(
     Raises
     ------
     ValueError
-        If ``temperature`` is negative, ``top_k`` below 1 or ``top_p`` not in (0, 1].
+        If ``temperature`` is negative, ``top_k`` below 1, ``top_p`` not in (0, 1], or
+        all logits of a row are -inf.
     NonFiniteError
-        If there is NaN among the logits.
+        If there is NaN or +inf among the logits.
     """
-    if not temperature >= 0:
+    if not 0 <= temperature < np.inf:
         raise ValueError(f"temperature must be 0 or more, got {temperature}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}")
     logits = np.asarray(backend.to_cpu(logits), dtype=np.float64)
-    if np.isnan(logits).any():
-        raise NonFiniteError("sampling: the model's logits are NaN; has it diverged?")
+    if logits.ndim != 2 or not logits.shape[1]:
+        raise ShapeError(
+            f"sampling: the logits have shape {logits.shape}; they must be (B, V)"
+        )
+    if not (logits < np.inf).all():
+        kind = "NaN" if np.isnan(logits).any() else "infinite"
+        raise NonFiniteError(
+            f"sampling: the model's logits are {kind}; has it diverged?"
+        )
+    impossible = np.flatnonzero((logits == -np.inf).all(axis=1))
+    if len(impossible):
+        raise ValueError(
+            f"sampling: all {logits.shape[1]} logits of row {impossible[0]} are -inf; "
+            "at least one token must be possible"
+        )
     rows = np.arange(len(logits))
     if temperature == 0:
         p = np.zeros_like(logits)
@@ -66,7 +81,8 @@ def probabilities(
     if top_k is not None and top_k < logits.shape[1]:
         kth = np.partition(logits, -top_k, axis=1)[:, -top_k, None]
         logits = np.where(logits >= kth, logits, -np.inf)
-    p = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
+    with np.errstate(over="ignore"):  # a temperature near 0
+        p = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
     p /= p.sum(axis=1, keepdims=True)
     if top_p is not None:
         order = np.argsort(-p, axis=1, kind="stable")
@@ -89,7 +105,9 @@ def draw(
     """
     p = probabilities(logits, temperature, top_k, top_p)
     cumulated = np.cumsum(p, axis=1)
-    u = random.stream("sampling").generator.random((len(p), 1)) * cumulated[:, -1:]
+    total = cumulated[:, -1:]
+    u = random.stream("sampling").generator.random((len(p), 1)) * total
+    u = np.minimum(u, np.nextafter(total, 0))  # the product may round up to the total
     return (cumulated <= u).sum(axis=1).astype(np.int32)
 
 
@@ -127,7 +145,7 @@ def generate(
     >>> list(generate(count, [3, 4], 5))
     [5, 6, 7, 8, 9]
     """
-    prime = np.asarray(prime, dtype=np.int32)
+    prime = as_ids("generate", prime)
     if len(prime) == 0:
         raise ValueError("generate needs at least one token to continue, got none")
     is_batch = prime.ndim == 2

@@ -9,6 +9,7 @@ import numpy as np
 from dyrnn import backend
 from dyrnn.backend import DeviceLike
 from dyrnn.errors import ShapeError
+from dyrnn.functions.checks import type_for
 from dyrnn.typing import Array
 
 
@@ -88,7 +89,8 @@ def _concat(arrays, device, padding):
     else:
         shape = tuple(map(max, zip(*shapes, strict=True)))
         # An empty list has no type of its own.
-        dtype = next(array.dtype for array in arrays if array.size)
+        dtypes = {array.dtype for array in arrays if array.size}
+        dtype = type_for(np.result_type(*(dtypes or [arrays[0].dtype])), padding)
         result = xp.full((len(arrays), *shape), padding, dtype=dtype)
         for i, array in enumerate(arrays):
             result[i][tuple(map(slice, array.shape))] = array

@@ -8,6 +8,7 @@ import numpy as np
 from dyrnn import backend
 from dyrnn.datasets.dataset import Dataset
 from dyrnn.errors import ShapeError
+from dyrnn.functions.checks import as_ids
 from dyrnn.typing import Array
 
 
@@ -55,7 +56,8 @@ class PaddedWindows(Dataset):
                 f"{lengths.min() if len(lengths) else 0} items: give at least one "
                 "sequence, and none that is empty"
             )
-        self._items = np.concatenate(list(sequences)).astype(np.int32)
+        self._items = as_ids("PaddedWindows", np.concatenate(list(sequences)))
+        padding = int(as_ids("PaddedWindows: padding", padding))
         if (self._items == padding).any():
             raise ValueError(
                 f"the sequences hold {padding}, which is the padding: use ids that "

@@ -299,7 +299,7 @@ class FunctionNode:
     A subclass defines ``forward(xp, *arrays)``, which returns an array or a tuple of
     them, and ``backward(xp, *gys)``, which takes a gradient for each output (None for
     one that nobody used) and returns one for each input, a bare one for a single input,
-    None where there is none. Python numbers among the inputs of :meth:`apply` reach
+    None where there is none. Python numbers beside arrays in :meth:`apply` reach
     ``forward`` as they are. Neither may write into what it was given.
     """
 
@@ -365,6 +365,10 @@ class FunctionNode:
                 xp = None
             arrays.append(x)
             edges.append(edge)
+        if isinstance(arrays[0], (float, int)) and not any(
+            map(backend.is_array, arrays)
+        ):
+            arrays = [np.asarray(x, dtype=config.dtype) for x in arrays]
         if len(arrays) > 1 and len(set(map(id, arrays))) < len(arrays):
             arrays = distinct(inputs, arrays)
         if xp is None:

@@ -10,6 +10,8 @@ Only this file, and the rules that make such a term (:func:`product`, :func:`row
 know about promises. A new kind is one class with ``total`` and ``dense``.
 """
 
+import math
+
 import numpy as np
 
 from dyrnn import backend, kernels
@@ -131,10 +133,27 @@ def densify(value):
     return value.dense() if isinstance(value, Deferred) else value
 
 
+_MANY = 4096  # numbers that may be added one by one: their sum is some 1e-6 off
+
+
+def add_up(x, axis, keepdims):
+    """Sum an array over axes: halves in single, and many numbers in double precision.
+
+    NumPy adds one by one, but along the innermost axis. A GPU adds in a tree.
+    """
+    dtype = np.float32 if x.dtype == np.float16 else None
+    if type(x) is np.ndarray and x.size > _MANY and x.dtype.char in "fe":
+        axes = axis if type(axis) is tuple else (axis,)
+        if axis is not None and math.prod([x.shape[i] for i in axes]) > _MANY:
+            dtype = np.float64
+    total = x.sum(axis=axis, keepdims=keepdims, dtype=dtype)
+    return total if dtype is None else total.astype(x.dtype)
+
+
 def sum_to(gy, shape):
     """Sum ``gy`` over the axes along which an array of ``shape`` was broadcast.
 
-    Halves are added up in single precision.
+    Arrays are added up as in :func:`add_up`.
     """
     if gy.shape == shape:
         return gy
@@ -146,9 +165,8 @@ def sum_to(gy, shape):
     )
     if not axes:
         return gy
-    if gy.dtype == np.float16 and backend.is_array(gy):
-        total = gy.sum(axis=axes, keepdims=True, dtype=np.float32)
-        return total.astype(np.float16).reshape(shape)
+    if backend.is_array(gy):
+        return add_up(gy, axes, True).reshape(shape)
     return gy.sum(axis=axes, keepdims=True).reshape(shape)
 
 

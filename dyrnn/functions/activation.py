@@ -12,6 +12,7 @@ from dyrnn.engine.core import (
 )
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import absolute
+from dyrnn.functions.checks import floating, place
 from dyrnn.functions.joining import concat
 from dyrnn.functions.math import clip, elementwise
 from dyrnn.functions.reduction import max as _max
@@ -41,7 +42,7 @@ class Sigmoid(FunctionNode):
 
 def sigmoid(x: VariableLike) -> Variable:
     """Logistic function ``1 / (1 + exp(-x))``, accurate for any ``x``."""
-    return Sigmoid().apply(x)
+    return Sigmoid().apply(floating(x))
 
 
 def hard_sigmoid(x: VariableLike) -> Variable:
@@ -77,7 +78,7 @@ def relu6(x: VariableLike) -> Variable:
 
 class LeakyReLU(FunctionNode):
     def __init__(self, slope):
-        self.slope = slope
+        self.slope = float(slope)
 
     def forward(self, xp, x):
         is_high = x >= 0
@@ -91,22 +92,23 @@ class LeakyReLU(FunctionNode):
 
 def leaky_relu(x: VariableLike, slope: float = 0.2) -> Variable:
     """``x`` where it is positive, ``slope * x`` elsewhere; with gradient 1 at 0."""
-    return LeakyReLU(slope).apply(x)
+    return LeakyReLU(slope).apply(floating(x))
 
 
 class ELU(FunctionNode):
     def __init__(self, alpha):
-        self.alpha = alpha
+        self.alpha = float(alpha)
 
     def forward(self, xp, x):
-        is_high = x >= 0  # not y >= 0: alpha may be negative
-        y = xp.where(is_high, x, xp.expm1(xp.minimum(x, 0)) * self.alpha)
-        self.save(is_high, y)
-        return y
+        self.save(x)
+        return xp.where(x >= 0, x, xp.expm1(xp.minimum(x, 0)) * self.alpha)
 
     def backward(self, xp, gy):
-        is_high, y = self.saved
-        return xp.where(is_high, gy, gy * (y + self.alpha))
+        (x,) = self.saved
+        # Of x, since far below 0 the value no longer tells how far.
+        return xp.where(
+            as_array(x) >= 0, gy, gy * (xp.exp(xp.minimum(x, 0)) * self.alpha)
+        )
 
 
 def elu(x: VariableLike, alpha: float = 1.0) -> Variable:
@@ -119,7 +121,7 @@ def elu(x: VariableLike, alpha: float = 1.0) -> Variable:
     Clevert, Unterthiner, Hochreiter, "Fast and Accurate Deep Network Learning by
     Exponential Linear Units (ELUs)", ICLR 2016.
     """
-    return ELU(alpha).apply(x)
+    return ELU(alpha).apply(floating(x))
 
 
 def selu(
@@ -140,7 +142,8 @@ def selu(
 def crelu(x: VariableLike, axis: int = -1) -> Variable:
     """Rectified ``x`` and rectified ``-x``, joined along ``axis``."""
     x = as_variable(x)
-    return concat([relu(x), relu(-x)], axis)
+    x = x if x.dtype.kind in "fi" else floating(x)  # unsigned ones have no -x
+    return concat([relu(x), relu(-x)], place("crelu", axis, x.ndim))
 
 
 def prelu(x: VariableLike, W: VariableLike) -> Variable:
@@ -153,7 +156,7 @@ def prelu(x: VariableLike, W: VariableLike) -> Variable:
         Slopes for the axes of ``x`` after the first, as many as it has:
         ``W.shape == x.shape[1:1 + W.ndim]``. Without axes, it is one slope for all.
     """
-    x, W = as_variable(x), as_variable(W)
+    x, W = floating(x), as_variable(W)
     if W.shape != x.shape[1 : 1 + W.ndim]:
         raise ShapeError(
             f"prelu: W has shape {W.shape}, expected {x.shape[1 : 1 + W.ndim]}, the "
@@ -165,7 +168,7 @@ def prelu(x: VariableLike, W: VariableLike) -> Variable:
 
 class Softplus(FunctionNode):
     def __init__(self, beta):
-        self.beta = beta
+        self.beta = float(beta)
 
     def forward(self, xp, x):
         y = xp.logaddexp(x * self.beta, xp.zeros_like(x)) / self.beta
@@ -179,18 +182,18 @@ class Softplus(FunctionNode):
 
 def softplus(x: VariableLike, beta: float = 1.0) -> Variable:
     """Smooth rectifier ``log(1 + exp(beta x)) / beta``, without overflow."""
-    return Softplus(beta).apply(as_variable(x))
+    return Softplus(beta).apply(floating(x))
 
 
 def softsign(x: VariableLike) -> Variable:
     """``x / (1 + |x|)``."""
-    x = as_variable(x)
+    x = floating(x)
     return x / (absolute(x) + 1)
 
 
 def swish(x: VariableLike, beta: Operand = 1.0) -> Variable:
     """``x * sigmoid(beta * x)``; ``beta`` is a number or an array that broadcasts."""
-    x = as_variable(x)
+    x = floating(x)
     return x * sigmoid(x * beta)
 
 
@@ -213,7 +216,13 @@ class Softmax(FunctionNode):
 
 def softmax(x: VariableLike, axis: int = -1) -> Variable:
     """Exponentials divided by their sum over ``axis``, by default the features."""
-    return Softmax(axis).apply(as_variable(x))
+    return _over_classes("softmax", Softmax, x, axis)
+
+
+def _over_classes(name, node, x, axis):
+    x = floating(x)
+    axis = place(name, axis, x.ndim)
+    return node(axis).apply(x) if x.size else x
 
 
 class LogSoftmax(FunctionNode):
@@ -235,13 +244,15 @@ class LogSoftmax(FunctionNode):
 
 def log_softmax(x: VariableLike, axis: int = -1) -> Variable:
     """Logarithm of :func:`softmax`, accurate where that is nearly 0."""
-    return LogSoftmax(axis).apply(as_variable(x))
+    return _over_classes("log_softmax", LogSoftmax, x, axis)
 
 
 def maxout(x: VariableLike, pool_size: int, axis: int = -1) -> Variable:
     """Maximum over groups of ``pool_size`` neighbours along ``axis``."""
     x = as_variable(x)
-    axis %= x.ndim
+    axis = place("maxout", axis, x.ndim)
+    if pool_size < 1:
+        raise ValueError(f"maxout: pool_size={pool_size} must be at least 1")
     n, rest = divmod(x.shape[axis], pool_size)
     if rest:
         raise ShapeError(

@@ -4,6 +4,8 @@ On the CPU integer ids are compared with their range at once; for a GPU see
 :mod:`dyrnn.kernels.labels`.
 """
 
+import operator
+
 import numpy as np
 
 from dyrnn import backend
@@ -31,6 +33,59 @@ def variable(name: str, key: str, x: VariableLike) -> Variable:
         return x
     check_arrays(name, **{key: x})
     return as_variable(x)
+
+
+def place(name, axis, n, key="axis"):
+    """Return an axis, or another place among ``n``, counted from the front.
+
+    NumPy's integers are as good as Python's; what is out of range is refused, since
+    ``axis % n`` would take another axis in silence.
+    """
+    try:
+        i = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"{name}: {key}={axis!r} is not an integer") from None
+    if not -n <= i < n:
+        known = f"use {-n} to {n - 1}" if n else "there are none"
+        raise ShapeError(f"{name}: {key} {i} is out of range of {n} axes; {known}")
+    return i + n if i < 0 else i
+
+
+def places(name, axis, n, key="axis"):
+    """Return axes as a tuple of different :func:`place`; None stands for all."""
+    if axis is None:
+        return tuple(range(n))
+    given = axis if isinstance(axis, (tuple, list, np.ndarray)) else (axis,)
+    axes = tuple([place(name, i, n, key) for i in given])
+    if len(set(axes)) < len(axes):
+        raise ShapeError(f"{name}: {key} {axis} names an axis twice")
+    return axes
+
+
+def floating(x: VariableLike) -> Variable:
+    """Return ``x`` as a variable of floats: integers in a type that holds their values.
+
+    That is float32 for those of up to 16 bits, else float64, as NumPy adds them to
+    float32; NumPy's own functions make halves of bytes.
+    """
+    x = as_variable(x)
+    if x.array.dtype.kind == "f":
+        return x
+    dtype = np.result_type(x.array.dtype, np.float32)
+    return Variable(x.array.astype(dtype), requires_grad=False)
+
+
+def type_for(dtype, number):
+    """Return the type of an array that shall hold a number, too.
+
+    Floats take any; integers that cannot hold the number become wider, or floats.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "biu" or isinstance(number, (bool, np.bool)):
+        return dtype
+    if number != number or number in (np.inf, -np.inf) or number != int(number):
+        return np.result_type(dtype, np.float32)
+    return np.result_type(dtype, np.min_scalar_type(int(number)))
 
 
 def check_floats(name, **inputs):
@@ -91,6 +146,21 @@ def check_choice(name, key, value, choices):
     """Raise unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name}: {key}={value!r} is unknown; use one of {choices}")
+
+
+def as_ids(name, ids):
+    """Return ids, a list or an array of integers, as int32, none of them changed."""
+    ids = np.asarray(ids)
+    if ids.size and ids.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name}: ids must be integers, not {ids.dtype}. Convert them, e.g. "
+            "np.asarray(ids, dtype=np.int32)."
+        )
+    if ids.size and not -(2**31) <= ids.min() <= ids.max() < 2**31:
+        raise ValueError(
+            f"{name}: ids go from {ids.min()} to {ids.max()}, but must fit into int32"
+        )
+    return ids.astype(np.int32)
 
 
 def check_ids(name, what, ids, size, ignored=None, x=None):

@@ -5,6 +5,8 @@ steps cost one matrix product, and the input gradients of all steps that wait at
 are one product, too.
 """
 
+import math
+
 import numpy as np
 
 from dyrnn import backend, kernels
@@ -18,6 +20,7 @@ from dyrnn.engine.core import (
 )
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
+    check_arrays,
     check_batch,
     check_floats,
     check_ids,
@@ -27,7 +30,7 @@ from dyrnn.functions.checks import (
 
 def _rows(x, size):
     """Return ``x`` as a matrix whose rows have ``size`` elements."""
-    return x if x.ndim == 2 else x.reshape((-1, size))
+    return x if x.ndim == 2 else x.reshape((math.prod(x.shape[:-1]), size))
 
 
 def column_sums(gy):
@@ -197,7 +200,7 @@ class EmbedID(FunctionNode):
 
     def backward(self, xp, gy):
         ids = self.ids.reshape(-1)
-        gy = gy.reshape((-1, self.shape[1]))
+        gy = gy.reshape((len(ids), self.shape[1]))
         if self.ignore_label is not None:
             is_ignored = ids == self.ignore_label
             if isinstance(ids, np.ndarray):
@@ -263,6 +266,9 @@ def bilinear(
     -------
     Variable, (B, L)
     """
+    check_arrays("bilinear", e1=e1, e2=e2, W=W)
+    if len(W.shape) != 3:
+        raise ShapeError(f"bilinear: W has shape {W.shape}; it must be (J, K, L).")
     J, K, L = W.shape
     if e1.shape[1:] != (J,) or e2.shape[1:] != (K,) or e1.shape[0] != e2.shape[0]:
         raise ShapeError(

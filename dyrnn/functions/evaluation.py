@@ -3,14 +3,35 @@
 Nothing here waits for a GPU.
 """
 
+import numpy as np
+
 from dyrnn.backend import get_array_module
 from dyrnn.engine.core import Variable, VariableLike, as_array, as_variable
 from dyrnn.errors import ShapeError
-from dyrnn.functions.checks import check_ids, check_same_shape
+from dyrnn.functions.checks import check_ids, check_same_shape, floating
 
 
 def _result(value, dtype):
-    return as_variable(value.astype(dtype))
+    """Return a variable of the type of predictions, floats where they are integers."""
+    is_float = dtype.kind == "f"
+    return as_variable(
+        value.astype(dtype if is_float else np.result_type(dtype, np.float32))
+    )
+
+
+def _chosen(y, counts):
+    """Return where the largest of each row is, and 0: NaN if a row that counts is."""
+    chosen = y.argmax(axis=-1)
+    xp = get_array_module(y)
+    largest = xp.take_along_axis(y, chosen[..., None], axis=-1)[..., 0]
+    return chosen, _zero_or_nan(largest, counts)
+
+
+def _zero_or_nan(x, counts):
+    """Return what to add to a measure: predictions that are NaN have no quality."""
+    is_nan = x != x
+    is_lost = (is_nan if counts is None else is_nan & counts).any()
+    return get_array_module(x).where(is_lost, np.nan, 0.0)
 
 
 def _ratio(xp, part, whole):
@@ -18,13 +39,14 @@ def _ratio(xp, part, whole):
     return part / xp.maximum(whole, 1)
 
 
-def share(is_right, counts, dtype):
+def share(is_right, counts, dtype, zero=0.0):
     """Return the share of what is right in what counts: None counts all."""
     if counts is None:
-        result, total = _result(is_right.mean(), dtype), is_right.size
+        result, total = _result(is_right.mean() + zero, dtype), is_right.size
     else:
         xp, total = get_array_module(is_right), counts.sum()
-        result = _result(_ratio(xp, (is_right & counts).sum(), total), dtype)
+        ratio = _ratio(xp, (is_right & counts).sum(), total)
+        result = _result(ratio + zero, dtype)
     result.count = total
     return result
 
@@ -52,8 +74,11 @@ def accuracy(
             "of y without its last axis."
         )
     check_ids("accuracy", "label", t, y.shape[-1], ignore_label, y)
+    if t.size == 0:
+        raise ValueError(f"accuracy: y has shape {y.shape}: there are no predictions")
     counts = None if ignore_label is None else t != ignore_label
-    return share(y.argmax(axis=-1) == t, counts, y.dtype)
+    chosen, zero = _chosen(y, counts)
+    return share(chosen == t, counts, y.dtype, zero)
 
 
 def binary_accuracy(y: VariableLike, t: VariableLike) -> Variable:
@@ -68,7 +93,8 @@ def binary_accuracy(y: VariableLike, t: VariableLike) -> Variable:
     y, t = as_array(y), as_array(t)
     check_same_shape("binary_accuracy", y=y, t=t)
     check_ids("binary_accuracy", "label", t, 2, -1, y)
-    return share((y >= 0) == (t == 1), t != -1, y.dtype)
+    counts = t != -1
+    return share((y >= 0) == (t == 1), counts, y.dtype, _zero_or_nan(y, counts))
 
 
 def r2_score(
@@ -94,6 +120,9 @@ def r2_score(
             "or 'raw_values'"
         )
     xp = get_array_module(pred)
+    pred, true = (floating(x).array for x in (pred, true))
+    if pred.ndim == 0 or not pred.size:
+        raise ValueError(f"r2_score: pred has shape {pred.shape}; it has no examples")
     weight = xp.ones(pred.shape, pred.dtype)
     if sample_weight is not None:
         weight = weight * as_array(sample_weight).reshape(
@@ -154,11 +183,13 @@ def classification_summary(
     size = y.shape[-1] if label_num is None else label_num
     check_ids("classification_summary", "label", t, size, ignore_label, y)
     xp = get_array_module(y)
-    right, chosen, true = class_counts(y.argmax(axis=-1), t, t != ignore_label, size)
+    counts = t != ignore_label
+    chosen, zero = _chosen(y, counts)
+    right, chosen, true = class_counts(chosen, t, counts, size)
     square = beta * beta
     f_score = (1 + square) * right / xp.maximum(square * true + chosen, 1)
     precision, recall = _ratio(xp, right, chosen), _ratio(xp, right, true)
-    scores = [_result(score, y.dtype) for score in (precision, recall, f_score)]
+    scores = [_result(score + zero, y.dtype) for score in (precision, recall, f_score)]
     return (*scores, as_variable(true))
 
 

@@ -21,6 +21,7 @@ from dyrnn.engine.core import (
 from dyrnn.engine.gradients import Part
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
+from dyrnn.functions.checks import check_ids, place, places, type_for
 from dyrnn.functions.shape import (
     broadcast_to,
     expand_dims,
@@ -97,11 +98,11 @@ class Where(FunctionNode):
             None if isinstance(v, (bool, int, float)) else (v.shape, v.dtype)
             for v in (x, y)
         ]
-        # A number takes the type of the array beside it.
+        # A number takes the type of the array beside it, if that holds it.
         if self.kinds[0] is None and self.kinds[1] is not None:
-            x = xp.asarray(x, dtype=y.dtype)
+            x = xp.asarray(x, dtype=type_for(y.dtype, x))
         elif self.kinds[1] is None and self.kinds[0] is not None:
-            y = xp.asarray(y, dtype=x.dtype)
+            y = xp.asarray(y, dtype=type_for(x.dtype, y))
         return xp.where(condition, x, y)
 
     def backward(self, xp, gy):
@@ -116,9 +117,12 @@ class Where(FunctionNode):
 def where(condition: VariableLike, x: Operand, y: Operand) -> Variable:
     """Take ``x`` where the condition holds, else ``y``; all broadcast together."""
     condition = as_array(condition)
-    if condition.dtype != bool:
+    if isinstance(condition, bool):
+        condition = np.asarray(condition)
+    kind = getattr(condition, "dtype", type(condition).__name__)
+    if kind != "bool":
         raise TypeError(
-            f"where: the condition is of type {condition.dtype}, not bool. "
+            f"where: the condition is of type {kind}, not bool. "
             "Compare first, e.g. ids > 0."
         )
     return Where().apply(condition, x, y)
@@ -132,6 +136,9 @@ def select_item(x: VariableLike, t: VariableLike) -> Variable:
             f"select_item: t has shape {t.shape}, expected {x.shape[:1]}, one column "
             f"for each row of x {x.shape}"
         )
+    if x.ndim != 2:
+        raise ShapeError(f"select_item: x has shape {x.shape}; it must be (B, C)")
+    check_ids("select_item", "column", t, x.shape[1], x=x)
     return get_item(x, (x.xp.arange(len(t)), t))
 
 
@@ -150,15 +157,22 @@ def permutate(
         Whether place ``indices[i]`` gets ``i`` instead.
     """
     x, indices = as_variable(x), as_array(indices)
+    axis = place("permutate", axis, x.ndim)
+    if indices.shape != x.shape[axis : axis + 1]:
+        raise ShapeError(
+            f"permutate: indices have shape {indices.shape}, but axis {axis} of x "
+            f"{x.shape} needs ({x.shape[axis]},)"
+        )
+    check_ids("permutate", "index", indices, len(indices), x=x)
     if inv:
         indices = x.xp.argsort(indices)
-    return get_item(x, (slice(None),) * (axis % x.ndim) + (indices,))
+    return get_item(x, (slice(None),) * axis + (indices,))
 
 
 def flip(x: VariableLike, axis: Axis = None) -> Variable:
     """Reverse the order along ``axis``, or along all axes."""
     x = as_variable(x)
-    axes = range(x.ndim) if axis is None else np.atleast_1d(axis) % x.ndim
+    axes = places("flip", axis, x.ndim)
     reverse, keep = slice(None, None, -1), slice(None)
     return get_item(x, tuple([reverse if i in axes else keep for i in range(x.ndim)]))
 
@@ -181,10 +195,17 @@ def repeat(
     ``repeats`` is one number or one for each element along the axis.
     """
     x = flatten(x) if axis is None else as_variable(x)
-    axis = 0 if axis is None else axis % x.ndim
+    axis = 0 if axis is None else place("repeat", axis, x.ndim)
     if not isinstance(repeats, (int, np.integer)):
+        if np.shape(repeats) not in ((), (1,), x.shape[axis : axis + 1]):
+            raise ShapeError(
+                f"repeat: repeats have shape {np.shape(repeats)}, but axis {axis} of x "
+                f"{x.shape} needs ({x.shape[axis]},)"
+            )
         ids = np.repeat(np.arange(x.shape[axis]), repeats)
-        return permutate(x, x.xp.asarray(ids), axis)
+        return get_item(x, (slice(None),) * axis + (x.xp.asarray(ids),))
+    if repeats < 0:
+        raise ValueError(f"repeat: repeats={repeats} must not be negative")
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     n = x.shape[axis]
     wide = broadcast_to(expand_dims(x, axis + 1), (*before, n, repeats, *after))
@@ -195,7 +216,9 @@ def diagonal(
     x: VariableLike, offset: int = 0, axis1: int = 0, axis2: int = 1
 ) -> Variable:
     """Return the diagonals of the matrices in two axes, as the last axis."""
-    x = moveaxis(x, (axis1, axis2), (-2, -1))
+    x = as_variable(x)
+    axes = places("diagonal", (axis1, axis2), x.ndim)
+    x = moveaxis(x, axes, (-2, -1))
     rows, columns = x.shape[-2:]
     i = max(0, -offset)
     n = max(0, min(rows - i, columns - i - offset))

@@ -9,6 +9,7 @@ from dyrnn import backend
 from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
+from dyrnn.functions.checks import place, type_for
 from dyrnn.functions.indexing import get_item
 from dyrnn.functions.shape import expand_dims, reshape
 from dyrnn.typing import Array
@@ -39,9 +40,7 @@ def concat(xs: Sequence[VariableLike], axis: int = -1) -> Variable:
     """
     xs = _variables("concat", xs)
     first = xs[0]
-    if not -first.ndim <= axis < first.ndim:
-        raise ShapeError(f"concat: axis {axis} of arrays with {first.ndim} axes")
-    axis %= first.ndim
+    axis = place("concat", axis, first.ndim)
     for x in xs:
         if (
             x.ndim != first.ndim
@@ -99,7 +98,7 @@ def stack(xs: Sequence[VariableLike], axis: int = 0) -> Variable:
     for x in xs:
         if x.shape != xs[0].shape:
             raise ShapeError(f"stack: shapes {xs[0].shape} and {x.shape} differ")
-    return Stack(axis % (xs[0].ndim + 1)).apply(*xs)
+    return Stack(place("stack", axis, xs[0].ndim + 1)).apply(*xs)
 
 
 class SplitAxis(FunctionNode):
@@ -141,8 +140,12 @@ def split_axis(
     tuple of Variable
     """
     x = as_variable(x)
-    axis %= x.ndim
+    axis = place("split_axis", axis, x.ndim)
     if isinstance(indices_or_sections, (int, np.integer)):
+        if indices_or_sections < 1:
+            raise ValueError(
+                f"split_axis: {indices_or_sections} parts; give a number from 1 on"
+            )
         n, rest = divmod(x.shape[axis], indices_or_sections)
         if rest:
             raise ShapeError(
@@ -177,9 +180,8 @@ class Separate(FunctionNode):
 def separate(x: VariableLike, axis: int = 0) -> tuple[Variable, ...]:
     """Return the slices along an axis, without that axis, as a tuple."""
     x = as_variable(x)
-    if x.shape[axis] == 0:
-        return ()
-    return Separate(axis % x.ndim).apply(x)
+    axis = place("separate", axis, x.ndim)
+    return Separate(axis).apply(x) if x.shape[axis] else ()
 
 
 class Pad(FunctionNode):
@@ -196,6 +198,7 @@ class Pad(FunctionNode):
                 for (before, _), size in zip(self.pad_width, x.shape, strict=True)
             ]
         )
+        x = x.astype(type_for(x.dtype, self.value), copy=False)
         return xp.pad(x, self.pad_width, constant_values=self.value)
 
     def backward(self, xp, gy):
@@ -221,9 +224,18 @@ def pad(
     constant_values : float
     """
     x = as_variable(x)
-    widths = np.broadcast_to(np.asarray(pad_width, dtype=int), (x.ndim, 2)).tolist()
     if not x.ndim:
         return x
+    widths = np.asarray(pad_width)
+    if widths.dtype.kind not in "iu" or widths.min(initial=0) < 0:
+        raise ValueError(f"pad: pad_width={pad_width}; give integers of at least 0")
+    try:
+        widths = np.broadcast_to(widths, (x.ndim, 2)).tolist()
+    except ValueError:
+        raise ShapeError(
+            f"pad: pad_width={pad_width} does not fit the {x.ndim} axes of x {x.shape};"
+            " give a number, a pair, or a pair for each axis"
+        ) from None
     if mode == "constant":
         return Pad(tuple(map(tuple, widths)), constant_values).apply(x)
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
@@ -232,6 +244,8 @@ def pad(
             "symmetric and wrap"
         )
     for axis, width in enumerate(widths):
+        if x.shape[axis] == 0 and any(width):
+            raise ShapeError(f"pad: axis {axis} of x {x.shape} has nothing to repeat")
         ids = np.pad(np.arange(x.shape[axis]), width, mode=mode)
         x = get_item(x, _along(axis, x.xp.asarray(ids)))
     return x
@@ -245,7 +259,8 @@ class PadSequence(FunctionNode):
     def forward(self, xp, *xs):
         self.kinds = [(x.shape, x.dtype) for x in xs]
         shape = (len(xs), self.length, *xs[0].shape[1:])
-        y = xp.full(shape, self.padding, dtype=np.result_type(*[x.dtype for x in xs]))
+        dtype = type_for(np.result_type(*[x.dtype for x in xs]), self.padding)
+        y = xp.full(shape, self.padding, dtype=dtype)
         for i, x in enumerate(xs):
             y[i, : len(x)] = x
         return y
@@ -262,7 +277,7 @@ def pad_sequence(
 
     ``length`` is T, by default the longest; ``padding`` fills the ends.
     """
-    xs = _variables("pad_sequence", xs)
+    xs = _sequences("pad_sequence", xs)
     longest = max(len(x) for x in xs)
     if length is None:
         length = longest
@@ -281,7 +296,7 @@ def transpose_sequence(xs: Sequence[VariableLike]) -> tuple[Variable, ...]:
     """
     if not len(xs):
         return ()
-    xs = _variables("transpose_sequence", xs)
+    xs = _sequences("transpose_sequence", xs)
     lengths = [len(x) for x in xs]
     if lengths != sorted(lengths, reverse=True):
         raise ValueError(
@@ -316,4 +331,16 @@ def _variables(name, xs):
     xs = [as_variable(x) for x in xs]
     if not xs:
         raise ValueError(f"{name}: expected one or more arrays, got an empty sequence")
+    return xs
+
+
+def _sequences(name, xs):
+    """Return variables that differ in their first axis only."""
+    xs = _variables(name, xs)
+    for x in xs:
+        if x.ndim == 0 or x.shape[1:] != xs[0].shape[1:]:
+            raise ShapeError(
+                f"{name}: a sequence has shape {x.shape}, the first {xs[0].shape}; "
+                "they must be equal but for the first axis"
+            )
     return xs

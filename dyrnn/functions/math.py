@@ -6,6 +6,8 @@ Most are a row of :func:`elementwise`: the function and the rule of its gradient
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from dyrnn import backend
 from dyrnn.engine.core import (
     FunctionNode,
@@ -15,6 +17,7 @@ from dyrnn.engine.core import (
     as_variable,
 )
 from dyrnn.functions.arithmetic import Binary
+from dyrnn.functions.checks import floating
 
 
 def elementwise(
@@ -24,6 +27,7 @@ def elementwise(
     of_y: Callable | None = None,
     value: Callable | None = None,
     module: str = __name__,
+    to_floats: bool = True,
 ) -> tuple[type[FunctionNode], Callable[[VariableLike], Variable]]:
     """Make the node class and the function of an elementwise function.
 
@@ -40,6 +44,8 @@ def elementwise(
         Computes the value from ``(xp, x)``, by default NumPy's function.
     module : str
         Where they are assigned: pickle looks for them there.
+    to_floats : bool
+        Whether integers become floats.
 
     Returns
     -------
@@ -57,7 +63,8 @@ def elementwise(
         return rule(xp, gy, *self.saved)
 
     def function(x: VariableLike) -> Variable:
-        return node().apply(x)
+        is_array = to_floats and backend.is_array(as_array(x))
+        return node().apply(floating(x) if is_array else x)
 
     rules = {"__module__": module, "forward": forward, "backward": backward}
     node = type(name.capitalize(), (FunctionNode,), rules)
@@ -72,7 +79,7 @@ Exp, exp = elementwise(
     "exp", "Exponential function", of_y=lambda xp, gy, y: gy * y)
 Expm1, expm1 = elementwise(
     "expm1", "``exp(x) - 1``, accurate for small ``x``",
-    of_y=lambda xp, gy, y: gy * (y + 1))
+    of_x=lambda xp, gy, x: gy * xp.exp(x))
 Log, log = elementwise(
     "log", "Natural logarithm", of_x=lambda xp, gy, x: gy / x)
 Log1p, log1p = elementwise(
@@ -86,7 +93,8 @@ Sqrt, sqrt = elementwise(
     "sqrt", "Square root; its gradient at 0 is infinite",
     of_y=lambda xp, gy, y: gy / (y * 2))
 Square, square = elementwise(
-    "square", "Square", of_x=lambda xp, gy, x: gy * (x * 2), value=lambda xp, x: x * x)
+    "square", "Square", of_x=lambda xp, gy, x: gy * (x * 2), value=lambda xp, x: x * x,
+    to_floats=False)
 Sin, sin = elementwise(
     "sin", "Sine", of_x=lambda xp, gy, x: gy * xp.cos(x))
 Cos, cos = elementwise(
@@ -94,9 +102,9 @@ Cos, cos = elementwise(
 Tan, tan = elementwise(
     "tan", "Tangent", of_y=lambda xp, gy, y: gy * (y * y + 1))
 Arcsin, arcsin = elementwise(
-    "arcsin", "Inverse sine", of_x=lambda xp, gy, x: gy / xp.sqrt(1 - x * x))
+    "arcsin", "Inverse sine", of_x=lambda xp, gy, x: gy / xp.sqrt((1 - x) * (1 + x)))
 Arccos, arccos = elementwise(
-    "arccos", "Inverse cosine", of_x=lambda xp, gy, x: -gy / xp.sqrt(1 - x * x))
+    "arccos", "Inverse cosine", of_x=lambda xp, gy, x: -gy / xp.sqrt((1 - x) * (1 + x)))
 Arctan, arctan = elementwise(
     "arctan", "Inverse tangent", of_x=lambda xp, gy, x: gy / (x * x + 1))
 Sinh, sinh = elementwise(
@@ -104,7 +112,8 @@ Sinh, sinh = elementwise(
 Cosh, cosh = elementwise(
     "cosh", "Hyperbolic cosine", of_x=lambda xp, gy, x: gy * xp.sinh(x))
 Arctanh, arctanh = elementwise(
-    "arctanh", "Inverse hyperbolic tangent", of_x=lambda xp, gy, x: gy / (1 - x * x))
+    "arctanh", "Inverse hyperbolic tangent",
+    of_x=lambda xp, gy, x: gy / ((1 - x) * (1 + x)))
 # fmt: on
 
 
@@ -127,7 +136,7 @@ class Arctan2(Binary):
 
 def arctan2(x1: VariableLike, x2: VariableLike) -> Variable:
     """Angle of the point ``(x2, x1)`` with the positive x axis, elementwise."""
-    return Arctan2().apply(x1, x2)
+    return Arctan2().apply(floating(x1), floating(x2))
 
 
 class Clip(FunctionNode):
@@ -148,7 +157,9 @@ def clip(x: VariableLike, a_min: float | None, a_max: float | None) -> Variable:
     """Limit the values to a range; the gradient is 0 where a value was changed."""
     if a_min is not None and a_max is not None and a_min > a_max:
         raise ValueError(f"clip: a_min {a_min} is greater than a_max {a_max}")
-    return Clip(a_min, a_max).apply(as_variable(x))
+    # A NumPy scalar must not widen the type.
+    limits = [b.item() if isinstance(b, np.generic) else b for b in (a_min, a_max)]
+    return Clip(*limits).apply(as_variable(x))
 
 
 def _steps(name: str, doc: str) -> Callable[[VariableLike], Variable]:

@@ -18,7 +18,7 @@ class Standardize(FunctionNode):
 
     def __init__(self, axis, eps):
         self.axis = axis
-        self.eps = eps
+        self.eps = float(eps)
 
     def statistics(self, xp, x):
         """Return x less its mean, the variance, and one over the deviation.

@@ -11,6 +11,7 @@ from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_variable
 from dyrnn.engine.gradients import product, sum_to
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
+from dyrnn.functions.checks import places
 from dyrnn.functions.indexing import diagonal
 from dyrnn.functions.shape import broadcast_to, expand_dims, reshape, transpose
 
@@ -76,6 +77,9 @@ def batch_matmul(
     Matrices (B, K) are batches of columns.
     """
     a, b = as_variable(a), as_variable(b)
+    for x in (a, b):
+        if x.ndim not in (2, 3):
+            raise ShapeError(f"batch_matmul: {x.shape} is not (B, M, K) or (B, K)")
     if len(a) != len(b):
         raise ShapeError(f"batch_matmul: {len(a)} and {len(b)} matrices do not pair")
     a = expand_dims(a, 2) if a.ndim == 2 else a
@@ -92,10 +96,16 @@ def tensordot(
     (sequences of) axes.
     """
     a, b = as_variable(a), as_variable(b)
-    if isinstance(axes, int):
+    if isinstance(axes, (int, np.integer)):
+        if not 0 <= axes <= min(a.ndim, b.ndim):
+            raise ShapeError(
+                f"tensordot: axes={axes}, but a has shape {a.shape} and b {b.shape}"
+            )
         axes = tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
-    of_a, of_b = (np.atleast_1d(np.asarray(x, dtype=int)).tolist() for x in axes)
-    of_a, of_b = [i % a.ndim for i in of_a], [i % b.ndim for i in of_b]
+    of_a, of_b = (
+        list(places("tensordot", of, x.ndim))
+        for of, x in zip(axes, (a, b), strict=True)
+    )
     shared = [a.shape[i] for i in of_a]
     if shared != [b.shape[i] for i in of_b]:
         raise ShapeError(

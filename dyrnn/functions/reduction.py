@@ -15,7 +15,10 @@ from dyrnn.engine.core import (
     as_array,
     as_variable,
 )
+from dyrnn.engine.gradients import add_up
+from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import maximum
+from dyrnn.functions.checks import floating, place, places
 from dyrnn.functions.joining import concat
 from dyrnn.functions.math import sqrt, square
 from dyrnn.functions.shape import broadcast_to, cast, moveaxis, reshape
@@ -48,10 +51,7 @@ class _Reduction(FunctionNode):
 class Sum(_Reduction):
     def forward(self, xp, x):
         self.shape = x.shape
-        if x.dtype == np.float16:
-            total = x.sum(axis=self.axis, keepdims=self.keepdims, dtype=np.float32)
-            return total.astype(np.float16)
-        return x.sum(axis=self.axis, keepdims=self.keepdims)
+        return add_up(x, self.axis, self.keepdims)
 
     def backward(self, xp, gy):
         return xp.broadcast_to(self.spread(xp, gy), self.shape)
@@ -59,26 +59,32 @@ class Sum(_Reduction):
 
 def sum(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Sum over ``axis``."""
-    return Sum(axis, keepdims).apply(as_variable(x))
+    x = as_variable(x)
+    axes = None if axis is None else places("sum", axis, x.ndim)
+    return Sum(axes, keepdims).apply(x)
 
 
-def _count(shape, axis):
-    if axis is None:
-        return math.prod(shape)
-    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+def _some(name, x, axis):
+    """Return checked axes, which have elements."""
+    axes = places(name, axis, x.ndim)
+    if _count(x.shape, axes) == 0:
+        raise ValueError(f"{name} over axis {axis} of shape {x.shape}: no elements")
+    return None if axis is None else axes
+
+
+def _count(shape, axes):
     return math.prod([shape[i] for i in axes])
 
 
 def mean(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Arithmetic mean over ``axis``."""
     x = as_variable(x)
-    n = _count(x.shape, axis)
-    if n == 0:
-        raise ValueError(f"mean over axis {axis} of shape {x.shape}: no elements")
+    axes = _some("mean", x, axis)
+    n = x.size if axes is None else _count(x.shape, axes)
     if x.array.dtype == np.float16:  # the sum may exceed the largest half
         y = cast(mean(cast(x, np.float32), axis, keepdims), np.float16)
     else:
-        y = Sum(axis, keepdims).apply(x) * (1.0 / n)
+        y = Sum(axes, keepdims).apply(x) * (1.0 / n)
     if axis is None:
         y.count = n
     return y
@@ -93,14 +99,16 @@ def average(
     """Mean over ``axis``, with weights of the shape of ``x`` or of the one axis."""
     if weights is None:
         return mean(x, axis, keepdims)
-    x, weights = as_variable(x), as_variable(weights)
+    x, weights = floating(x), as_variable(weights)
+    _some("average", x, axis)
+    axes = places("average", axis, x.ndim)
     if weights.shape != x.shape:
-        if not isinstance(axis, int) or weights.shape != (x.shape[axis],):
+        if len(axes) != 1 or weights.shape != (x.shape[axes[0]],):
             raise ValueError(
                 f"average: weights have shape {weights.shape}, expected {x.shape}, or "
                 "one axis and a weight for each element along it"
             )
-        weights = reshape(weights, (-1,) + (1,) * (x.ndim - 1 - axis % x.ndim))
+        weights = reshape(weights, (-1,) + (1,) * (x.ndim - 1 - axes[0]))
         weights = broadcast_to(weights, x.shape)
     return sum(x * weights, axis, keepdims) / sum(weights, axis, keepdims)
 
@@ -114,8 +122,11 @@ class _Extreme(_Reduction):
         self.shape = x.shape
         y = getattr(x, self.name)(axis=self.axis, keepdims=True)
         is_extreme = x == y
-        n = is_extreme.sum(axis=self.axis, keepdims=True, dtype=x.dtype)
-        self.share = is_extreme / n if self.edges else None
+        if self.edges:
+            # Halves count to 2048 only.
+            dtype = np.float32 if x.dtype == np.float16 else x.dtype
+            n = is_extreme.sum(axis=self.axis, keepdims=True, dtype=dtype)
+            self.share = (is_extreme / n).astype(x.dtype, copy=False)
         return y if self.keepdims else xp.squeeze(y, axis=self.axis)
 
     def backward(self, xp, gy):
@@ -128,7 +139,8 @@ class Max(_Extreme):
 
 def max(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Maximum over ``axis``; equal elements share the gradient."""
-    return Max(axis, keepdims).apply(as_variable(x))
+    x = as_variable(x)
+    return Max(_some("max", x, axis), keepdims).apply(x)
 
 
 class Min(_Extreme):
@@ -137,17 +149,25 @@ class Min(_Extreme):
 
 def min(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Minimum over ``axis``; equal elements share the gradient."""
-    return Min(axis, keepdims).apply(as_variable(x))
+    x = as_variable(x)
+    return Min(_some("min", x, axis), keepdims).apply(x)
 
 
 def argmax(x: VariableLike, axis: int | None = None) -> Variable:
     """Index of the maximum along ``axis``, or in the flattened array; no gradient."""
-    return as_variable(as_array(x).argmax(axis=axis))
+    return _index_of("argmax", x, axis)
 
 
 def argmin(x: VariableLike, axis: int | None = None) -> Variable:
     """Index of the minimum along ``axis``, or in the flattened array; no gradient."""
-    return as_variable(as_array(x).argmin(axis=axis))
+    return _index_of("argmin", x, axis)
+
+
+def _index_of(name, x, axis):
+    array = as_variable(x).array
+    i = None if axis is None else place(name, axis, array.ndim)
+    _some(name, array, i)
+    return as_variable(getattr(array, name)(axis=i))
 
 
 class CumSum(FunctionNode):
@@ -155,9 +175,12 @@ class CumSum(FunctionNode):
         self.axis = axis
 
     def forward(self, xp, x):
-        if x.dtype == np.float16:
-            return xp.cumsum(x.astype(np.float32), axis=self.axis).astype(np.float16)
-        return xp.cumsum(x, axis=self.axis)
+        if isinstance(x, Variable) or x.dtype.kind != "f":
+            return xp.cumsum(x, axis=self.axis)
+        dtype = np.result_type(x.dtype, np.float32)
+        if x.shape[self.axis] > 4096:  # too often to round to single precision
+            dtype = np.float64
+        return xp.cumsum(x, axis=self.axis, dtype=dtype).astype(x.dtype, copy=False)
 
     def backward(self, xp, gy):
         return xp.flip(self.forward(xp, xp.flip(gy, self.axis)), self.axis)
@@ -166,17 +189,18 @@ class CumSum(FunctionNode):
 def cumsum(x: VariableLike, axis: int | None = None) -> Variable:
     """Sums of the elements up to each along ``axis``, or of the flattened array."""
     x = as_variable(x)
-    return (
-        CumSum(0).apply(reshape(x, x.size)) if axis is None else CumSum(axis).apply(x)
-    )
+    if axis is None:
+        return CumSum(0).apply(reshape(x, x.size))
+    return CumSum(place("cumsum", axis, x.ndim)).apply(x)
 
 
 def cumprod(x: VariableLike, axis: int | None = None) -> Variable:
     """Products of the elements up to each along ``axis``, or of the flattened array."""
-    x = as_variable(x)
+    x = _wide(x)
     if axis is None:
         x, axis = reshape(x, x.size), 0
-    n, reach, before = x.shape[axis], 1, (slice(None),) * (axis % x.ndim)
+    axis = place("cumprod", axis, x.ndim)
+    n, reach, before = x.shape[axis], 1, (slice(None),) * axis
     while reach < n:  # each element takes in the products that end `reach` before it
         head = x[(*before, slice(reach))]
         tail = x[(*before, slice(reach, None))] * x[(*before, slice(n - reach))]
@@ -185,11 +209,20 @@ def cumprod(x: VariableLike, axis: int | None = None) -> Variable:
     return x
 
 
+def _wide(x: VariableLike) -> Variable:
+    """Return a variable; small integers as NumPy's products and sums have them."""
+    x = as_variable(x)
+    if x.array.dtype.kind == "f":
+        return x
+    kind = np.uint if x.array.dtype.kind == "u" else np.int_
+    return cast(x, np.result_type(x.array.dtype, kind))
+
+
 def prod(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Product over ``axis``, with the right gradient also where elements are 0."""
-    x = as_variable(x)
-    kept = _kept(x.shape, tuple(axis) if isinstance(axis, list) else axis)
-    axes = tuple([i for i, n in enumerate(kept) if n != x.shape[i]])
+    x = _wide(x)
+    axes = places("prod", axis, x.ndim)
+    kept = _kept(x.shape, axes)
     if axis is None:
         y = reshape(x, (1, x.size))
     else:
@@ -202,7 +235,6 @@ def prod(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable
         y = concat([y, rest], 1) if rest.size else y
     if y.shape[1] == 0:
         y = sum(y, 1, keepdims=True) + 1
-    axes = range(x.ndim) if axis is None else {i % x.ndim for i in np.atleast_1d(axis)}
     shape = kept if keepdims else [n for i, n in enumerate(x.shape) if i not in axes]
     return reshape(y, shape)
 
@@ -223,23 +255,28 @@ class LogSumExp(_Reduction):
 
     def backward(self, xp, gy):
         x, y = self.saved
+        # Where all is -inf nothing has a share: subtract 0 again.
+        y = xp.where(as_array(y) == -np.inf, 0.0, y)
         return self.spread(xp, gy) * xp.exp(x - self.spread(xp, y))
 
 
 def logsumexp(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Logarithm of the sum of ``exp(x)`` over ``axis``, without overflow."""
-    return LogSumExp(axis, keepdims).apply(as_variable(x))
+    x = floating(x)
+    return LogSumExp(_some("logsumexp", x, axis), keepdims).apply(x)
 
 
 def batch_l2_norm_squared(x: VariableLike) -> Variable:
     """Sum of the squares of each row: (B, ...) to (B,)."""
-    x = as_variable(x)
-    return sum(square(reshape(x, (len(x), -1))), 1)
+    x = floating(x)
+    if x.ndim == 0:
+        raise ShapeError("batch_l2_norm_squared: x has no axes; it must be (B, ...)")
+    return sum(square(reshape(x, (len(x), math.prod(x.shape[1:])))), 1)
 
 
 def normalize(x: VariableLike, eps: float = 1e-5, axis: Axis = -1) -> Variable:
     """Divide by the Euclidean norm along ``axis`` plus ``eps``; zeros stay zeros."""
-    x = as_variable(x)
+    x = floating(x)
     if x.array.dtype == np.float16:  # squares exceed, or fall below, what a half holds
         return cast(normalize(cast(x, np.float32), eps, axis), np.float16)
     # The root of 0 has no gradient: the smallest normal number stands for 0.

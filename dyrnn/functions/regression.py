@@ -13,13 +13,16 @@ from dyrnn.engine.counts import counted
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import relu, softplus
 from dyrnn.functions.checks import (
+    check_arrays,
+    check_batch,
     check_choice,
     check_floats,
     check_ids,
     check_same_shape,
 )
 from dyrnn.functions.indexing import where
-from dyrnn.functions.math import exp, square
+from dyrnn.functions.math import exp, expm1, square
+from dyrnn.functions.shape import cast
 from dyrnn.kernels.labels import count_labels
 
 REDUCTIONS = ("sum", "mean", "no")
@@ -114,6 +117,13 @@ def hinge(
     check_choice("hinge", "reduce", reduce, ("mean", "no"))
     check_floats("hinge", x=x)
     t = as_array(t)
+    check_arrays("hinge", t=t)
+    if len(x.shape) != 2 or t.shape != x.shape[:1]:
+        raise ShapeError(
+            f"hinge: x has shape {x.shape}, but t {t.shape}. They must be (B, C) and "
+            "(B,)."
+        )
+    check_batch("hinge", x, 0)
     check_ids("hinge", "label", t, x.shape[1], x=x)
     x = as_variable(x)
     is_other = x.xp.arange(x.shape[1]) != t[:, None]
@@ -156,7 +166,7 @@ def gaussian_kl_divergence(
     """
     inputs = {"mean": mean, "ln_var": ln_var}
     mean, ln_var = _inputs("gaussian_kl_divergence", reduce, REDUCTIONS, **inputs)
-    return reduced(0.5 * (square(mean) + exp(ln_var) - ln_var - 1.0), reduce)
+    return reduced(0.5 * (square(mean) + (expm1(ln_var) - ln_var)), reduce)
 
 
 def bernoulli_nll(x: VariableLike, y: VariableLike, reduce: str = "sum") -> Variable:
@@ -170,7 +180,8 @@ def bernoulli_nll(x: VariableLike, y: VariableLike, reduce: str = "sum") -> Vari
         ``"sum"``, ``"mean"`` or ``"no"``.
     """
     x, y = _inputs("bernoulli_nll", reduce, REDUCTIONS, x=x, y=y)
-    return reduced(softplus(y) - x * y, reduce)
+    # Not softplus(y) - x * y, in which a small loss is lost beside a large logit.
+    return reduced(x * softplus(-y) + (1.0 - x) * softplus(y), reduce)
 
 
 def sigmoid_cross_entropy(
@@ -200,18 +211,23 @@ def sigmoid_cross_entropy(
     check_floats(name, x=x)
     t = as_array(t)
     check_ids(name, "label", t, 2, -1, x)
-    x = as_variable(x)
+    dtype = x.dtype
+    # Halves as floats: the sum, or the count, may exceed the largest half.
+    x = cast(x, np.result_type(dtype, np.float32))
     xp = x.xp
     counts = t != -1
     weight = counts.astype(x.dtype)
     if xp is not np:
         weight = xp.where((t < -1) | (t > 1), xp.nan, weight)
-    loss = (softplus(x) - x * t.astype(x.dtype)) * weight
+    # Of the logit for the other label: no small loss is lost beside a large logit.
+    signs = (1 - 2 * t.astype(np.int8)).astype(x.dtype)
+    loss = softplus(where(counts, x * signs, 0.0)) * weight
     if reduce == "no":
-        return loss
+        return cast(loss, dtype)
     if not normalize:
-        return loss.sum() / max(1, len(x))
-    return counted(loss.sum() / xp.maximum(weight.sum(), 1), count_labels(t, -1))
+        return cast(loss.sum() / max(1, len(x) if x.ndim else 1), dtype)
+    y = cast(loss.sum() / xp.maximum(weight.sum(), 1), dtype)
+    return counted(y, count_labels(t, -1))
 
 
 def negative_log_likelihood(

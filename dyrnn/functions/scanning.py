@@ -8,6 +8,7 @@ import numpy as np
 from dyrnn import backend
 from dyrnn.config import config
 from dyrnn.engine.core import as_variable
+from dyrnn.errors import ShapeError
 from dyrnn.functions.joining import stack
 
 
@@ -73,6 +74,8 @@ def scan(
     given = _several(outputs_info)
     results = [None if x is None else _variable(x) for x in given]
     constants = _several(non_sequences)
+    if any(x.ndim == 0 for x in sequences):
+        raise ShapeError("scan: a sequence has no axes; its first one is the time")
     counts = [len(x) for x in sequences]
     if n_steps is None:
         if not counts:

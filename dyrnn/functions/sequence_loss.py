@@ -13,7 +13,7 @@ from dyrnn.engine.core import (
     as_variable,
 )
 from dyrnn.engine.counts import counted
-from dyrnn.errors import ShapeError
+from dyrnn.errors import NonFiniteError, ShapeError
 from dyrnn.functions.checks import (
     check_batch,
     check_choice,
@@ -49,6 +49,7 @@ class CTC(FunctionNode):
         emit = xp.take_along_axis(
             log_p, xp.broadcast_to(self.states, (T, *self.states.shape)), axis=2
         )
+        emit = xp.maximum(emit, _NEVER)  # an impossible label: -inf - -inf is NaN
         alpha = xp.full(emit.shape, _NEVER, x.dtype)
         alpha[0, :, :2] = emit[0, :, :2]
         for t in range(1, T):
@@ -201,7 +202,19 @@ def connectionist_temporal_classification(
         states[:, 2:] != states[:, :-2]
     )
     n_states, lengths = xp.asarray(2 * label_length + 1), xp.asarray(input_length)
-    return counted(CTC(states, n_states, may_skip, lengths, reduce).apply(x), B)
+    y = CTC(states, n_states, may_skip, lengths, reduce).apply(x)
+    _refuse_nan(name, y)
+    return counted(y, B)
+
+
+def _refuse_nan(name, y):
+    """Raise if a loss on the CPU is NaN."""
+    if type(y.array) is np.ndarray and np.isnan(y.array).any():
+        raise NonFiniteError(
+            f"{name}: the loss is NaN: the scores hold NaN or inf, or so many of -inf "
+            "that no label is possible at some step. Run with config.debug to learn "
+            "which operation made the first one."
+        )
 
 
 def _steps(name, xs, ys, lengths):
@@ -218,6 +231,8 @@ def _steps(name, xs, ys, lengths):
         ys = None if ys is None else [as_array(y) for y in ys]
         return [as_variable(x) for x in xs], ys, None
     x = stack(xs, axis=0) if isinstance(xs, (list, tuple)) else as_variable(xs)
+    if x.ndim != 3:
+        raise ShapeError(f"{name}: xs has shape {x.shape}; it must be (T, B, C).")
     lengths = _lengths(name, "lengths", lengths, x.shape[1], x.shape[0])
     order = np.argsort(-lengths, kind="stable")
     rows = x.xp.asarray(order)
@@ -229,7 +244,7 @@ def _steps(name, xs, ys, lengths):
 
 
 def _check_crf(name, cost, xs):
-    C = cost.shape[0]
+    C = cost.shape[0] if cost.ndim else 0
     if cost.shape != (C, C) or any(x.ndim != 2 or x.shape[1] != C for x in xs):
         raise ShapeError(
             f"{name}: cost has shape {cost.shape} and xs {[x.shape for x in xs]}; they "
@@ -286,7 +301,9 @@ def crf1d(
             following = concat((following, alpha[n:]), axis=0)
             gained = concat((gained, score[n:]), axis=0)
         alpha, score = following, gained
-    loss = logsumexp(alpha, axis=1) - score
+    with np.errstate(invalid="ignore"):
+        loss = logsumexp(alpha, axis=1) - score
+    _refuse_nan("crf1d", loss)
     if reduce == "mean":
         return counted(loss.mean(), len(loss))
     return loss if order is None else loss[xp.asarray(np.argsort(order))]

@@ -22,6 +22,7 @@ from dyrnn.engine.core import (
 )
 from dyrnn.engine.gradients import sum_to as _sum_to
 from dyrnn.errors import ShapeError
+from dyrnn.functions.checks import place, places
 from dyrnn.typing import Axis, Shape
 
 
@@ -37,18 +38,25 @@ class Reshape(FunctionNode):
         return gy.reshape(self.x_shape)
 
 
+def _shape(shape: Shape) -> tuple[int, ...]:
+    """Return a shape, given as a number or several, as a tuple."""
+    if isinstance(shape, (int, np.integer)):
+        return (int(shape),)
+    return tuple(shape)
+
+
 def reshape(x: VariableLike, shape: Shape) -> Variable:
     """Return the elements in another shape; one size may be -1, to be found."""
     x = as_variable(x)
-    shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    if shape == x.array.shape:
+    sizes = _shape(shape)
+    if sizes == x.array.shape:
         return x
-    size = math.prod(shape)
-    if size != x.array.size and not (size < 0 and shape.count(-1) == 1):
+    size = math.prod(sizes)
+    if size != x.array.size and not (size < 0 and sizes.count(-1) == 1):
         raise ShapeError(
-            f"reshape: x of shape {x.shape} has {x.size} elements, {shape} has {size}"
+            f"reshape: x of shape {x.shape} has {x.size} elements, {sizes} has {size}"
         )
-    return Reshape(shape).apply(x)
+    return Reshape(sizes).apply(x)
 
 
 def flatten(x: VariableLike) -> Variable:
@@ -76,13 +84,22 @@ class Transpose(FunctionNode):
 
 def transpose(x: VariableLike, axes: Sequence[int] | None = None) -> Variable:
     """Permute the axes: axis ``i`` of the result is axis ``axes[i]`` of ``x``."""
-    return Transpose(None if axes is None else tuple(axes)).apply(as_variable(x))
+    x = as_variable(x)
+    if axes is not None:
+        given, axes = axes, places("transpose", tuple(axes), x.ndim)
+        if len(axes) != x.ndim:
+            raise ShapeError(
+                f"transpose: axes {given} must name each axis of x {x.shape} once"
+            )
+    return Transpose(axes).apply(x)
 
 
 def swapaxes(x: VariableLike, axis1: int, axis2: int) -> Variable:
     """Exchange two axes."""
-    axes = list(range(as_variable(x).ndim))
-    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    x = as_variable(x)
+    i, j = (place("swapaxes", axis, x.ndim) for axis in (axis1, axis2))
+    axes = list(range(x.ndim))
+    axes[i], axes[j] = j, i
     return transpose(x, axes)
 
 
@@ -90,35 +107,33 @@ def moveaxis(
     x: VariableLike, source: int | Sequence[int], destination: int | Sequence[int]
 ) -> Variable:
     """Move axes to other places; the others keep their order."""
-    n = as_variable(x).ndim
-    sources = (source,) if isinstance(source, int) else tuple(source)
-    places = (destination,) if isinstance(destination, int) else tuple(destination)
-    if len(sources) != len(places):
-        raise ValueError(
-            f"moveaxis: {len(sources)} sources, {len(places)} destinations"
-        )
-    sources = [i % n for i in sources]
-    axes = [i for i in range(n) if i not in sources]
-    for place, i in sorted(zip([p % n for p in places], sources, strict=True)):
-        axes.insert(place, i)
+    x = as_variable(x)
+    sources = places("moveaxis", source, x.ndim)
+    goals = places("moveaxis", destination, x.ndim)
+    if len(sources) != len(goals):
+        raise ValueError(f"moveaxis: {len(sources)} sources, {len(goals)} destinations")
+    axes = [i for i in range(x.ndim) if i not in sources]
+    for goal, i in sorted(zip(goals, sources, strict=True)):
+        axes.insert(goal, i)
     return transpose(x, axes)
 
 
 def rollaxis(x: VariableLike, axis: int, start: int = 0) -> Variable:
     """Move ``axis`` backwards until it lies before axis ``start``."""
-    n = as_variable(x).ndim
-    axis, start = axis % n, start + n if start < 0 else start
+    x = as_variable(x)
+    axis = place("rollaxis", axis, x.ndim)
+    # One place more than there are axes: the end.
+    start = start if start == x.ndim else place("rollaxis", start, x.ndim, "start")
     return moveaxis(x, axis, start - 1 if axis < start else start)
 
 
 def expand_dims(x: VariableLike, axis: int | Sequence[int]) -> Variable:
     """Insert an axis of length 1 at ``axis``, or several at a tuple of places."""
     x = as_variable(x)
-    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
-    n = x.ndim + len(axes)
-    places = {i % n for i in axes}
+    n = x.ndim + (len(axis) if isinstance(axis, (tuple, list)) else 1)
+    axes = places("expand_dims", axis, n)
     sizes = iter(x.shape)
-    return reshape(x, tuple([1 if i in places else next(sizes) for i in range(n)]))
+    return reshape(x, tuple([1 if i in axes else next(sizes) for i in range(n)]))
 
 
 def squeeze(x: VariableLike, axis: Axis = None) -> Variable:
@@ -126,8 +141,7 @@ def squeeze(x: VariableLike, axis: Axis = None) -> Variable:
     x = as_variable(x)
     if axis is None:
         return reshape(x, tuple([n for n in x.shape if n != 1]))
-    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
-    gone = {i % x.ndim for i in axes}
+    gone = places("squeeze", axis, x.ndim)
     if any(x.shape[i] != 1 for i in gone):
         raise ShapeError(f"squeeze: axis {axis} of shape {x.shape} has not length 1")
     return reshape(x, tuple([n for i, n in enumerate(x.shape) if i not in gone]))
@@ -145,29 +159,40 @@ class BroadcastTo(FunctionNode):
         return _sum_to(gy, self.x_shape)
 
 
-def broadcast_to(x: VariableLike, shape: Sequence[int]) -> Variable:
+def broadcast_to(x: VariableLike, shape: Shape) -> Variable:
     """Repeat ``x`` along new axes and axes of length 1, without a copy."""
-    x = as_variable(x)
-    return x if x.array.shape == tuple(shape) else BroadcastTo(tuple(shape)).apply(x)
+    x, sizes = as_variable(x), _shape(shape)
+    if x.array.shape == sizes:
+        return x
+    lead = len(sizes) - x.ndim
+    if lead < 0 or any(
+        n not in (1, m) for n, m in zip(x.shape, sizes[lead:], strict=True)
+    ):
+        raise ShapeError(f"broadcast_to: x of shape {x.shape} does not fit {sizes}")
+    return BroadcastTo(sizes).apply(x)
 
 
 def broadcast(*xs: VariableLike) -> tuple[Variable, ...]:
     """Return all arrays in the shape to which they broadcast together."""
     xs = [as_variable(x) for x in xs]
-    shape = np.broadcast_shapes(*[x.shape for x in xs])
+    shapes = [x.shape for x in xs]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ShapeError(f"broadcast: the shapes {shapes} do not fit") from None
     return tuple([broadcast_to(x, shape) for x in xs])
 
 
 def tile(x: VariableLike, reps: int | Sequence[int]) -> Variable:
     """Repeat the whole of ``x`` along each axis ``reps`` times."""
     x = as_variable(x)
-    reps = (reps,) if isinstance(reps, int) else tuple(reps)
-    n = max(x.ndim, len(reps))
+    counts = _shape(reps)
+    n = max(x.ndim, len(counts))
     shape = (1,) * (n - x.ndim) + x.shape
-    reps = (1,) * (n - len(reps)) + reps
+    counts = (1,) * (n - len(counts)) + counts
     apart = [size for length in shape for size in (1, length)]
-    wide = [size for pair in zip(reps, shape, strict=True) for size in pair]
-    whole = tuple([r * length for r, length in zip(reps, shape, strict=True)])
+    wide = [size for pair in zip(counts, shape, strict=True) for size in pair]
+    whole = tuple([r * length for r, length in zip(counts, shape, strict=True)])
     return reshape(broadcast_to(reshape(x, apart), wide), whole)
 
 
@@ -183,10 +208,17 @@ class SumTo(FunctionNode):
         return xp.broadcast_to(gy, self.x_shape)
 
 
-def sum_to(x: VariableLike, shape: Sequence[int]) -> Variable:
+def sum_to(x: VariableLike, shape: Shape) -> Variable:
     """Sum over the axes along which an array of ``shape`` would be broadcast."""
-    x = as_variable(x)
-    return x if x.array.shape == tuple(shape) else SumTo(tuple(shape)).apply(x)
+    x, sizes = as_variable(x), _shape(shape)
+    if x.array.shape == sizes:
+        return x
+    lead = x.ndim - len(sizes)
+    if lead < 0 or any(
+        n not in (1, m) for n, m in zip(sizes, x.shape[lead:], strict=True)
+    ):
+        raise ShapeError(f"sum_to: {sizes} does not broadcast to x of shape {x.shape}")
+    return SumTo(sizes).apply(x)
 
 
 class Cast(FunctionNode):

@@ -10,6 +10,8 @@ from dyrnn.kernels.dispatch import kernel
 def dropout_mask(like, generator, ratio):
     """Draw a mask of 0 and 1 / (1 - p), p being ``ratio`` to the nearest 1 / 65536.
 
+    Some elements are dropped, and some kept, whatever the ratio rounds to.
+
     Each element compares 16 random bits with a threshold.
 
     Parameters
@@ -21,9 +23,18 @@ def dropout_mask(like, generator, ratio):
     """
     words = generator.integers(0, 2**64, -(-like.size // 4), np.uint64, endpoint=False)
     bits = words.astype("<u8", copy=False).view("<u2")[: like.size]
-    threshold = round(ratio * 2**16)
+    threshold = drop_threshold(ratio, like.dtype)
     keep = (2**16 - threshold) / 2**16
     mask = np.empty(like.shape, like.dtype)
     is_kept = bits.reshape(like.shape) >= threshold
     np.multiply(is_kept, mask.dtype.type(1 / keep), out=mask)
     return get_array_module(like).asarray(mask)
+
+
+def drop_threshold(ratio, dtype):
+    """Return how many of 65536 values stand for a dropped element.
+
+    What is kept is scaled to its mean: halves hold a factor of 32768, but not 65536.
+    """
+    most = 2**16 - (2 if dtype == np.float16 else 1)
+    return min(max(1, round(ratio * 2**16)), most)

@@ -14,10 +14,10 @@ import numpy as np
 import dyrnn.functions as F
 from dyrnn import random
 from dyrnn.backend import to_cpu
-from dyrnn.engine.core import Variable, VariableLike, as_variable
+from dyrnn.engine.core import Variable, VariableLike, as_array, as_variable
 from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError
-from dyrnn.functions.checks import check_choice
+from dyrnn.functions.checks import check_arrays, check_choice, check_ids
 from dyrnn.functions.regression import REDUCTIONS, reduced
 from dyrnn.initializers import InitializerLike, get_initializer
 from dyrnn.link import Link
@@ -80,6 +80,7 @@ class _Vocabulary(Link):
     def __init__(self, in_size, rows, initialW=0.0):
         super().__init__()
         check_size(self, in_size=in_size)
+        self.n_classes = rows
         with self.init_scope():
             self.W = Parameter(get_initializer(initialW), (rows, in_size))
 
@@ -91,12 +92,14 @@ class _Vocabulary(Link):
 
     def labels(self, x, t):
         """Return t as an array (B,), checked, and whether each label counts."""
-        t = getattr(t, "array", t)
+        t = as_array(t)
+        check_arrays(type(self).__name__, x=x, t=t)
         if x.ndim != 2 or t.shape != x.shape[:1]:
             raise ShapeError(
                 f"{type(self).__name__}: x has shape {x.shape} and t {t.shape}; they "
                 "must be (B, features) and (B,)"
             )
+        check_ids(type(self).__name__, "label", t, self.n_classes, self.ignore_label, x)
         return t, t != self.ignore_label
 
 
@@ -225,7 +228,7 @@ class BinaryHierarchicalSoftmax(_Vocabulary):
         for leaf, path in paths.items():
             for i, (node, sign) in enumerate(path):
                 nodes[leaf, i], signs[leaf, i] = node, sign
-        self.nodes, self.signs = nodes, signs
+        self.nodes, self.signs, self.n_classes = nodes, signs, len(nodes)
 
     @staticmethod
     def create_huffman_tree(counts: Mapping[int, float]) -> Any:
@@ -254,11 +257,6 @@ class BinaryHierarchicalSoftmax(_Vocabulary):
         t, counts = self.labels(x, t)
         xp = self.W.xp
         t = xp.where(counts, t, 0)
-        if xp is np and ((t < 0) | (t >= len(self.nodes))).any():
-            raise ValueError(
-                f"BinaryHierarchicalSoftmax: labels must be 0 to {len(self.nodes) - 1},"
-                f" but go from {t.min()} to {t.max()}"
-            )
         ids, signs = xp.asarray(self.nodes)[t], xp.asarray(self.signs)[t]
         losses = F.softplus(-(self.scores(x, ids) * signs))
         return (losses * (abs(signs) * counts[:, None].astype(signs.dtype))).sum()

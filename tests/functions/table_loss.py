@@ -119,7 +119,7 @@ def best_crf(cost, x):
 
 
 def argmax_crf(cost, x):
-    score, path = F.argmax_crf1d(cost, [x[step] for step in range(len(x))])
+    score, path = F.argmax_crf1d(cost, list(x))
     return score, *map(dyrnn.as_variable, path)
 
 

@@ -207,7 +207,9 @@ JOINING = [
     Case(
         "pad_sequence",
         lambda *xs: F.pad_sequence(xs),
-        lambda *xs: np.stack([np.pad(x, ((0, 3 - len(x)), (0, 0))) for x in xs]),
+        lambda *xs: np.stack(
+            [np.pad(x, ((0, max(map(len, xs)) - len(x)), (0, 0))) for x in xs]
+        ),
         SEQUENCES,
     ),
     Case(

@@ -4,6 +4,7 @@ import numpy as np
 
 from dyrnn.kernels.cuda import device
 from dyrnn.kernels.cuda.device import is_known, launch
+from dyrnn.kernels.masks import drop_threshold
 
 _STREAM = np.dtype(
     [("counter", "u8", 4), ("key", "u8", 2), ("buffer", "u8", 4), ("left", "i8")]
@@ -22,7 +23,7 @@ def dropout_mask(like, generator, ratio):
     stream["left"] = left
     blocks = max(0, -(-(words - left) // 4))
     _skip(generator, state, words, left, blocks)
-    threshold = round(ratio * 2**16)
+    threshold = drop_threshold(ratio, dtype)
     mask = device.machine().xp.empty(like.shape, dtype)
     args = np.int64(size), threshold, 2**16 / (2**16 - threshold), stream, mask
     launch("masks", "dropout_mask", dtype, -(-(blocks + 1) // 256), 256, args)
