@@ -12,6 +12,9 @@ PYTEST := $(VENV)/bin/python -m pytest -n 2
 STRICT := --cache-dir .mypy_cache/strict --strict-optional --no-check-untyped-defs \
 	--disallow-incomplete-defs --no-warn-unused-ignores
 
+# What an installation is made of: with a C compiler, kernels are compiled.
+BUILD := setup.py pyproject.toml $(wildcard dyrnn/kernels/native/*.[ch])
+
 .PHONY: help ptb test chainer-tests lint check format bench clean
 
 help:
@@ -39,16 +42,16 @@ define environment
 @touch $@
 endef
 
-$(VENV)/.plot: setup.py pyproject.toml
+$(VENV)/.plot: $(BUILD)
 	$(call environment,$(VENV),-e '.[plot]')
 
-$(VENV)/.test: setup.py pyproject.toml
+$(VENV)/.test: $(BUILD)
 	$(call environment,$(VENV),-e '.[test]')
 
-$(VENV)/.dev: setup.py pyproject.toml
+$(VENV)/.dev: $(BUILD)
 	$(call environment,$(VENV),-e '.[dev]')
 
-$(VENV)-bench/.bench: setup.py pyproject.toml
+$(VENV)-bench/.bench: $(BUILD)
 	$(call environment,$(VENV)-bench,-e . torch==2.13.0)
 
 ptb: $(VENV)/.plot
@@ -58,6 +61,7 @@ ptb: $(VENV)/.plot
 		--prime "the meaning of" --length 100 --temperature 0.7
 
 test: $(VENV)/.test
+	$(VENV)/bin/python -m dyrnn.kernels
 	$(PYTEST)
 
 # Two files at a time, in processes of their own: about seven minutes on two cores.

@@ -4,10 +4,13 @@ The folder ``extensions`` at the top is a link to ``dyrnn/extensions``, which is
 installed; nothing needs the link.
 """
 
+import os
 import re
+import shutil
+import sysconfig
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).parent
 
@@ -23,6 +26,29 @@ TEST = [
     # compiles the CUDA kernels; needs no GPU
     "nvidia-cuda-nvrtc-cu12; sys_platform == 'linux' and platform_machine == 'x86_64'",
 ]
+
+# Where they cannot be compiled, or DYRNN_NATIVE is 0, the kernels in NumPy run. No
+# product is fused with a sum, so that all processors compute the same.
+NATIVE = Extension(
+    "dyrnn.kernels.native.compiled",
+    ["dyrnn/kernels/native/compiled.c"],
+    depends=[
+        f"dyrnn/kernels/native/{name}.h" for name in ("kernels", "rules", "types")
+    ],
+    extra_compile_args=(
+        "-O3 -std=gnu11 -pthread -ffp-contract=off -fno-math-errno -fno-trapping-math"
+    ).split(),
+    extra_link_args=["-pthread"],
+    libraries=["m"],
+    optional=True,
+)
+
+
+def can_compile():
+    """Whether there is a C compiler like GCC, and kernels in C are wanted."""
+    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    is_wanted = os.environ.get("DYRNN_NATIVE") != "0" and os.name == "posix"
+    return is_wanted and shutil.which(compiler.split()[0]) is not None
 
 
 def version():
@@ -41,6 +67,7 @@ setup(
     author="dyrnn authors",
     packages=find_packages(include=["dyrnn", "dyrnn.*"]),
     package_data={"dyrnn": ["py.typed"], "dyrnn.kernels.cuda": ["*.cu"]},
+    ext_modules=[NATIVE] if can_compile() else [],
     python_requires=">=3.10",
     install_requires=["numpy>=2.0,<3", "threadpoolctl>=3.1", "tqdm"],
     extras_require={

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 MATMUL_PRECISIONS = "float32", "tf32", "bfloat16"
+# 0, 1, or the kind of processor whose kernels run: avx512, avx2 or baseline.
+NATIVE = os.environ.get("DYRNN_NATIVE", "1") or "1"
 
 
 class Configuration(threading.local):
@@ -32,6 +34,8 @@ class Configuration(threading.local):
     matmul_precision = "float32"
     # Threads of the CPU kernels; None: as many as NumPy's BLAS would have used.
     threads = None
+    # Whether the CPU's kernels are those in C, where they were compiled.
+    native = NATIVE != "0"
 
     def __setattr__(self, name, value):
         if name not in _NAMES:
@@ -49,6 +53,8 @@ class Configuration(threading.local):
             raise ValueError(
                 f"config.threads is a number from 1 on, or None, not {value!r}"
             )
+        if name == "native" and type(value) is not bool:
+            raise ValueError(f"config.native is True or False, not {value!r}")
         super().__setattr__(name, _float_type(value) if name == "dtype" else value)
 
     def __getattr__(self, name):

@@ -17,6 +17,7 @@ import pytest
 
 import dyrnn.random
 from dyrnn import backend
+from dyrnn.config import config, using_config
 from tests import strict
 
 hypothesis.settings.register_profile(
@@ -37,6 +38,13 @@ def pytest_collection_modifyitems(items):
 def _seeded():
     """Start the random streams of dyrnn anew for each test."""
     dyrnn.random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _kernels():
+    """Undo that a snapshot, loaded, went on with the kernels that it was made with."""
+    with using_config("native", config.native):
+        yield
 
 
 @pytest.fixture

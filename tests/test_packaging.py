@@ -27,13 +27,17 @@ print(dyrnn.__file__, dyrnn.extensions.__file__, *sorted(names), sep="\\n")
 """
 
 
-def python(*args, cwd, executable=sys.executable):
-    """Run Python away from this checkout; return what it prints."""
+def python(*args, cwd, executable=sys.executable, **variables):
+    """Run Python away from this checkout; return what it prints.
+
+    Kernels in C take long to compile, and are compiled for the tests already.
+    """
     environment = {
         key: value
         for key, value in os.environ.items()
         if key not in ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH")
     }
+    environment |= {"DYRNN_NATIVE": "0", **variables}
     done = subprocess.run(
         [str(executable), *map(str, args)],
         cwd=cwd,
@@ -55,7 +59,7 @@ def copy_checkout(folder, link=True):
     """Copy what a build reads, with the link ``extensions`` or without."""
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, folder / name)
-    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so")
     shutil.copytree(ROOT / "dyrnn", folder / "dyrnn", ignore=ignore)
     if link:
         (folder / "extensions").symlink_to("dyrnn/extensions")
@@ -151,12 +155,28 @@ def test_wheel_holds_every_module_and_nothing_else(checkout, wheel):
     assert fields["Requires-Python"] == ">=3.10"
 
 
+def test_wheel_without_kernels_in_c_is_for_every_platform(checkout, wheel, tmp_path):
+    assert wheel.name.endswith("-py3-none-any.whl")
+    variables = {"DYRNN_NATIVE": "1", "CC": "no-compiler"}
+    python("-c", BUILD, "build_wheel", tmp_path, cwd=checkout, **variables)
+    assert list(tmp_path.glob("dyrnn-*-py3-none-any.whl"))
+
+
+def test_an_install_goes_on_where_the_compiler_fails(checkout, tmp_path):
+    folder = copy_checkout(tmp_path)
+    variables = {"DYRNN_NATIVE": "1", "CC": "false"}
+    command = "setup.py", "-q", "build_ext", "--inplace"
+    python(*command, cwd=folder, **variables)
+    told = python("-m", "dyrnn.kernels", cwd=folder, DYRNN_NATIVE="1")
+    assert "in NumPy: those in C were not compiled when dyrnn was installed" in told
+
+
 def test_sdist_holds_each_source_once(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"LICENSE", "README.md", "pyproject.toml", "setup.py"} <= names
     assert {"dyrnn/extensions/__init__.py", "dyrnn/kernels/cuda/window.cu"} <= names
-    assert "dyrnn/py.typed" in names
+    assert {"dyrnn/py.typed", "dyrnn/kernels/native/kernels.h"} <= names
     assert not any(name.startswith("extensions") for name in names)
 
 

@@ -20,6 +20,7 @@ from dyrnn.kernels.losses import (
 )
 from dyrnn.kernels.machine import blas_threads, parallel, prepare, threads
 from dyrnn.kernels.masks import dropout_mask
+from dyrnn.kernels.native import form
 from dyrnn.kernels.products import linear, matmul, sum_rows
 from dyrnn.kernels.recurrent import (
     gru_backward,

@@ -8,18 +8,21 @@ import inspect
 import numpy as np
 
 from dyrnn.backend import get_array_module
+from dyrnn.kernels import native
 from dyrnn.kernels.machine import prepare
 
 
 def place_of(x):
     """Return which forms take an array, or a list that begins with one.
 
-    ``"cpu"`` for NumPy's float32 and float64, ``"cuda"`` for CuPy's arrays, and
-    ``"plain"`` for all others: half precision on the CPU, array modules made known by
-    :func:`dyrnn.backend.register_array_module`.
+    ``"native"`` or ``"cpu"`` for NumPy's float32 and float64, ``"cuda"`` for CuPy's
+    arrays, and ``"plain"`` for all others: half precision on the CPU, array modules
+    made known by :func:`dyrnn.backend.register_array_module`.
     """
     if type(x) is np.ndarray:
-        return "cpu" if x.dtype.char in "fd" else "plain"
+        if x.dtype.char not in "fd":
+            return "plain"
+        return "native" if native.is_on() else "cpu"
     if isinstance(x, (list, tuple)):
         return place_of(x[0])
     return "cuda" if get_array_module(x).__name__ == "cupy" else "plain"
@@ -29,9 +32,9 @@ def kernel(array):
     """Make a plain definition a kernel, which runs faster where there is a faster form.
 
     The forms of a function in ``kernels/TOPIC.py`` are those of its name in
-    ``kernels/cpu/TOPIC.py`` and ``kernels/cuda/TOPIC.py``. One that returns
-    NotImplemented leaves its arguments to the definition, which a test finds as the
-    kernel's ``__wrapped__``.
+    ``kernels/native/TOPIC.py``, ``kernels/cpu/TOPIC.py`` and ``kernels/cuda/TOPIC.py``.
+    One that returns NotImplemented leaves its arguments to the next, native to cpu and
+    all to the definition, which a test finds as the kernel's ``__wrapped__``.
 
     Parameters
     ----------
@@ -46,11 +49,14 @@ def kernel(array):
         @functools.wraps(plain)
         def run(*args, **options):
             place = place_of(args[position])
-            form = forms.get(place)
-            if form is None:
-                form = forms[place] = find(plain, place)
-            result = form(*args, **options)
-            return plain(*args, **options) if result is NotImplemented else result
+            while True:
+                form = forms.get(place)
+                if form is None:
+                    form = forms[place] = find(plain, place)
+                result = form(*args, **options)
+                if result is not NotImplemented:
+                    return result
+                place = "cpu" if place == "native" else "plain"
 
         return run
 
@@ -59,10 +65,13 @@ def kernel(array):
 
 def find(plain, place):
     """Return the form of a definition for a place, or the definition."""
-    if place == "cpu":
+    if place in ("cpu", "native"):
         prepare()
     package, _, topic = plain.__module__.rpartition(".")
-    name = f"{package}.{place}.{topic}"
-    if importlib.util.find_spec(name) is None:
-        return plain
-    return getattr(importlib.import_module(name), plain.__name__, plain)
+    for each in ("native", "cpu") if place == "native" else (place,):
+        name = f"{package}.{each}.{topic}"
+        if importlib.util.find_spec(name) is not None:
+            form = getattr(importlib.import_module(name), plain.__name__, None)
+            if form is not None:
+                return form
+    return plain

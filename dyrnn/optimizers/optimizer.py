@@ -318,7 +318,8 @@ class Optimizer:
             for name, value in state.arrays.items():
                 value[ids] = rows[name]
         else:
-            self._apply([(param.array, total.dense(), state.arrays)], state.t, 1.0)
+            item = param.array, gradient.dense(), state.arrays
+            self._apply([item], state.t, rate)
 
     def _apply(self, items, t, rate):
         """Apply the rule to (array, gradient, states), gradients being times a rate."""

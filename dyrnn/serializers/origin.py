@@ -33,7 +33,7 @@ def environment():
     """Return the versions, processor, threads and seed in use, as a dictionary.
 
     ``threads`` are those of dyrnn's kernels, ``blas_threads`` those of each call of the
-    BLAS within them.
+    BLAS within them, and ``kernels`` are "native" (in C) or "numpy".
     """
     blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return {
@@ -43,6 +43,7 @@ def environment():
         "blas": f"{blas.get('name', '?')} {blas.get('version', '?')}",
         "threads": kernels.threads(),
         "blas_threads": kernels.blas_threads(),
+        "kernels": kernels.form(),
         "platform": sys.platform,
         "machine": platform.machine(),
         "processor": _processor(),

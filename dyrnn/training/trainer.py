@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from dyrnn import random
+from dyrnn.kernels import native
 from dyrnn.reporter import Observation, Reporter
 from dyrnn.training.extension import PRIORITY_READER
 from dyrnn.training.signals import SignalWatch, TrainingInterrupted
@@ -286,6 +287,7 @@ class Trainer:
         # A stop trigger asks for values after the iteration that reported them.
         self.observation.serialize(s["observation"])
         random.serialize(s["random"])
+        native.serialize(s)
         self._elapsed = s("elapsed_time", self.elapsed_time)
         if self._started is not None:
             self._started = time.monotonic()

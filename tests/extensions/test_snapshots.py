@@ -8,6 +8,7 @@ from dyrnn import kernels, random
 from dyrnn.config import config
 from dyrnn.errors import SnapshotError
 from dyrnn.extensions import snapshot, snapshot_object
+from dyrnn.kernels import native
 from dyrnn.serializers import list_snapshots, load_npz, read_manifest
 from dyrnn.training import Trainer
 from dyrnn.training.triggers import MinValueTrigger, OnceTrigger
@@ -47,6 +48,30 @@ def test_snapshot_is_taken_each_epoch_by_default(tmp_path):
     trainer.extend(snapshot())
     trainer.run()
     assert iterations(tmp_path) == [3, 6]
+
+
+@pytest.mark.skipif(not native.is_on(), reason="there is one kind of kernels only")
+@pytest.mark.parametrize("is_native", [True, False])
+def test_a_run_goes_on_with_the_kernels_it_was_made_with(
+    is_native, tmp_path, monkeypatch
+):
+    config.native = is_native
+    trainer = language_trainer(tmp_path, (4, "iteration"))
+    trainer.extend(snapshot(), trigger=(2, "iteration"))
+    trainer.run()
+    path = tmp_path / "snapshot_iter_00000002.npz"
+    again = language_trainer(tmp_path / "again", (4, "iteration"))
+    again.extend(snapshot(), trigger=(2, "iteration"))
+    config.native = not is_native
+    load_npz(path, again)
+    assert config.native is is_native
+    again.run()
+    expected, ours = parameters(trainer), parameters(again)
+    assert all(ours[key].tobytes() == expected[key].tobytes() for key in expected)
+    if is_native:
+        monkeypatch.setattr(native, "start", lambda: (None, "there is no compiler"))
+        with pytest.warns(UserWarning, match="kernels in C, and here they do not run"):
+            load_npz(path, again)
 
 
 def test_metadata_is_kept_in_the_file(tmp_path):

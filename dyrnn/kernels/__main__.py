@@ -1,0 +1,23 @@
+"""What computes here, and why: ``python -m dyrnn.kernels``."""
+
+from dyrnn.config import config
+from dyrnn.kernels import machine, native
+
+
+def main() -> None:
+    """Print the kernels, threads and products that this process would use."""
+    kind, reason = native.start()
+    if kind is None:
+        print(f"kernels    in NumPy: {reason}")
+    elif config.native:
+        print(f"kernels    in C for {kind}: {reason}")
+    else:
+        print(f"kernels    in NumPy: DYRNN_NATIVE=0; those in C would run, for {kind}")
+    print(f"threads    {machine.threads()}")
+    few = "small ones as they lie" if machine.has_small_products() else "by rows"
+    core = machine.blas_core() or "an unknown processor"
+    print(f"products   by NumPy's BLAS with kernels for {core}, {few}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Recurrent layers: what follows the products of a step, and whole windows.
+
+With many sequences the threads share them; with few, the units of every step, and wait
+for each other. Which, the sizes decide: the bits of a product may depend on it.
+"""
+
+import numpy as np
+
+from dyrnn.kernels import machine
+from dyrnn.kernels.native import dense, parts, run
+from dyrnn.kernels.recurrent import states_from
+
+_FEW = 32  # sequences of a thread: products of fewer rows are slow
+_WORTH = 100_000  # multiplications of a step that another thread pays for
+
+
+def lstm_gates(a, c_prev, x=None):
+    """One pass."""
+    if not a.flags.c_contiguous:
+        return NotImplemented
+    c_prev, x = dense(c_prev, np.zeros_like(a) if x is None else x)
+    B, H = c_prev.shape
+    c, tanh_c, h = (np.empty_like(c_prev) for _ in range(3))
+    run("lstm_gates", parts(a.size), a, c_prev, x, c, tanh_c, h, B, H)
+    return c, tanh_c, h
+
+
+def lstm_gates_backward(gates, c_prev, tanh_c, gc, gh):
+    """One pass."""
+    gates, c_prev, tanh_c, gh = dense(gates, c_prev, tanh_c, gh)
+    B, H = c_prev.shape
+    gz = np.empty_like(gates)
+    gc_prev = np.zeros_like(c_prev) if gc is None else gc.copy()
+    gh = np.zeros_like(c_prev) if gh is None else gh
+    given = gates, c_prev, tanh_c, gh, gz, gc_prev
+    run("lstm_gates_backward", parts(gates.size // 4), *given, B, H)
+    return gz, gc_prev
+
+
+def gru_gates(z, h, a):
+    """One pass."""
+    if not z.flags.c_contiguous:
+        return NotImplemented
+    h, a = dense(h, a)
+    y = np.empty_like(h)
+    run("gru_gates", parts(z.size), z, h, a, y, *h.shape)
+    return y
+
+
+def gru_gates_backward(gy, gates, h, a):
+    """One pass."""
+    gy, gates, h, a = dense(gy, gates, h, a)
+    gz, ga, gh = np.empty_like(gates), np.empty_like(gates), np.empty_like(h)
+    threads = parts(gates.size // 4)
+    run("gru_gates_backward", threads, gy, gates, h, a, gz, ga, gh, *h.shape)
+    return gz, ga, gh
+
+
+def _shared(T, B, H, gates):
+    """Return the number of threads and (T, B, H, whether they share the units)."""
+    threads = machine.threads()
+    if B * H * gates * (H + 64) < _WORTH:
+        threads = 1
+    by_units = _FEW * threads > B
+    return min(threads, H if by_units else B), (T, B, H, int(by_units))
+
+
+def lstm_forward(z, h0, c0, U, mask=None):
+    """Overwrite z by the gates."""
+    if not z.flags.c_contiguous:
+        return NotImplemented
+    T, B, H = len(z), *h0.shape
+    h, c = states_from(np, T, h0), states_from(np, T, c0)
+    U, mask = dense(U, mask)
+    threads, sizes = _shared(T, B, H, 4)
+    scratch = np.empty(4 * B * H + threads * H, z.dtype)
+    room = np.empty_like(U)
+    run("lstm_forward", threads, z, h, c, U, room, scratch, mask, *sizes)
+    return h, c
+
+
+def lstm_backward(gh, gc_last, gates, c, U, mask=None):
+    """Compute tanh(c) again."""
+    T, B, H = len(gates), *c[0].shape
+    gh, gates, c, U, mask = dense(gh, gates, c, U, mask)
+    gz, gh0 = np.empty_like(gates), np.zeros_like(c[0])
+    gc0 = np.zeros_like(c[0]) if gc_last is None else gc_last.copy()
+    threads, sizes = _shared(T, B, H, 4)
+    scratch = np.zeros(B * H + threads * H, gates.dtype)
+    args = gh, gates, c, U, gz, gh0, gc0, scratch, mask
+    run("lstm_backward", threads, *args, *sizes)
+    return gz, gh0, gc0
+
+
+def gru_forward(z, h0, U, b=None, reset_after=True, mask=None):
+    """Overwrite z by the gates r, u and the candidate n."""
+    if not z.flags.c_contiguous:
+        return NotImplemented
+    T, B, H = len(z), *h0.shape
+    h, inner = states_from(np, T, h0), np.empty((T, B, H), z.dtype)
+    U, b, mask = dense(U, b, mask)
+    threads, sizes = _shared(T, B, H, 3)
+    room, scratch = np.empty_like(U), np.empty(3 * B * H, z.dtype)
+    args = z, h, inner, U, b, room, scratch, mask, int(reset_after)
+    run("gru_forward", threads, *args, *sizes)
+    return h, inner
+
+
+def gru_backward(gh, gates, inner, h, U, reset_after=True, mask=None):
+    """One product for each step, or two."""
+    T, B, H = len(gates), *h[0].shape
+    gh, gates, inner, h, U, mask = dense(gh, gates, inner, h, U, mask)
+    gz, gh0 = np.empty_like(gates), np.zeros_like(h[0])
+    ga = np.empty_like(gates) if reset_after else None
+    threads, sizes = _shared(T, B, H, 3)
+    scratch = np.zeros(3 * B * H, gates.dtype)
+    args = gh, gates, inner, h, U, gz, ga, gh0, scratch, mask
+    run("gru_backward", threads, *args, *sizes)
+    return gz, ga, gh0
+
+
+def rnn_forward(z, h0, U, activation="tanh", mask=None):
+    """Leave z alone: the derivative is a function of h."""
+    T, B, H = len(z), *h0.shape
+    h = states_from(np, T, h0)
+    z, U, mask = dense(z, U, mask)
+    threads, sizes = _shared(T, B, H, 1)
+    room, scratch = np.empty_like(U), np.empty(B * H, z.dtype)
+    args = z, h, U, room, scratch, mask, int(activation == "relu")
+    run("rnn_forward", threads, *args, *sizes)
+    return h
+
+
+def rnn_backward(gh, h, U, activation="tanh", mask=None):
+    """One product for each step."""
+    T, B, H = len(h) - 1, *h[0].shape
+    gh, h, U, mask = dense(gh, h, U, mask)
+    gz, gh0 = np.empty_like(h[1:]), np.zeros_like(h[0])
+    threads, sizes = _shared(T, B, H, 1)
+    scratch = np.zeros(B * H, h.dtype)
+    args = gh, h, U, gz, gh0, scratch, mask, int(activation == "relu")
+    run("rnn_backward", threads, *args, *sizes)
+    return gz, gh0

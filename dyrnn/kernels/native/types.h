@@ -1,0 +1,86 @@
+/* kernels.h for both types, and a table of what it makes; KIND is the kind of processor. */
+
+#define JOIN_(f, type, kind) f##_##type##_##kind
+#define JOIN(f, type, kind) JOIN_(f, type, kind)
+
+#define real float
+#define integer int32_t
+#define unsigned_integer uint32_t
+#define IS_DOUBLE 0
+#define C(x) ((float)(x))
+#define NAME(f) JOIN(f, float, KIND)
+#define GEMM multiply_float
+#define LOG logf
+#define SQRT sqrtf
+#define LARGEST 87.f
+#define MANTISSA 23
+#define BIAS 127
+#define ROUND 12582912.f /* 1.5 * 2^23: what is added to it has no fraction */
+#define ROUND_BITS 0x4B400000
+#define LN2_HIGH 0.693359375f
+#define LN2_LOW -2.12194440e-4f
+#include "kernels.h"
+#undef real
+#undef integer
+#undef unsigned_integer
+#undef IS_DOUBLE
+#undef C
+#undef NAME
+#undef GEMM
+#undef LOG
+#undef SQRT
+#undef LARGEST
+#undef MANTISSA
+#undef BIAS
+#undef ROUND
+#undef ROUND_BITS
+#undef LN2_HIGH
+#undef LN2_LOW
+
+#define real double
+#define integer int64_t
+#define unsigned_integer uint64_t
+#define IS_DOUBLE 1
+#define C(x) (x)
+#define NAME(f) JOIN(f, double, KIND)
+#define GEMM multiply_double
+#define LOG log
+#define SQRT sqrt
+#define LARGEST 708.
+#define MANTISSA 52
+#define BIAS 1023
+#define ROUND 6755399441055744. /* 1.5 * 2^52 */
+#define ROUND_BITS 0x4338000000000000
+#define LN2_HIGH 6.93145751953125e-1
+#define LN2_LOW 1.42860682030941723212e-6
+#include "kernels.h"
+#undef real
+#undef integer
+#undef unsigned_integer
+#undef IS_DOUBLE
+#undef C
+#undef NAME
+#undef GEMM
+#undef LOG
+#undef SQRT
+#undef LARGEST
+#undef MANTISSA
+#undef BIAS
+#undef ROUND
+#undef ROUND_BITS
+#undef LN2_HIGH
+#undef LN2_LOW
+
+#define NAME(f) {JOIN(f, float, KIND), JOIN(f, double, KIND)}
+#define RULE(name, ...) NAME(name),
+static const Kernel JOIN(table, of, KIND)[][2] = {
+    NAME(lstm_gates),    NAME(lstm_gates_backward),
+    NAME(lstm_forward),  NAME(lstm_backward),
+    NAME(gru_gates),     NAME(gru_gates_backward),
+    NAME(gru_forward),   NAME(gru_backward),
+    NAME(rnn_forward),   NAME(rnn_backward),
+    NAME(softmax_cross_entropy),
+#include "rules.h"
+};
+#undef RULE
+#undef NAME
