@@ -65,6 +65,8 @@ class Layer:
         For each array the parameters, below each other, that make it up.
     index : int
         Position in a stack.
+    n_in_stack : int
+        Layers of the stack; 0 of a link that is none.
     directions : int
     options : dict
         What of the formula the arrays do not tell, see the module.
@@ -75,6 +77,7 @@ class Layer:
     link: Link
     parts: dict[str, list[Part]]
     index: int = 0
+    n_in_stack: int = 0
     directions: int = 1
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -89,7 +92,7 @@ class Layer:
         return split_directions(self.arrays, self.directions)
 
     def __str__(self) -> str:
-        number = f" (layer {self.index})" if isinstance(self.link, _NStep) else ""
+        number = f" (layer {self.index})" if self.n_in_stack else ""
         return f"{type(self.link).__name__} at {self.path or 'the top'!r}{number}"
 
 
@@ -209,7 +212,7 @@ def _stack(link, path):
     for k in range(link.n_layers):
         cells = [_plain(w, *w._params) for w in weights[k * n : (k + 1) * n]]
         parts = join_directions(cells)
-        layers.append(Layer(kind, path, link, parts, k, n, options))
+        layers.append(Layer(kind, path, link, parts, k, link.n_layers, n, options))
     return layers
 
 

@@ -1,0 +1,279 @@
+"""What does not fit is refused with its name, and the model stays as it was."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dyrnn
+import dyrnn.links as L
+from dyrnn import interchange
+from dyrnn.errors import InterchangeError
+from dyrnn.interchange.files import read_safetensors, write_safetensors
+from tests.interchange.models import D, H, V, make
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "interchange"
+
+
+def weights_of(case):
+    model = make("torch", case)
+    for layer in interchange.describe(model):
+        if 0 in layer.arrays["W" if "W" in layer.arrays else "gamma"].shape:
+            interchange.assign(
+                [
+                    (
+                        layer,
+                        {k: np.ones(_known(a.shape)) for k, a in layer.arrays.items()},
+                    )
+                ]
+            )
+    return interchange.to_arrays(model, "torch")
+
+
+def _known(shape):
+    return tuple(n or (D if shape[0] == 3 * H else H) for n in shape)
+
+
+def renamed(weights, name):
+    weights[f"{name}_"] = weights.pop(name)
+    return name
+
+
+def reshaped(weights, name):
+    weights[name] = np.zeros((*weights[name].shape, 2), np.float32)
+    return name
+
+
+def resized(weights, name):
+    array = weights[name]
+    weights[name] = np.concatenate([array, array])
+    return name
+
+
+def integers(weights, name):
+    weights[name] = weights[name].astype(np.int32)
+    return name
+
+
+def complexes(weights, name):
+    weights[name] = weights[name].astype(complex)
+    return name
+
+
+def too_large(weights, name):
+    weights[name] = np.full(weights[name].shape, 1e300)
+    return name
+
+
+def missing(weights, name):
+    del weights[name]
+    return name
+
+
+def extra(weights, name):
+    weights[f"more.{name}"] = weights[name]
+    return f"more.{name}"
+
+
+CHANGES = [renamed, reshaped, resized, integers, complexes, too_large, missing, extra]
+
+
+@pytest.mark.parametrize("case", ["lstm", "bilstm projected", "gru", "birnn"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_each_entry_that_does_not_fit_is_named(change, case):
+    model = make("torch", case)
+    before = {
+        path: None if p.array is None else p.array.copy()
+        for path, p in model.namedparams()
+    }
+    whole = weights_of(case)
+    names = [name for name in whole if not name.endswith("num_batches_tracked")]
+    for name in names[CHANGES.index(change) % 4 :: 4]:
+        weights = dict(whole)
+        odd = change(weights, name)
+        with pytest.raises(InterchangeError) as error:
+            interchange.load(weights, model, "torch")
+        assert odd in str(error.value)
+    for path, p in model.namedparams():
+        assert (p.array is None) == (before[path] is None)
+        if p.array is not None:
+            np.testing.assert_array_equal(p.array, before[path])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda m: interchange.load("model.bin", m),
+            "no system is known by",
+        ),
+        (lambda m: interchange.load({}, m), "do not say where they are from"),
+        (lambda m: interchange.load({}, m, "torch"), "a dict without arrays"),
+        (lambda m: interchange.load({}, m, "theano"), "'theano' is not known; use one"),
+        (
+            lambda m: interchange.load({"a": np.ones(1)}, m, "torch", {"x": "y"}),
+            "names has 'x', which is no path of the model; there are: batch,",
+        ),
+        (
+            lambda m: interchange.load({"a": np.ones(1)}, m, "flax", {"rnn": ["a"]}),
+            "names has 1 names for it, but there are 4",
+        ),
+        (
+            lambda m: interchange.save("model.keras", m),
+            "'.keras' are not written",
+        ),
+        (
+            lambda m: interchange.to_arrays(m, "tensorflow", cell="Cell"),
+            "cell='Cell' is not known; use one of BasicLSTMCell",
+        ),
+    ],
+)
+def test_wrong_calls(call, message):
+    with pytest.raises(InterchangeError, match=message):
+        call(make("torch", "bilstm"))
+
+
+@pytest.mark.parametrize(
+    ("link", "system", "message"),
+    [
+        (lambda: L.StatefulGRU(D, H), "torch", "StatefulGRU at 'l' has no counterpart"),
+        (
+            lambda: L.StatefulPeepholeLSTM(D, H),
+            "torch",
+            "no counterpart in PyTorch",
+        ),
+        (lambda: L.LSTM(D, H, proj_size=2), "keras", "has no counterpart in Keras"),
+        (lambda: L.MGU(D, H), "chainer", "MGU at 'l' has no counterpart in Chainer"),
+        (lambda: L.GRU(None, H), "torch", "W waits for the size of the input"),
+    ],
+)
+def test_layers_without_counterpart(link, system, message):
+    with pytest.raises(InterchangeError, match=message):
+        interchange.to_arrays(dyrnn.Chain(l=link()), system)
+
+
+def test_biases_without_a_place_are_refused():
+    gru = L.GRU(D, H)
+    gru.lateral.b.array[...] = np.arange(3 * H) < 2 * H  # those of r and z add up
+    interchange.to_arrays(dyrnn.Chain(l=gru), "nnx")
+    gru.lateral.b.array[-1] = 1
+    with pytest.raises(InterchangeError, match="no bias inside the reset gate"):
+        interchange.to_arrays(dyrnn.Chain(l=gru), "nnx")
+    gru = L.StatefulGRU(D, H)
+    gru.U_r.b.array[0] = 1
+    with pytest.raises(InterchangeError, match="do not count in the first step"):
+        interchange.to_arrays(dyrnn.Chain(l=gru), "keras")
+
+
+def test_formulas_that_differ_are_refused():
+    pytest.importorskip("h5py")
+    path = GOLDEN / "keras gru before.keras"
+    with pytest.raises(InterchangeError, match="reset_after is False, but True"):
+        interchange.load(path, make("keras", "gru"))
+    model = make("keras", "rnn")
+    model.norm.eps = 1e-3
+    with pytest.raises(InterchangeError, match="eps is 1e-06, but 0.001 in LayerNorm"):
+        interchange.load(GOLDEN / "keras rnn.keras", model)
+
+
+def test_what_the_user_leaves_out(rng):
+    weights = weights_of("lstm")
+    model = make("torch", "lstm")
+    embedding = model.embed.W.array.copy()
+    weights["head.weight"] = weights.pop("embed.weight")
+    interchange.load(weights, model, "torch", {"embed": None}, ignore=["head.*"])
+    np.testing.assert_array_equal(model.embed.W.array, embedding)
+    inside = {f"module.{name}": array for name, array in weights.items()}
+    inside["other"] = np.ones(3)
+    names = {"": "module", "embed/W": "module.head.weight"}
+    interchange.load(inside, model, "torch", names)
+    np.testing.assert_array_equal(model.embed.W.array, weights["head.weight"])
+
+
+# Damaged files
+
+
+def damaged(data, rng):
+    """Return a file with bytes changed, cut off or put in."""
+    data = bytearray(data)
+    kind = rng.integers(4)
+    where = int(rng.integers(len(data))) if kind else int(rng.integers(80))
+    if kind < 2:
+        data[where % len(data)] = rng.integers(256)
+    elif kind == 2:
+        del data[where : where + int(rng.integers(1, 40))]
+    else:
+        data[where:where] = bytes(rng.integers(0, 256, rng.integers(1, 9)).tolist())
+    return bytes(data)
+
+
+def test_damaged_safetensors_are_refused_or_read(tmp_path, rng):
+    original = (GOLDEN / "torch.safetensors").read_bytes()
+    path = tmp_path / "file.safetensors"
+    n_refused = 0
+    for _ in range(200):
+        path.write_bytes(damaged(original, rng))
+        try:
+            read_safetensors(path)
+        except InterchangeError:
+            n_refused += 1
+    assert n_refused > 60
+
+
+HEADERS = [
+    (b"", "too short"),
+    (b"\xff" * 16, "does not fit in a file of 16 bytes"),
+    (b"[]", "no table"),
+    (b'{"a":1}', "not described by"),
+    (b'{"a":{},"a":{}}', "a name twice"),
+    (b"[" * 5000, "no JSON"),
+    (b'{"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}', "are not read"),
+    (b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}}', "is not what bytes"),
+    (b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', "impossible shape"),
+    (b'{"a":{"dtype":"F32","shape":[true],"data_offsets":[0,4]}}', "impossible shape"),
+    (b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}', "overlap"),
+    (b'{"a":{"dtype":"BOOL","shape":[8],"data_offsets":[0,8]}}', "booleans that are"),
+    (b'{"__metadata__":{"a":1}}', "no table of texts"),
+]
+
+
+@pytest.mark.parametrize(("header", "message"), HEADERS)
+def test_safetensors_headers(header, message, tmp_path):
+    path = tmp_path / "file.safetensors"
+    body = b"\xff" * 8
+    whole = len(header).to_bytes(8, "little") + header + body
+    path.write_bytes(whole if header.strip(b"\xff") else header)
+    with pytest.raises(InterchangeError, match=message):
+        read_safetensors(path)
+
+
+def test_files_of_other_kinds(tmp_path):
+    with pytest.raises(OSError, match="No such file"):
+        interchange.load(tmp_path / "none.safetensors", L.LSTM(D, H))
+    (tmp_path / "file.npz").write_bytes(b"PK nothing")
+    with pytest.raises(InterchangeError, match="file.npz"):
+        interchange.load(tmp_path / "file.npz", L.LSTM(D, H))
+    pytest.importorskip("h5py")
+    for name in ("file.keras", "file.weights.h5"):
+        for content in (b"nothing", b"PK nothing"):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(InterchangeError, match=name):
+                interchange.load(tmp_path / name, L.LSTM(D, H))
+    write_safetensors(tmp_path / "a.safetensors", {"a": np.ones(V)}, {})
+    with pytest.raises(InterchangeError, match=r"a \(7,\): left over"):
+        interchange.load(tmp_path / "a.safetensors", L.LSTM(D, H))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_damaged_keras_files_are_refused_or_read(suffix, tmp_path, rng):
+    pytest.importorskip("h5py")
+    from dyrnn.interchange.keras_files import read
+
+    original = (GOLDEN / f"keras bilstm{suffix}").read_bytes()
+    path = tmp_path / f"file{suffix}"
+    for _ in range(30):
+        path.write_bytes(damaged(original, rng))
+        try:
+            read(path)
+        except InterchangeError as error:
+            assert f"file{suffix}" in str(error)

@@ -1,0 +1,320 @@
+"""Weights of other systems, as they wrote them: the same outputs, there and back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dyrnn
+import dyrnn.links as L
+from dyrnn import interchange
+from dyrnn.errors import InterchangeError
+from dyrnn.interchange import Layer, assign, describe
+from dyrnn.interchange.files import read_safetensors, write_safetensors
+from dyrnn.interchange.trees import flatten, nest
+from tests.interchange.models import RECURRENT, D, H, P, V, make, make_cell, run
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "interchange"
+T, B = 5, 3
+FILES = {name: dict(np.load(GOLDEN / f"{name}.npz")) for name in ("torch", "keras")}
+CELLS = {**np.load(GOLDEN / "flax.npz"), **np.load(GOLDEN / "equinox.npz")}
+ROWS = sorted({key.partition("|")[0] for key in CELLS} - {"x"})
+
+
+def golden(arrays, case):
+    """Return the weights of a case, and its outputs."""
+    found = {
+        key.partition("|")[2]: array
+        for key, array in arrays.items()
+        if key.startswith(f"{case}|")
+    }
+    return {key: array for key, array in found.items() if key != "y"}, found.get("y")
+
+
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("way", ["window", "steps"])
+@pytest.mark.parametrize("case", RECURRENT["torch"])
+def test_state_dict_computes_the_same(case, way):
+    weights, y = golden(FILES["torch"], case)
+    model = make("torch", case)
+    interchange.load(weights, model, "torch")
+    close(run(model, FILES["torch"]["ids"], way), y)
+
+
+@pytest.mark.parametrize("case", RECURRENT["torch"])
+def test_state_dict_is_given_back(case):
+    weights, _ = golden(FILES["torch"], case)
+    model, other = make("torch", case), make("torch", case)
+    interchange.load(weights, model, "torch")
+    again = interchange.to_arrays(model, "torch")
+    if case != "lstm no bias":
+        assert {k: a.shape for k, a in again.items()} == {
+            k: a.shape for k, a in weights.items()
+        }
+    interchange.load(again, other, "torch")
+    for (path, a), (_, b) in zip(model.namedparams(), other.namedparams(), strict=True):
+        np.testing.assert_array_equal(a.array, b.array, path)
+
+
+@pytest.mark.parametrize("way", ["window", "steps"])
+@pytest.mark.parametrize("case", RECURRENT["keras"])
+def test_keras_file_computes_the_same(case, way, tmp_path):
+    pytest.importorskip("h5py")
+    y, ids = FILES["keras"][f"{case}|y"], FILES["keras"]["ids"]
+    model, other = make("keras", case), make("keras", case)
+    interchange.load(GOLDEN / f"keras {case}.keras", model)
+    close(run(model, ids, way), y)
+    interchange.save(tmp_path / "model.weights.h5", model)
+    interchange.load(tmp_path / "model.weights.h5", other)
+    close(run(other, ids, way), y)
+
+
+def test_weights_without_a_description_are_found_by_order():
+    pytest.importorskip("h5py")
+    model = make("keras", "bilstm")
+    interchange.load(GOLDEN / "keras bilstm.weights.h5", model)
+    close(run(model, FILES["keras"]["ids"]), FILES["keras"]["bilstm|y"])
+
+
+def test_keras_layers_are_found_by_the_names_of_the_description():
+    pytest.importorskip("h5py")
+    parts = dict(zip("first second".split(), (L.LSTM(D, H), L.LSTM(H, H)), strict=True))
+    parts |= {"norm": L.LayerNormalization(H), "batch": L.BatchNormalization(H)}
+    model = dyrnn.Chain(out=L.Linear(H, V), **parts, embed=L.EmbedID(V, D))
+    names = {"norm": "layer_normalization", "batch": "batch_normalization"}
+    names |= {"embed": "embedding", "out": "dense"}
+    interchange.load(
+        GOLDEN / "keras lstms.keras", model, names={**names, "second": "layers/lstm_1"}
+    )
+    stack = make("keras", "lstms")
+    interchange.load(
+        GOLDEN / "keras lstms.keras", stack, names={"rnn": ["first", "lstm_1"]}
+    )
+    np.testing.assert_array_equal(model.second.lateral.W.array, stack.rnn[1].U.array)
+    np.testing.assert_array_equal(model.first.lateral.W.array, stack.rnn[0].U.array)
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_nested_dictionaries_of_cells(case):
+    system, _, cell = case.partition(" ")
+    weights, y = golden(CELLS, case)
+    model, other = make_cell(cell), make_cell(cell)
+    tree = nest(weights, "/")
+    interchange.load(tree, model, system)
+    close(run(model, CELLS["x"]), y)
+    options = {"cell": "LSTMCell"} if case == "nnx LSTMCell" else {}
+    again = interchange.to_arrays(model, system, **options)
+    flat = flatten(again, "/")
+    expected = {key.replace("/cell/", "/"): a.shape for key, a in weights.items()}
+    assert {key.replace("/cell/", "/"): a.shape for key, a in flat.items()} == expected
+    interchange.load(again, other, system)
+    close(run(other, CELLS["x"]), y)
+
+
+# TensorFlow's cells, by their formulas: what a checkpoint holds are these arrays.
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def tensorflow_lstm(x, kernel, bias, order, forget_bias, diagonals=(0, 0, 0)):
+    h = c = np.zeros((x.shape[1], H))
+    w_i, w_f, w_o = diagonals
+    for row in x:
+        gates = np.split(np.concatenate([row, h], 1) @ kernel + bias, 4, axis=1)
+        gate = dict(zip(order, gates, strict=True))
+        new = sigmoid(gate["i"] + w_i * c) * np.tanh(gate["j"])
+        c = new + sigmoid(gate["f"] + forget_bias + w_f * c) * c
+        h = sigmoid(gate["o"] + w_o * c) * np.tanh(c)
+        yield h
+
+
+def tensorflow_gru(x, gates, candidate, b_gates, b_candidate):
+    h = np.zeros((x.shape[1], H))
+    for row in x:
+        both = np.concatenate([row, h], 1)
+        r, u = np.split(sigmoid(both @ gates + b_gates), 2, axis=1)
+        n = np.tanh(np.concatenate([row, r * h], 1) @ candidate + b_candidate)
+        h = u * h + (1 - u) * n
+        yield h
+
+
+def draw(rng, *shape):
+    return rng.uniform(-0.5, 0.5, shape)
+
+
+@pytest.mark.parametrize(
+    ("cell", "order", "forget_bias"),
+    [
+        ("BasicLSTMCell", "ijfo", 1.0),
+        ("LSTMBlockCell", "ijfo", 0.5),
+        ("BlockLSTM", "ijfo", 0.0),
+        ("BlockLSTMV2", "ifjo", 0.0),
+    ],
+)
+def test_tensorflow_lstm(cell, order, forget_bias, rng):
+    x = rng.normal(size=(T, B, D))
+    kernel, bias = draw(rng, D + H, 4 * H), draw(rng, 4 * H)
+    expected = np.stack(list(tensorflow_lstm(x, kernel, bias, order, forget_bias)))
+    place = "Model/RNN/multi_rnn_cell/cell_0/basic_lstm_cell"
+    arrays = {f"{place}/kernel": kernel, f"{place}/bias": bias}
+    arrays |= {"Model/softmax_w": draw(rng, H, V), "Model/softmax_b": draw(rng, V)}
+    arrays |= {"Model/embedding": draw(rng, V, D), "Model/Variable": np.array(3)}
+    arrays["global_step"] = np.array(10)
+    names = {"rnn": place, "out/W": "Model/softmax_w", "out/b": "Model/softmax_b"}
+    names |= {"": "Model", "embed/W": "Model/embedding"}
+    model = dyrnn.Chain(embed=L.EmbedID(V, D), rnn=L.LSTM(None, H), out=L.Linear(H, V))
+    options = {"cell": cell, "forget_bias": forget_bias}
+    interchange.load(arrays, model, "tensorflow", names, ["*Variable"], **options)
+    close(model.rnn(x.astype(np.float32)).array, expected)
+    close(model.out.W.array, arrays["Model/softmax_w"].T)
+    again = interchange.to_arrays(model, "tensorflow", names, **options)
+    for name, array in again.items():
+        close(array, arrays[name])
+    with pytest.raises(InterchangeError, match="give cell='BasicLSTMCell'"):
+        interchange.load(arrays, model, "tensorflow", names)
+
+
+def test_tensorflow_peepholes(rng):
+    x = rng.normal(size=(T, B, D))
+    kernel, bias, w = draw(rng, D + H, 4 * H), draw(rng, 4 * H), draw(rng, 3, H)
+    expected = np.stack(list(tensorflow_lstm(x, kernel, bias, "ijfo", 1.0, w)))
+    arrays = {f"w_{gate}_diag": row for gate, row in zip("ifo", w, strict=True)}
+    arrays |= {"kernel": kernel, "bias": bias}
+    link = L.StatefulPeepholeLSTM(D, H)
+    interchange.load(arrays, link, "tensorflow", cell="LSTMBlockCell")
+    close(link(x.astype(np.float32)).array, expected)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("gates/kernel", "candidate/kernel", "gates/bias", "candidate/bias"),
+        ("w_ru", "w_c", "b_ru", "b_c"),
+    ],
+)
+def test_tensorflow_gru(names, rng):
+    x = rng.normal(size=(T, B, D))
+    shapes = (D + H, 2 * H), (D + H, H), (2 * H,), (H,)
+    arrays = [draw(rng, *shape) for shape in shapes]
+    expected = np.stack(list(tensorflow_gru(x, *arrays)))
+    link = L.StatefulGRU(D, H)
+    source = dict(zip(names, arrays, strict=True))
+    interchange.load(source, link, "tensorflow", cell="GRUBlockCell")
+    close(link(x.astype(np.float32)).array, expected)
+    again = interchange.to_arrays(link, "tensorflow", cell="GRUBlockCell")
+    for array, name in zip(arrays, ("gates/kernel", "candidate/kernel"), strict=False):
+        close(again[name], array)
+
+
+# Files
+
+
+def test_safetensors_of_pytorch(tmp_path):
+    weights, y = golden(FILES["torch"], "bilstm")
+    model = make("torch", "bilstm")
+    interchange.load(GOLDEN / "torch.safetensors", model)
+    close(run(model, FILES["torch"]["ids"]), y)
+    interchange.save(tmp_path / "model.safetensors", model)
+    found, metadata = read_safetensors(tmp_path / "model.safetensors")
+    assert metadata == {"format": "pt"}
+    for name, array in weights.items():
+        np.testing.assert_array_equal(found[name], array * (array.ndim > 0))
+
+
+def test_bfloat16_becomes_float32():
+    weights, _ = golden(FILES["torch"], "bf16")
+    found, _ = read_safetensors(GOLDEN / "torch-bf16.safetensors")
+    assert found.keys() == weights.keys()
+    for name, array in weights.items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_array_equal(found[name], array)
+
+
+def tied_model():
+    model = dyrnn.Chain(embed=L.EmbedID(V, H), out=L.Linear(H, V))
+    with model.out.init_scope():
+        model.out.W = model.embed.W
+    return model
+
+
+def test_tied_weights_are_stored_once_and_loaded_twice(tmp_path):
+    plain = dyrnn.Chain(embed=L.EmbedID(V, H), out=L.Linear(H, V))
+    tied = tied_model()
+    for model in (plain, tied):
+        interchange.load(GOLDEN / "torch-tied.safetensors", model)
+        np.testing.assert_array_equal(model.embed.W.array, model.out.W.array)
+    interchange.save(tmp_path / "tied.safetensors", tied)
+    found, metadata = read_safetensors(tmp_path / "tied.safetensors")
+    assert metadata["out.weight"] == "embed.weight"
+    assert found["out.weight"] is found["embed.weight"]
+    size = (tmp_path / "tied.safetensors").stat().st_size
+    assert size < 4 * (V * H + V) + 350
+    arrays = dict(interchange.to_arrays(plain, "torch"))
+    arrays["out.weight"] = arrays["out.weight"] + 1
+    before = tied.out.W.array.copy()
+    with pytest.raises(InterchangeError, match="another value than the same parameter"):
+        interchange.load(arrays, tied, "torch")
+    np.testing.assert_array_equal(tied.out.W.array, before)
+
+
+def test_kept_names_and_types_of_safetensors(tmp_path):
+    arrays = {
+        "a": np.arange(6.0).reshape(2, 3),
+        "empty": np.zeros((0, 2), np.float16),
+        "é": np.array(True),
+        "i": np.array([-1, 2], np.int64),
+    }
+    write_safetensors(tmp_path / "file", arrays, {})
+    found, metadata = read_safetensors(tmp_path / "file")
+    assert metadata == {}
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+    with pytest.raises(InterchangeError, match="no place for complex128"):
+        write_safetensors(tmp_path / "file", {"c": np.ones(1, complex)}, {})
+
+
+# Layers
+
+
+def test_description_of_a_model():
+    model = dyrnn.Chain(
+        rnn=L.NStepBiLSTM(2, D, H, proj_size=P), scale=L.Scale(W_shape=(3,))
+    )
+    first, second, scale = describe(model)
+    assert str(second) == "NStepBiLSTM at 'rnn' (layer 1)"
+    assert (first.kind, first.index, first.n_in_stack, first.directions) == (
+        *("lstm", 0, 2),
+        2,
+    )
+    forward, backward = second.cells
+    assert forward["W"].shape == backward["W"].shape == (4 * H, 2 * P)
+    assert forward["V"].shape == (P, H)
+    assert (scale.kind, scale.arrays["W"].shape) == ("parameters", (3,))
+    assert isinstance(scale, Layer)
+
+
+def test_assigned_arrays_come_back(rng):
+    model = dyrnn.Chain(gru=L.StatefulGRU(D, H), out=L.Linear(None, V))
+    new = []
+    for layer in describe(model):
+        shapes = {k: a.shape if a.size else (V, H) for k, a in layer.arrays.items()}
+        new.append((layer, {k: draw(rng, *shape) for k, shape in shapes.items()}))
+    assign(new)
+    assert model.out.in_size == H
+    for layer, arrays in new:
+        for name, array in layer.arrays.items():
+            np.testing.assert_array_equal(array, arrays[name].astype(np.float32))
+
+
+def test_chainer_file_through_interchange(tmp_path):
+    model, other = L.LSTM(D, H), L.LSTM(D, H)
+    interchange.save(tmp_path / "model.npz", model)
+    interchange.load(tmp_path / "model.npz", other)
+    for a, b in zip(model.params(), other.params(), strict=True):
+        np.testing.assert_array_equal(a.array, b.array)
