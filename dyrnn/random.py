@@ -2,15 +2,21 @@
 
 Dropout, shuffling, sampling and initialisation each draw from a stream of their own, so
 drawing more of one never changes another, and a resumed run goes on with the very same
-numbers. A stream is a NumPy ``Generator`` over Philox (Salmon et al., "Parallel Random
+numbers. An iterator that shuffles owns its stream (`own_stream`), and an evaluation
+draws from streams of its own (`scope`), so neither changes the training beside it. A
+stream is a NumPy ``Generator`` over Philox (Salmon et al., "Parallel Random
 Numbers: As Easy as 1, 2, 3", SC 2011), keyed by the seed and the stream's name. The
 global ``numpy.random`` is never touched. Numbers are drawn on the CPU and sent to the
 device, or by the same generator on the device, so a run draws the same ones everywhere.
 """
 
+import collections
+import contextlib
 import operator
 import threading
+import weakref
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -24,7 +30,11 @@ class Stream:
 
     def __init__(self, name: str, seed: int) -> None:
         self.name = name
-        key = [seed & _WORD, zlib.crc32(name.encode()) | (seed >> 64) << 32]
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """Draw from the start of the stream that ``seed`` and the name make."""
+        key = [seed & _WORD, zlib.crc32(self.name.encode()) | (seed >> 64) << 32]
         self.generator = np.random.Generator(np.random.Philox(key=key))
 
     def serialize(self, s):
@@ -65,6 +75,8 @@ def _checked(name, numbers):
 
 _seed = 0
 _streams: dict[str, Stream] = {}
+_owned: weakref.WeakSet[Stream] = weakref.WeakSet()
+_owners: collections.Counter[str] = collections.Counter()  # since the seed was set
 _thread = threading.local()
 
 
@@ -80,8 +92,9 @@ def seed(number: int) -> None:
     if not 0 <= number < 1 << 96:
         raise ValueError(f"seed {number} is out of range: use 0 to 2**96 - 1")
     _seed = number
-    for name in list(_streams):
-        _streams[name].generator = Stream(name, number).generator
+    _owners.clear()
+    for each in [*_streams.values(), *_owned]:
+        each.restart(number)
 
 
 def refuse_streams():
@@ -103,9 +116,60 @@ def stream(name: str) -> Stream:
             "their speed, and differ after a resume. Draw by the example's number, "
             "numpy.random.default_rng((seed, i)), or use a SerialIterator."
         )
+    # Weights that an evaluation is the first to need are those of any first use.
+    scoped = None if name == "initializer" else getattr(_thread, "scope", None)
+    if scoped is not None:
+        return scoped(name)
     if name not in _streams:
         _streams[name] = Stream(name, _seed)
     return _streams[name]
+
+
+def own_stream(name: str) -> Stream:
+    """Return a new stream for one owner, who has it in its snapshots.
+
+    The first owner since the seed was set draws the numbers of the stream called
+    ``name``, the second those of ``name-2``, and so on.
+    """
+    _owners[name] += 1
+    number = _owners[name]
+    owned = Stream(name if number == 1 else f"{name}-{number}", _seed)
+    _owned.add(owned)
+    return owned
+
+
+def in_scope(owned: Stream) -> Stream:
+    """Return what the owner of a stream draws from: inside a `scope`, its own there."""
+    scoped = getattr(_thread, "scope", None)
+    return owned if scoped is None else scoped(owned.name)
+
+
+@contextlib.contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Draw from other streams inside, in this thread: those outside stay as they are.
+
+    They begin anew each time, as the seed and ``name`` have it: for evaluations, or for
+    what an extension samples. Weights are initialized as outside.
+
+    Examples
+    --------
+    >>> with scope("evaluation"):
+    ...     first = stream("dropout").generator.random()
+    >>> with scope("evaluation"):
+    ...     assert stream("dropout").generator.random() == first
+    """
+    streams: dict[str, Stream] = {}
+
+    def scoped(inner):
+        if inner not in streams:
+            streams[inner] = Stream(f"{name}/{inner}", _seed)
+        return streams[inner]
+
+    outer, _thread.scope = getattr(_thread, "scope", None), scoped
+    try:
+        yield
+    finally:
+        _thread.scope = outer
 
 
 def serialize(s):
@@ -113,9 +177,14 @@ def serialize(s):
     global _seed
     names = s("names", sorted(_streams))
     number = int(s("seed", str(_seed)))
+    owners = s("owners", dict(_owners)) if s.has("owners") else {}
+    if not all(type(count) is int for count in owners.values()):
+        raise SnapshotError(f"owners of random streams are no counts: {owners!r:.200}")
     if s.loading:
         _seed = number
+        _owners.clear()
+        _owners.update(owners)
         for name in set(_streams) - set(names):
-            _streams[name].generator = Stream(name, number).generator
+            _streams[name].restart(number)
     for name in names:
         stream(name).serialize(s[name])

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from dyrnn import backend
+from dyrnn import backend, random
 from dyrnn.backend import DeviceLike
 from dyrnn.config import no_backprop_mode, using_config
 from dyrnn.datasets import concat_examples
@@ -50,7 +50,13 @@ class Evaluator(Extension):
         Called with the arguments; by default the target. Its result is reported as the
         loss if it reports none itself.
     name : str, optional
-        Tells several evaluators apart: the prefix is then ``name/main/loss``.
+        What the trainer calls it, and the prefix: ``name/main/loss``. Of two with one
+        name, or without, the second one is called ``name_1``.
+
+    Notes
+    -----
+    An order that the iterator shuffles, and what the model draws, come from the random
+    streams of an evaluation, see `dyrnn.random.scope`: they are the same each time.
     """
 
     trigger = (1, "epoch")
@@ -86,8 +92,16 @@ class Evaluator(Extension):
     def __call__(self, trainer=None):
         """Evaluate, report the means with this evaluator's prefix, and return them."""
         reporter = Reporter()
-        self._register_targets(reporter, (self.name or self.default_name) + "/")
-        with reporter, using_config("train", False), no_backprop_mode():
+        named = getattr(trainer, "extensions", {}).items()
+        names = [name for name, extension in named if extension is self]
+        prefix = names[0] if names else self.name or self.default_name
+        self._register_targets(reporter, prefix + "/")
+        with (
+            reporter,
+            random.scope("evaluation"),
+            using_config("train", False),
+            no_backprop_mode(),
+        ):
             means = self.evaluate()
         report(means)
         return means

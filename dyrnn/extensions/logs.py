@@ -21,6 +21,7 @@ from dyrnn.extensions.checks import Log, check_file_is_own, names_of_values
 from dyrnn.serializers import rename_aside
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.training import PRIORITY_READER, get_trigger
+from dyrnn.training.triggers import interval_of
 from dyrnn.typing import PathLike, TriggerLike
 
 
@@ -69,6 +70,10 @@ class LogReport(Log):
         self.filename = filename
         self._path = None
         self._trainer = None
+
+    def set_interval(self, trigger):
+        self._trigger = interval_of(self, self._trigger, trigger)
+        return True
 
     def initialize(self, trainer):
         self._trainer = trainer

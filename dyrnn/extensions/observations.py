@@ -15,6 +15,7 @@ from dyrnn.training import (
     Extension,
     get_trigger,
 )
+from dyrnn.training.triggers import interval_of
 from dyrnn.typing import TriggerLike
 
 
@@ -51,7 +52,8 @@ class MicroAverage(Extension):
     Parameters
     ----------
     numerator_key, denominator_key : str
-        Observed values, summed up over an interval.
+        Observed values, summed up over an interval. Where `BPTTUpdater` goes by steps,
+        report them with ``weight=1``: they are sums, and no means of labels.
     result_key : str
         Where to report the quotient, at the interval's end; NaN if the sum of the
         denominators is zero.
@@ -72,6 +74,10 @@ class MicroAverage(Extension):
         self._result_key = result_key
         self._trigger = get_trigger(trigger)
         self._summaries = Summary(), Summary()
+
+    def set_interval(self, trigger):
+        self._trigger = interval_of(self, self._trigger, trigger)
+        return True
 
     def __call__(self, trainer):
         # Both means are over the same number of values, so their quotient is that of

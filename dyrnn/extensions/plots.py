@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dyrnn.extensions.checks import Log, check_file_is_own
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.training import get_trigger
+from dyrnn.training.triggers import interval_of
 from dyrnn.typing import PathLike, TriggerLike
 
 
@@ -111,6 +112,10 @@ class PlotReport(Log):
         self._postprocess = postprocess
         self._points = {key: [] for key in self._names}
         self._draws = False
+
+    def set_interval(self, trigger):
+        self._trigger = interval_of(self, self._trigger, trigger)
+        return True
 
     def initialize(self, trainer):
         check_file_is_own(self, trainer)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from dyrnn.optimizers.optimizer import Optimizer
 from dyrnn.training import Extension
-from dyrnn.training.triggers import Patience
+from dyrnn.training.triggers import Patience, is_default
 from dyrnn.typing import TriggerLike
 
 
@@ -355,8 +355,8 @@ class ReduceOnPlateau(Schedule):
     patience : int
         How many checks in a row may pass without a new best.
     mode : {"auto", "min", "max"}
-        Which values are better; ``"auto"`` takes higher ones for names with
-        ``accuracy`` in them.
+        Which values are better; ``"auto"`` goes by the words of the name, such as
+        ``loss`` and ``f1``.
     min_value : float
         The hyperparameter does not fall below, unless another schedule lowers it.
     check_trigger : trigger
@@ -387,6 +387,12 @@ class ReduceOnPlateau(Schedule):
         self.optimizer = optimizer
         self.current = None
         self._looks = Patience("ReduceOnPlateau", monitor, mode, check_trigger)
+
+    def set_interval(self, trigger):
+        if is_default(self._looks.trigger):
+            self._looks.trigger = trigger
+            return True
+        return False
 
     def own(self):
         return self.current

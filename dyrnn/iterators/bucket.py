@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dyrnn import random
 from dyrnn.iterators.base import positive_integer
-from dyrnn.iterators.serial import SerialIterator
+from dyrnn.iterators.serial import RandomOrderSampler, SerialIterator, shuffle_stream
 from dyrnn.typing import Array, Examples
 
 
-class BucketOrderSampler:
+class BucketOrderSampler(RandomOrderSampler):
     """Order examples so that those of one batch have similar lengths.
 
     The examples are shuffled and cut into pools of ``pool`` batches; each pool is
@@ -27,7 +26,7 @@ class BucketOrderSampler:
     shuffle : bool
         False: all examples in one pool, shortest first, the same in every epoch.
     stream : str
-        Name of the stream of :mod:`dyrnn.random` to draw from.
+        Name of the stream to draw from, see `dyrnn.random.own_stream`.
     """
 
     def __init__(
@@ -42,12 +41,13 @@ class BucketOrderSampler:
         self.batch_size = positive_integer("batch_size", batch_size)
         self.pool = positive_integer("pool", pool)
         self.shuffle = shuffle
-        self.stream = stream
+        if shuffle:
+            super().__init__(stream)
 
     def __call__(self, order, position):
         if not self.shuffle:
             return np.argsort(self.lengths, kind="stable")
-        generator = random.stream(self.stream).generator
+        generator = self.generator
         shuffled = generator.permutation(len(self.lengths))
         size = self.pool * self.batch_size
         pools = [
@@ -91,7 +91,8 @@ class BucketIterator(SerialIterator):
     ) -> None:
         length = length or _length
         lengths = [length(dataset[i]) for i in range(len(dataset))]
-        sampler = BucketOrderSampler(lengths, batch_size, pool, shuffle)
+        stream = shuffle_stream(repeat)
+        sampler = BucketOrderSampler(lengths, batch_size, pool, shuffle, stream)
         super().__init__(dataset, batch_size, repeat, order_sampler=sampler)
 
 

@@ -16,21 +16,50 @@ from dyrnn.errors import SnapshotError
 from dyrnn.iterators.base import Iterator, positive_integer
 from dyrnn.typing import Examples
 
+_ONCE = "-once"
 
-class ShuffleOrderSampler:
-    """Draw a new random order for each epoch.
+
+class RandomOrderSampler:
+    """Base of order samplers that draw from a stream of their own.
 
     Parameters
     ----------
     stream : str
-        Name of the stream of :mod:`dyrnn.random` to draw from.
+        Name of the stream, see `dyrnn.random.own_stream`.
     """
 
+    stream: random.Stream | None = None  # where nothing is drawn
+
     def __init__(self, stream: str = "shuffle") -> None:
-        self.stream = stream
+        self._name = stream
+        self.stream = random.own_stream(stream)
+
+    @property
+    def generator(self):
+        """What to draw from."""
+        assert self.stream is not None
+        return random.in_scope(self.stream).generator
+
+    def serialize(self, s):
+        """Save or load how far the stream is."""
+        if self.stream is None:
+            return
+        if s.has("state"):
+            self.stream.serialize(s)
+        else:  # an older file, with one stream for all
+            self.stream = random.stream(self._name.removesuffix(_ONCE))
+
+
+class ShuffleOrderSampler(RandomOrderSampler):
+    """Draw a new random order for each epoch, from a stream of one's own."""
 
     def __call__(self, order, position):
-        return random.stream(self.stream).generator.permutation(len(order))
+        return self.generator.permutation(len(order))
+
+
+def shuffle_stream(repeat):
+    """Return the stream's name: a single pass does not count among the others."""
+    return "shuffle" if repeat else "shuffle" + _ONCE
 
 
 class Place(NamedTuple):
@@ -86,7 +115,7 @@ class SerialIterator(Iterator):
                 "alone whether examples are shuffled"
             )
         if order_sampler is None and shuffle in (None, True):
-            order_sampler = ShuffleOrderSampler()
+            order_sampler = ShuffleOrderSampler(shuffle_stream(repeat))
         self.dataset = dataset
         self.batch_size = positive_integer("batch_size", batch_size)
         self.repeat = repeat
@@ -215,10 +244,11 @@ class SerialIterator(Iterator):
             saved = s("order", None if s.loading else np.asarray(order, np.int64))
             order = order if saved is None else saved
             ahead = s("orders_ahead", None if s.loading else ahead)
+        if s.loading:
+            self._check(position, epoch, order, ahead)
         if hasattr(self.order_sampler, "serialize"):
             self.order_sampler.serialize(s["order_sampler"])
         if s.loading:
-            self._check(position, epoch, order, ahead)
             self._drawn = [] if ahead is None else [np.array(row) for row in ahead]
             self._place = Place(position, epoch, is_new_epoch, before, order)
 

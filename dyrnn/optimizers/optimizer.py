@@ -259,6 +259,10 @@ class Optimizer:
         for (t, rate, _), items in together.items():
             self._apply(items, t, rate)
 
+    def check_gradients(self) -> None:
+        """Raise `NonFiniteError` for what `update` would refuse, before any hook."""
+        self._refuse_non_finite(self.updates)
+
     def _refuse_non_finite(self, updates):
         """Raise before anything is changed; see ``norms.py``."""
         if not updates:

@@ -43,6 +43,14 @@ class Extension:
             f"{type(self).__name__}: an extension must define __call__(self, trainer)"
         )
 
+    def set_interval(self, trigger):
+        """Take a trigger given to ``extend`` as the end of intervals: return whether.
+
+        For those that must look at every iteration, to take means over an interval. By
+        default it says when the extension runs.
+        """
+        return False
+
     def initialize(self, trainer):
         """Prepare, after a snapshot was loaded and before the first update."""
 

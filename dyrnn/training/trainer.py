@@ -139,7 +139,9 @@ class Trainer:
             By default its ``name``, ``default_name`` or ``__name__``. Where a name is
             taken, the new extension is called ``name_1``, ``name_2``, ...
         trigger : trigger or (number, unit), optional
-            By default the extension's ``trigger``, else every iteration.
+            By default the extension's ``trigger``, else every iteration. For one that
+            looks at every iteration and acts at the ends of intervals, such as
+            `LogReport`, it says where these end; see `Extension.set_interval`.
         priority : int, optional
             Higher runs first; by default the extension's ``priority``, else
             ``PRIORITY_READER``. Among equals, the triggers are asked first, and then
@@ -171,6 +173,9 @@ class Trainer:
         if name in self._entries:
             suffixed = (f"{name}_{number}" for number in itertools.count(1))
             name = next(new for new in suffixed if new not in self._entries)
+        set_interval = getattr(extension, "set_interval", _nothing)
+        if trigger is not None and set_interval(get_trigger(trigger)):
+            trigger = None
         if trigger is None:
             trigger = getattr(extension, "trigger", (1, "iteration"))
         if priority is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -99,6 +100,26 @@ class IntervalTrigger(Trigger):
 
     def __repr__(self):
         return f"IntervalTrigger({self.period!r}, {self.unit!r})"
+
+
+def is_default(trigger):
+    """Whether a trigger is that of an extension which was given none: each epoch."""
+    return isinstance(trigger, IntervalTrigger) and (
+        (trigger.period, trigger.unit) == (1, "epoch")
+    )
+
+
+def interval_of(owner, own, given):
+    """Return what ends the intervals: the trigger of the owner, or of ``extend``."""
+    if is_default(own):
+        return given
+    if repr(given) == "IntervalTrigger(1, 'iteration')":  # it looks at every iteration
+        return own
+    name = type(owner).__name__
+    raise ValueError(
+        f"extend: {name} has a trigger that ends its intervals, and was given another, "
+        f"{given!r}. It must look at every iteration: say {name}(..., trigger=...) only"
+    )
 
 
 class StopTrigger(Trigger):
@@ -224,7 +245,7 @@ class _Monitor:
         self._owner = owner
         self._key = key
         self._better = better
-        self._trigger = get_trigger(trigger)
+        self.trigger = get_trigger(trigger)
         self._summary = Summary()
         self._seen = False
 
@@ -233,7 +254,7 @@ class _Monitor:
         if self._key in observation:
             self._summary.add(observation[self._key], observation.weight(self._key))
             self._seen = True
-        if not self._trigger(trainer):
+        if not self.trigger(trainer):
             return None
         if not self._seen:
             raise KeyError(
@@ -260,7 +281,34 @@ class _Monitor:
         monitor = s["monitor"]
         self._summary.serialize(monitor["summary"])
         self._seen = monitor("seen", self._seen)
-        self._trigger.serialize(monitor["trigger"])
+        self.trigger.serialize(monitor["trigger"])
+
+
+_LOWER = frozenset(
+    "bits bpc bpd bpw cer cost costs cross crossentropy deviation distance divergence "
+    "entropy err error errors kl loss losses mae mape mse nll penalty perplexity ppl "
+    "regret risk rmse smape ter wer".split()
+)
+_HIGHER = frozenset(
+    "acc accuracy ap auc auroc bleu chrf correct correlation cosine dice exact f f1 f2 "
+    "fscore gain hits iou jaccard kappa map match mcc meteor mrr ndcg precision prauc "
+    "r2 recall return reward rewards rouge score sensitivity similarity specificity "
+    "success top1 top5".split()
+)
+
+
+def _better(owner, key):
+    """Return whether lower or higher values of this name are better: its last word."""
+    words = re.findall(
+        "[a-z]+[0-9]*", re.sub("([a-z0-9])([A-Z])", r"\1 \2", key).lower()
+    )
+    for word in reversed(words):
+        if word in _LOWER or word in _HIGHER:
+            return "min" if word in _LOWER else "max"
+    raise ValueError(
+        f"{owner}: whether lower or higher values of {key!r} are better, its name does "
+        "not tell: say mode='min' or mode='max'"
+    )
 
 
 class Patience(_Monitor):
@@ -273,8 +321,8 @@ class Patience(_Monitor):
     key : str
         Name of the observed value.
     mode : {"auto", "min", "max"}
-        Which values are better; ``"auto"`` takes higher ones for names with
-        ``accuracy`` in them.
+        Which values are better; ``"auto"`` goes by the words of the name, such as
+        ``loss`` and ``f1``.
     trigger : trigger
         When it is looked at.
 
@@ -286,12 +334,10 @@ class Patience(_Monitor):
 
     def __init__(self, owner: str, key: str, mode: str, trigger: TriggerLike) -> None:
         modes = {"min": operator.lt, "max": operator.gt}
-        modes["auto"] = modes["max" if "accuracy" in key else "min"]
-        if mode not in modes:
-            raise ValueError(
-                f"mode {mode!r} is not known; use one of {', '.join(sorted(modes))}"
-            )
-        super().__init__(owner, key, modes[mode], trigger)
+        if mode not in (*modes, "auto"):
+            raise ValueError(f"mode {mode!r} is not known; use one of auto, max, min")
+        better = modes[_better(owner, key) if mode == "auto" else mode]
+        super().__init__(owner, key, better, trigger)
         self.count = 0
 
     def look(self, value):
@@ -367,8 +413,8 @@ class EarlyStoppingTrigger(Trigger):
     patience : int
         Fires after so many checks in a row without a new best.
     mode : {"auto", "min", "max"}
-        Which values are better; ``"auto"`` takes higher ones for names with
-        ``accuracy`` in them.
+        Which values are better; ``"auto"`` goes by the words of the name, such as
+        ``loss`` and ``f1``.
     max_trigger : (int, str), default (100, "epoch")
         The end of training in any case.
     """

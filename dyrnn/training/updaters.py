@@ -10,9 +10,7 @@ Trajectories", Neural Computation 2(4), 1990).
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
-import operator
 import time
 import warnings
 from collections.abc import Callable
@@ -27,8 +25,7 @@ from dyrnn.datasets.convert import call_with, target_count
 from dyrnn.engine.core import Variable
 from dyrnn.engine.counts import Tally
 from dyrnn.errors import NonFiniteError, ShapeError, SnapshotError
-from dyrnn.iterators.base import is_window, positive_integer
-from dyrnn.link import Link
+from dyrnn.iterators.base import is_window
 from dyrnn.optimizers.optimizer import Optimizer
 from dyrnn.optimizers.refused import restoring
 from dyrnn.reporter import (
@@ -39,6 +36,12 @@ from dyrnn.reporter import (
     report,
 )
 from dyrnn.training.undeclared import Watch, declaration, holds_variable
+from dyrnn.training.windows import (
+    check_window,
+    steps_of,
+    takes_windows,
+    weighted_sum,
+)
 from dyrnn.typing import Batches
 
 # Losses on a device are looked at after so many updates, or when a log is written.
@@ -53,7 +56,8 @@ class StandardUpdater:
     iterator : iterator or dict of iterators
         Gives the batches; in a dictionary, the one called ``"main"``.
     optimizer : optimizer or dict of optimizers
-        Set up with its model.
+        Set up with its model. In a dictionary, the model of the one called ``"main"``
+        computes the loss (or ``loss_func`` does), and each updates its own model.
     converter : callable (batch, device)
         Makes arrays of a batch: one, or a tuple or dictionary of arguments.
     device : int, str or Device, optional
@@ -223,15 +227,31 @@ class StandardUpdater:
         self._descend(loss)
 
     def _descend(self, loss, cuts=False):
-        """Update the parameters; with ``cuts``, free the loss's graph before that."""
-        optimizer = self.get_optimizer()
+        """Update all models; with ``cuts``, free the loss's graph before that."""
         self.check_loss(loss)
-        optimizer.target.cleargrads()
+        models = self._models()
+        for model in models:
+            model.cleargrads()
         loss.backward()
         if cuts:
             loss.unchain_backward()
-        optimizer.update()
-        _cut_history(optimizer.target)
+        if len(self._optimizers) > 1:
+            self._check_all()
+        for optimizer in self._optimizers.values():
+            optimizer.update()
+        for model in models:
+            _cut_history(model)
+
+    def _check_all(self):
+        """Refuse the update of all optimizers if one of them has nothing to go by."""
+        for name, optimizer in self._optimizers.items():
+            if not optimizer.updates and optimizer.target.count_params():
+                raise ValueError(
+                    f"{type(self).__name__}: the loss does not depend on the model of "
+                    f"optimizer {name!r}. Leave that optimizer out, or override "
+                    "update_core to train each model by a loss of its own."
+                )
+            optimizer.check_gradients()
 
     def _loss(self, arrays):
         """Return the loss as ``loss_func`` or the model computes it."""
@@ -368,7 +388,7 @@ class BPTTUpdater(StandardUpdater):
         reset_at_epoch: bool = False,
     ) -> None:
         super().__init__(iterator, optimizer, converter, device, loss_func)
-        self.bprop_len = _steps(self.get_iterator(), bprop_len)
+        self.bprop_len = steps_of(self.get_iterator(), bprop_len)
         self._chooses = window is None
         if window is None:
             # The loss may also be a method of the model.
@@ -446,7 +466,7 @@ class BPTTUpdater(StandardUpdater):
             means = means_of(seen)
             reporter.observation.update(means)
             getattr(reporter.observation, "weights", {}).update(means.weights)
-        return _weighted_sum(losses, counts), sum(counts)
+        return weighted_sum(losses, counts), sum(counts)
 
     def _next_window(self):
         """Arrays (T, B, ...) of the next steps, on the device."""
@@ -458,7 +478,7 @@ class BPTTUpdater(StandardUpdater):
             batch = self._next(iterator.next)
             if is_window(iterator, batch):
                 arrays = batch
-                _check_window(iterator, arrays)
+                check_window(iterator, arrays)
             else:
                 batches = [batch]
                 batches += [self._next(iterator.next) for _ in range(1, self.bprop_len)]
@@ -483,89 +503,6 @@ class BPTTUpdater(StandardUpdater):
                 f"window={self.window}: go on with the same, or leave it out"
             )
         self.window = window
-
-
-def _weighted_sum(losses, counts):
-    """Return the number of losses times their mean, weighted by their counts."""
-    if any(type(n) is not int or n != counts[0] for n in counts):
-        total = sum(counts)
-        total = total + (total == 0)
-        shares = [n * len(counts) / total for n in counts]
-        losses = [
-            loss * (share if isinstance(share, float) else share.astype(loss.dtype))
-            for loss, share in zip(losses, shares, strict=True)
-        ]
-    return functools.reduce(operator.add, losses)
-
-
-def _steps(iterator, bprop_len):
-    """How many steps an update takes: those of the iterator's windows, or as told."""
-    steps = getattr(iterator, "steps", None)
-    if bprop_len is None:
-        if steps is None:
-            raise TypeError(
-                f"BPTTUpdater: a {type(iterator).__name__} does not say how many steps "
-                "an update takes: write BPTTUpdater(iterator, optimizer, bprop_len=35) "
-                "or the like"
-            )
-        return steps
-    bprop_len = positive_integer("BPTTUpdater: bprop_len", bprop_len)
-    if steps not in (None, bprop_len):
-        raise ValueError(
-            f"BPTTUpdater: the iterator gives windows of {steps} steps, but bprop_len "
-            f"is {bprop_len}. Leave bprop_len out: it is the iterator's."
-        )
-    if getattr(iterator, "next_window", None) is not None:
-        in_pass = operator.length_hint(iterator, bprop_len)
-        if bprop_len > in_pass:
-            raise ValueError(
-                f"BPTTUpdater: bprop_len is {bprop_len}, but a pass over the data has "
-                f"{in_pass} steps. Decrease bprop_len or the batch size, or use a "
-                "longer text."
-            )
-    return bprop_len
-
-
-def _check_window(iterator, arrays):
-    """Refuse arrays without a batch axis: they are one step, or one sequence."""
-    shapes = [np.shape(array) for array in arrays]
-    if min(map(len, shapes), default=2) < 2:
-        raise ShapeError(
-            f"BPTTUpdater: a {type(iterator).__name__} gave a tuple of arrays of shape "
-            f"{', '.join(map(str, shapes))}, but those of a window are (T, B, ...). "
-            "Give a list of examples for a single step."
-        )
-
-
-def takes_windows(*models):
-    """Whether models have links that carry state, and each says it takes windows.
-
-    A class that overrides ``forward`` says so itself. A link without carried state may
-    say that it takes steps only: ``takes_windows = False``.
-    """
-    has_state = False
-    links = [
-        link for model in models if isinstance(model, Link) for link in model.links()
-    ]
-    for link in links:
-        answer = _answer(link)
-        is_stateful = link.carried or type(link).reset_state is not Link.reset_state
-        if answer is False or (is_stateful and not answer):
-            return False
-        has_state = has_state or bool(is_stateful)
-    return has_state
-
-
-def _answer(link):
-    """What the class of a link says of windows, or None if it says nothing."""
-    for cls in type(link).__mro__:
-        if cls is Link:
-            break
-        if "takes_windows" in vars(cls):
-            return vars(cls)["takes_windows"]
-        if "forward" in vars(cls) or "__call__" in vars(cls):
-            break
-    return None
 
 
 def _cut_history(model):

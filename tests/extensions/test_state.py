@@ -78,8 +78,8 @@ DERIVED = {
     "Evaluator": {"_iterators", "_targets"},  # started anew each time
     "ParameterStatistics": {"_links"},  # which the updater saves
     "Trainer": {"reporter"},
-    "StandardUpdater": {"update_time", "_watch"},
-    "BPTTUpdater": {"update_time", "_watch"},
+    "StandardUpdater": {"update_time", "mean_loss", "label_count", "_watch"},
+    "BPTTUpdater": {"update_time", "mean_loss", "label_count", "_watch"},
 }
 NOT_RUN = {"Extension", "Trigger", "Patience", "Trainer", "TrainingInterrupted"}
 NOT_RUN |= {"BPTTUpdater", "StandardUpdater", "Watch"}

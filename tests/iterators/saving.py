@@ -27,6 +27,9 @@ class Saved:
             assert self.values[key] == value
         return value
 
+    def has(self, key):
+        return not self.loading or self.prefix + key in self.values
+
     def reader(self):
         return Saved(self.values, loading=True)
 

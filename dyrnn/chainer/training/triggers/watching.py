@@ -111,11 +111,13 @@ class EarlyStoppingTrigger(_Means, triggers.EarlyStoppingTrigger):
         self.monitor = monitor
         self.verbose = verbose
         self.max_trigger = get_trigger(max_trigger)
-        mode = mode if mode in ("max", "min") else "auto"
+        if mode not in ("max", "min"):
+            mode = "max" if "accuracy" in monitor else "min"
         self._looks = triggers.Patience("EarlyStoppingTrigger", monitor, mode, None)
         if verbose:
-            grows = mode == "max" or (mode == "auto" and "accuracy" in monitor)
-            print(f"early stopping: operator is {'greater' if grows else 'less'}")
+            print(
+                f"early stopping: operator is {dict(max='greater', min='less')[mode]}"
+            )
 
     def serialize(self, serializer):
         """Do nothing: Chainer's snapshots have no place for it."""

@@ -1,0 +1,93 @@
+"""Steps and windows: what `BPTTUpdater` asks iterators and models about them."""
+
+import functools
+import operator
+
+import numpy as np
+
+from dyrnn.errors import ShapeError
+from dyrnn.iterators.base import positive_integer
+from dyrnn.link import Link
+
+
+def weighted_sum(losses, counts):
+    """Return the number of losses times their mean, weighted by their counts."""
+    if any(type(n) is not int or n != counts[0] for n in counts):
+        total = sum(counts)
+        total = total + (total == 0)
+        shares = [n * len(counts) / total for n in counts]
+        losses = [
+            loss * (share if isinstance(share, float) else share.astype(loss.dtype))
+            for loss, share in zip(losses, shares, strict=True)
+        ]
+    return functools.reduce(operator.add, losses)
+
+
+def steps_of(iterator, bprop_len):
+    """How many steps an update takes: those of the iterator's windows, or as told."""
+    steps = getattr(iterator, "steps", None)
+    if bprop_len is None:
+        if steps is None:
+            raise TypeError(
+                f"BPTTUpdater: a {type(iterator).__name__} does not say how many steps "
+                "an update takes: write BPTTUpdater(iterator, optimizer, bprop_len=35) "
+                "or the like"
+            )
+        return steps
+    bprop_len = positive_integer("BPTTUpdater: bprop_len", bprop_len)
+    if steps not in (None, bprop_len):
+        raise ValueError(
+            f"BPTTUpdater: the iterator gives windows of {steps} steps, but bprop_len "
+            f"is {bprop_len}. Leave bprop_len out: it is the iterator's."
+        )
+    if getattr(iterator, "next_window", None) is not None:
+        in_pass = operator.length_hint(iterator, bprop_len)
+        if bprop_len > in_pass:
+            raise ValueError(
+                f"BPTTUpdater: bprop_len is {bprop_len}, but a pass over the data has "
+                f"{in_pass} steps. Decrease bprop_len or the batch size, or use a "
+                "longer text."
+            )
+    return bprop_len
+
+
+def check_window(iterator, arrays):
+    """Refuse arrays without a batch axis: they are one step, or one sequence."""
+    shapes = [np.shape(array) for array in arrays]
+    if min(map(len, shapes), default=2) < 2:
+        raise ShapeError(
+            f"BPTTUpdater: a {type(iterator).__name__} gave a tuple of arrays of shape "
+            f"{', '.join(map(str, shapes))}, but those of a window are (T, B, ...). "
+            "Give a list of examples for a single step."
+        )
+
+
+def takes_windows(*models):
+    """Whether models have links that carry state, and each says it takes windows.
+
+    A class that overrides ``forward`` says so itself. A link without carried state may
+    say that it takes steps only: ``takes_windows = False``.
+    """
+    has_state = False
+    links = [
+        link for model in models if isinstance(model, Link) for link in model.links()
+    ]
+    for link in links:
+        answer = _answer(link)
+        is_stateful = link.carried or type(link).reset_state is not Link.reset_state
+        if answer is False or (is_stateful and not answer):
+            return False
+        has_state = has_state or bool(is_stateful)
+    return has_state
+
+
+def _answer(link):
+    """What the class of a link says of windows, or None if it says nothing."""
+    for cls in type(link).__mro__:
+        if cls is Link:
+            break
+        if "takes_windows" in vars(cls):
+            return vars(cls)["takes_windows"]
+        if "forward" in vars(cls) or "__call__" in vars(cls):
+            break
+    return None
