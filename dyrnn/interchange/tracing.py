@@ -352,6 +352,10 @@ def _check(tracer, graph, carry):
             states = after
 
 
+class FirstStepWarning(UserWarning):
+    """The first step of a sequence is another than from a state of zeros."""
+
+
 def _warn_of_first_step(tracer, replica):
     """Warn if the model's first step is not the one from a state of zeros."""
     sizes = {"time": 1, "batch": 2}
@@ -368,6 +372,7 @@ def _warn_of_first_step(tracer, replica):
             "the model's first step is not that from a state of zeros (a StatefulGRU "
             "leaves the state's biases out of it). Export the first call, too, with "
             "carry=False, and go on from the states that it returns.",
+            FirstStepWarning,
             stacklevel=4,
         )
 

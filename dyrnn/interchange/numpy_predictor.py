@@ -1,0 +1,320 @@
+"""A model as one Python file that predicts with NumPy alone, one step at a call.
+
+The file has a class ``Model`` with ``step``, ``run`` and ``reset_state``; the weights
+are in an ``.npz`` beside it. It is for programs that must stay small.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from os import PathLike, path
+from typing import Any
+
+import numpy as np
+
+from dyrnn.errors import InterchangeError
+from dyrnn.interchange.graphs import Graph, dtype_of
+from dyrnn.interchange.layers import describe
+from dyrnn.interchange.onnx_models import NEXT
+from dyrnn.interchange.recurrent_layout import KINDS
+from dyrnn.interchange.tracing import FirstStepWarning, trace
+from dyrnn.link import Link
+from dyrnn.serializers.atomic import atomic_output
+
+_HEAD = '''"""A trained model that predicts with NumPy alone.
+
+    model = Model()  # reads {npz!r}, beside this file
+    y = model.step({arguments})  # {shapes}
+    ys = model.run({plural})  # a step for each element of a window, one after the other
+    model.reset_state()  # before a sequence that does not go on from the last one
+"""
+
+import os
+
+import numpy as np
+
+
+def sigmoid(x):
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, np.float32(1), e) / (e + np.float32(1))
+
+
+def log_softmax(x, axis):
+    x = x - x.max(axis=axis, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=axis, keepdims=True))
+
+
+def rows(W, ids):
+    if ids.size and not 0 <= ids.min() <= ids.max() < len(W):
+        raise ValueError(f"ids {{ids.min()}} to {{ids.max()}}, not 0 to {{len(W) - 1}}")
+    return W[ids]
+
+
+class Model:
+    def __init__(self, file=None):
+        file = file or os.path.splitext(os.path.abspath(__file__))[0] + ".npz"
+        with np.load(file, allow_pickle=False) as arrays:
+            self.w = dict(arrays)
+        self.reset_state()
+
+    def reset_state(self):
+        self.state = {{}}
+
+    def run(self, *windows):
+        steps = [self.step(*xs) for xs in zip(*windows)]
+        if isinstance(steps[0], tuple):
+            return tuple(np.stack(ys) for ys in zip(*steps))
+        return np.stack(steps)
+'''
+# Names of the files' own, and words of C that Python has not.
+_RESERVED = """
+self np os file None sigmoid log_softmax rows product softmax s i j k a memory failed
+is_started auto case char const default do double enum extern float goto inline int long
+register restrict short signed sizeof static struct switch typedef union unsigned void
+volatile
+"""
+_UNARY = {
+    "Tanh": "np.tanh({})",
+    "Sigmoid": "sigmoid({})",
+    "Relu": "np.maximum({}, np.float32(0))",
+    "Neg": "-{}",
+    "Abs": "np.abs({})",
+    "Exp": "np.exp({})",
+    "Log": "np.log({})",
+    "Sqrt": "np.sqrt({})",
+    "Sin": "np.sin({})",
+    "Cos": "np.cos({})",
+    "Softplus": "np.logaddexp({}, np.float32(0))",
+    "Identity": "{}",
+    "Shape": "np.array({}.shape)",
+}
+_BINARY = {
+    "Add": "{} + {}",
+    "Sub": "{} - {}",
+    "Mul": "{} * {}",
+    "Div": "{} / {}",
+    "Pow": "{} ** {}",
+    "MatMul": "{} @ {}",
+    "Max": "np.maximum({}, {})",
+    "Min": "np.minimum({}, {})",
+    "Equal": "{} == {}",
+    "Expand": "np.broadcast_to({}, {})",
+    "Reshape": "{}.reshape({})",
+    "Where": "np.where({}, {}, {})",
+}
+
+
+def numpy_module(
+    model: Link,
+    file: str | PathLike,
+    *example: Any,
+    axes: Sequence[Any] | None = None,
+    call: Callable | None = None,
+) -> None:
+    """Write a model as a Python file that needs NumPy alone, and an ``.npz``.
+
+    Parameters
+    ----------
+    model : Link
+    file : str or path
+        Ends in ``.py``; the weights are written beside it.
+    *example : array
+        Arguments of one step, (B, ...); without it, what the model's first layer takes.
+    axes, call
+        As in :func:`dyrnn.interchange.to_onnx`, and so are the errors.
+
+    Examples
+    --------
+    ::
+
+        numpy_module(model, "predictor.py", np.zeros(1, np.int32))
+
+        from predictor import Model  # elsewhere, without dyrnn
+
+        y = Model().step(np.array([3]))
+    """
+    write_numpy(file, *step_graphs(model, example, axes, call))
+
+
+def step_graphs(
+    model: Link, example: tuple, axes: Sequence[Any] | None, call: Callable | None
+) -> list[Graph]:
+    """Return the graph of a step, and of the first if that is another one."""
+    example = example or (_example(model),)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        graph = trace(model, *example, axes=axes, call=call)
+    if not any(issubclass(w.category, FirstStepWarning) for w in caught):
+        return [graph]
+    return [graph, trace(model, *example, axes=axes, call=call, carry=False)]
+
+
+def _example(model):
+    """Return a step that the first layer of a model takes."""
+    for layer in describe(model):
+        W = layer.arrays.get("W")
+        if layer.kind == "embedding":
+            return np.arange(len(W), dtype=np.int32)
+        if W is not None:
+            return np.zeros((1, W.shape[1]), W.dtype)
+    raise TypeError(f"{type(model).__name__}: give an example of a step, (B, ...)")
+
+
+def check_steps(graph: Graph, what: str) -> None:
+    """Raise if a graph is of windows."""
+    if any(node.op in KINDS for node in graph.nodes):
+        raise InterchangeError(
+            f"{what} runs step by step: give an example of one step, (B, ...), not of "
+            "a window or of sequences"
+        )
+
+
+def identifiers(graph: Graph) -> dict[str, str]:
+    """Return for each name of a graph a name that programs can have."""
+    names: dict[str, str] = {"": "None"}
+    used = set(_RESERVED.split())
+    values = [v.name for v in graph.inputs]
+    for name in [*values, *graph.arrays, *[o for n in graph.nodes for o in n.outputs]]:
+        stem = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "v"
+        stem = f"v_{stem}" if stem[0].isdigit() else stem
+        while stem in used:
+            stem += "_"
+        used.add(stem)
+        names[name] = stem
+    return names
+
+
+def write_numpy(file: str | PathLike, graph: Graph, first: Graph | None = None) -> None:
+    """Write a graph of one step as Python and its arrays, see :func:`numpy_module`."""
+    stem, suffix = path.splitext(file)
+    if suffix != ".py":
+        raise ValueError(f"{file}: the name of a Python file ends in .py")
+    check_steps(graph, "a predictor")
+    states = {v.name for v in graph.outputs if v.name.endswith(NEXT)}
+    inputs = [v for v in graph.inputs if v.name + NEXT not in states]
+    names = [identifiers(graph)[v.name] for v in inputs]
+    shapes = ", ".join(
+        f"{n} {v.dtype} {v.shape}".replace("'", "")
+        for n, v in zip(names, inputs, strict=True)
+    )
+    text = _HEAD.format(
+        npz=path.basename(stem) + ".npz",
+        arguments=", ".join(names),
+        plural=", ".join(f"{n}s" for n in names),
+        shapes=shapes,
+    )
+    arguments = ", ".join(["self", *names])
+    weights: dict = {}
+    if first is None:
+        text += f"\n    def step({arguments}):\n" + _body(graph, weights)
+    else:
+        rest = ", ".join(names)
+        text += (
+            f"\n    def step({arguments}):\n"
+            f"        return (self._next if self.state else self._first)({rest})\n"
+            f"\n    def _first({arguments}):\n{_body(first, weights)}"
+            f"\n    def _next({arguments}):\n{_body(graph, weights)}"
+        )
+    with atomic_output(f"{stem}.npz") as stream:
+        np.savez(stream, **dict(weights.values()))
+    with atomic_output(file) as stream:
+        stream.write(text.encode())
+
+
+def _is_weight(array):
+    return array.ndim > 0 and array.dtype.kind == "f"
+
+
+def _body(graph, weights):
+    """Return the lines of a step; note the arrays they use, each once, by content."""
+    names = identifiers(graph)
+    for name, array in graph.arrays.items():
+        if _is_weight(array):
+            taken = {k for k, _ in weights.values()}
+            key = names[name] if names[name] not in taken else f"w{len(weights)}"
+            key, _ = weights.setdefault((array.tobytes(), array.shape), (key, array))
+            names[name] = f'self.w["{key}"]'
+        elif array.dtype.kind == "f":
+            value = float(array)
+            names[name] = f"np.float32({value if np.isfinite(value) else str(value)!r})"
+        else:
+            names[name] = repr(array.tolist())
+    lines = []
+    outputs = {v.name for v in graph.outputs}
+    states = [v for v in graph.inputs if v.name + NEXT in outputs]
+    inputs = [v for v in graph.inputs if v not in states]
+    for value in inputs:
+        if value.dtype.kind == "f":
+            name = names[value.name]
+            lines.append(f"{name} = np.asarray({name}, np.float32)")
+        else:
+            lines.append(f"{names[value.name]} = np.asarray({names[value.name]})")
+    for value in states:
+        shape = str(value.shape).replace("'batch'", f"len({names[inputs[0].name]})")
+        lines += [
+            f"{names[value.name]} = self.state.get({value.name!r})",
+            f"if {names[value.name]} is None:",
+            f"    {names[value.name]} = np.zeros({shape}, np.float32)",
+        ]
+    for node in graph.nodes:
+        line = _expression(node, [names[n] for n in node.inputs], graph.arrays)
+        lines.append(f"{names[node.outputs[0]]} = {line}")
+    after = [v.name for v in graph.outputs if v.name.endswith(NEXT)]
+    entries = ", ".join(f"{n.removesuffix(NEXT)!r}: {names[n]}" for n in after)
+    lines.append(f"self.state = {{{entries}}}")
+    results = [names[v.name] for v in graph.outputs if v.name not in after]
+    lines.append(f"return {', '.join(results)}")
+    return "".join(f"        {line}\n" for line in lines)
+
+
+def _expression(node, xs, arrays):
+    get = node.attributes.get
+    if node.op in _UNARY:
+        return _UNARY[node.op].format(*xs)
+    if node.op in _BINARY:
+        return _BINARY[node.op].format(*xs)
+    if node.op == "Gather":
+        if node.inputs[0] in arrays and node.inputs[1] not in arrays:
+            return f"rows({xs[0]}, {xs[1]})"
+        return f"{xs[0]}[{', '.join([':'] * get('axis', 0) + [xs[1]])}]"
+    if node.op in ("Softmax", "LogSoftmax"):
+        y = f"log_softmax({xs[0]}, {get('axis', -1)})"
+        return y if node.op == "LogSoftmax" else f"np.exp({y})"
+    if node.op == "LeakyRelu":
+        return f"np.where({xs[0]} >= 0, {xs[0]}, {xs[0]} * np.float32({get('alpha')}))"
+    if node.op == "Elu":
+        low = f"np.expm1(np.minimum({xs[0]}, 0)) * np.float32({get('alpha')})"
+        return f"np.where({xs[0]} >= 0, {xs[0]}, {low})"
+    if node.op == "Slice":
+        return f"{xs[0]}[{slices(node, arrays)}]"
+    if node.op == "Concat":
+        return f"np.concatenate([{', '.join(xs)}], {get('axis')})"
+    if node.op == "Transpose":
+        return f"{xs[0]}.transpose({get('perm')})"
+    if node.op == "Cast":
+        return f"{xs[0]}.astype(np.{dtype_of(get('to')).name})"
+    if node.op == "Squeeze":
+        return f"np.squeeze({xs[0]}, tuple({xs[1]}))"
+    if node.op == "Unsqueeze":
+        return f"np.expand_dims({xs[0]}, tuple({xs[1]}))"
+    if node.op.startswith("Reduce"):
+        axes = get("axes", xs[1] if len(xs) > 1 else None)
+        keep = bool(get("keepdims", 1))
+        name = node.op[6:].lower()
+        return f"{xs[0]}.{name}(axis=tuple({axes}), keepdims={keep})"
+    raise InterchangeError(f"the operation {node.op} has no NumPy code here")
+
+
+def slices(node: Any, arrays: dict) -> str:
+    """Return the index of a Slice, whose bounds must be constant."""
+    try:
+        starts, ends, axes, *steps = [arrays[n].tolist() for n in node.inputs[1:]]
+    except KeyError:
+        raise InterchangeError("a slice whose bounds change has no code here") from None
+    parts = [":"] * (max(axes) + 1)
+    for k, axis in enumerate(axes):
+        step = steps[0][k] if steps else 1
+        start = "" if starts[k] in (0, 2**63 - 1) else starts[k]
+        end = "" if abs(ends[k]) >= 2**63 - 1 else ends[k]
+        parts[axis] = f"{start}:{end}" + (f":{step}" if step != 1 else "")
+    return ", ".join(parts)

@@ -1,0 +1,166 @@
+"""Predictors in NumPy and C against the model they were made from."""
+
+import ctypes
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import dyrnn
+import dyrnn.functions as F
+import dyrnn.links as L
+from dyrnn.errors import InterchangeError
+from dyrnn.interchange import c_module, numpy_module
+from tests.interchange.test_onnx import Words, evaluate, randomize
+
+gcc = shutil.which("gcc") or shutil.which("cc")
+CELLS = [L.LSTM, L.GRU, L.ElmanRNN, L.StatefulGRU, L.MGU, L.StatefulPeepholeLSTM]
+
+
+class Mixed(dyrnn.Chain):
+    """What a forward may do in a step, and a state that another one becomes."""
+
+    def __init__(self):
+        super().__init__()
+        with self.init_scope():
+            self.norm, self.rnn = L.LayerNormalization(4), L.LSTM(9, 3, proj_size=2)
+            self.out = L.Highway(5)
+        with self.state_scope():
+            self.before = self.long_before = None
+
+    def forward(self, x):
+        if self.before is None:
+            self.before = self.long_before = x * 0.0
+        new = F.concat((self.long_before, self.norm(x), F.max(x, 1, keepdims=True)))
+        self.long_before, self.before = self.before, x
+        h = F.leaky_relu(self.rnn(new)) * F.elu(F.mean(x, axis=1, keepdims=True))
+        h = F.concat((h, x[:, 1:]))
+        return F.log_softmax(self.out(h)), F.sigmoid(h) - 0.5
+
+
+def steps_of(model, x):
+    model.reset_state()
+    return [evaluate(model, step) for step in x]
+
+
+def in_numpy(folder):
+    """Return the predictor's model, imported in a process of its own by `python -c`."""
+    sys.path.insert(0, str(folder))
+    try:
+        sys.modules.pop("predictor", None)
+        import predictor
+
+        return predictor.Model()
+    finally:
+        sys.path.remove(str(folder))
+        sys.modules.pop("predictor", None)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_numpy_predicts_as_the_model(cell, rng, tmp_path):
+    model = randomize(Words(cell), rng)
+    x = rng.integers(0, 20, (6, 3))
+    expected = [y.array for y in steps_of(model, x)]
+    numpy_module(model, tmp_path / "predictor.py")
+    found = in_numpy(tmp_path)
+    for step, y in zip(x, expected, strict=True):
+        np.testing.assert_allclose(found.step(step), y, rtol=0, atol=1e-6)
+    found.reset_state()
+    np.testing.assert_allclose(found.run(x), expected, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="ids -1 to 3, not 0 to 19"):
+        found.step(np.array([3, -1]))
+
+
+def test_a_numpy_predictor_needs_numpy_alone(tmp_path):
+    numpy_module(Words(L.LSTM), tmp_path / "predictor.py")
+    code = (
+        "import sys, predictor; predictor.Model().step([1]); "
+        "assert not {'dyrnn', 'tqdm', 'onnx'} & sys.modules.keys()"
+    )
+    environment = {"PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+def test_functions_of_a_step_in_numpy(rng, tmp_path):
+    model = randomize(Mixed(), rng)
+    x = rng.standard_normal((5, 2, 4)).astype(np.float32)
+    expected = steps_of(model, x)
+    numpy_module(model, tmp_path / "predictor.py", dyrnn.Variable(x[0]))
+    steps = zip(*in_numpy(tmp_path).run(x), strict=True)
+    for found, ys in zip(steps, expected, strict=True):
+        for a, y in zip(found, ys, strict=True):
+            np.testing.assert_allclose(a, y.array, rtol=0, atol=1e-6)
+
+
+def in_c(folder, sizes, arguments=""):
+    """Compile a predictor; return functions for a step, and to reset it."""
+    command = [gcc, "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+    command += [*arguments.split(), "-shared", "-fPIC", "model.c", "-o", "model.so"]
+    subprocess.run([*command, "-lm"], cwd=folder, check=True)
+    library = ctypes.CDLL(str(folder / "model.so"))
+    state = ctypes.create_string_buffer(1 << 20)
+    library.model_reset(state)
+
+    def step(x):
+        ys = [np.empty(n, np.float32) for n in sizes]
+        kind = np.float32 if x.dtype.kind == "f" else np.int32
+        x = np.ascontiguousarray(x, kind)
+        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (x, *ys)]
+        assert library.model_step(state, *pointers) == 0
+        return ys
+
+    step.library, step.state = library, state
+    return step
+
+
+@pytest.mark.skipif(gcc is None, reason="there is no C compiler")
+@pytest.mark.parametrize("cell", CELLS)
+def test_c_predicts_as_the_model(cell, rng, tmp_path):
+    model = randomize(Words(cell), rng)
+    x = rng.integers(0, 20, (6, 1))
+    expected = [y.array[0] for y in steps_of(model, x)]
+    c_module(model, tmp_path / "model.c")
+    step = in_c(tmp_path, [20])
+    for _ in range(2):
+        found = [step(ids)[0] for ids in x]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+        step.library.model_reset(step.state)
+    bad = np.array([20], np.int32)
+    pointer = ctypes.c_void_p(bad.ctypes.data)
+    assert step.library.model_step(step.state, pointer, pointer) == -1
+
+
+@pytest.mark.skipif(gcc is None, reason="there is no C compiler")
+def test_functions_of_a_step_in_c(rng, tmp_path):
+    model = randomize(Mixed(), rng)
+    x = rng.standard_normal((5, 1, 4)).astype(np.float32)
+    expected = steps_of(model, x)
+    c_module(model, tmp_path / "model.c", dyrnn.Variable(x[0]))
+    step = in_c(tmp_path, [5, 5])
+    for row, ys in zip(x, expected, strict=True):
+        for found, y in zip(step(row), ys, strict=True):
+            np.testing.assert_allclose(found, y.array[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.skipif(gcc is None, reason="there is no C compiler")
+def test_an_ignored_id_in_c(rng, tmp_path):
+    model = dyrnn.Sequential(L.EmbedID(5, 3, ignore_label=-1), L.Linear(3, 2))
+    randomize(model, rng)
+    c_module(model, tmp_path / "model.c", np.array([-1, 0, 1, 4]))
+    step = in_c(tmp_path, [2])
+    for i in (-1, 3):
+        y = evaluate(model, np.array([i])).array[0]
+        np.testing.assert_allclose(step(np.array([i]))[0], y, rtol=0, atol=1e-6)
+
+
+def test_what_is_no_step_is_refused(rng, tmp_path):
+    model = Words(L.LSTM)
+    with pytest.raises(InterchangeError, match="give an example of one step"):
+        numpy_module(model, tmp_path / "m.py", np.zeros((2, 2), int))
+    with pytest.raises(ValueError, match="a Python file ends in .py"):
+        numpy_module(model, tmp_path / "m.npz")
+    with pytest.raises(ValueError, match="a C file that C can have"):
+        c_module(model, tmp_path / "a-b.c")
+    assert not list(tmp_path.iterdir())
