@@ -60,6 +60,17 @@ class Model:
     def reset_state(self):
         self.state = {{}}
 
+    def carried(self, name, shape):
+        state = self.state.get(name)
+        if state is None:
+            return np.zeros(shape, np.float32)
+        if state.shape != shape:
+            raise ValueError(
+                f"{{name}} has shape {{state.shape}}, the step needs {{shape}}: call "
+                "reset_state() before new sequences"
+            )
+        return state
+
     def run(self, *windows):
         steps = [self.step(*xs) for xs in zip(*windows)]
         if isinstance(steps[0], tuple):
@@ -251,11 +262,7 @@ def _body(graph, weights):
             lines.append(f"{names[value.name]} = np.asarray({names[value.name]})")
     for value in states:
         shape = str(value.shape).replace("'batch'", f"len({names[inputs[0].name]})")
-        lines += [
-            f"{names[value.name]} = self.state.get({value.name!r})",
-            f"if {names[value.name]} is None:",
-            f"    {names[value.name]} = np.zeros({shape}, np.float32)",
-        ]
+        lines.append(f"{names[value.name]} = self.carried({value.name!r}, {shape})")
     for node in graph.nodes:
         line = _expression(node, [names[n] for n in node.inputs], graph.arrays)
         lines.append(f"{names[node.outputs[0]]} = {line}")

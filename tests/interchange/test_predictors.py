@@ -69,8 +69,10 @@ def test_numpy_predicts_as_the_model(cell, rng, tmp_path):
         np.testing.assert_allclose(found.step(step), y, rtol=0, atol=1e-6)
     found.reset_state()
     np.testing.assert_allclose(found.run(x), expected, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="call reset_state"):
+        found.step(x[0][:1])
     with pytest.raises(ValueError, match="ids -1 to 3, not 0 to 19"):
-        found.step(np.array([3, -1]))
+        found.step(np.array([3, -1, 0]))
 
 
 def test_a_numpy_predictor_needs_numpy_alone(tmp_path):

@@ -1,0 +1,106 @@
+"""Read thousands of damaged files of weights: only ``InterchangeError`` may come out.
+
+    python -m tools.fuzz_weights --count 5000
+
+Files of each format are damaged as :mod:`tools.fuzz_npz` damages snapshots, and by
+extreme numbers in the headers, then read. Printed are what came out, the memory that
+it took and the slowest file.
+"""
+
+import argparse
+import collections
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+import dyrnn
+from dyrnn import links as L
+from dyrnn.errors import InterchangeError
+from dyrnn.interchange import from_onnx, to_onnx
+from tools.fuzz_npz import EXTREMES, mutate
+
+
+def onnx_files(folder):
+    """Return the bytes of a language model and of a tagger of sequences."""
+    path = os.path.join(folder, "original.onnx")
+    words = dyrnn.Sequential(L.EmbedID(9, 3), L.LSTM(3, 4), L.GRU(4, 2), L.Linear(2, 9))
+    sequences = L.NStepBiLSTM(2, 3, 2)
+    examples = {words: [np.arange(8).reshape(4, 2)]}
+    examples[sequences] = [None, None, [np.ones((3, 3), np.float32)]]
+    files = []
+    for model, example in examples.items():
+        to_onnx(model, path, *example)
+        with open(path, "rb") as file:
+            files.append(file.read())
+    return files
+
+
+FORMATS = {".onnx": (onnx_files, from_onnx)}
+
+
+def damage(data, rng):
+    """Return ``data`` damaged; a varint or a number of the header may get extreme."""
+    data = bytearray(mutate(data, rng))
+    if data and rng.random() < 0.3:
+        place = rng.randrange(len(data))
+        number = rng.choice(EXTREMES) & (2**64 - 1)
+        parts = bytearray()
+        while number >= 0x80:
+            parts.append(number & 0x7F | 0x80)
+            number >>= 7
+        data[place : place + rng.randrange(1, 4)] = [*parts, number]
+    return bytes(data)
+
+
+def search(suffix, count, seed=0):
+    """Return outcomes and their numbers, problems, peak memory and slowest file."""
+    rng = random.Random(seed)
+    make, read = FORMATS[suffix]
+    outcomes, wrong, slowest = collections.Counter(), [], 0.0
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        files = make(folder)
+        path = os.path.join(folder, f"damaged{suffix}")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for number in range(count):
+            with open(path, "wb") as file:
+                file.write(damage(rng.choice(files), rng))
+            start = time.perf_counter()
+            try:
+                read(path)
+                outcome = "read"
+            except InterchangeError:
+                outcome = "refused"
+            except Exception as error:
+                outcome = f"raised {type(error).__name__}: {error}"
+                wrong.append(f"mutation {number} of seed {seed}: {outcome}")
+            slowest = max(slowest, time.perf_counter() - start)
+            outcomes[outcome] += 1
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return outcomes, wrong, peak * 1024, slowest
+
+
+def main():
+    """Print the figures; return 1 if anything but ``InterchangeError`` came out."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=5000, help="files of each format")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    failed = 0
+    for suffix in FORMATS:
+        outcomes, wrong, peak, slowest = search(suffix, options.count, options.seed)
+        print(f"{suffix}: {dict(outcomes.most_common(5))}")
+        print(f"  peak memory: {peak / 2**20:.1f} MiB more; slowest: {slowest:.3f} s")
+        for problem in wrong[:20]:
+            print(f"  {problem}")
+        failed += len(wrong)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
