@@ -1,8 +1,10 @@
 """Scoped settings: few flags, each with a default and a reason.
 
-Read a flag as ``config.train``; change it for a block with :func:`using_config`. A
-change holds for the current thread only and is undone however the block ends.
-Environment variables are read here and nowhere else.
+Read a flag as ``config.train``. An assignment, ``config.train = False``, holds for all
+threads, also for those that run already; :func:`using_config` changes a flag for a
+block, in the current thread only, and is undone however the block ends. An assignment
+within such a block is a part of it. Environment variables are read here and nowhere
+else.
 """
 
 import os
@@ -19,7 +21,7 @@ NATIVE = os.environ.get("DYRNN_NATIVE", "1") or "1"
 
 
 class Configuration(threading.local):
-    """Settings as attributes: defaults in the class, changes per thread."""
+    """Settings as attributes: those of all threads in the class, of a block in it."""
 
     # Training or evaluation: dropout, zoneout and batch normalisation look at it.
     train = True
@@ -38,24 +40,11 @@ class Configuration(threading.local):
     native = NATIVE != "0"
 
     def __setattr__(self, name, value):
-        if name not in _NAMES:
-            raise AttributeError(
-                f"config has no setting {name!r}; there are {', '.join(_NAMES)}"
-            )
-        if name == "matmul_precision" and value not in MATMUL_PRECISIONS:
-            raise ValueError(
-                f"config.matmul_precision is one of {', '.join(MATMUL_PRECISIONS)}, "
-                f"not {value!r}"
-            )
-        if name == "threads" and not (
-            value is None or (type(value) is int and value >= 1)
-        ):
-            raise ValueError(
-                f"config.threads is a number from 1 on, or None, not {value!r}"
-            )
-        if name == "native" and type(value) is not bool:
-            raise ValueError(f"config.native is True or False, not {value!r}")
-        super().__setattr__(name, _float_type(value) if name == "dtype" else value)
+        value = _checked(name, value)
+        if name in self.__dict__:  # within using_config, in this thread
+            super().__setattr__(name, value)
+        else:
+            setattr(type(self), name, value)
 
     def __getattr__(self, name):
         raise AttributeError(
@@ -65,6 +54,25 @@ class Configuration(threading.local):
     def __repr__(self):
         values = ", ".join(f"{name}={getattr(self, name)!r}" for name in _NAMES)
         return f"Configuration({values})"
+
+
+def _checked(name, value):
+    if name not in _NAMES:
+        raise AttributeError(
+            f"config has no setting {name!r}; there are {', '.join(_NAMES)}"
+        )
+    if name == "matmul_precision" and value not in MATMUL_PRECISIONS:
+        raise ValueError(
+            f"config.matmul_precision is one of {', '.join(MATMUL_PRECISIONS)}, "
+            f"not {value!r}"
+        )
+    if name == "threads" and not (value is None or (type(value) is int and value >= 1)):
+        raise ValueError(
+            f"config.threads is a number from 1 on, or None, not {value!r}"
+        )
+    if name == "native" and type(value) is not bool:
+        raise ValueError(f"config.native is True or False, not {value!r}")
+    return _float_type(value) if name == "dtype" else value
 
 
 def _float_type(value):
@@ -93,12 +101,14 @@ def using_config(name: str, value: Any) -> Iterator[None]:
     ...     config.train
     False
     """
-    before = getattr(config, name)
-    setattr(config, name, value)
+    own = vars(config)  # of this thread
+    outer = {name: own[name]} if name in own else {}
+    own[name] = _checked(name, value)
     try:
         yield
     finally:
-        setattr(config, name, before)
+        own.pop(name, None)
+        own.update(outer)
 
 
 def no_backprop_mode():
