@@ -5,6 +5,7 @@ finite), 130 and 143 after SIGINT and SIGTERM, once a snapshot is written.
 """
 
 import argparse
+import io
 import json
 import math
 import os
@@ -150,7 +151,12 @@ class _Settings(training.Extension):
 
 
 def run(main):
-    """Call ``main()``; turn an error into one line on stderr and an exit code."""
+    """Call ``main()``; turn an error into one line on stderr and an exit code.
+
+    What the standard output cannot encode is written as escapes.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
     except NonFiniteError as error:

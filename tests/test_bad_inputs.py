@@ -19,7 +19,7 @@ import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import extensions, kernels, optimizers, training
 from dyrnn.config import config, using_config
-from dyrnn.datasets import Vocabulary, load_corpus, read_text
+from dyrnn.datasets import TextDataset, Vocabulary, load_corpus, read_text
 from dyrnn.datasets.text import MAX_LINE
 from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator, WindowIterator
@@ -448,11 +448,12 @@ def test_62_only_regular_files_are_read(tmp_path):
         read_text("/dev/zero")
 
 
-def test_63_line_over_64_mib_is_refused(write):
+def test_63_line_over_64_mib_is_a_text_but_no_line_of_a_dataset(write):
     assert MAX_LINE == 64 << 20
     path = write(b"a b\n" + b"a" * (MAX_LINE + 1))
+    assert len(read_text(path)) == MAX_LINE + 5
     with pytest.raises(ValueError, match="line 2 is longer than 64 MiB"):
-        read_text(path)
+        TextDataset(path)
 
 
 def test_64_word_that_is_twice_names_both_lines(write):

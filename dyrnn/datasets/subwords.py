@@ -99,12 +99,12 @@ def choose(text, n_words, n_syllables):
     n_words, n_syllables : int
         How many of the most frequent ones to keep.
     """
-    counts = Counter(word for line in text.split("\n") for word in line.split(" "))
+    counts = Counter(match[0] for match in re.finditer(r"[^ \n]+", text))
     words = _most_frequent({w: n for w, n in counts.items() if _is_plain(w)}, n_words)
     known = set(words)
     pieces: Counter[str] = Counter()
     for word, count in counts.items():
-        if word not in known and word:
+        if word not in known:
             *first, last = syllables(word)
             for piece in first:
                 pieces[piece + "+"] += count

@@ -16,7 +16,7 @@ import numpy as np
 from dyrnn.datasets.dataset import Dataset
 from dyrnn.typing import PathLike
 
-MAX_LINE = 64 * 2**20  # bytes; a file with a longer line is not a text
+MAX_LINE = 64 * 2**20  # bytes; a file with a longer line is not one of lines
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -53,18 +53,21 @@ def read_text(path: PathLike) -> str:
 
 
 def read_stream(file, name):
-    """Return the text of a binary file object; ``name`` is for error messages."""
-    text = "".join(decoded for _, _, decoded in lines_of(file, name))
+    """Return the text of a binary file object; ``name`` is for error messages.
+
+    A line may be as long as it likes: some texts are one.
+    """
+    text = "".join(decoded for _, _, decoded in lines_of(file, name, is_limited=False))
     if not text or text.isspace():
         raise ValueError(f"{name!r} is empty or blank: there is no text to read")
     return text
 
 
-def lines_of(file, name):
+def lines_of(file, name, is_limited=True):
     """Yield ``(offset, size, line)`` of each line, checked; sizes are in bytes."""
     offset = 0
     number = 0
-    while raw := file.readline(MAX_LINE + 1):
+    while raw := file.readline(MAX_LINE + 1 if is_limited else -1):
         number += 1
         size = len(raw)
         if number == 1:
@@ -74,7 +77,7 @@ def lines_of(file, name):
                     "Convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW"
                 )
             raw = raw.removeprefix(_BOM)
-        if size > MAX_LINE:
+        if is_limited and size > MAX_LINE:
             raise ValueError(
                 f"{name!r}, line {number} is longer than {MAX_LINE >> 20} MiB; lines "
                 "end with a line feed"

@@ -9,9 +9,10 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 
@@ -19,6 +20,10 @@ from dyrnn.datasets import subwords
 from dyrnn.datasets.text import lines_of, open_text
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.typing import Array, PathLike
+
+# The tokens of a text, as strings, take ten times its room: so much at once.
+_PIECE = 1 << 20
+_BETWEEN = re.compile(r"(?<=[^\s]) (?=[^\s])")
 
 EOS = "<eos>"
 UNK = "<unk>"
@@ -102,7 +107,9 @@ class Vocabulary:
         if level == "subword":
             chosen = subwords.choose(text, 5000 if size is None else size, syllables)
             spelled = cls([EOS, *(w for w in chosen if w != EOS)], level)
-            counts = Counter(spelled.tokenize(text))
+            counts: Counter[str] = Counter()
+            for tokens in spelled._by_line(text):
+                counts.update(tokens)
             words = sorted(spelled.words, key=lambda word: (-counts[word], word))
             return cls(words, level)
         counts = Counter()
@@ -192,11 +199,13 @@ class Vocabulary:
 
     def tokenize(self, text: str) -> list[str]:
         """Return the words or pieces of a text; a line feed is ``<eos>``."""
+        return self._tokens(text, {})
+
+    def _tokens(self, text, cache):
         if self.level == "word":
             return text.replace("\n", f" {EOS} ").split()
         if self.level == "char":
             return [EOS if character == "\n" else character for character in text]
-        cache: dict[str, list[str]] = {}
         lines = [
             subwords.spell_line(line, self.ids, cache) for line in text.split("\n")
         ]
@@ -227,21 +236,26 @@ class Vocabulary:
             np.int32,
         )
         if unknown < 0 and len(ids) and ids.min() < 0:
-            tokens = self.tokenize(text)
-            at = int(np.argmin(ids))
-            self._refuse(tokens[at], tokens[:at].count(EOS) + 1)
+            tokens = chain.from_iterable(self._by_line(text))
+            before = islice(tokens, int(np.argmin(ids)))
+            line = 1 + sum(token == EOS for token in before)
+            self._refuse(next(tokens), line)
         return ids
 
     def _by_line(self, text):
-        """Yield the tokens of a text in pieces (subwords at once, for their cache)."""
-        if self.level == "subword":
-            yield self.tokenize(text)
-            return
+        """Yield the tokens of a text in pieces: lines, and parts of long ones."""
+        cache: dict[str, list[str]] = {}
         start = 0
         while start < len(text):
-            stop = text.find("\n", start) + 1 or len(text)
-            yield self.tokenize(text[start:stop])
-            start = stop
+            stop = following = text.find("\n", start) + 1 or len(text)
+            if stop - start > _PIECE and self.level == "char":
+                stop = following = start + _PIECE
+            elif stop - start > _PIECE:  # a space with a word on either side
+                space = _BETWEEN.search(text, start + _PIECE, stop)
+                if space:
+                    stop, following = space.start(), space.end()
+            yield self._tokens(text[start:stop], cache)
+            start = following
 
     def _refuse(self, token, line):
         if token == EOS:

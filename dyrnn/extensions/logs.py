@@ -15,8 +15,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
+from dyrnn.errors import SnapshotError
 from dyrnn.extensions.checks import Log, check_file_is_own, names_of_values
 from dyrnn.serializers import rename_aside
 from dyrnn.serializers.atomic import atomic_output
@@ -111,6 +113,7 @@ class LogReport(Log):
         row["elapsed_time"] = trainer.elapsed_time
         if self._postprocess is not None:
             self._postprocess(row)
+        row = _decode(_encode(row))  # as it is after a resume
         self.log.append(row)
         self._write(row, trainer)
 
@@ -128,14 +131,47 @@ class LogReport(Log):
 
     def serialize(self, s):
         """Save or load the rows, the running means, and the trigger."""
-        lines = s("log", [_encode(row) for row in self.log])
-        if s.loading:
-            self.log = [_decode(line) for line in lines]
+        # As bytes: a manifest, which is parsed as a whole, holds some thousands only.
+        if not s.loading:
+            text = "".join(map(_encode, self.log)).encode()
+            s("rows", np.frombuffer(text, np.uint8))
+        elif s.has("rows"):
+            self.log = _rows(s("rows", None))
+        else:
+            self.log = [_decode(line) for line in s("log", [])]
         self._summary.serialize(s["summary"])
         self._trigger.serialize(s["trigger"])
 
 
+def _rows(array):
+    """Return the rows that are saved as the bytes of their lines."""
+    if array is None:  # it was refused, and the loader says why
+        return []
+    try:
+        lines = array.astype(np.uint8).tobytes().decode().splitlines()
+        return [_decode(line) for line in lines]
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise SnapshotError(f"the log's rows are damaged: {error}") from error
+
+
+def _plain(value, depth=0):
+    """Return what JSON can hold of a value: of NumPy's numbers Python's, and so on."""
+    value = getattr(value, "array", value)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(each, depth + 1) for each in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    # Of the row itself, `_encode` names those that are not finite.
+    is_number = isinstance(value, float) and (depth == 1 or math.isfinite(value))
+    return float(value) if is_number else str(value)
+
+
 def _encode(row):
+    row = _plain(row)
     nonfinite = {
         key: str(value)
         for key, value in row.items()
@@ -266,9 +302,16 @@ class PrintReport(Log):
             for name, width in self._columns.items()
         )
         out = sys.stdout if self._out is None else self._out
+        text = printable("  ".join(cells).rstrip(), out)
         # tqdm's write, because a progress bar may have to make room.
-        tqdm.write("  ".join(cells).rstrip(), file=out)
+        tqdm.write(text, file=out)
         out.flush()
+
+
+def printable(text: str, out: Any) -> str:
+    """The text with escapes for characters that the file ``out`` cannot encode."""
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _cell(value):

@@ -8,6 +8,8 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from dyrnn.extensions.checks import Log, check_file_is_own
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.training import get_trigger
@@ -160,6 +162,17 @@ class PlotReport(Log):
 
     def serialize(self, s):
         """Save or load the points, the running means, and the trigger."""
-        self._points = s("points", self._points)
+        if s.loading and not s.has("keys"):
+            self._points = s(
+                "points", self._points
+            )  # lists, for which there is a limit
+        else:
+            curves = s["curves"]
+            keys = s("keys", list(self._points))
+            for number, key in enumerate(keys):
+                points = np.array(self._points.get(key, ()), np.float64).reshape(-1, 2)
+                array = curves(str(number), None if s.loading else points)
+                if s.loading and array is not None:
+                    self._points[key] = array.tolist()
         self._summary.serialize(s["summary"])
         self._trigger.serialize(s["trigger"])

@@ -20,7 +20,7 @@ import numpy as np
 
 from dyrnn import random
 from dyrnn.iterators.base import positive_integer
-from dyrnn.iterators.serial import SerialIterator
+from dyrnn.iterators.serial import SerialIterator, read_examples
 from dyrnn.typing import Examples
 
 
@@ -139,8 +139,7 @@ class MultithreadIterator(_PrefetchIterator):
         return ThreadPoolExecutor(self._n_workers, initializer=random.refuse_streams)
 
     def _submit(self, indices):
-        dataset = self.dataset
-        return self._executor.submit(lambda: [dataset[i] for i in indices])
+        return self._executor.submit(read_examples, self.dataset, indices)
 
 
 class MultiprocessIterator(_PrefetchIterator):
@@ -243,4 +242,4 @@ def _end_with_parent():
 
 def read(indices):
     """Read examples, in a worker."""
-    return [_dataset[i] for i in indices]
+    return read_examples(_dataset, indices)

@@ -176,7 +176,7 @@ class SerialIterator(Iterator):
 
     def __next__(self) -> list:
         indices, place = self._advance(self._place)
-        batch = [self.dataset[i] for i in indices.tolist()]
+        batch = read_examples(self.dataset, indices.tolist())
         self._place = place
         return batch
 
@@ -266,6 +266,18 @@ class SerialIterator(Iterator):
                 f"{epoch} or order do not belong to a dataset of {len(self.dataset)} "
                 "examples"
             )
+
+
+def read_examples(dataset, indices):
+    """Return a list of examples; a dataset must not say that the iterator is over."""
+    try:
+        return [dataset[i] for i in indices]
+    except StopIteration as error:
+        raise RuntimeError(
+            f"the dataset, a {type(dataset).__name__}, raised StopIteration for one of "
+            f"the examples {indices[:10]}, which would pass for the end of the data. "
+            "Let it return an example for each number below its length."
+        ) from error
 
 
 def _part(order, start, stop):

@@ -206,7 +206,7 @@ class Trainer:
         _check_writable(self.out)
         with contextlib.ExitStack() as stack:
             stack.callback(self._stop_clock)
-            stack.callback(self.updater.finalize)
+            stack.callback(getattr(self.updater, "finalize", _nothing))
             stack.enter_context(self._signals)
             self._started = time.monotonic()
             try:

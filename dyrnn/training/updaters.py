@@ -309,7 +309,8 @@ class StandardUpdater:
     def finalize(self) -> None:
         """Release what the iterators hold."""
         for iterator in self._iterators.values():
-            iterator.finalize()
+            if hasattr(iterator, "finalize"):
+                iterator.finalize()
 
     def serialize(self, s):
         """Save or load the iterators, optimizers and models, and their carried state.

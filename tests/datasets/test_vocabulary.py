@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dyrnn.datasets import Vocabulary, subwords
+from dyrnn.datasets import vocabulary as vocabulary_module
 
 TEXT = "b a b\nc <unk> a b\n"
 
@@ -185,3 +186,24 @@ def test_pieces_cut_off_while_sampling_can_be_decoded():
     ids = vocabulary.encode("dreamworks")
     assert vocabulary.decode(ids[:2]) == "dream"
     assert vocabulary.decode(vocabulary.encode("\u3042")[:1]) == "\ufffd"
+
+
+@pytest.mark.parametrize("level", ["word", "char", "subword"])
+def test_long_lines_are_cut_into_pieces_with_the_same_tokens(level, monkeypatch):
+    text = "a bc  de\tf g \nhh  i j k\u2028l mno  \n\n p q rs t u v " * 9 + "end "
+    for piece in (1, 2, 3, 7, 50):
+        monkeypatch.setattr(vocabulary_module, "_PIECE", 1 << 20)
+        vocabulary = Vocabulary.from_text(text, level)
+        ids = vocabulary.encode(text)
+        whole = [vocabulary.words[i] for i in ids]
+        assert whole == vocabulary.tokenize(text)
+        monkeypatch.setattr(vocabulary_module, "_PIECE", piece)
+        assert Vocabulary.from_text(text, level) == vocabulary
+        assert vocabulary.encode(text).tolist() == ids.tolist()
+
+
+def test_the_line_of_an_unknown_word_is_found_in_a_long_text():
+    vocabulary = Vocabulary(["<eos>", "a"])
+    text = "a\n" + "a " * 600_000 + "b a\n"
+    with pytest.raises(ValueError, match="word 'b' in line 2 is not in the vocabulary"):
+        vocabulary.encode(text)

@@ -1,3 +1,4 @@
+import datetime
 import io
 import json
 import math
@@ -5,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from dyrnn import extensions
+from dyrnn import Variable, extensions
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import Trainer
 from dyrnn.training.triggers import ManualScheduleTrigger
@@ -287,3 +288,51 @@ def test_logging_does_not_wait_for_the_device(tmp_path, synchronisations):
     with synchronisations() as count:
         trainer.run()
     assert count() == 0
+
+
+def test_long_logs_are_saved_and_loaded(tmp_path):
+    trainer = make(tmp_path)
+    log = trainer.get_extension("LogReport")
+    row = {f"validation/main/value{k}": 1.0 for k in range(12)}
+    log.log = [{**row, "iteration": k, "loss": math.nan} for k in range(40_000)]
+    save_npz(tmp_path / "s.npz", trainer)
+    loaded = make(tmp_path)
+    load_npz(tmp_path / "s.npz", loaded)
+    rows = loaded.get_extension("LogReport").log
+    assert len(rows) == 40_000
+    assert rows[-1]["iteration"] == 39_999 and math.isnan(rows[-1]["loss"])
+
+
+def test_any_value_of_a_postprocess_is_written(tmp_path):
+    def postprocess(row):
+        row["half"] = np.float16(0.5)
+        row["nan"] = np.float32("nan")
+        row["count"] = np.int64(3)
+        row["array"] = np.array([1.0, np.inf])
+        row["variable"] = Variable(np.array(2.0))
+        row["set"] = {1}
+        row["date"] = datetime.date(2000, 1, 2)
+        row["nested"] = {1: [np.bool_(True)]}
+
+    trainer = Trainer(FakeUpdater(1), (1, "iteration"), tmp_path)
+    log = extensions.LogReport(trigger=(1, "iteration"), postprocess=postprocess)
+    trainer.extend(log)
+    trainer.run()
+    (row,) = extensions.read_log(tmp_path / "log.jsonl")
+    assert row["half"] == 0.5 and math.isnan(row["nan"]) and row["count"] == 3
+    assert row["array"] == [1.0, "inf"]
+    assert (row["variable"], row["set"], row["date"]) == (2.0, [1], "2000-01-02")
+    assert row["nested"] == {"1": [True]}
+    assert str(row) == str(log.log[0])
+
+
+def test_columns_that_the_output_cannot_encode(tmp_path):
+    out = io.TextIOWrapper(io.BytesIO(), "ascii")
+    trainer = Trainer(FakeUpdater(1), (1, "iteration"), tmp_path)
+    log = extensions.LogReport(
+        trigger=(1, "iteration"), postprocess=lambda row: row.update(sample="grün")
+    )
+    trainer.extend(log)
+    trainer.extend(extensions.PrintReport(["sample"], out=out))
+    trainer.run()
+    assert b"gr\\xfcn" in out.buffer.getvalue()

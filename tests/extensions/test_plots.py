@@ -1,4 +1,5 @@
 import importlib.util
+import math
 
 import numpy as np
 import pytest
@@ -108,3 +109,15 @@ def test_points_survive_a_resume(tmp_path, stop):
     points = resumed.get_extension("PlotReport")._points
     assert points == whole.get_extension("PlotReport")._points
     assert len(points["loss"]) == 3
+
+
+def test_many_points_are_saved(tmp_path):
+    trainer = make(tmp_path)
+    plot = trainer.get_extension("PlotReport")
+    points = [[k, math.nan if k % 3 else k / 7] for k in range(400_000)]
+    plot._points["loss"] = points
+    save_npz(tmp_path / "s.npz", trainer)
+    loaded = make(tmp_path)
+    load_npz(tmp_path / "s.npz", loaded)
+    found = loaded.get_extension("PlotReport")._points["loss"]
+    np.testing.assert_array_equal(np.array(found), np.array(points))

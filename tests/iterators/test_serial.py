@@ -477,3 +477,25 @@ def test_workers_end_with_their_parent(tmp_path, end):
     while not all(map(gone, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert all(map(gone, pids))
+
+
+class Ends:
+    """A dataset with an example that claims to be the end."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, i):
+        if i == 5:
+            raise StopIteration
+        return i
+
+
+@pytest.mark.parametrize(
+    "kind", [SerialIterator, MultithreadIterator, MultiprocessIterator]
+)
+def test_stop_iteration_of_a_dataset_is_not_the_end(kind):
+    options = {"n_processes": 1} if kind is MultiprocessIterator else {}
+    with kind(Ends(), 2, repeat=False, shuffle=False, **options) as iterator:
+        with pytest.raises(RuntimeError, match=r"a Ends, raised StopIteration for one"):
+            list(iterator)

@@ -15,7 +15,7 @@ from dyrnn.link import Chain, Sequential
 from dyrnn.optimizers import SGD
 from dyrnn.reporter import DictSummary, Observation, Reporter, report
 from dyrnn.serializers import load_npz, save_npz
-from dyrnn.training import BPTTUpdater, StandardUpdater
+from dyrnn.training import BPTTUpdater, StandardUpdater, Trainer
 from tests.training.toys import (
     HIDDEN,
     VOCABULARY,
@@ -684,3 +684,15 @@ def test_snapshots_without_a_mode_were_made_step_by_step(tmp_path):
         updater = make(**options)
         load_npz(tmp_path / "old.npz", updater)
         assert updater.window == window
+
+
+def test_an_iterator_may_have_no_finalize(tmp_path):
+    class Plain:
+        epoch, epoch_detail = 0, 0.0
+
+        def next(self):
+            return points(4)
+
+    updater = StandardUpdater(Plain(), SGD().setup(Regression()))
+    Trainer(updater, (2, "iteration"), tmp_path).run()
+    assert updater.iteration == 2
