@@ -46,6 +46,10 @@ class Configuration(threading.local):
         else:
             setattr(type(self), name, value)
 
+    def __delattr__(self, name):
+        """Go back to the default, in all threads."""
+        setattr(self, name, _DEFAULTS.get(name))
+
     def __getattr__(self, name):
         raise AttributeError(
             f"config has no setting {name!r}; there are {', '.join(_NAMES)}"
@@ -88,6 +92,7 @@ def _float_type(value):
 
 
 _NAMES = [name for name in vars(Configuration) if not name.startswith("_")]
+_DEFAULTS = {name: getattr(Configuration, name) for name in _NAMES}
 config = Configuration()
 
 

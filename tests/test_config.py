@@ -95,3 +95,8 @@ class TestBlocks:
             with pytest.raises((ValueError, AttributeError)), using_config(name, value):
                 pass
         assert vars(config) == {}
+
+    def test_deleting_goes_back_to_the_default(self):
+        config.train = False
+        del config.train
+        assert config.train and in_thread(lambda: config.train)

@@ -319,16 +319,16 @@ class StandardUpdater:
         """
         self.check_finite()
         self.note_settings()
-        if s.has("settings"):
-            now, self._settings = self._settings, s("settings", self._settings)
-            for name, settings in self._settings.items() if s.loading else ():
-                self._optimizers[name].tell_changes(settings, now[name])
         for name, iterator in self._iterators.items():
             iterator.serialize(s["iterator:" + name])
         for name, optimizer in self._optimizers.items():
             optimizer.target.serialize(s["model:" + name])
             optimizer.serialize(s["optimizer:" + name])
             optimizer.target.serialize_state(s["carried:" + name])
+        if s.has("settings"):
+            now, self._settings = self._settings, s("settings", self._settings)
+            for name, settings in self._settings.items() if s.loading else ():
+                self._optimizers[name].tell_changes(settings, now[name])
         if not s.loading:
             for text in self._watch.check():
                 warnings.warn(text, stacklevel=2)
