@@ -106,9 +106,9 @@ class ELU(FunctionNode):
     def backward(self, xp, gy):
         (x,) = self.saved
         # Of x, since far below 0 the value no longer tells how far.
-        return xp.where(
-            as_array(x) >= 0, gy, gy * (xp.exp(xp.minimum(x, 0)) * self.alpha)
-        )
+        is_high = as_array(x) >= 0
+        slope = xp.exp(xp.where(is_high, 0.0, x)) * self.alpha
+        return xp.where(is_high, gy, gy * slope)
 
 
 def elu(x: VariableLike, alpha: float = 1.0) -> Variable:

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from dyrnn import backend
 from dyrnn.engine.core import (
     FunctionNode,
     Variable,
@@ -175,7 +176,7 @@ class CumSum(FunctionNode):
         self.axis = axis
 
     def forward(self, xp, x):
-        if isinstance(x, Variable) or x.dtype.kind != "f":
+        if not backend.is_array(x) or x.dtype.kind != "f":
             return xp.cumsum(x, axis=self.axis)
         dtype = np.result_type(x.dtype, np.float32)
         if x.shape[self.axis] > 4096:  # too often to round to single precision
