@@ -168,8 +168,12 @@ def test_grad_takes_weights_of_outputs():
     ys = [x * 2, x * x]
     (gx,) = grad(ys, x, [np.array([1.0, 0.0]), Variable(np.array([0.0, 1.0]))])
     assert gx.array.tolist() == [2, 4]
-    with pytest.raises(ValueError, match=r"shape \(2,\) needs grad_outputs"):
-        grad(ys[0], x)
+
+
+def test_grad_without_weights_is_that_of_the_sum_of_all_outputs():
+    x = variable(1.0, 2.0)
+    (gx,) = grad([x * 2, x * x, F.sum(x)], x)
+    assert gx.array.tolist() == [2 + 2 + 1, 2 + 4 + 1]
 
 
 def test_third_derivative():

@@ -27,7 +27,8 @@ def grad(
     ----------
     outputs, inputs : Variable or sequence of Variable
     grad_outputs : sequence of Variable, array or None, optional
-        Weights of the outputs; ones for a scalar.
+        Weights of the outputs; by default ones: the gradient of the sum of all
+        elements of all outputs.
     create_graph : bool
         Whether the result can be differentiated again.
 
@@ -43,10 +44,6 @@ def grad(
     seeds = []
     for y, gy in zip(outputs, grad_outputs, strict=True):
         if gy is None:
-            if y.size != 1:
-                raise ValueError(
-                    f"grad of an output of shape {y.shape} needs grad_outputs"
-                )
             gy = y.xp.ones_like(y.array)
         if create_graph:
             gy = as_variable(gy)

@@ -63,6 +63,7 @@ from dyrnn.functions.indexing import (
     fliplr,
     flipud,
     get_item,
+    one_hot,
     permutate,
     repeat,
     scatter_add,
@@ -83,6 +84,7 @@ from dyrnn.functions.joining import (
     vstack,
 )
 from dyrnn.functions.loss import (
+    sequence_loss,
     softmax_cross_entropy,
 )
 from dyrnn.functions.math import (
@@ -178,11 +180,6 @@ from dyrnn.functions.regression import (
 from dyrnn.functions.scanning import (
     scan,
 )
-from dyrnn.functions.sequence_loss import (
-    argmax_crf1d,
-    connectionist_temporal_classification,
-    crf1d,
-)
 from dyrnn.functions.shape import (
     broadcast,
     broadcast_to,
@@ -202,6 +199,11 @@ from dyrnn.functions.shape import (
     tile,
     transpose,
     zeros_like,
+)
+from dyrnn.functions.structured_loss import (
+    argmax_crf1d,
+    connectionist_temporal_classification,
+    crf1d,
 )
 
 __all__ = [name for name, value in globals().items() if isinstance(value, FunctionType)]

@@ -6,6 +6,7 @@ are one product, too.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -214,7 +215,9 @@ class EmbedID(FunctionNode):
 
 
 def embed_id(
-    x: VariableLike, W: VariableLike, ignore_label: int | None = None
+    x: VariableLike,
+    W: VariableLike | Sequence[VariableLike],
+    ignore_label: int | None = None,
 ) -> Variable:
     """Rows of ``W`` that the ids ``x`` pick: ``y[..., :] = W[x[...]]``.
 
@@ -223,7 +226,8 @@ def embed_id(
     Parameters
     ----------
     x : array of integers, any shape
-    W : Variable, (V, D)
+    W : Variable, (V, D), or list of N of them
+        Shards of a matrix: id ``i`` is in row ``i // N`` of shard ``i % N``.
     ignore_label : int, optional
         This id, in the range or not, gives a row of zeros and no gradient.
 
@@ -238,10 +242,30 @@ def embed_id(
         such an id gives NaN.
     """
     x = as_array(x)
+    if isinstance(W, (list, tuple)):
+        return _embed_in_shards(x, W, ignore_label)
     if W.ndim != 2:
         raise ShapeError(f"embed_id: W has shape {W.shape}; it must be (V, D).")
     check_ids("embed_id", "id", x, W.shape[0], ignore_label)
     return EmbedID(ignore_label).apply(x, W)
+
+
+def _embed_in_shards(x, shards, ignore_label):
+    n, rows = len(shards), [len(shard) for shard in shards]
+    size = sum(rows)
+    if n == 0 or rows != [len(range(k, size, n)) for k in range(n)]:
+        raise ShapeError(
+            f"embed_id: {n} shards have {rows} rows; all must have as many, or the "
+            "first ones one more"
+        )
+    check_ids("embed_id", "id", x, size, ignore_label)
+    xp = backend.get_array_module(x)
+    is_id = True if ignore_label is None else x != ignore_label
+    # What is in another shard is ignored by this one.
+    return sum(
+        embed_id(xp.where(is_id & (x % n == k), x // n, -1), shard, -1)
+        for k, shard in enumerate(shards)
+    )
 
 
 def bilinear(

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from dyrnn import backend, kernels
+from dyrnn.config import config
 from dyrnn.engine.core import (
     FunctionNode,
     Operand,
@@ -257,3 +259,31 @@ def _add_at(xp, target, key, values):
     else:
         places = xp.arange(target.size).reshape(target.shape)[key].reshape(-1)
         kernels.add_rows_by_id(target.reshape(-1), places, values.reshape(-1))
+
+
+def one_hot(x: VariableLike, size: int, dtype: DTypeLike = None) -> Variable:
+    """Return rows of zeros with a 1 at each id; the id -1 gives zeros only.
+
+    Parameters
+    ----------
+    x : array of integers, any shape
+    size : int
+        Number of classes C.
+    dtype : dtype, optional
+        That of the configuration by default.
+
+    Returns
+    -------
+    Variable, (*x.shape, C)
+        Without gradient.
+
+    Examples
+    --------
+    >>> one_hot(np.array([1, -1, 0]), 2).array.tolist()
+    [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
+    """
+    ids = as_array(x)
+    check_ids("one_hot", "id", ids, size, -1)
+    xp = backend.get_array_module(ids)
+    classes = xp.arange(size, dtype=ids.dtype)
+    return Variable((ids[..., None] == classes).astype(dtype or config.dtype))

@@ -10,6 +10,7 @@ from dyrnn import kernels
 from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_array
 from dyrnn.engine.counts import counted
 from dyrnn.errors import NonFiniteError, ShapeError
+from dyrnn.functions import reduction
 from dyrnn.functions.checks import (
     check_batch,
     check_choice,
@@ -155,6 +156,54 @@ def softmax_cross_entropy(
     if type(y.array) is np.ndarray and not np.isfinite(y.array).all():
         explain(x.array, t, ignore_label)
     return counted(y, *labels_of(t, normalize, ignore_label))
+
+
+def sequence_loss(
+    x: VariableLike,
+    t: VariableLike,
+    weights: VariableLike,
+    average_across_timesteps: bool = True,
+    average_across_batch: bool = True,
+) -> Variable:
+    """Cross entropy of a window whose labels count by their weights, as TensorFlow's.
+
+    Parameters
+    ----------
+    x : Variable, (T, B, V)
+        Logits.
+    t : array of integers, (T, B)
+        Labels.
+    weights : array, (T, B)
+        Constant factors of the losses: 0 behind the end of a sequence, say.
+    average_across_timesteps, average_across_batch : bool
+        Divide the sum over that axis by the sum of its weights, 0 if they are; else
+        keep the axis.
+
+    Returns
+    -------
+    Variable, (), (B,), (T,) or (T, B)
+        Averaged over both axes, over the time steps, over the batch, or not at all.
+
+    References
+    ----------
+    ``tf.contrib.seq2seq.sequence_loss``, which is batch-major.
+    """
+    name = "sequence_loss"
+    x, labels, weights = variable(name, "x", x), as_array(t), as_array(weights)
+    if labels.ndim != 2 or weights.shape != labels.shape:
+        raise ShapeError(
+            f"{name}: t has shape {labels.shape} and weights {weights.shape}; both "
+            "must be (T, B)"
+        )
+    weights = weights.astype(x.dtype)
+    losses = softmax_cross_entropy(x, t, reduce="no") * weights
+    flags = average_across_timesteps, average_across_batch
+    axes = tuple(axis for axis, averages in enumerate(flags) if averages)
+    if not axes:
+        return losses
+    total = weights.sum(axis=axes)
+    y = reduction.sum(losses, axis=axes) / (total + (total == 0))
+    return counted(y, total) if len(axes) == 2 else y
 
 
 def labels_of(t, normalize, ignore_label):

@@ -242,3 +242,14 @@ CASES = [
     measure("recall", lambda y, t: list(summary(y, t)[[1, 3]]), (X, T)),
     measure("f1_score", lambda y, t: list(summary(y, t)[[2, 3]]), (X, T)),
 ]
+CASES += [
+    Case(
+        "sequence_loss",
+        lambda x, t: F.sequence_loss(x, t, t),  # class 0 does not count
+        lambda x, t: (
+            -(np.take_along_axis(log_softmax(x), t[..., None], 2)[..., 0] * t).sum()
+            / t.sum()
+        ),
+        (spread(3, 2, 4), ids(3, 2, high=4)),
+    ),
+]

@@ -339,4 +339,22 @@ LISTS = [
     ),
 ]
 
-CASES = CONNECTIONS + NOISE + NORMALIZATIONS + CELLS + LAYERS + LISTS
+SHARDS = [
+    Case(
+        "embed_id",
+        lambda x, *W: F.embed_id(x, W, -1),
+        lambda x, a, b: np.array([[a[0], a[2]], [b[0], 0 * b[0]]]),
+        (np.array([[0, 4], [1, -1]]), spread(3, 2), spread(2, 2, seed=1)),
+        "shards",
+    ),
+    Case(
+        "one_hot",
+        lambda x: F.one_hot(x, 3),
+        lambda x: np.eye(4)[x][..., :3],
+        (np.array([[0, 2], [-1, 1]]),),
+        has_gradient=False,
+        keeps_dtype=False,
+    ),
+]
+
+CASES = SHARDS + CONNECTIONS + NOISE + NORMALIZATIONS + CELLS + LAYERS + LISTS

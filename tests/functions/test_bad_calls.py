@@ -214,3 +214,13 @@ def test_wrong_call_is_explained(call, error, message):
     with pytest.raises(error, match=message) as caught:
         call()
     assert caught.type is error
+
+
+def test_shards_of_other_lengths_are_refused():
+    shards = [np.ones((2, 3)), np.ones((3, 3))]
+    with pytest.raises(ShapeError, match=r"2 shards have \[2, 3\] rows; all must have"):
+        F.embed_id(np.array([0]), shards)
+    with pytest.raises(ValueError, match=r"id 5 at position \(0,\) is out of"):
+        F.embed_id(ids(5), shards[::-1])
+    with pytest.raises(ValueError, match=r"one_hot: id 3 at position \(1,\) is"):
+        F.one_hot(ids(0, 3), 3)

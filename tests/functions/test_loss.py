@@ -227,3 +227,32 @@ def test_huber_loss_is_curved_where_both_are_equal(shape):
     (gx,) = grad(F.sum(y), [x], create_graph=True)
     (ggx,) = grad(F.sum(gx), [x])
     np.testing.assert_array_equal(ggx.array, np.ones(shape))
+
+
+def test_sequence_loss_weighs_labels_as_tensorflow_does(xp, rng):
+    x = rng.normal(size=(4, 3, 5))
+    t = rng.integers(0, 5, (4, 3)).astype(np.int32)
+    weights = rng.random((4, 3))
+    weights[2:, 0] = weights[:, 2] = 0
+    shifted = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+    losses = -np.take_along_axis(shifted, t[..., None], axis=-1)[..., 0] * weights
+    arrays = [xp.asarray(a) for a in (x, t, weights)]
+    for over_time, over_batch, axes in (
+        (True, True, (0, 1)),
+        (True, False, 0),
+        (False, True, 1),
+        (False, False, ()),
+    ):
+        y = F.sequence_loss(*arrays, over_time, over_batch)
+        expected = losses.sum(axis=axes)
+        if axes != ():
+            expected = expected / np.maximum(weights.sum(axis=axes), 1e-12)
+        np.testing.assert_allclose(backend.to_cpu(y.array), expected, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"weights \(3, 4\); both must be \(T, B\)"):
+        F.sequence_loss(x, t, weights.T)
+
+
+def test_sequence_loss_has_its_gradient(rng):
+    x, weights = rng.normal(size=(3, 2, 4)), rng.random((3, 2))
+    t = rng.integers(0, 4, (3, 2)).astype(np.int32)
+    testing.check_backward(lambda x: F.sequence_loss(x, t, weights), [x])
