@@ -1,27 +1,61 @@
 """The lines of ``--progress tensorflow``, as TensorFlow's tutorial prints them."""
 
-import numpy as np
+from dyrnn import extensions
+from dyrnn.iterators import WindowIterator
+from dyrnn.training import Extension
 
 
-def tensorflow_progress(trainer):
-    """Print the newest row of the log as TensorFlow's tutorial does.
+def exp(loss):
+    """Return a perplexity, infinite where it is too large for a float."""
+    row = {"main/loss": loss}
+    extensions.perplexity(row)
+    return row["perplexity"]
 
-    Perplexity and speed are means over the epoch until now.
+
+class TensorflowProgress(Extension):
+    """Prints an epoch's learning rate, its progress ten times, and its perplexities.
+
+    As in the tutorial, the lines of progress come at step 10 of each tenth; perplexity
+    and speed are means over the epoch until then.
     """
-    log = trainer.get_extension("LogReport").log
-    windows = len(trainer.updater.get_iterator())
-    epoch = (log[-1]["iteration"] - 1) // windows
-    rows = [row for row in log if row["iteration"] > epoch * windows]
-    steps = np.diff([epoch * windows, *(row["iteration"] for row in rows)])
-    loss = np.average([row["main/loss"] for row in rows], weights=steps)
-    speed = steps.sum() / sum(steps / [row["words_per_second"] for row in rows])
-    if len(rows) == 1:
-        print(f"Epoch: {epoch + 1} Learning rate: {log[-1]['lr']:.3f}")
-    print(
-        f"{steps.sum() / windows:.3f} perplexity: {np.exp(loss):.3f} "
-        f"speed: {speed:.0f} wps",
-        flush=True,
-    )
-    if steps.sum() == windows:
-        print(f"Epoch: {epoch + 1} Train Perplexity: {np.exp(loss):.3f}")
-        print(f"Epoch: {epoch + 1} Valid Perplexity: {log[-1]['val_perplexity']:.3f}")
+
+    trigger = (1, "iteration")
+
+    def __init__(self):
+        self.steps = self.words = 0
+        self.losses = self.seconds = 0.0
+
+    def __call__(self, trainer):
+        updater = trainer.updater
+        iterator, step = updater.get_iterator(), self.steps
+        # The other iterator counts time steps.
+        is_window = isinstance(iterator, WindowIterator)
+        windows = len(iterator) // (1 if is_window else updater.bprop_len)
+        epoch = updater.epoch + (not updater.is_new_epoch)
+        if step == 0:
+            lr = updater.get_optimizer().lr
+            print(f"Epoch: {epoch} Learning rate: {lr:.3f}", flush=True)
+        seen = trainer.observation
+        self.steps += 1
+        self.losses += float(seen["main/loss"])
+        self.words += int(seen.weights["main/loss"])
+        self.seconds += updater.update_time
+        perplexity = exp(self.losses / self.steps)
+        tenth = max(1, windows // 10)
+        if step % tenth == 10 % tenth:
+            print(
+                f"{step / windows:.3f} perplexity: {perplexity:.3f} "
+                f"speed: {self.words / self.seconds:.0f} wps",
+                flush=True,
+            )
+        if updater.is_new_epoch:
+            valid = exp(float(seen["validation/main/loss"]))
+            print(f"Epoch: {epoch} Train Perplexity: {perplexity:.3f}")
+            print(f"Epoch: {epoch} Valid Perplexity: {valid:.3f}", flush=True)
+            self.__init__()
+
+    def serialize(self, s):
+        """Save or load the sums over the epoch until now."""
+        self.steps, self.words = s("steps", self.steps), s("words", self.words)
+        self.losses = s("losses", self.losses)
+        self.seconds = s("seconds", self.seconds)

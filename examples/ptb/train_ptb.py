@@ -15,14 +15,15 @@ import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, extensions, optimizers, serializers, training
 from dyrnn.datasets import load_corpus
-from dyrnn.iterators import WindowIterator
+from dyrnn.iterators import ParallelSequentialIterator, WindowIterator
 from plain_lstm import PlainLSTM
-from tensorflow_progress import tensorflow_progress
+from tensorflow_progress import TensorflowProgress
 
 # fmt: off
 SMALL = {"unit": 200, "layers": 2, "bproplen": 20, "batchsize": 20, "keep": 1.0,
-         "init": 0.1, "gradclip": 5, "lr": 1.0,  # lr falls after the `flat` epochs
-         "flat": 4, "decay": 0.5, "epoch": 13}
+         "init": 0.1, "gradclip": 5, "batches": "cut",
+         "lr": 1.0, "flat": 4,  # lr falls after the `flat` epochs
+         "decay": 0.5, "epoch": 13}
 MEDIUM = {**SMALL, "unit": 650, "bproplen": 35, "keep": 0.5, "init": 0.05,
           "flat": 6, "decay": 0.8, "epoch": 39}
 CONFIGS = {
@@ -30,7 +31,8 @@ CONFIGS = {
     "medium": MEDIUM,
     "large": {**MEDIUM, "unit": 1500, "keep": 0.35, "init": 0.04, "gradclip": 10,
               "flat": 14, "decay": 1 / 1.15, "epoch": 55},
-    "chainer": {**MEDIUM, "init": 0.1, "flat": 39, "decay": 1.0},
+    "chainer": {**MEDIUM, "init": 0.1, "flat": 39, "decay": 1.0,
+                "batches": "ring"},
     "quick": {**SMALL, "unit": 256, "keep": 0.4, "batchsize": 10, "flat": 6,
               "epoch": 10},
     "test": {**SMALL, "unit": 2, "layers": 1, "bproplen": 2, "gradclip": 1,
@@ -81,6 +83,10 @@ def parse_arguments():
     size = "sets --batchsize to --init, where they are not given; see README.md"
     half = "of weights and activations; float16 halves memory, see README.md"
     rounding = "what a GPU may round the factors of products to"
+    batches = (
+        "cut the text and begin anew each epoch, as TensorFlow's tutorial; "
+        "or read it as a ring and carry the state on, as Chainer's example"
+    )
     mode = "call the model once per window, or, much slower, once per time step"
     keep = "probability that dropout keeps"
     decay = "its factor in every epoch after them"
@@ -89,6 +95,7 @@ def parse_arguments():
     add("--data", help="directory, zip or tgz with ptb.*.txt, a text file, or 'ptb'")
     add("--vocab-size", type=number(int, 2), help="words to keep; default: see --data")
     add("--batchsize", "-b", type=positive, help="sequences side by side")
+    add("--batches", choices=("cut", "ring"), help=batches)
     add("--bproplen", "-l", type=positive, help="time steps per update")
     add("--epoch", "-e", type=positive, help="passes over the training text")
     add("--unit", "-u", type=positive, help="hidden units per layer")
@@ -147,11 +154,15 @@ def main():
     optimizer = optimizers.SGD(args.lr).setup(model)
     optimizer.add_hook(dyrnn.optimizer_hooks.GradientClipping(args.gradclip))
 
-    iterator = WindowIterator(train, args.batchsize, args.bproplen)
-    is_window = args.mode == "window"
-    updater = training.BPTTUpdater(
-        iterator, optimizer, device=device, window=is_window, reset_at_epoch=True
-    )
+    options = {"device": device, "window": args.mode == "window"}
+    if args.batches == "ring":  # as Chainer's example
+        iterator = ParallelSequentialIterator(train, args.batchsize)
+        updater = training.BPTTUpdater(iterator, optimizer, args.bproplen, **options)
+    else:
+        iterator = WindowIterator(train, args.batchsize, args.bproplen)
+        updater = training.BPTTUpdater(
+            iterator, optimizer, reset_at_epoch=True, **options
+        )
     trainer = training.Trainer(updater, (args.epoch, "epoch"), args.out)
 
     every = (0.1, "epoch")
@@ -162,7 +173,7 @@ def main():
     log = extensions.LogReport(trigger=every, postprocess=extensions.perplexity)
     trainer.extend(log)
     if args.progress == "tensorflow":
-        trainer.extend(tensorflow_progress, trigger=every)
+        trainer.extend(TensorflowProgress())
     else:
         columns = "epoch iteration lr perplexity val_perplexity words_per_second"
         trainer.extend(extensions.PrintReport(columns.split()))
@@ -184,17 +195,25 @@ def main():
     trainer.run()
 
     valid_perplexity = perplexity(model, valid, device)
-    print(f"valid perplexity: {valid_perplexity:.3f}")
+    as_there = args.progress == "tensorflow"  # which has printed it
+    if not as_there:
+        print(f"valid perplexity: {valid_perplexity:.3f}")
     if not math.isfinite(valid_perplexity):
         raise dyrnn.NonFiniteError(
             "training has diverged: its last validation perplexity is not finite, and "
             "no model was saved. Lower --lr or --gradclip"
         )
-    print(f"test perplexity: {perplexity(model, test, device):.3f}")
+    test_perplexity = perplexity(model, test, device)
+    print(
+        f"{'Test Perplexity' if as_there else 'test perplexity'}: {test_perplexity:.3f}"
+    )
     path = Path(args.out) / args.model
     metadata = {"vocabulary": vocabulary.to_json(), "model": shape}
+    if as_there:
+        print(f"Saving model to {path}.")
     serializers.save_npz(path, rnn, metadata=metadata)
-    print(f"model saved: {path}")
+    if not as_there:
+        print(f"model saved: {path}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The language model example as a user runs it: train, kill, resume, generate."""
 
+import importlib
 import json
 import os
 import re
@@ -8,9 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+from dyrnn import reporter
+from dyrnn.iterators import WindowIterator
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ptb"
 KEYS = (
@@ -59,18 +64,14 @@ def test_rows_of_the_log_end_with_the_epochs(trained):
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert len(rows) == 20
     validated = [row["iteration"] for row in rows if "val_perplexity" in row]
-    assert validated == [39, 78]
+    assert validated == [41, 81]
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def test_progress_as_tensorflow_prints_it(tmp_path):
-    text = run("train_ptb.py", "--test", "--progress", "tensorflow", "--out", tmp_path)
-    text = text.stdout
-    line = r"(\d\.\d{3}) perplexity: (\d+\.\d{3}) speed: (\d+) wps"
-    found = re.findall(line, text)
-    places = [float(place) for place, _, _ in found]
-    assert places == [pytest.approx(0.1 * (i % 10 + 1), abs=0.03) for i in range(20)]
-    assert all(int(speed) > 0 for _, _, speed in found)
+    args = ("--test", "--config", "small", "--progress", "tensorflow")
+    text = run("train_ptb.py", *args, "--out", tmp_path).stdout
+    lines = text.splitlines()[1:]
     losses = {}
     iteration = 0
     for row in map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines()):
@@ -78,10 +79,42 @@ def test_progress_as_tensorflow_prints_it(tmp_path):
         losses.setdefault(iteration <= 39, []).extend([row["main/loss"]] * steps)
     for epoch, in_first in ((1, True), (2, False)):
         mean = np.exp(np.mean(losses[in_first]))
-        assert f"Epoch: {epoch} Learning rate: 1.000\n" in text
-        assert f"1.000 perplexity: {mean:.3f} speed: " in text
-        assert f"Epoch: {epoch} Train Perplexity: {mean:.3f}\n" in text
-        assert re.search(rf"Epoch: {epoch} Valid Perplexity: \d+\.\d{{3}}\n", text)
+        assert lines.pop(0) == f"Epoch: {epoch} Learning rate: 1.000"
+        for step in range(10 % 3, 39, 39 // 10):
+            line = rf"{step / 39:.3f} perplexity: \d+\.\d{{3}} speed: [1-9]\d* wps"
+            assert re.fullmatch(line, lines.pop(0))
+        assert lines.pop(0) == f"Epoch: {epoch} Train Perplexity: {mean:.3f}"
+        valid = rf"Epoch: {epoch} Valid Perplexity: \d+\.\d{{3}}"
+        assert re.fullmatch(valid, lines.pop(0))
+    assert re.fullmatch(r"Test Perplexity: \d+\.\d{3}", lines.pop(0))
+    assert lines == [f"Saving model to {tmp_path / 'model.npz'}."]
+
+
+def test_progress_comes_at_step_10_of_each_tenth(capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    module = importlib.import_module("tensorflow_progress")
+    iterator = WindowIterator(np.arange(2324 * 20 + 1), 20, 1)
+    updater = SimpleNamespace(
+        get_iterator=lambda: iterator,
+        get_optimizer=lambda: SimpleNamespace(lr=1.0),
+        is_new_epoch=False,
+        epoch=0,
+        update_time=0.01,
+    )
+    report = reporter.Observation()
+    trainer = SimpleNamespace(updater=updater, observation=report)
+    report.update({"main/loss": 2.0})
+    report.weights["main/loss"] = 20
+    progress = module.TensorflowProgress()
+    for _ in range(len(iterator) - 1):
+        progress(trainer)
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "Epoch: 1 Learning rate: 1.000"
+    assert lines[0] == "0.004 perplexity: 7.389 speed: 2000 wps"
+    places = [line.split()[0] for line in lines]
+    tenth = len(iterator) // 10
+    expected = range(10, len(iterator), tenth)
+    assert places == [f"{step / len(iterator):.3f}" for step in expected]
 
 
 @pytest.mark.parametrize("cell", ["plain", "peephole"])
