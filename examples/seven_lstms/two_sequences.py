@@ -12,6 +12,7 @@ import sys
 import numpy as np
 
 import dyrnn
+import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import command_line, optimizers, sampling
 
@@ -60,6 +61,23 @@ def learn(model, optimizer, sequences, limit):
     return None
 
 
+def show(model, sequences):
+    """Print what is to be said, what the model says, and how sure it is of the rest."""
+    names = ["A", "X", "B", "Y", *map(str, range(sequences.max()))]
+    model.reset_state()
+    said = sampling.generate(model, sequences[:1], len(sequences) - 1, temperature=0)
+    predictions = np.array(list(said))
+    model.reset_state()
+    with dyrnn.no_backprop_mode():
+        losses = F.softmax_cross_entropy(
+            model(sequences[:-1]), sequences[1:], reduce="no"
+        ).array
+    for k, probability in enumerate(np.exp(-losses.sum(axis=0))):
+        print("sequence:", *(names[i] for i in sequences[:, k]))
+        print("prediction:", *(names[i] for i in predictions[:, k]))
+        print(f"probability: {probability:.4f}")
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=command_line.HelpFormatter
@@ -77,6 +95,7 @@ def main():
     sequences, n_symbols = make_sequences(5 if args.test else args.middle)
     model = make_model(n_symbols, args.unit)
     updates = learn(model, optimizers.Adam(0.01), sequences, args.limit)
+    show(model, sequences)
     if updates is None:
         sys.exit(f"not known by heart after {args.limit} updates")
     print(f"both sequences known by heart after {updates} updates")

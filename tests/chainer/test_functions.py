@@ -152,6 +152,15 @@ def test_interleaved_gates_of_an_lstm():
     np.testing.assert_allclose(c.array, [[1, 0]], atol=1e-3)
 
 
+def test_labels_in_a_list_too_many_are_refused_with_the_numbers_of_axes():
+    x = np.zeros((1, 5), np.float32)
+    with pytest.raises(
+        type_check.InvalidType, match=r"t\.ndim == x\.ndim - 1"
+    ) as error:
+        F.softmax_cross_entropy(x, np.array([[3]], np.int32))
+    assert "Actual: 2 != 1" in str(error.value)
+
+
 def test_softmax_cross_entropy_ignores_and_refuses():
     x = chainer.Variable(np.random.rand(3, 4).astype(np.float16))
     loss = F.softmax_cross_entropy(x, np.full(3, -1))

@@ -41,7 +41,7 @@ def _check_labels(in_types):
     type_check._argname(in_types, ("x", "t"))
     x, t = in_types
     type_check.expect(x.dtype.kind == "f")
-    if t.dtype.kind == "i":
+    if type_check.eval(t.dtype.kind) == "i":
         type_check.expect(
             t.ndim == x.ndim - 1,
             x.shape[0] == t.shape[0],
