@@ -6,7 +6,6 @@ are one product, too.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -216,7 +215,7 @@ class EmbedID(FunctionNode):
 
 def embed_id(
     x: VariableLike,
-    W: VariableLike | Sequence[VariableLike],
+    W: VariableLike | list[VariableLike] | tuple[VariableLike, ...],
     ignore_label: int | None = None,
 ) -> Variable:
     """Rows of ``W`` that the ids ``x`` pick: ``y[..., :] = W[x[...]]``.
