@@ -15,13 +15,15 @@ STRICT := --cache-dir .mypy_cache/strict --strict-optional --no-check-untyped-de
 # What an installation is made of: with a C compiler, kernels are compiled.
 BUILD := setup.py pyproject.toml $(wildcard dyrnn/kernels/native/*.[ch])
 
-.PHONY: help ptb test chainer-tests lint check format bench clean
+.PHONY: help ptb test chainer-tests interchange lint check format bench clean
 
 help:
 	@echo "make ptb     train a language model on text, print its perplexity, plot, write"
 	@echo "make test    run the tests"
 	@echo "make chainer-tests CHAINER=FOLDER"
 	@echo "             run Chainer's own tests, from a checkout of Chainer v7.8.1"
+	@echo "make interchange"
+	@echo "             compare weights with PyTorch, Keras, Flax and Equinox as they are"
 	@echo "make check   formatting, lint and types (make lint), then the tests, as in CI"
 	@echo "make format  format the code"
 	@echo "make bench   compare the speed with PyTorch's"
@@ -70,6 +72,18 @@ chainer-tests: $(VENV)/.test
 	"make chainer-tests CHAINER=FOLDER" >&2; exit 1; }
 	$(VENV)/bin/python -m tests.chainer_suite.run $(CHAINER) --jobs $(JOBS)
 
+# What other systems write is made anew, and dyrnn compared with it: 1.3 GB.
+$(VENV)-interchange/.interchange: setup.py pyproject.toml
+	$(call environment,$(VENV)-interchange,-e '.[test]' torch safetensors h5py onnx \
+		onnxruntime jax flax equinox keras)
+
+interchange: $(VENV)-interchange/.interchange
+	for system in torch keras flax equinox; do \
+		$(VENV)-interchange/bin/python tests/golden/make_interchange.py $$system \
+		result/interchange || exit 1; done
+	INTERCHANGE_GOLDEN=result/interchange \
+		$(VENV)-interchange/bin/python -m pytest tests/interchange
+
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
@@ -87,4 +101,4 @@ bench: $(VENV)-bench/.bench
 	$(VENV)-bench/bin/python benchmarks/compare.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-bench build dist *.egg-info result
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-interchange build dist *.egg-info result

@@ -1,11 +1,17 @@
 """Models of dyrnn with the layers of those in tests/golden/make_interchange.py."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 
 import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 
+# Files that other systems wrote; those that they write now, with `make interchange`.
+HERE = Path(__file__).resolve().parents[1] / "golden" / "interchange"
+GOLDEN = Path(os.environ.get("INTERCHANGE_GOLDEN") or HERE)
 V, D, H, P = 7, 3, 4, 2
 
 # System, case -> the recurrent link, and its outputs.

@@ -1,7 +1,5 @@
 """What does not fit is refused with its name, and the model stays as it was."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,9 +8,7 @@ import dyrnn.links as L
 from dyrnn import interchange
 from dyrnn.errors import InterchangeError
 from dyrnn.interchange.files import read_safetensors, write_safetensors
-from tests.interchange.models import D, H, V, make
-
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "interchange"
+from tests.interchange.models import GOLDEN, D, H, V, make
 
 
 def weights_of(case):

@@ -1,7 +1,5 @@
 """Weights of other systems, as they wrote them: the same outputs, there and back."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,9 +10,8 @@ from dyrnn.errors import InterchangeError
 from dyrnn.interchange import Layer, assign, describe
 from dyrnn.interchange.files import read_safetensors, write_safetensors
 from dyrnn.interchange.trees import flatten, nest
-from tests.interchange.models import RECURRENT, D, H, P, V, make, make_cell, run
+from tests.interchange.models import GOLDEN, RECURRENT, D, H, P, V, make, make_cell, run
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "interchange"
 T, B = 5, 3
 FILES = {name: dict(np.load(GOLDEN / f"{name}.npz")) for name in ("torch", "keras")}
 CELLS = {**np.load(GOLDEN / "flax.npz"), **np.load(GOLDEN / "equinox.npz")}

@@ -1,0 +1,140 @@
+"""A training that began in PyTorch goes on here, and back; needs PyTorch."""
+
+import numpy as np
+import pytest
+
+import dyrnn
+import dyrnn.functions as F
+import dyrnn.links as L
+from dyrnn import interchange, optimizers
+from dyrnn.errors import InterchangeError
+
+GROUP = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
+V, B = 7, 4
+
+
+class Model(dyrnn.Chain):
+    def __init__(self, n_biases=2):
+        super().__init__()
+        with self.init_scope():
+            self.embed = L.EmbedID(V, 5)
+            self.rnn = L.NStepLSTM(2, 5, 8, n_biases=n_biases)
+            self.gru = L.GRU(8, 6)
+            self.out = L.Linear(6, V)
+
+    def forward(self, x):
+        self.gru.reset_state()
+        e = self.embed(x)
+        y = self.rnn(None, None, [e[:, b] for b in range(B)])[-1]
+        return self.out(self.gru(F.stack(y, 1)))
+
+
+RULES = {
+    "SGD": (lambda o, p: o.SGD(p, 0.5, momentum=0.9), optimizers.MomentumSGD),
+    "Nesterov": (
+        lambda o, p: o.SGD(p, 0.5, momentum=0.9, nesterov=True),
+        optimizers.NesterovAG,
+    ),
+    "Adam": (lambda o, p: o.Adam(p, 0.01), optimizers.Adam),
+    "AMSGrad": (
+        lambda o, p: o.Adam(p, 0.01, amsgrad=True),
+        lambda: optimizers.Adam(amsgrad=True),
+    ),
+    "AdamW": (lambda o, p: o.AdamW(p, 0.01, weight_decay=0.1), optimizers.AdamW),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_losses_of_the_next_updates_are_equal(rule, rng):
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    ids = rng.integers(0, V, (60, 2, 6, B))
+
+    def there():
+        parts = {"embed": nn.Embedding(V, 5), "rnn": nn.LSTM(5, 8, 2)}
+        net = nn.ModuleDict({**parts, "gru": nn.GRU(8, 6), "out": nn.Linear(6, V)})
+        return net, RULES[rule][0](torch.optim, net.parameters())
+
+    def step_there(net, optimizer, x, t):
+        optimizer.zero_grad()
+        y = net["rnn"](net["embed"](torch.tensor(x)))[0]
+        y = net["out"](net["gru"](y)[0])
+        labels = torch.tensor(t).reshape(-1)
+        loss = nn.functional.cross_entropy(y.reshape(-1, V), labels)
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    def step_here(model, optimizer, x, t):
+        loss = F.softmax_cross_entropy(model(x).reshape((-1, V)), t.reshape(-1))
+        model.cleargrads()
+        loss.backward()
+        optimizer.update()
+        return float(loss.array)
+
+    torch.manual_seed(0)
+    net, optimizer = there()
+    names = [name for name, _ in net.named_parameters()]
+    for pair in ids[:20]:
+        step_there(net, optimizer, *pair)
+    model = Model()
+    interchange.load(net, model, "torch")
+    mine = RULES[rule][1]().setup(model)
+    interchange.load_optimizer(optimizer, mine, names)
+    for pair in ids[20:40]:
+        losses = step_there(net, optimizer, *pair), step_here(model, mine, *pair)
+        assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    net, optimizer = there()
+    arrays = interchange.to_arrays(model, "torch")
+    net.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+    state = interchange.to_optimizer_state(mine, optimizer, names)
+    optimizer.load_state_dict(state)
+    for pair in ids[40:]:
+        losses = step_there(net, optimizer, *pair), step_here(model, mine, *pair)
+        assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def state_of(model, step=3, **settings):
+    """Return what Adam of PyTorch would have, and the names of the parameters."""
+    arrays = interchange.to_arrays(model, "torch")
+    entries = {
+        k: {"step": step, "exp_avg": 0 * array + k, "exp_avg_sq": 0 * array + 1}
+        for k, array in enumerate(arrays.values())
+    }
+    group = {**GROUP, **settings, "params": list(entries)}
+    return {"state": entries, "param_groups": [group]}, list(arrays)
+
+
+def test_state_of_arrays_is_taken_by_name():
+    model = Model()
+    adam = optimizers.Adam().setup(model)
+    state, names = state_of(model)
+    order = np.random.default_rng(0).permutation(len(names))
+    state["state"] = {k: state["state"][old] for k, old in enumerate(order)}
+    interchange.load_optimizer(state, adam, [names[old] for old in order])
+    assert (adam.t, adam.lr) == (3, 0.1)
+    held = adam._states[model.gru.lateral.b]
+    assert held.t == 3
+    assert (held.arrays["m"] == names.index("gru.bias_hh_l0")).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "rule", "settings", "message"),
+    [
+        (Model(1), optimizers.Adam, {}, "one bias where PyTorch trains two"),
+        (Model(), optimizers.SGD, {}, "of Adam or AdamW, but this is SGD"),
+        (Model(), optimizers.Adam, {"amsgrad": True}, "amsgrad is set differently"),
+        (Model(), optimizers.Adam, {"eps": 0.1}, "eps is 0.1, which PyTorch adds else"),
+        (Model(), optimizers.Adam, {"weight_decay": 0.1}, r"call optimizer.add_hook"),
+    ],
+)
+def test_states_that_do_not_fit(model, rule, settings, message):
+    optimizer = rule().setup(model)
+    state, names = state_of(model, **settings)
+    with pytest.raises(InterchangeError, match=message):
+        interchange.load_optimizer(state, optimizer, names)
+    assert optimizer.t == 0
+    assert not optimizer._states
+    state, _ = state_of(Model())
+    with pytest.raises(InterchangeError, match="give parameters="):
+        interchange.load_optimizer(state, optimizer)
