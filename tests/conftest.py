@@ -18,7 +18,7 @@ import pytest
 import dyrnn.random
 from dyrnn import backend
 from dyrnn.config import config, using_config
-from tests import strict
+from tests import strict, toys
 
 hypothesis.settings.register_profile(
     "dyrnn", deadline=None, derandomize=True, database=None
@@ -65,6 +65,14 @@ def device(request):
 def xp(device):
     """The array module of each device."""
     return device.xp
+
+
+@pytest.fixture
+def on_every_device(device):
+    """Variables of `tests.toys` on each device."""
+    before = toys.make_variables_on(device)
+    yield
+    toys.make_variables_on(before)
 
 
 @pytest.fixture

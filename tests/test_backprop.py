@@ -11,7 +11,7 @@ import dyrnn.functions as F
 from dyrnn.config import no_backprop_mode, using_config
 from dyrnn.engine.core import FunctionNode, Variable
 from dyrnn.engine.higher_order import grad
-from tests.toys import variable
+from tests.toys import every_device, variable
 
 # Long and deep graphs
 
@@ -76,6 +76,7 @@ def test_operation_takes_microseconds():
 # Cutting
 
 
+@every_device
 def test_unchain_backward_frees_the_history():
     x = variable(1.0)
     h = F.tanh(x * 2)
@@ -87,6 +88,7 @@ def test_unchain_backward_frees_the_history():
     assert h.array is not None and not h.requires_grad and h.creator is None
 
 
+@every_device
 def test_backward_after_unchain_is_an_error():
     y = variable(1.0) * 2
     y.unchain_backward()
@@ -94,6 +96,7 @@ def test_backward_after_unchain_is_an_error():
         y.backward()
 
 
+@every_device
 def test_graph_starts_anew_from_a_cut_value():
     x = variable(1.0)
     h = x * 2
@@ -117,6 +120,7 @@ def test_gradient_ends_where_the_graph_was_cut_later(cut, rng):
     assert (gh.array == 5).all()
 
 
+@every_device
 def test_unchain_makes_a_constant():
     x = variable(1.0)
     h = x * 2
@@ -124,6 +128,7 @@ def test_unchain_makes_a_constant():
     assert not h.requires_grad and not (h * 2).requires_grad
 
 
+@every_device
 def test_no_backprop_mode_records_nothing():
     x = variable(1.0)
     with no_backprop_mode():
@@ -133,6 +138,7 @@ def test_no_backprop_mode_records_nothing():
         assert (x * 2).requires_grad
 
 
+@every_device
 def test_nothing_is_kept_where_nothing_is_recorded():
     kept = []
 
@@ -149,6 +155,7 @@ def test_nothing_is_kept_where_nothing_is_recorded():
 # Gradients of gradients
 
 
+@every_device
 def test_grad_adds_nothing_to_leaves():
     x, y = variable(2.0), variable(3.0)
     gx, gy, other = grad(x * x * y, [x, y, variable(1.0)])
@@ -156,6 +163,7 @@ def test_grad_adds_nothing_to_leaves():
     assert other is None and x.grad is None
 
 
+@every_device
 def test_grad_of_an_intermediate_variable():
     x = variable(2.0)
     h = x * 3
@@ -170,6 +178,7 @@ def test_grad_takes_weights_of_outputs():
     assert gx.array.tolist() == [2, 4]
 
 
+@every_device
 def test_grad_without_weights_is_that_of_the_sum_of_all_outputs():
     x = variable(1.0, 2.0)
     (gx,) = grad([x * 2, x * x, F.sum(x)], x)
@@ -221,6 +230,7 @@ class Composed(Fused):
         return x * F.tanh(h)
 
 
+@every_device
 def test_node_that_kept_an_intermediate_refuses_a_second_derivative():
     x, h = variable(0.5), variable(1.5)
     Fused().apply(x, h).backward()

@@ -13,7 +13,7 @@ from dyrnn.config import config, no_backprop_mode
 from dyrnn.engine.core import FunctionNode, Variable, as_array, as_variable
 from dyrnn.engine.higher_order import grad
 from dyrnn.errors import ShapeError
-from tests.toys import variable
+from tests.toys import every_device, variable
 
 # What a variable is
 
@@ -42,11 +42,13 @@ def test_numpy_scalar_becomes_an_array_without_axes():
     assert Variable(np.float32(2)).array.shape == ()
 
 
+@every_device
 def test_variable_has_no_truth_value():
     with pytest.raises(TypeError, match="no truth value; compare its array"):
         bool(variable(1.0))
 
 
+@every_device
 @pytest.mark.parametrize("name", ["eq", "ne", "lt", "le", "gt", "ge"])
 def test_comparison_is_refused_but_identity_finds_a_variable(name):
     x, y = variable(1.0), variable(1.0)
@@ -58,11 +60,13 @@ def test_comparison_is_refused_but_identity_finds_a_variable(name):
     assert x in [x, y] and len({x, y, x}) == 2 and {x: 1}[x] == 1
 
 
+@every_device
 def test_repr_is_as_in_chainer():
     assert repr(variable(1.0, 2.0)) == "variable([1. 2.])"
     assert repr(Variable(np.eye(2), name="W")).startswith("variable W([[1. 0.]\n")
 
 
+@every_device
 def test_item_and_float_give_a_python_number():
     assert type(variable(2.5).item()) is float
     assert float(Variable(np.float32(2.5))) == 2.5
@@ -78,6 +82,7 @@ def test_iteration_gives_differentiable_rows():
         iter(Variable(np.zeros(())))
 
 
+@every_device
 def test_as_variable_makes_constants_of_arrays_and_numbers():
     v = variable(1.0)
     assert as_variable(v) is v
@@ -86,6 +91,7 @@ def test_as_variable_makes_constants_of_arrays_and_numbers():
     assert as_array(v) is v.array and as_array(3) == 3
 
 
+@every_device
 def test_variable_survives_pickle_and_deepcopy():
     x = variable(1.0, 2.0, name="x")
     F.sum(x * x).backward()
@@ -157,6 +163,7 @@ def test_array_on_the_left_reaches_our_operators():
     assert isinstance(matrix_v, Variable) and matrix_v.shape == (2,)
 
 
+@every_device
 def test_numpy_functions_do_not_drop_the_graph_silently():
     v = variable(1.0, 2.0)
     for call in (np.exp, np.mean, np.sum, lambda x: np.add(np.ones(2), x)):
@@ -191,6 +198,7 @@ def test_variable_on_a_device_is_not_converted_silently():
 # Backward
 
 
+@every_device
 def test_gradient_of_shared_subexpressions_adds_up():
     x = variable(2.0)
     y = x * x
@@ -199,6 +207,7 @@ def test_gradient_of_shared_subexpressions_adds_up():
     assert x.grad.tolist() == [3 * 4 + 2 * 2]
 
 
+@every_device
 def test_backward_adds_to_what_leaves_have():
     x = variable(1.0)
     (x * 3).backward()
@@ -217,6 +226,7 @@ def test_backward_twice_through_one_graph_adds_twice():
     np.testing.assert_allclose(x.grad, 2 * once)
 
 
+@every_device
 def test_leaf_owns_its_gradient():
     a, b = variable(1.0, 2.0), variable(3.0, 4.0)
     y = a + b
@@ -234,6 +244,7 @@ def test_gradient_of_a_leaf_without_axes_is_an_array():
     assert x.grad == 6
 
 
+@every_device
 def test_seed_gradient_is_not_written_to():
     x, seed = variable(1.0, 2.0), np.array([1.0, 10.0])
     y = x + 0.0
@@ -243,6 +254,7 @@ def test_seed_gradient_is_not_written_to():
     assert seed.tolist() == [1, 10]
 
 
+@every_device
 def test_gradient_does_not_follow_changes_of_its_seed():
     x, seed = variable(1.0, 2.0), np.array([1.0, 10.0])
     y = x + 0.0
@@ -263,6 +275,7 @@ def test_input_buffer_may_be_filled_anew_after_backward(rng):
     np.testing.assert_allclose(W.grad, [sum(sums)] * 2)
 
 
+@every_device
 def test_backward_after_backward_keeps_one_gradient_of_a_leaf():
     x = variable(1.0, 2.0)
     for _ in range(3):
@@ -271,6 +284,7 @@ def test_backward_after_backward_keeps_one_gradient_of_a_leaf():
     assert x.grad.tolist() == [6, 6]
 
 
+@every_device
 def test_intermediate_gradients_are_kept_on_demand():
     x = variable(2.0)
     y = x * 3
@@ -283,6 +297,7 @@ def test_intermediate_gradients_are_kept_on_demand():
     assert x.grad.tolist() == [72]
 
 
+@every_device
 def test_kept_gradient_is_not_that_of_a_leaf():
     x = variable(1.0, 2.0)
     y = x + 0.0
@@ -291,6 +306,7 @@ def test_kept_gradient_is_not_that_of_a_leaf():
     assert x.grad.tolist() == [5, 5]
 
 
+@every_device
 def test_backward_from_a_non_scalar_needs_a_gradient():
     x = variable(1.0, 2.0)
     y = x * 2
@@ -301,22 +317,26 @@ def test_backward_from_a_non_scalar_needs_a_gradient():
     assert x.grad.tolist() == [2, 6]
 
 
+@every_device
 def test_gradient_of_another_shape_is_refused():
     with pytest.raises(ShapeError, match=r"shape \(3,\) was given to .* \(2,\)"):
         variable(1.0, 2.0).grad = np.zeros(3)
 
 
+@every_device
 def test_gradient_that_is_no_array_is_refused():
     with pytest.raises(TypeError, match=r"not a float; give one of shape \(2,\)"):
         variable(1.0, 2.0).grad = 3.0
 
 
+@every_device
 def test_backward_of_a_leaf_is_one():
     x = variable(5.0)
     x.backward()
     assert x.grad.tolist() == [1]
 
 
+@every_device
 def test_backward_without_a_graph_is_refused():
     x = variable(2.0)
     with no_backprop_mode():
@@ -329,6 +349,7 @@ def test_backward_without_a_graph_is_refused():
     assert x.grad is None
 
 
+@every_device
 def test_what_needs_no_gradient_gets_none():
     x, constant = variable(1.0), variable(2.0, requires_grad=False)
     (x * constant).backward()
@@ -346,6 +367,7 @@ def test_one_array_in_two_variables_keeps_them_apart():
     assert none is None and one.array.tolist() == [1]
 
 
+@every_device
 def test_unused_output_has_no_part_in_the_gradient():
     x = variable(1.0, 2.0, 3.0)
     _, second = F.split_axis(x, [2], 0)
@@ -353,6 +375,7 @@ def test_unused_output_has_no_part_in_the_gradient():
     assert x.grad.tolist() == [0, 0, 2]
 
 
+@every_device
 def test_wrong_number_of_gradients_is_an_error():
     class TwoForOne(FunctionNode):
         def forward(self, xp, x):
@@ -367,6 +390,7 @@ def test_wrong_number_of_gradients_is_an_error():
         TwoForOne().apply(variable(1.0)).backward()
 
 
+@every_device
 def test_node_without_rules_says_so():
     with pytest.raises(NotImplementedError, match="Node defines no forward"):
         FunctionNode().apply(variable(1.0))

@@ -7,9 +7,10 @@ import dyrnn.functions as F
 from dyrnn.config import using_config
 from dyrnn.engine.hooks import FunctionHook
 from dyrnn.errors import NonFiniteError
-from tests.toys import variable
+from tests.toys import every_device, variable
 
 
+@every_device
 def test_debug_mode_names_the_line_of_a_nan():
     x = variable(-1.0)
     with using_config("debug", True), np.errstate(invalid="ignore"):
@@ -19,6 +20,7 @@ def test_debug_mode_names_the_line_of_a_nan():
         assert np.isnan(F.log(x).array)
 
 
+@every_device
 def test_debug_mode_finds_a_saved_array_changed_in_place():
     x = variable(1.0, 2.0)
     with using_config("debug", True):
@@ -29,6 +31,7 @@ def test_debug_mode_finds_a_saved_array_changed_in_place():
             y.backward()
 
 
+@every_device
 def test_hooks_see_every_operation():
     seen = []
 
