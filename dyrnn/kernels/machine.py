@@ -16,6 +16,7 @@ With a BLAS that threadpoolctl does not know, kernels run on one thread by defau
 the BLAS on its own.
 """
 
+import contextlib
 import contextvars
 import ctypes
 import itertools
@@ -127,10 +128,11 @@ def _keep_memory():
         mallopt(top_pad, 1 << 24)
 
 
-_tasks: queue.SimpleQueue = queue.SimpleQueue()
+_jobs: queue.SimpleQueue = queue.SimpleQueue()
 _here = threading.local()
 _workers = 0
 _current_cpu = _libc("sched_getcpu") or (lambda: -1)
+_may_move = hasattr(os, "sched_setaffinity")
 
 
 def _leave(cpu):
@@ -139,38 +141,96 @@ def _leave(cpu):
     The scheduler often wakes a thread where its waker runs, and leaves it there for
     milliseconds, longer than most parts take. It may move the worker again later.
     """
-    if cpu >= 0 and _current_cpu() == cpu:
-        allowed = os.sched_getaffinity(os.getpid())
+    global _may_move
+    if cpu < 0 or not _may_move or _current_cpu() != cpu:
+        return
+    try:
+        allowed = os.sched_getaffinity(0)
         if len(allowed) > 1:
             os.sched_setaffinity(0, allowed - {cpu})
             os.sched_setaffinity(0, allowed)
+    except OSError:  # containers may forbid it, at the second call, too
+        _may_move = False
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
+class _Job:
+    """A function and the parts that nobody has begun yet.
+
+    Workers and the caller take parts until none is left, so a worker that does not
+    come, because it could not be started or the interpreter ends, is not waited for.
+    """
+
+    def __init__(self, function, parts):
+        self._function = function
+        self._parts = parts
+        self._context = contextvars.copy_context()
+        self._cpu = _current_cpu()
+        self._begun = 0  # by workers
+        self._lock = threading.Lock()
+        self._done: queue.SimpleQueue = queue.SimpleQueue()
+
+    def help(self):
+        """Do parts in this worker."""
+        while (part := self._next(1)) is not None:
+            error = None
+            try:
+                _leave(self._cpu)
+                self._context.copy().run(self._function, part)
+            except BaseException as raised:  # raised again in the caller's thread
+                error = raised
+            self._done.put(error)
+
+    def run(self):
+        """Do parts in the caller, and wait for those that workers have begun."""
+        errors = []
+        try:
+            _here.is_in_part = True
+            while (part := self._next(0)) is not None:
+                self._function(part)
+        finally:
+            _here.is_in_part = False
+            with self._lock:
+                self._parts = []  # after an error nobody begins another one
+            errors += [self._done.get() for _ in range(self._begun)]
+            self._function = self._context = None  # a late worker holds no arrays
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def _next(self, by_worker):
+        with self._lock:
+            if not self._parts:
+                return None
+            self._begun += by_worker
+            return self._parts.pop()
 
 
 def _work():
-    _here.is_worker = True
+    _here.is_in_part = True
     while True:
-        context, function, part, done, cpu = _tasks.get()
-        _leave(cpu)
-        try:
-            context.run(function, part)
-        except BaseException as error:  # raised again in the caller's thread
-            done.put(error)
-        else:
-            done.put(None)
-        del context, function, part, done
+        _jobs.get().help()
 
 
 def _start_workers(number):
+    """Start what is missing of so many workers; return how many of them there are."""
     global _workers
-    while _workers < number:
-        _workers += 1
-        threading.Thread(target=_work, name="dyrnn-kernel", daemon=True).start()
+    with _lock:
+        # A thread started while the interpreter ends would never say that it runs.
+        while _workers < number and not sys.is_finalizing():
+            try:
+                threading.Thread(target=_work, name="dyrnn-kernel", daemon=True).start()
+            except (RuntimeError, MemoryError):  # no more threads, for now
+                break
+            _workers += 1
+    return 0 if sys.is_finalizing() else min(number, _workers)
 
 
 def _forget_workers():
-    """After a fork, the child has none of its parent's threads."""
-    global _workers, _tasks
-    _workers, _tasks = 0, queue.SimpleQueue()
+    """After a fork, the child has none of its parent's threads, nor their locks."""
+    global _workers, _jobs, _lock
+    _workers, _jobs, _lock = 0, queue.SimpleQueue(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -192,24 +252,17 @@ def parallel(function, size, grain=1):
     ----------
     function : callable
         Takes a slice; parts must not write to the same places. NumPy's error state and
-        other context variables are the caller's. The calling thread does the last part.
+        other context variables are the caller's. The calling thread does parts, too;
+        what is called in parallel inside of a part runs there.
     size : int
     grain : int
         The smallest part worth a thread; parts are multiples of it (the last is less).
     """
     slices = shares(size, grain)
-    if len(slices) == 1 or getattr(_here, "is_worker", False):
+    if len(slices) == 1 or getattr(_here, "is_in_part", False):
         function(slice(0, size))
         return
-    _start_workers(len(slices) - 1)
-    done: queue.SimpleQueue = queue.SimpleQueue()
-    cpu = _current_cpu()
-    for part in slices[:-1]:
-        _tasks.put((contextvars.copy_context(), function, part, done, cpu))
-    errors = []
-    try:
-        function(slices[-1])
-    finally:
-        errors = [error for _ in slices[:-1] if (error := done.get()) is not None]
-    if errors:
-        raise errors[0]
+    job = _Job(function, slices)
+    for _ in range(_start_workers(len(slices) - 1)):
+        _jobs.put(job)
+    job.run()

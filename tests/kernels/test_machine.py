@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -154,3 +155,67 @@ def test_a_worker_that_moved_may_run_anywhere_again(monkeypatch):
     allowed = os.sched_getaffinity(0)
     machine._leave(0)
     assert os.sched_getaffinity(0) == allowed
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
+@pytest.mark.parametrize("refused", [1, 2])
+def test_workers_go_on_where_affinity_is_refused(monkeypatch, refused):
+    allowed, calls, set_affinity = os.sched_getaffinity(0), [], os.sched_setaffinity
+
+    def refuse(pid, cpus):
+        calls.append(cpus)
+        if len(calls) == refused:
+            raise PermissionError("seccomp")
+        set_affinity(pid, cpus)
+
+    monkeypatch.setattr(machine, "_may_move", True)
+    monkeypatch.setattr(machine, "_current_cpu", lambda: 0)
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    machine._leave(0)
+    assert os.sched_getaffinity(0) == allowed
+    assert machine._may_move is (len(calls) < refused)
+
+
+def test_parts_are_done_by_the_caller_if_no_thread_starts(monkeypatch):
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(machine, "threads", lambda: 4)
+    monkeypatch.setattr(machine, "_jobs", queue.SimpleQueue())
+    monkeypatch.setattr(machine, "_workers", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        counts = np.zeros(8)
+        machine.parallel(partial(add_one, counts), 8)
+        assert (counts == 1).all() and machine._workers == 0
+    machine.parallel(partial(add_one, counts), 8)  # and they start when they can
+    assert (counts == 2).all() and machine._workers == 3
+
+
+AT_EXIT = """
+import os
+import numpy as np
+import dyrnn
+from dyrnn.kernels import machine
+dyrnn.config.threads = 4
+
+def add_one(part, counts):
+    counts[part] += 1
+
+class Late:
+    def __del__(self, np=np, parallel=machine.parallel, write=os.write):
+        counts = np.zeros(8)
+        parallel(lambda part: add_one(part, counts), 8)
+        write(1, counts.tobytes()[6:8])
+
+if STARTED:
+    machine.parallel(lambda part: None, 8)
+late = Late()
+"""
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_kernel_runs_while_the_interpreter_ends(started):
+    program = AT_EXIT.replace("STARTED", str(started))
+    command = [sys.executable, "-c", program]
+    assert subprocess.check_output(command, timeout=60) == np.float64(1).tobytes()[6:]
