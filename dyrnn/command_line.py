@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from dyrnn import extensions, serializers, training
+from dyrnn import console, extensions, serializers, training
 from dyrnn.config import config
 from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
 from dyrnn.serializers import environment
@@ -170,5 +170,5 @@ def run(main):
 
 
 def _fail(error, code):
-    print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+    console.say(f"{Path(sys.argv[0]).name}: {error}")
     raise SystemExit(code)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from dyrnn import console
 from dyrnn.errors import SnapshotError
 from dyrnn.extensions.checks import Log, check_file_is_own, names_of_values
 from dyrnn.serializers import rename_aside
@@ -302,10 +303,11 @@ class PrintReport(Log):
             for name, width in self._columns.items()
         )
         out = sys.stdout if self._out is None else self._out
-        text = printable("  ".join(cells).rstrip(), out)
-        # tqdm's write, because a progress bar may have to make room.
-        tqdm.write(text, file=out)
-        out.flush()
+        if out is not None:
+            text = printable("  ".join(cells).rstrip(), out)
+            # tqdm's write, because a progress bar may have to make room.
+            tqdm.write(text, file=console.forgiving(out))
+            console.forgiving(out).flush()
 
 
 def printable(text: str, out: Any) -> str:

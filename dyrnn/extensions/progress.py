@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from dyrnn import console
 from dyrnn.reporter import report
 from dyrnn.training import PRIORITY_READER, PRIORITY_WRITER, Extension
 
@@ -55,10 +57,15 @@ class ProgressBar(Extension):
             unit=self._unit,
             initial=self._position(trainer),
             bar_format=_FORMAT if total else None,
-            file=self._out,
-            disable=None if self._out is None else False,
+            file=console.forgiving(sys.stderr if self._out is None else self._out),
+            disable=self._is_hidden(),
             dynamic_ncols=True,
         )
+
+    def _is_hidden(self):
+        if self._out is not None:
+            return False
+        return True if sys.stderr is None else None  # None: where it is no terminal
 
     def _training_length(self, trainer):
         length = self._length

@@ -12,12 +12,12 @@ import fnmatch
 import glob
 import os
 import re
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+from dyrnn import console
 from dyrnn.errors import SnapshotError
 from dyrnn.serializers import (
     BackgroundWriter,
@@ -155,10 +155,10 @@ class Snapshot(Extension):
             if found is not None:
                 load_npz(found.path, self._target(trainer))
                 self.loaded = found.path
-                print(f"resumed from {found.path}", file=sys.stderr)
+                console.say(f"resumed from {found.path}")
             else:
                 text = f"no snapshot {self._pattern} in {trainer.out}: starting anew"
-                print(text, file=sys.stderr)
+                console.say(text)
         if self._is_on() and "*" in self._pattern:
             self._set_other_runs_aside(trainer)
         if self._writer is not None:
@@ -179,7 +179,7 @@ class Snapshot(Extension):
             if self.on_signal and not done:
                 self._save(trainer, name, emergency=False)
             if self.on_signal and self._is_on():
-                print(f"to go on from iteration {iteration}: {path}", file=sys.stderr)
+                console.say(f"to go on from iteration {iteration}: {path}")
         elif self.snapshot_on_error:
             self._save(trainer, "emergency_" + self._name(trainer), emergency=True)
 
@@ -208,11 +208,10 @@ class Snapshot(Extension):
         iteration = trainer.updater.iteration
         aside = set_later_aside(trainer.out, iteration, self._pattern)
         if aside:
-            print(
+            console.say(
                 f"{trainer.out} has snapshots of another run, beyond iteration "
                 f"{iteration}, where this one starts. They were renamed: "
-                + ", ".join(map(os.path.basename, aside)),
-                file=sys.stderr,
+                + ", ".join(map(os.path.basename, aside))
             )
 
     def _name(self, trainer):

@@ -17,6 +17,8 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 
+from dyrnn import console
+
 _FLAGS = (
     os.O_WRONLY
     | os.O_CREAT
@@ -113,6 +115,7 @@ def atomic_output(path, check=None):
     temporary = os.path.join(
         folder, f".{name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
     )
+    console.reserve_descriptors()
     try:
         fd = os.open(temporary, _FLAGS, 0o666)
     except OSError as error:

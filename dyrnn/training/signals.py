@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
+
+from dyrnn import console
 
 
 class TrainingInterrupted(SystemExit):
@@ -42,6 +43,7 @@ class SignalWatch:
     def __init__(self):
         self.received = None
         self._handlers = {}
+        self._streams = None
 
     def __enter__(self):
         self.received = None
@@ -58,6 +60,11 @@ class SignalWatch:
         for signum, handler in self._handlers.items():
             signal.signal(signum, handler)
         self._handlers = {}
+        if self._streams is not None:
+            sys.stdout, sys.stderr = self._streams
+            self._streams = None
+            console.settle(sys.stdout)
+            console.settle(sys.stderr)
 
     def _note(self, signum, _frame):
         self.received = signum
@@ -67,6 +74,10 @@ class SignalWatch:
             interactive = each == signal.SIGINT and hasattr(sys, "ps1")
             default = signal.default_int_handler if interactive else signal.SIG_DFL
             signal.signal(each, default)
-        text = f"\n{signal.Signals(signum).name}: training ends after this iteration; "
-        text += "send it again to stop at once.\n"
-        os.write(2, text.encode())
+        console.say_at_once(
+            f"\n{signal.Signals(signum).name}: training ends after this iteration; "
+            "send it again to stop at once."
+        )
+        # Ctrl-C ends a reader of the output, too; the iteration goes on all the same.
+        self._streams = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = map(console.forgiving, self._streams)

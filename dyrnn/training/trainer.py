@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from dyrnn import random
+from dyrnn import console, random
 from dyrnn.kernels import native
 from dyrnn.reporter import Observation, Reporter
 from dyrnn.training.extension import PRIORITY_READER
@@ -203,11 +203,12 @@ class Trainer:
         OSError
             If the output directory cannot be written to; nothing was computed then.
         """
+        console.reserve_descriptors()
         _check_writable(self.out)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._signals)
             stack.callback(self._stop_clock)
             stack.callback(getattr(self.updater, "finalize", _nothing))
-            stack.enter_context(self._signals)
             self._started = time.monotonic()
             try:
                 getattr(self.updater, "note_settings", _nothing)()
@@ -219,6 +220,7 @@ class Trainer:
             except BaseException as error:
                 self._tell(self._by_priority(), error)
                 raise
+        self._interrupted()  # while all was finalized
 
     def _to_initialize(self):
         """Yield each entry once, those that others add meanwhile, too.

@@ -11,7 +11,7 @@ import pytest
 
 from dyrnn.extensions import LogReport, read_log, snapshot
 from dyrnn.serializers import list_snapshots
-from dyrnn.training import Trainer, TrainingInterrupted
+from dyrnn.training import Trainer, TrainingInterrupted, make_extension
 from tests.training.toys import FakeUpdater
 
 SCRIPT = """
@@ -74,6 +74,50 @@ def test_signal_saves_and_the_run_resumes_exactly(tmp_path, signum, code):
     for row in rows[0] + rows[1]:
         del row["elapsed_time"]
     assert rows[0] == rows[1]
+
+
+LAUNCHERS = {
+    "no reader": "{} 2>&1 | (read line; exit)",
+    "no stderr": "{} 2>&-",
+    "nothing": "{} <&- >&- 2>&-",
+    "tee": "{} 2>&1 | tee log",
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_signal_saves_whatever_became_of_the_output(tmp_path, launcher):
+    program = SCRIPT.replace(
+        'if mode == "hang"',
+        "if trainer.updater.iteration == 10:\n"
+        "        import os, signal\n"
+        "        time.sleep(0.1)\n"
+        "        os.killpg(0, signal.SIGINT)\n"
+        "        time.sleep(0.1)\n"
+        '        print("more", flush=True)\n'
+        '    if mode == "hang"',
+    )
+    (tmp_path / "train.py").write_text(program)
+    command = f"{sys.executable} train.py result 40 - fast"
+    line = LAUNCHERS[launcher].format(command)
+    process = subprocess.run(
+        ["bash", "-c", f"trap : INT; {line}; exit ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        timeout=60,
+    )
+    assert process.returncode == 130
+    [saved] = list_snapshots(tmp_path / "result")
+    assert saved.iteration == 10
+
+
+def test_a_signal_while_all_is_finalized_ends_the_program(tmp_path, capfd):
+    trainer = Trainer(FakeUpdater(), (3, "iteration"), tmp_path)
+    extension = make_extension(finalize=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    trainer.extend(extension(lambda trainer: None))
+    with pytest.raises(TrainingInterrupted, match="after iteration 3"):
+        trainer.run()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
