@@ -195,18 +195,17 @@ class MultiprocessIterator(_PrefetchIterator):
                 "MultithreadIterator."
             ) from error
         # Not "fork": a forked copy of a process with threads (those of BLAS, of CUDA)
-        # may hang.
-        methods = multiprocessing.get_all_start_methods()
-        method = "forkserver" if "forkserver" in methods else "spawn"
+        # may hang. Not "forkserver": a signal to all processes would end the server.
         return ProcessPoolExecutor(
             self._n_workers,
-            multiprocessing.get_context(method),
+            multiprocessing.get_context("spawn"),
             initializer=start_worker,
             initargs=(functools.partial(pickle.loads, dataset),),
         )
 
     def _submit(self, indices):
-        return self._executor.submit(read, indices)
+        with holding_signals():  # it may start a worker
+            return self._executor.submit(read, indices)
 
     def __next__(self):
         try:
@@ -221,17 +220,43 @@ class MultiprocessIterator(_PrefetchIterator):
 
 
 _dataset = None  # in a worker: its copy of the dataset
+_ENDING = {signal.SIGINT, signal.SIGTERM}
+
+
+@contextlib.contextmanager
+def holding_signals():
+    """Let SIGINT and SIGTERM wait, and never reach processes that are started here."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start_worker(load):
     """Make this process a worker: it gets its dataset of ``load()``."""
     global _dataset
-    # Ctrl-C reaches the whole process group; the parent decides what it means.
+    # Ctrl-C, timeout and batch systems signal all processes; the parent decides what
+    # that means, and only its own signals count here.
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        threading.Thread(target=_heed_parent, daemon=True).start()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _dataset = load()
     random.refuse_streams()
+
+
+def _heed_parent():
+    """End this process at a signal of its parent, which may terminate it."""
+    parent = multiprocessing.parent_process().pid
+    while signal.sigwaitinfo(_ENDING).si_pid != parent:
+        pass
+    os._exit(1)
 
 
 def _end_with_parent():

@@ -499,3 +499,42 @@ def test_stop_iteration_of_a_dataset_is_not_the_end(kind):
     with kind(Ends(), 2, repeat=False, shuffle=False, **options) as iterator:
         with pytest.raises(RuntimeError, match=r"a Ends, raised StopIteration for one"):
             list(iterator)
+
+
+GROUP = """
+import sys
+from dyrnn.iterators import MultiprocessIterator
+
+if __name__ == "__main__":
+    iterator = MultiprocessIterator(range(8), 4, shuffle=False, n_processes=2)
+    print("ready", flush=True)
+    for _ in range(4):
+        iterator.next()
+        sys.stdin.readline()
+    iterator.finalize()
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="needs sigwaitinfo")
+def test_worker_processes_outlive_signals_to_their_group(tmp_path):
+    (tmp_path / "main.py").write_text(
+        "import signal\nfor number in (2, 15): signal.signal(number, lambda *_: None)\n"
+        + GROUP
+    )
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "main.py"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    for _ in range(4):
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            os.killpg(process.pid, signum)
+        time.sleep(0.05)
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert process.communicate(timeout=60)[0] == "done\n"
+    assert process.returncode == 0

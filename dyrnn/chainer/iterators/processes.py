@@ -7,7 +7,7 @@ import warnings
 from functools import partial
 
 from dyrnn.chainer.iterators.ordering import OrderedIterator
-from dyrnn.iterators.prefetch import read, start_worker
+from dyrnn.iterators.prefetch import holding_signals, read, start_worker
 
 _response_time = 0.1  # seconds until a thread notices that it shall stop
 
@@ -153,12 +153,13 @@ class MultiprocessIterator(OrderedIterator):
     def __next__(self):
         if self._prefetcher is None:
             if self._pool is None:
-                self._pool = _context().Pool(
-                    self.n_processes,
-                    start_worker,
-                    (partial(_same, self.dataset),),
-                    self._maxtasksperchild,
-                )
+                with holding_signals():
+                    self._pool = _context().Pool(
+                        self.n_processes,
+                        start_worker,
+                        (partial(_same, self.dataset),),
+                        self._maxtasksperchild,
+                    )
             self._prefetcher = _Prefetcher(self, self._place)
         batch, state, error = self._prefetcher.get(self.dataset_timeout)
         if batch is None:
