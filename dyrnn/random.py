@@ -77,6 +77,7 @@ _seed = 0
 _streams: dict[str, Stream] = {}
 _owned: weakref.WeakSet[Stream] = weakref.WeakSet()
 _owners: collections.Counter[str] = collections.Counter()  # since the seed was set
+_from_file: set[str] = set()  # names that a file had, and nobody asked for yet
 _thread = threading.local()
 
 
@@ -122,6 +123,7 @@ def stream(name: str) -> Stream:
         return scoped(name)
     if name not in _streams:
         _streams[name] = Stream(name, _seed)
+    _from_file.discard(name)
     return _streams[name]
 
 
@@ -176,15 +178,45 @@ def serialize(s):
     """Save or load the seed and the position of every stream."""
     global _seed
     names = s("names", sorted(_streams))
-    number = int(s("seed", str(_seed)))
+    number = s("seed", str(_seed))
     owners = s("owners", dict(_owners)) if s.has("owners") else {}
     if not all(type(count) is int for count in owners.values()):
         raise SnapshotError(f"owners of random streams are no counts: {owners!r:.200}")
     if s.loading:
+        number = _checked_seed(number)
+        for name in names:
+            if not _is_name(name):
+                raise SnapshotError(f"the file has a random stream called {name!r:.80}")
         _seed = number
         _owners.clear()
         _owners.update(owners)
         for name in set(_streams) - set(names):
-            _streams[name].restart(number)
+            if name in _from_file:  # of a file that was refused, or loaded before
+                del _streams[name]
+            else:
+                _streams[name].restart(number)
+        new = set(names) - set(_streams)
+        _streams.update((name, Stream(name, number)) for name in new)
+        _from_file.intersection_update(_streams)
+        _from_file.update(new)
     for name in names:
-        stream(name).serialize(s[name])
+        _streams[name].serialize(s[name])
+
+
+def _is_name(name):
+    """Whether a stream of this name can be saved."""
+    return (
+        isinstance(name, str)
+        and len(name) < 500
+        and name.isprintable()
+        and "\\" not in name
+        and all(part not in ("", ".", "..") for part in name.split("/"))
+    )
+
+
+def _checked_seed(text):
+    if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 40:
+        number = int(text)
+        if number < 1 << 96:
+            return number
+    raise SnapshotError(f"the file has the seed {text!r:.80}; it is below 2**96")

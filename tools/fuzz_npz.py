@@ -165,7 +165,7 @@ def search(count, seed=0):
     """Return outcomes and their numbers, problems, peak memory and slowest load."""
     rng = random.Random(seed)
     outcomes, wrong, slowest = collections.Counter(), [], 0.0
-    with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
         files = originals(folder)
         path = os.path.join(folder, "damaged.npz")
         expected = {}
@@ -196,7 +196,8 @@ def search(count, seed=0):
     return outcomes, wrong, peak * 1024, slowest
 
 
-def _memory_folder():
+def memory_folder():
+    """Return a folder in memory, if there is one."""
     return "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 

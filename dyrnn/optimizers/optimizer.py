@@ -29,6 +29,7 @@ from dyrnn.kernels.updates import working_dtype
 from dyrnn.link import Link
 from dyrnn.optimizers import norms
 from dyrnn.optimizers.refused import restoring
+from dyrnn.serializers.protocol import count
 
 _Self = TypeVar("_Self", bound="Optimizer")
 
@@ -346,8 +347,8 @@ class Optimizer:
             raise SnapshotError(
                 f"the file has the state of optimizer {saved}, but this is {mine}"
             )
-        self.t = s("t", self.t)
-        self.epoch = s("epoch", self.epoch)
+        self.t = count(s, "t", self.t)
+        self.epoch = count(s, "epoch", self.epoch)
         for name in self.ranges:
             setattr(self, name, s(self._key(name), getattr(self, name)))
         self._serialize_frozen(s)

@@ -26,6 +26,9 @@ _KINDS = {
 }
 
 
+_TOO_LARGE = 1 << 96  # for any count, and for a float without a loss of range
+
+
 class Serializer:
     """What ``serialize`` methods are given.
 
@@ -60,6 +63,14 @@ class Serializer:
     def has(self, key):
         """Whether there is a value: a file may be older than the key."""
         return True
+
+
+def count(s, key, value):
+    """Save or load a whole number from 0 on."""
+    found = s(key, value)
+    if s.loading and not (type(found) is int and found >= 0):
+        raise SnapshotError(f"{key} is {found!r:.80} in the file, but it is a count")
+    return found
 
 
 class Saver(Serializer):
@@ -183,6 +194,9 @@ class Loader(Serializer):
             return stored
         if _kind(value) != _kind(stored):
             self._mismatch(path, _kind(stored), _kind(value))
+            return value
+        if type(stored) is int and abs(stored) >= _TOO_LARGE:
+            self._mismatch(path, "a number out of range", f"less than {_TOO_LARGE}")
             return value
         return tuple(stored) if isinstance(value, tuple) else stored
 

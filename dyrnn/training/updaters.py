@@ -35,6 +35,7 @@ from dyrnn.reporter import (
     read_scalars,
     report,
 )
+from dyrnn.serializers.protocol import count
 from dyrnn.training.undeclared import Watch, declaration, holds_variable
 from dyrnn.training.windows import (
     check_window,
@@ -332,7 +333,7 @@ class StandardUpdater:
         if not s.loading:
             for text in self._watch.check():
                 warnings.warn(text, stacklevel=2)
-        self.iteration = s("iteration", self.iteration)
+        self.iteration = count(s, "iteration", self.iteration)
         self.previous_epoch_detail = float(
             s("previous_epoch_detail", float(self.previous_epoch_detail))
         )

@@ -1,0 +1,61 @@
+"""Snapshots with right hashes and wrong contents."""
+
+import json
+
+import pytest
+
+import dyrnn
+from dyrnn.errors import SnapshotError
+from dyrnn.serializers import capture, load_npz, save_npz, write_snapshot
+from tests.training.toys import language_trainer
+from tools import forge_snapshots
+
+
+def test_forged_snapshots_are_refused_and_leave_the_process_intact():
+    outcomes, problems, _ = forge_snapshots.search(60, seed=5)
+    assert problems == []
+    assert outcomes["refused"] > 30
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("updater/iteration", None),
+        ("updater/iteration", 2.5),
+        ("updater/optimizer:main/t", True),
+        ("updater/optimizer:main/lr", 10**400),
+        ("random/names", [""]),
+        ("random/names", ["\0"]),
+        ("random/seed", "-1"),
+    ],
+)
+def test_a_refused_value_is_named_and_files_are_written_afterwards(
+    tmp_path, key, value
+):
+    trainer = language_trainer(tmp_path, (2, "iteration"), dropout=0.2)
+    trainer.run()
+    contents = capture(trainer)
+    assert key in contents.values
+    contents.values[key] = value
+    write_snapshot(tmp_path / "forged.npz", contents)
+    text = json.dumps(capture(trainer).values["random/names"])
+    with pytest.raises(SnapshotError, match=r"forged\.npz"):
+        load_npz(tmp_path / "forged.npz", trainer)
+    assert json.dumps(capture(trainer).values["random/names"]) == text
+    save_npz(tmp_path / "good.npz", trainer)
+    load_npz(tmp_path / "good.npz", trainer)
+
+
+def test_streams_of_a_refused_file_are_forgotten(tmp_path):
+    dyrnn.random.seed(1)
+    mine = dyrnn.random.stream("mine")
+    trainer = language_trainer(tmp_path, (2, "iteration"))
+    contents = capture(trainer)
+    state = contents.values["random/mine/state"]
+    contents.values["random/names"] = ["mine", "theirs"]
+    contents.values["random/theirs/state"] = state[:3]
+    write_snapshot(tmp_path / "forged.npz", contents)
+    with pytest.raises(SnapshotError, match="theirs"):
+        load_npz(tmp_path / "forged.npz", trainer)
+    assert "theirs" not in capture(trainer).values["random/names"]
+    assert dyrnn.random.stream("mine") is mine
