@@ -4,7 +4,7 @@
 
 Files of each format are damaged as :mod:`tools.fuzz_npz` damages snapshots, and by
 extreme numbers in the headers, then read. Printed are what came out, the memory that
-it took and the slowest file.
+it took and the slowest file. Files of Keras need the package h5py.
 """
 
 import argparse
@@ -15,13 +15,15 @@ import resource
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
 import dyrnn
 from dyrnn import links as L
 from dyrnn.errors import InterchangeError
-from dyrnn.interchange import from_onnx, to_onnx
+from dyrnn.interchange import from_onnx, keras_files, save, to_onnx
+from dyrnn.interchange.files import read_safetensors
 from tools.fuzz_npz import EXTREMES, mutate
 
 
@@ -40,7 +42,26 @@ def onnx_files(folder):
     return files
 
 
-FORMATS = {".onnx": (onnx_files, from_onnx)}
+def safetensors_files(folder):
+    """Return the bytes of a file that was saved."""
+    path = os.path.join(folder, "original.safetensors")
+    save(path, dyrnn.Sequential(L.EmbedID(9, 3), L.GRU(3, 4), L.Linear(4, 9)))
+    with open(path, "rb") as file:
+        return [file.read()]
+
+
+def keras_files_of(suffix):
+    """Return a function that reads the files with a suffix which Keras wrote."""
+    return lambda folder: [p.read_bytes() for p in sorted(GOLDEN.glob(f"*{suffix}"))]
+
+
+GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden" / "interchange"
+FORMATS = {
+    ".onnx": (onnx_files, from_onnx),
+    ".safetensors": (safetensors_files, read_safetensors),
+    ".keras": (keras_files_of(".keras"), keras_files.read),
+    ".weights.h5": (keras_files_of(".weights.h5"), keras_files.read),
+}
 
 
 def damage(data, rng):
