@@ -13,12 +13,13 @@ import numpy as np
 import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
-from dyrnn import command_line, extensions, optimizers, random, training
+from dyrnn import command_line, extensions, optimizers, random, serializers, training
 from dyrnn.datasets import Dataset, concat_examples
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator
 
 STEPS_PER_CYCLE = 100
 CYCLES = 50
+PRESET = "Linear, LSTM of so many units, Linear: small, and less exact"
 VARIANT = "carry the state, or cut windows; see above"
 
 
@@ -29,18 +30,21 @@ class SineRNN(dyrnn.Chain):
     learns to come back to the wave: it must when it runs on its own predictions.
     """
 
-    def __init__(self, units, noise):
+    def __init__(self, units, noise, enters_linearly=False):
         super().__init__()
         self.noise = noise
+        self.enter = None
         with self.init_scope():
-            self.rnn = L.LSTM(1, units)
+            if enters_linearly:
+                self.enter = L.Linear(1, units)
+            self.rnn = L.LSTM(units if enters_linearly else 1, units)
             self.out = L.Linear(units, 1)
 
     def forward(self, x):
         if dyrnn.config.train and self.noise > 0:
             noise = random.stream("noise").generator.normal(0, self.noise, x.shape)
             x = x + self.device.send(noise.astype(x.dtype))
-        return self.out(self.rnn(x))
+        return self.out(self.rnn(x if self.enter is None else self.enter(x)))
 
 
 class RandomOffsetIterator(ParallelSequentialIterator):
@@ -139,6 +143,7 @@ def main():
     number = command_line.number
     add = parser.add_argument
     add("--variant", choices=("offsets", "cuts"), default="cuts", help=VARIANT)
+    add("--preset", type=int, choices=(5, 2), help=PRESET)
     add("--unit", "-u", type=number(int, 1), default=32, help="LSTM units")
     add("--batchsize", "-b", type=number(int, 1), default=20, help="windows at once")
     add("--steps", type=number(int, 1), default=100, help="steps of a window")
@@ -157,7 +162,7 @@ def main():
     device.use()
     time = np.arange(CYCLES * STEPS_PER_CYCLE)
     wave = np.sin(2 * np.pi * time / STEPS_PER_CYCLE).astype(np.float32)
-    rnn = SineRNN(args.unit, args.noise)
+    rnn = SineRNN(args.preset or args.unit, args.noise, args.preset is not None)
     model = L.Classifier(rnn, F.mean_squared_error, accfun=None)
     optimizer = optimizers.Adam(args.lr).setup(model)
     optimizer.add_hook(dyrnn.optimizer_hooks.GradientClipping(1.0))
@@ -179,6 +184,9 @@ def main():
     predicted = predict(rnn, truth[: args.primer], args.length)
     error = np.sqrt(np.mean((predicted - truth[args.primer :]) ** 2))
     print(f"free-running RMSE over {args.length} steps: {error:.4f}")
+    path = Path(args.out) / "model.npz"
+    serializers.save_npz(path, rnn)
+    print(f"model saved: {path}")
     picture = Path(args.out) / "prediction.png"
     if extensions.save_figure(
         picture, lambda f: draw(f, time, truth, args.primer, predicted), (6, 3.2), 80

@@ -33,6 +33,14 @@ def test_a_run_without_training_does_not_follow_the_wave(tmp_path):
     assert error(run("sine/train_sine.py", "--test", cwd=tmp_path)) > 0.3
 
 
+def test_a_preset_has_a_linear_layer_on_either_side_and_is_saved(tmp_path):
+    text = run("sine/train_sine.py", "--test", "--preset", "5", cwd=tmp_path)
+    assert "model saved: " in text
+    with np.load(tmp_path / "result" / "sine" / "model.npz") as file:
+        shapes = [file[f"{name}/W"].shape for name in ("enter", "rnn/upward", "out")]
+    assert shapes == [(5, 1), (20, 5), (1, 5)]
+
+
 def test_resuming_gives_the_same_prediction(tmp_path):
     common = ("--variant", "offsets", "--unit", "8", "--batchsize", "4")
     args = ("sine/train_sine.py", *common, "--iteration", "20")
