@@ -195,7 +195,10 @@ class Snapshot(Extension):
                 continue
             if not fnmatch.fnmatch(re.sub(_FIELD, "0", other.filename), self._pattern):
                 continue
-            is_pruned = self.n_retains > 0 and other.filename != self.filename
+            is_pruned = self.n_retains > 0 and (
+                other.filename != self.filename
+                or (other.n_retains, other.every) != (self.n_retains, self.every)
+            )
             if is_pruned or other.target is not self.target:
                 raise ValueError(
                     f"snapshot: the files of {name}, {other.filename!r}, would pass "

@@ -20,6 +20,7 @@ from dyrnn import console, random
 from dyrnn.kernels import native
 from dyrnn.reporter import Observation, Reporter
 from dyrnn.training.extension import PRIORITY_READER
+from dyrnn.training.ownership import owning
 from dyrnn.training.signals import SignalWatch, TrainingInterrupted
 from dyrnn.training.triggers import StopTrigger, get_trigger
 from dyrnn.training.updaters import StandardUpdater
@@ -201,11 +202,13 @@ class Trainer:
         TrainingInterrupted
             After SIGINT or SIGTERM.
         OSError
-            If the output directory cannot be written to; nothing was computed then.
+            If the output directory cannot be written to, or another training that runs
+            owns it (BlockingIOError); nothing was computed then.
         """
         console.reserve_descriptors()
         _check_writable(self.out)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(owning(self.out))
             stack.enter_context(self._signals)
             stack.callback(self._stop_clock)
             stack.callback(getattr(self.updater, "finalize", _nothing))

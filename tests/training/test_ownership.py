@@ -1,0 +1,110 @@
+"""A directory has one training that writes into it."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from dyrnn.extensions import snapshot
+from dyrnn.training import Trainer, ownership
+from tests.training.toys import FakeUpdater
+
+HOLD = """
+import sys
+from dyrnn.training.ownership import owning
+with owning(sys.argv[1]):
+    print("owned", flush=True)
+    sys.stdin.read()
+"""
+
+
+def make(out):
+    return Trainer(FakeUpdater(), (2, "iteration"), out)
+
+
+@pytest.fixture
+def other(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout.readline() == "owned\n"
+        yield process
+        process.kill()
+
+
+def test_the_second_process_is_refused_and_the_owner_named(tmp_path, other):
+    trainer = make(tmp_path)
+    with pytest.raises(BlockingIOError, match=f"in use by process {other.pid} on '"):
+        trainer.run()
+    assert trainer.updater.iteration == 0
+    other.send_signal(signal.SIGKILL)  # a dead owner does not block
+    other.wait()
+    trainer.run()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_process_has_one_training_in_a_directory_at_a_time(tmp_path):
+    trainer, inner = make(tmp_path), make(tmp_path / "x" / "..")
+    errors = []
+
+    def start(_):
+        try:
+            inner.run()
+        except BlockingIOError as error:
+            errors.append(str(error))
+
+    trainer.extend(start)
+    (tmp_path / "x").mkdir()
+    thread = threading.Thread(target=trainer.run)
+    thread.start()
+    thread.join()
+    assert len(errors) == 2 and "this very process" in errors[0]
+    inner.run()
+
+
+@pytest.mark.parametrize(
+    ("host", "process", "outcome"),
+    [
+        (None, os.getpid() + 10**7, None),  # that process is gone
+        (None, 1, BlockingIOError),
+        ("elsewhere", 1, UserWarning),
+    ],
+)
+def test_without_locks_the_named_owner_counts(
+    tmp_path, monkeypatch, host, process, outcome
+):
+    def lockf(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    owner = {"host": host or ownership.socket.gethostname(), "process": process}
+    (tmp_path / ".owner").write_text(json.dumps(owner))
+    trainer = make(tmp_path)
+    if outcome is None:
+        trainer.run()
+    elif outcome is UserWarning:
+        with pytest.warns(UserWarning, match="may be in use by process 1 on 'elsewh"):
+            trainer.run()
+    else:
+        with pytest.raises(outcome, match="process 1 on"):
+            trainer.run()
+
+
+@pytest.mark.parametrize("text", [b"", b"[1]", b"\xff{", b"{}", b'{"process": "x"}'])
+def test_a_file_that_is_in_the_way_does_not_block(tmp_path, text):
+    (tmp_path / ".owner").write_bytes(text)
+    make(tmp_path).run()
+
+
+def test_two_snapshots_of_one_name_keep_as_many(tmp_path):
+    trainer = make(tmp_path)
+    trainer.extend(snapshot())
+    trainer.extend(snapshot(n_retains=2))
+    with pytest.raises(ValueError, match="would pass"):
+        trainer.run()
