@@ -369,13 +369,35 @@ class Optimizer:
                 state.arrays[name] = child(self._key(name), array)
         if s.loading:
             self._states = {params[path]: state for path, state in states.items()}
+        if s.has("lazy_rows"):
+            self.lazy_rows = s("lazy_rows", bool(self.lazy_rows))
+        self._serialize_hooks(s)
+
+    def _serialize_hooks(self, s):
+        if s.has("hook_names"):
+            here = list(self.hooks)
+            saved = s("hook_names", here)
+            if saved != here:
+                raise SnapshotError(
+                    f"the file was saved with the hooks {', '.join(saved) or 'none'}, "
+                    f"but here are {', '.join(here) or 'none'}: add the same ones, in "
+                    "the same order, before the file is loaded"
+                )
         for name, hook in self.hooks.items():
             if hasattr(hook, "serialize"):
                 hook.serialize(s["hooks"][name])
+            elif s.has("hook_names"):
+                numbers = _numbers(hook)
+                for key, value in s["hooks"][name]("numbers", numbers).items():
+                    if s.loading and key in numbers:
+                        setattr(hook, key, value)
 
     def settings(self):
         """Return the hyperparameters, and as ``"frozen"`` the paths of such links."""
         numbers = {name: getattr(self, name) for name in self.ranges}
+        for hook_name, hook in self.hooks.items():
+            for name, value in _numbers(hook).items():
+                numbers[f"{hook_name}.{name}"] = value
         links = self.target.namedlinks()
         frozen = [path for path, link in links if not link.update_enabled]
         return {**numbers, "frozen": frozen}
@@ -384,8 +406,8 @@ class Optimizer:
         """Warn where a resumed program has other `settings` than when the run began."""
         texts = [
             f"{name} is {now[name]} in the program, but was {saved[name]}"
-            for name in self.ranges
-            if name in saved and saved[name] != now[name]
+            for name in now
+            if name != "frozen" and name in saved and saved[name] != now[name]
         ]
         was, there = set(saved["frozen"]), set(now["frozen"])
         texts += [
@@ -435,6 +457,16 @@ class Optimizer:
 
     def _key(self, name):
         return self.names_in_files.get(name, name)
+
+
+def _numbers(hook):
+    """Return the attributes of a hook that are numbers, by their public names."""
+    numbers = {}
+    for name, value in getattr(hook, "__dict__", {}).items():
+        if type(value) in (bool, int, float):
+            public = name.lstrip("_")
+            numbers[public if hasattr(type(hook), public) else name] = value
+    return numbers
 
 
 def _check_loss(loss):

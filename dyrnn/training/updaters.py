@@ -493,6 +493,8 @@ class BPTTUpdater(StandardUpdater):
     def serialize(self, s):
         """Save or load what `StandardUpdater` does, and whether by steps or windows."""
         super().serialize(s)
+        if s.has("bprop_len"):  # which a program may change on the way
+            self.bprop_len = count(s, "bprop_len", self.bprop_len)
         if not s.loading:
             s("window", self.window)
             return

@@ -13,9 +13,10 @@ import pytest
 
 from dyrnn import extensions as E
 from dyrnn import random
+from dyrnn.errors import SnapshotError
 from dyrnn.iterators import SerialIterator, WindowIterator
 from dyrnn.optimizers import SGD, Adam
-from dyrnn.optimizers.hooks import GradientClipping
+from dyrnn.optimizers.hooks import GradientClipping, WeightDecay
 from dyrnn.serializers import capture, load_npz, save_npz
 from dyrnn.training import StandardUpdater, Trainer
 from dyrnn.training.triggers import (
@@ -177,3 +178,59 @@ def test_resume_at_every_iteration_is_exact(tmp_path, name):
         for number, state in found.items():
             for part, wanted in zip(state, digests[number], strict=True):
                 assert part == wanted, f"{number} after a cut at {iteration}"
+
+
+class Growing:
+    """A hook with a number that it changes itself."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, optimizer):
+        self.calls += 1
+        for _, _, total in optimizer.updates:
+            total.scale(1 / self.calls)
+
+
+def changed_on_the_way(out, stop):
+    random.seed(1)
+    trainer = language_trainer(out, (stop, "iteration"), Adam(0.01))
+    optimizer = trainer.updater.get_optimizer()
+    for hook in (GradientClipping(5.0), WeightDecay(0.1), Growing()):
+        optimizer.add_hook(hook)
+
+    def change(trainer):
+        if trainer.updater.iteration == 2:
+            optimizer.hooks["GradientClipping"].threshold = 0.01
+            optimizer.hooks["WeightDecay"].rate = 0.3
+            optimizer.lazy_rows = True
+            trainer.updater.bprop_len = 2
+
+    trainer.extend(change, name="change")
+    return trainer
+
+
+def test_what_changes_on_the_way_is_saved(tmp_path):
+    whole = changed_on_the_way(tmp_path, 6)
+    whole.run()
+    cut = changed_on_the_way(tmp_path, 4)
+    cut.run()
+    save_npz(tmp_path / "cut.npz", cut)
+    resumed = changed_on_the_way(tmp_path, 6)
+    load_npz(tmp_path / "cut.npz", resumed)
+    resumed.run()
+    for one, other in zip(*(params_of(t) for t in (whole, resumed)), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def params_of(trainer):
+    return [p.array for p in trainer.updater.get_optimizer().target.params()]
+
+
+def test_a_hook_added_on_the_way_is_missed_by_name(tmp_path):
+    trainer = language_trainer(tmp_path, (1, "iteration"))
+    trainer.run()
+    trainer.updater.get_optimizer().add_hook(WeightDecay(0.1))
+    save_npz(tmp_path / "cut.npz", trainer)
+    with pytest.raises(SnapshotError, match="hooks WeightDecay, but here are none"):
+        load_npz(tmp_path / "cut.npz", language_trainer(tmp_path, (1, "iteration")))
