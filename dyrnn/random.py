@@ -73,17 +73,54 @@ def _checked(name, numbers):
     }
 
 
-_seed = 0
-_streams: dict[str, Stream] = {}
-_owned: weakref.WeakSet[Stream] = weakref.WeakSet()
-_owners: collections.Counter[str] = collections.Counter()  # since the seed was set
-_from_file: set[str] = set()  # names that a file had, and nobody asked for yet
-_thread = threading.local()
+class Streams:
+    """A set of streams with a seed of its own, for a thread, a trainer or a model.
+
+    What is drawn inside ``with streams:``, in the thread of the block, comes from them:
+    a model that is made and trained there gets the numbers that it gets alone, whatever
+    other threads do. Outside of such blocks all threads share one set, whose numbers
+    then depend on who comes first. An iterator keeps the stream that it was made with.
+
+    Parameters
+    ----------
+    seed : int, from 0 to 2**96 - 1
+
+    Examples
+    --------
+    >>> with Streams(1):
+    ...     first = stream("dropout").generator.random()
+    >>> with Streams(1):
+    ...     assert stream("dropout").generator.random() == first
+    """
+
+    number = 0
+
+    def __init__(self, seed: int = 0) -> None:
+        self.streams: dict[str, Stream] = {}
+        self.owned: weakref.WeakSet[Stream] = weakref.WeakSet()
+        # Owners of streams by name, since the seed was set.
+        self.owners: collections.Counter[str] = collections.Counter()
+        # Names that a file had, and nobody asked for yet.
+        self.from_file: set[str] = set()
+        with self:
+            _start(seed)
+
+    def __enter__(self):
+        _thread.__dict__.setdefault("entered", []).append(self)
+        return self
+
+    def __exit__(self, *exception):
+        _thread.entered.pop()
+
+
+def _here():
+    """Return the set that this thread draws from."""
+    entered = getattr(_thread, "entered", None)
+    return entered[-1] if entered else _shared
 
 
 def seed(number: int) -> None:
     """Start all streams anew from ``number``, an integer from 0 to 2**96 - 1."""
-    global _seed
     try:
         number = operator.index(number)
     except TypeError:
@@ -92,10 +129,16 @@ def seed(number: int) -> None:
         ) from None
     if not 0 <= number < 1 << 96:
         raise ValueError(f"seed {number} is out of range: use 0 to 2**96 - 1")
-    _seed = number
-    _owners.clear()
-    for each in [*_streams.values(), *_owned]:
+    here = _here()
+    here.number = number
+    here.owners.clear()
+    for each in [*here.streams.values(), *here.owned]:
         each.restart(number)
+
+
+_thread = threading.local()
+_start = seed  # where an argument has its name
+_shared = Streams()
 
 
 def refuse_streams():
@@ -105,11 +148,14 @@ def refuse_streams():
 
 def get_seed() -> int:
     """Return the seed in force."""
-    return _seed
+    return _here().number
 
 
 def stream(name: str) -> Stream:
-    """Return the stream called ``name``, made at the first call."""
+    """Return the stream called ``name``, made at the first call.
+
+    It belongs to all threads, but in a block of `Streams`.
+    """
     if getattr(_thread, "reads_ahead", False):
         raise RuntimeError(
             f"a dataset draws from dyrnn.random.stream({name!r}), but is read ahead in "
@@ -121,10 +167,11 @@ def stream(name: str) -> Stream:
     scoped = None if name == "initializer" else getattr(_thread, "scope", None)
     if scoped is not None:
         return scoped(name)
-    if name not in _streams:
-        _streams[name] = Stream(name, _seed)
-    _from_file.discard(name)
-    return _streams[name]
+    here = _here()
+    if name not in here.streams:
+        here.streams[name] = Stream(name, here.number)
+    here.from_file.discard(name)
+    return here.streams[name]
 
 
 def own_stream(name: str) -> Stream:
@@ -133,10 +180,11 @@ def own_stream(name: str) -> Stream:
     The first owner since the seed was set draws the numbers of the stream called
     ``name``, the second those of ``name-2``, and so on.
     """
-    _owners[name] += 1
-    number = _owners[name]
-    owned = Stream(name if number == 1 else f"{name}-{number}", _seed)
-    _owned.add(owned)
+    here = _here()
+    here.owners[name] += 1
+    number = here.owners[name]
+    owned = Stream(name if number == 1 else f"{name}-{number}", here.number)
+    here.owned.add(owned)
     return owned
 
 
@@ -164,7 +212,7 @@ def scope(name: str) -> Iterator[None]:
 
     def scoped(inner):
         if inner not in streams:
-            streams[inner] = Stream(f"{name}/{inner}", _seed)
+            streams[inner] = Stream(f"{name}/{inner}", get_seed())
         return streams[inner]
 
     outer, _thread.scope = getattr(_thread, "scope", None), scoped
@@ -176,10 +224,10 @@ def scope(name: str) -> Iterator[None]:
 
 def serialize(s):
     """Save or load the seed and the position of every stream."""
-    global _seed
-    names = s("names", sorted(_streams))
-    number = s("seed", str(_seed))
-    owners = s("owners", dict(_owners)) if s.has("owners") else {}
+    here = _here()
+    names = s("names", sorted(here.streams))
+    number = s("seed", str(here.number))
+    owners = s("owners", dict(here.owners)) if s.has("owners") else {}
     if not all(type(count) is int for count in owners.values()):
         raise SnapshotError(f"owners of random streams are no counts: {owners!r:.200}")
     if s.loading:
@@ -187,20 +235,20 @@ def serialize(s):
         for name in names:
             if not _is_name(name):
                 raise SnapshotError(f"the file has a random stream called {name!r:.80}")
-        _seed = number
-        _owners.clear()
-        _owners.update(owners)
-        for name in set(_streams) - set(names):
-            if name in _from_file:  # of a file that was refused, or loaded before
-                del _streams[name]
+        here.number = number
+        here.owners.clear()
+        here.owners.update(owners)
+        for name in set(here.streams) - set(names):
+            if name in here.from_file:  # of a file that was refused, or loaded before
+                del here.streams[name]
             else:
-                _streams[name].restart(number)
-        new = set(names) - set(_streams)
-        _streams.update((name, Stream(name, number)) for name in new)
-        _from_file.intersection_update(_streams)
-        _from_file.update(new)
+                here.streams[name].restart(number)
+        new = set(names) - set(here.streams)
+        here.streams.update((name, Stream(name, number)) for name in new)
+        here.from_file.intersection_update(here.streams)
+        here.from_file.update(new)
     for name in names:
-        _streams[name].serialize(s[name])
+        here.streams[name].serialize(s[name])
 
 
 def _is_name(name):

@@ -91,7 +91,7 @@ def propagate(seeds, targets=None, retain_grad=False, run=run_on_arrays):
     heapq.heapify(ready)
     waiting = Waiting()
     is_debug = config.debug
-    watchers = hooks.watching() if is_debug else hooks.active
+    watchers = hooks.watching() if hooks.active or is_debug else ()
     while ready or waiting:
         if ready:
             node = heapq.heappop(ready)[1]

@@ -376,7 +376,7 @@ class FunctionNode:
         is_recorded = is_recorded and config.enable_backprop
         if is_recorded:
             self.edges = tuple(edges)
-        watchers = hooks.watching() if config.debug else hooks.active
+        watchers = hooks.watching() if hooks.active or config.debug else ()
         for hook in watchers:
             hook.forward_before(self, arrays)
         outputs = self.forward(xp, *arrays)

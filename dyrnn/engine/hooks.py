@@ -1,5 +1,6 @@
 """Watching operations run: user hooks, and the checks of debug mode as one of them."""
 
+import threading
 import traceback
 
 import numpy as np
@@ -9,13 +10,19 @@ from dyrnn.config import config
 from dyrnn.engine.gradients import densify
 from dyrnn.errors import NonFiniteError
 
-active: list = []
+active: list = []  # of all threads; each sees its own
 
 
 class FunctionHook:
-    """Watch operations run, inside a ``with`` block; override what you need."""
+    """Watch operations run, inside a ``with`` block; override what you need.
+
+    A hook sees the operations of the thread that entered the block.
+    """
+
+    thread: int | None = None  # that a hook belongs to
 
     def __enter__(self):
+        self.thread = threading.get_ident()
         active.append(self)
         return self
 
@@ -98,4 +105,6 @@ _debug = DebugHook()
 
 def watching():
     """Return the hooks to call now."""
-    return [*active, _debug] if config.debug else active
+    here = threading.get_ident()
+    mine = [hook for hook in active if hook.thread == here]
+    return [*mine, _debug] if config.debug else mine

@@ -6,7 +6,9 @@ part of all its gates at once, for a window in one matrix product, and then walk
 through time.
 """
 
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import dyrnn.functions as F
 from dyrnn.backend import get_array_module
@@ -94,6 +96,9 @@ def weights(linear, x):
     return linear.W, linear.b
 
 
+_callers: dict[int, int] = {}  # of each layer that is being called, the thread
+
+
 class Recurrent(Chain):
     """A layer with a state of rows (B, H), one for each sequence of the batch.
 
@@ -101,7 +106,9 @@ class Recurrent(Chain):
     adds to the gates, and ``step(z)``, which updates the state and returns the output.
     A window is walked step by step, unless the subclass defines ``window(x)``, too.
 
-    A batch smaller than the state updates the first rows and keeps the others.
+    A batch smaller than the state updates the first rows and keeps the others. Threads
+    that call a layer at once would mix their states, and are refused: give each a
+    ``copy()`` of the model, which shares the parameters.
     """
 
     takes_windows = True
@@ -133,6 +140,22 @@ class Recurrent(Chain):
             array = self.device.send(as_array(state))
             is_there = isinstance(state, Variable) and array is state.array
             setattr(self, name, state if is_there else as_variable(array))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        mine, key = threading.get_ident(), id(self)
+        # To set a default is one step, which no other thread comes into.
+        if key not in _callers and _callers.setdefault(key, mine) == mine:
+            try:
+                return super().__call__(*args, **kwargs)
+            finally:
+                del _callers[key]
+        if _callers.get(key, mine) != mine:
+            raise RuntimeError(
+                f"{type(self).__name__}: two threads call it at once, and would mix "
+                "the state that it carries over time. Give each thread a model.copy(), "
+                "which shares the parameters and has a state of its own."
+            )
+        return super().__call__(*args, **kwargs)
 
     def forward(self, x: VariableLike) -> Variable:
         """Return the output (B, H) of a step x (B, I), or (T, B, H) of a window."""
