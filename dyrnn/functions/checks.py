@@ -55,8 +55,9 @@ def places(name, axis, n, key="axis"):
     """Return axes as a tuple of different :func:`place`; None stands for all."""
     if axis is None:
         return tuple(range(n))
-    given = axis if isinstance(axis, (tuple, list, np.ndarray)) else (axis,)
-    axes = tuple([place(name, i, n, key) for i in given])
+    if not isinstance(axis, (tuple, list, np.ndarray)):
+        return (place(name, axis, n, key),)
+    axes = tuple([place(name, i, n, key) for i in axis])
     if len(set(axes)) < len(axes):
         raise ShapeError(f"{name}: {key} {axis} names an axis twice")
     return axes
