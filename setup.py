@@ -74,6 +74,7 @@ setup(
         "gpu": ["cupy-cuda12x>=14"],
         "plot": ["matplotlib"],
         "chainer": CHAINER,
+        "keras": ["h5py"],
         "test": TEST,
         "dev": [*TEST, "coverage", "mypy", "ruff", "sphinx", "myst-parser"],
     },
