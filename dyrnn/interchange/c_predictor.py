@@ -20,7 +20,12 @@ import numpy as np
 from dyrnn.engine.core import as_array
 from dyrnn.errors import InterchangeError
 from dyrnn.interchange.graphs import Graph
-from dyrnn.interchange.numpy_predictor import check_steps, identifiers, step_graphs
+from dyrnn.interchange.numpy_predictor import (
+    check_steps,
+    identifiers,
+    slope,
+    step_graphs,
+)
 from dyrnn.interchange.onnx_models import NEXT, OnnxModel
 from dyrnn.link import Link
 from dyrnn.serializers.atomic import atomic_output
@@ -326,7 +331,7 @@ class _Program:
         if self._is_view(node):
             self._add_view(node, name, y)
         elif node.op in _ELEMENTWISE:
-            alpha = _number(node.attributes.get("alpha", 0))
+            alpha = _number(slope(node))
             inputs = node.inputs[:1] if node.op == "Expand" else node.inputs
             xs = [self.element(x, shape) for x in inputs]
             text = _ELEMENTWISE[node.op].format(*xs, alpha=alpha)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dyrnn.errors import InterchangeError
-from dyrnn.interchange.graphs import Graph, dtype_of
+from dyrnn.interchange.graphs import Graph, Node, dtype_of
 from dyrnn.interchange.layers import describe
 from dyrnn.interchange.onnx_models import NEXT
 from dyrnn.interchange.recurrent_layout import KINDS
@@ -205,7 +205,7 @@ def write_numpy(file: str | PathLike, graph: Graph, first: Graph | None = None) 
     inputs = [v for v in graph.inputs if v.name + NEXT not in states]
     names = [identifiers(graph)[v.name] for v in inputs]
     shapes = ", ".join(
-        f"{n} {v.dtype} {v.shape}".replace("'", "")
+        re.sub(r"[^\w(), ]", "", f"{n} {v.dtype} {v.shape}")
         for n, v in zip(names, inputs, strict=True)
     )
     text = _HEAD.format(
@@ -274,8 +274,14 @@ def _body(graph, weights):
     return "".join(f"        {line}\n" for line in lines)
 
 
+def slope(node: Node) -> float:
+    """Return the slope of a LeakyRelu or Elu."""
+    return float(node.attributes.get("alpha", 1.0 if node.op == "Elu" else 0.01))
+
+
 def _expression(node, xs, arrays):
     get = node.attributes.get
+    axis, alpha = int(get("axis", -1)), slope(node)  # numbers, not code
     if node.op in _UNARY:
         return _UNARY[node.op].format(*xs)
     if node.op in _BINARY:
@@ -283,21 +289,21 @@ def _expression(node, xs, arrays):
     if node.op == "Gather":
         if node.inputs[0] in arrays and node.inputs[1] not in arrays:
             return f"rows({xs[0]}, {xs[1]})"
-        return f"{xs[0]}[{', '.join([':'] * get('axis', 0) + [xs[1]])}]"
+        return f"{xs[0]}[{', '.join([':'] * int(get('axis', 0)) + [xs[1]])}]"
     if node.op in ("Softmax", "LogSoftmax"):
-        y = f"log_softmax({xs[0]}, {get('axis', -1)})"
+        y = f"log_softmax({xs[0]}, {axis})"
         return y if node.op == "LogSoftmax" else f"np.exp({y})"
     if node.op == "LeakyRelu":
-        return f"np.where({xs[0]} >= 0, {xs[0]}, {xs[0]} * np.float32({get('alpha')}))"
+        return f"np.where({xs[0]} >= 0, {xs[0]}, {xs[0]} * np.float32({alpha}))"
     if node.op == "Elu":
-        low = f"np.expm1(np.minimum({xs[0]}, 0)) * np.float32({get('alpha')})"
+        low = f"np.expm1(np.minimum({xs[0]}, 0)) * np.float32({alpha})"
         return f"np.where({xs[0]} >= 0, {xs[0]}, {low})"
     if node.op == "Slice":
         return f"{xs[0]}[{slices(node, arrays)}]"
     if node.op == "Concat":
-        return f"np.concatenate([{', '.join(xs)}], {get('axis')})"
+        return f"np.concatenate([{', '.join(xs)}], {axis})"
     if node.op == "Transpose":
-        return f"{xs[0]}.transpose({get('perm')})"
+        return f"{xs[0]}.transpose({[int(i) for i in get('perm')]})"
     if node.op == "Cast":
         return f"{xs[0]}.astype(np.{dtype_of(get('to')).name})"
     if node.op == "Squeeze":
@@ -305,14 +311,14 @@ def _expression(node, xs, arrays):
     if node.op == "Unsqueeze":
         return f"np.expand_dims({xs[0]}, tuple({xs[1]}))"
     if node.op.startswith("Reduce"):
-        axes = get("axes", xs[1] if len(xs) > 1 else None)
+        axes = [int(i) for i in get("axes", ())] or xs[1]
         keep = bool(get("keepdims", 1))
         name = node.op[6:].lower()
         return f"{xs[0]}.{name}(axis=tuple({axes}), keepdims={keep})"
     raise InterchangeError(f"the operation {node.op} has no NumPy code here")
 
 
-def slices(node: Any, arrays: dict) -> str:
+def slices(node: Node, arrays: dict) -> str:
     """Return the index of a Slice, whose bounds must be constant."""
     try:
         starts, ends, axes, *steps = [arrays[n].tolist() for n in node.inputs[1:]]

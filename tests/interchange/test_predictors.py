@@ -1,5 +1,6 @@
 """Predictors in NumPy and C against the model they were made from."""
 
+import ast
 import ctypes
 import shutil
 import subprocess
@@ -12,7 +13,10 @@ import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn.errors import InterchangeError
-from dyrnn.interchange import c_module, numpy_module
+from dyrnn.interchange import c_module, numpy_module, to_onnx
+from dyrnn.interchange.__main__ import convert, show
+from dyrnn.interchange.graphs import Graph, Node, Value
+from dyrnn.interchange.numpy_predictor import write_numpy
 from tests.interchange.test_onnx import Words, evaluate, randomize
 
 gcc = shutil.which("gcc") or shutil.which("cc")
@@ -166,3 +170,34 @@ def test_what_is_no_step_is_refused(rng, tmp_path):
     with pytest.raises(ValueError, match="a C file that C can have"):
         c_module(model, tmp_path / "a-b.c")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_a_step_becomes_a_predictor(rng, tmp_path, capsys):
+    model = randomize(Words(L.GRU), rng)
+    x = rng.integers(0, 20, (4, 3))
+    source = str(tmp_path / "step.onnx")
+    to_onnx(model, source, x[0])
+    convert(source, str(tmp_path / "predictor.py"))
+    expected = [y.array for y in steps_of(model, x)]
+    np.testing.assert_allclose(in_numpy(tmp_path).run(x), expected, rtol=0, atol=1e-6)
+    convert(source, str(tmp_path / "predictor.c"))
+    assert "predictor_step" in (tmp_path / "predictor.h").read_text()
+    show(source)
+    assert "input layers.0.h  float32 ('batch', 6)" in capsys.readouterr().out
+
+
+def test_nothing_of_a_file_becomes_code(tmp_path):
+    bad = '1"""\n__import__("os").abort()\n'
+    x = Value(bad, np.dtype(np.float32), (bad, 2))
+    y = Value("y", np.dtype(np.float32), (bad, 2))
+    for op in ("LeakyRelu", "Softmax"):
+        name = "alpha" if op == "LeakyRelu" else "axis"
+        write_numpy(
+            tmp_path / "p.py", Graph([Node(op, [bad], ["y"], {name: 1})], [x], [y], {})
+        )
+        tree = ast.parse((tmp_path / "p.py").read_text())
+        names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+        assert "__import__" not in names and "np" in names
+        graph = Graph([Node(op, [bad], ["y"], {name: bad})], [x], [y], {})
+        with pytest.raises(ValueError):
+            write_numpy(tmp_path / "p.py", graph)
