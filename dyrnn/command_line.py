@@ -170,5 +170,5 @@ def run(main):
 
 
 def _fail(error, code):
-    console.say(f"{Path(sys.argv[0]).name}: {error}")
+    console.say(console.harmless(f"{Path(sys.argv[0]).name}: {error}"))
     raise SystemExit(code)

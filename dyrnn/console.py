@@ -11,7 +11,27 @@ import contextlib
 import os
 import select
 import sys
+import unicodedata
 from typing import Any
+
+_UNPRINTED = ("Cc", "Cs")  # control characters, halves of a pair
+
+
+def harmless(text: str) -> str:
+    r"""Return a text of unknown origin with its control characters as escapes.
+
+    A terminal would obey them: they move the cursor, or rename the window.
+
+    Examples
+    --------
+    >>> harmless("one\x1b[2Jtwo")
+    'one\\x1b[2Jtwo'
+    """
+    return "".join(c if _is_harmless(c) else ascii(c)[1:-1] for c in text)
+
+
+def _is_harmless(character):
+    return character in "\n\t" or unicodedata.category(character) not in _UNPRINTED
 
 
 def say(text: str, file: Any = None) -> None:

@@ -5,6 +5,7 @@ TensorFlow's tutorial does: the vocabulary is that of the training part, and eac
 ends with the word ``<eos>``.
 """
 
+import contextlib
 import hashlib
 import http.client
 import lzma
@@ -139,7 +140,7 @@ def _read_parts(source, level, cache):
         return [read_text(found[n]) for n in _names(found, source)], True
     if os.path.isfile(source) and zipfile.is_zipfile(source):
         return _read_zip(source), True
-    if os.path.isfile(source) and tarfile.is_tarfile(source):
+    if os.path.isfile(source) and _is_tar(source):
         return _read_tar(source), True
     return split_text(_whole(read_text(source))), False
 
@@ -165,26 +166,37 @@ def _names(found, source):
     return names
 
 
+def _is_tar(source):
+    with _unpacking(source):
+        return tarfile.is_tarfile(source)
+
+
 def _read_zip(source):
-    with zipfile.ZipFile(source) as archive:
-        return _read_members(source, archive.namelist(), archive.open)
+    with _unpacking(source), zipfile.ZipFile(source) as archive:
+        # By its path, as "data/ptb.train.txt" where "./data/..." is written there.
+        members = {str(PurePosixPath(m.filename)): m for m in archive.infolist()}
+        sizes = {name: member.file_size for name, member in members.items()}
+        return _read_members(source, sizes, lambda name: archive.open(members[name]))
 
 
 def _read_tar(source):
+    with _unpacking(source), tarfile.open(source) as archive:
+        members = {str(PurePosixPath(m.name)): m for m in archive if m.isfile()}
+        sizes = {name: member.size for name, member in members.items()}
+        return _read_members(
+            source, sizes, lambda name: archive.extractfile(members[name])
+        )
+
+
+@contextlib.contextmanager
+def _unpacking(name):
     try:
-        with tarfile.open(source) as archive:
-            # By its path as it is written there, such as "./simple-examples/data/...".
-            members = {str(PurePosixPath(m.name)): m for m in archive if m.isfile()}
-            return _read_members(
-                source, members, lambda name: archive.extractfile(members[name])
-            )
+        yield
     except _BROKEN_ARCHIVE as error:
-        raise ValueError(
-            f"{os.fspath(source)!r} cannot be unpacked: {error}"
-        ) from error
+        raise ValueError(f"{os.fspath(name)!r} cannot be unpacked: {error}") from error
 
 
-# A RuntimeError: a member is encrypted.
+# A RuntimeError: a member is encrypted, or packed in a way that is not known here.
 _BROKEN_ARCHIVE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -203,15 +215,23 @@ def _read_members(source, members, open_member):
         if path.suffix == ".txt" and "__MACOSX" not in path.parts
     ]
     found = {path.name: str(path) for path in _shallow_first(text_files)}
+    chosen = [found[name] for name in _names(found, source)]
+    total, limit = sum(members[each] for each in chosen), _unpacked_limit(source)
+    if total > limit:
+        raise ValueError(
+            f"{os.fspath(source)!r} unpacks to {total} bytes, which no text does: at "
+            f"most {limit} are read. Unpack it, and give the directory"
+        )
     texts = []
-    for member in (found[name] for name in _names(found, source)):
+    for member in chosen:
         name = f"{os.fspath(source)}/{member}"
-        try:
-            with open_member(member) as file:
-                texts.append(read_stream(file, name))
-        except _BROKEN_ARCHIVE as error:
-            raise ValueError(f"{name!r} cannot be unpacked: {error}") from error
+        with _unpacking(name), open_member(member) as file:
+            texts.append(read_stream(file, name))
     return texts
+
+
+def _unpacked_limit(source):
+    return (64 << 20) + 50 * os.path.getsize(source)
 
 
 def ptb_raw_data(

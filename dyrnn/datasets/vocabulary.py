@@ -167,7 +167,24 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, saved):
-        """Make the vocabulary that ``to_json`` was called on."""
+        """Make the vocabulary that ``to_json`` was called on.
+
+        Raises
+        ------
+        ValueError
+            If it is not what ``to_json`` returns.
+        """
+        if not (
+            isinstance(saved, list | tuple)
+            and len(saved) == 2
+            and isinstance(saved[0], str)
+            and isinstance(saved[1], list | tuple)
+            and all(isinstance(word, str) for word in saved[1])
+        ):
+            raise ValueError(
+                "a saved vocabulary is a list of its level and the list of its words, "
+                f"but this is {saved!r:.80}"
+            )
         level, words = saved
         return cls(words, level)
 

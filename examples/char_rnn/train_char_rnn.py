@@ -24,6 +24,7 @@ import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import (
     command_line,
+    console,
     extensions,
     optimizers,
     sampling,
@@ -155,9 +156,9 @@ class Sampler(training.Extension):
         for i in sampling.generate(self.predict, prime, self.length, self.temperature):
             line.append(i)
             if self.vocabulary.words[i] == "<eos>":
-                yield self.vocabulary.decode(line)
+                yield console.harmless(self.vocabulary.decode(line))
                 line = []
-        yield self.vocabulary.decode(line)
+        yield console.harmless(self.vocabulary.decode(line))
 
     def predict(self, ids):
         """Return logits; the state is carried, but each line starts from a fresh one.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import dyrnn
-from dyrnn import command_line, sampling, serializers
+from dyrnn import command_line, console, sampling, serializers
 from dyrnn.datasets import Vocabulary
 from train_ptb import RNNForLM
 
@@ -76,7 +76,7 @@ def main():
     print(args.prime, end="", flush=True)
     separator = " "
     for i in words:
-        text = vocabulary.decode([i])
+        text = console.harmless(vocabulary.decode([i]))
         print(text if text == "\n" else separator + text, end="", flush=True)
         separator = "" if text == "\n" else " "
     print()
