@@ -45,6 +45,7 @@ ONE_BACKEND = {
     "test_sampling.py": "draws on the CPU",
     "test_strict.py": "about the stand-in itself",
     "test_testing.py": "numerical gradients, which are NumPy's",
+    "test_threads.py": "threads and processes of the CPU",
     "test_tracked_files.py": "reads files",
     "training": "loops, snapshots and signals over models whose layers run elsewhere",
 }
