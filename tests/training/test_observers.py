@@ -181,7 +181,7 @@ def test_evaluators_report_under_the_names_that_the_trainer_has(tmp_path):
     assert names == {"main", "validation", "validation_1", "test", "test_1", "other"}
 
 
-@pytest.mark.parametrize("interval", [1, 2, 3, 6])
+@pytest.mark.parametrize("interval", [2, 3])
 def test_a_trigger_given_to_extend_ends_the_intervals(tmp_path, interval):
     logs = []
     for given in (False, True):
