@@ -74,6 +74,7 @@ def test_a_process_has_one_training_in_a_directory_at_a_time(tmp_path):
         (None, 1, BlockingIOError),
         ("elsewhere", 1, UserWarning),
     ],
+    ids=["gone", "alive", "elsewhere"],
 )
 def test_without_locks_the_named_owner_counts(
     tmp_path, monkeypatch, host, process, outcome
