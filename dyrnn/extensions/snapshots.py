@@ -41,6 +41,8 @@ _HINTS = {
     "matmul_precision": "Set dyrnn.config.matmul_precision to that",
 }
 
+_REHEARSED = 2  # the iteration by which state, and what is carried, is there
+
 
 @dataclass(eq=False)
 class Snapshot(Extension):
@@ -164,6 +166,10 @@ class Snapshot(Extension):
         if self._writer is not None:
             # An error of the writer must not wait for the next snapshot.
             trainer.extend(self._check_writer, name="snapshot_writer")
+        if self._is_on() and self.savefun is None:
+            capture(self._target(trainer))
+            self._to_rehearse = _REHEARSED
+            trainer.extend(self._rehearse, name="snapshot_rehearsal")
         self._ready = True
 
     def __call__(self, trainer):
@@ -259,6 +265,12 @@ class Snapshot(Extension):
         if self.n_retains > 0 and "iteration" in metadata:
             folder = os.path.dirname(path)
             prune(folder, self.n_retains, self._pattern, self.every)
+
+    def _rehearse(self, trainer):
+        """Show what cannot be saved now, and not when the first file is due."""
+        self._to_rehearse -= 1
+        if self._to_rehearse == 0:
+            capture(self._target(trainer))
 
     def _check_writer(self, _trainer):
         self._guarded(self._writer.check)

@@ -411,10 +411,12 @@ class Optimizer:
         ]
         was, there = set(saved["frozen"]), set(now["frozen"])
         texts += [
-            f"{path} is thawed in the program, but was frozen" for path in was - there
+            f"{path} is thawed in the program, but was frozen"
+            for path in sorted(was - there)
         ]
         texts += [
-            f"{path} is frozen in the program, but was not" for path in there - was
+            f"{path} is frozen in the program, but was not"
+            for path in sorted(there - was)
         ]
         if texts:
             warnings.warn(

@@ -2,7 +2,8 @@
 
 State is what a link reads of itself before it writes it, and leaves changed: the ``h``
 of a cell, a counter, a list that grows. A loss that is kept to be looked at is written
-first, and settings do not change. What ``reset_state`` clears is state, too.
+first, and settings do not change. What ``reset_state`` clears is state, too. Numbers
+need no declaration: a trainer's snapshot holds those that changed, see `Numbers`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ import copy
 
 import numpy as np
 
+from dyrnn import backend
 from dyrnn.engine.core import Variable
+from dyrnn.errors import SnapshotError
 from dyrnn.link import Link, Sequential
 
 _UPDATES = 2  # to watch: the first one may also set up what then stays
 _DEPTH = 4  # of objects in objects
 _OWN = set(vars(Sequential()))  # what links keep for themselves
+_NUMBERS = (bool, int, float)
+_LARGEST = 1 << 64
 
 
 class Watch:
@@ -38,6 +43,17 @@ class Watch:
         self._models = models
         self._updates = 0
         self._is_checked = False
+        self._shapes = None
+
+    def begin(self):
+        """Note how the program made the models, before the first update."""
+        self._shapes = _shapes(self._models)
+        self._numbers = {
+            (type(link), name)
+            for model in self._models
+            for link in model.links()
+            for name in _numbers(link)
+        }
 
     @contextlib.contextmanager
     def update(self):
@@ -62,18 +78,159 @@ class Watch:
         """Return a text for each class with finds, once, at the first save."""
         if self._is_checked or not self._updates:
             return []
+        self._refuse_growth()
         self._is_checked = True
         found = {}
         for model in self._models:
             found.update(_cleared(model))
         for kind, values in self.found.items():
             found[kind] = {**found.get(kind, {}), **values}
+        for kind, name in self._numbers:
+            if type(found.get(kind, {}).get(name)) in _NUMBERS:
+                del found[kind][name]
         return [
             f"{kind.__name__} has a state of its own, but a snapshot leaves out its "
             f"{', '.join(values)}, so that a resumed run would differ. "
             f"{declaration(kind, values)}"
             for kind, values in found.items()
+            if values
         ]
+
+    def _refuse_growth(self):
+        for (link, name), shape in _shapes(self._models).items():
+            first = self._shapes.get((link, name), shape)
+            if first != shape:
+                raise ValueError(
+                    f"{type(link).__name__}.{name} had shape {first} before training "
+                    f"and now has {shape}, so that a snapshot could not be loaded: a "
+                    "persistent array keeps its shape. Make it as large as it gets, or "
+                    "begin with None, which takes any."
+                )
+
+
+class Numbers:
+    """Numbers that are attributes of links, such as a dropout ratio.
+
+    A snapshot holds those that are not as the program had set them when training began.
+    """
+
+    def __init__(self, models):
+        self._models = models  # by name
+        self._first = {name: _numbers_of(model) for name, model in models.items()}
+
+    def serialize(self, s):
+        """Save what has changed, or set all as they were when the file was written."""
+        if not s.loading:
+            changed = self._changed()
+            if changed:
+                s("numbers", changed)
+            return
+        found = s("numbers", {}) if s.has("numbers") else {}
+        wanted = copy.deepcopy(self._first)
+        for path, name, value in _flat(found):
+            kind, (model, link) = type(value), path
+            first = wanted.get(model, {}).get(link, {}).get(name)
+            fits = kind in _NUMBERS and type(first) in _NUMBERS
+            if not fits or (kind is bool) != (type(first) is bool) or _is_huge(value):
+                raise SnapshotError(
+                    f"the file has {value!r:.80} as attribute {name!r:.80} of "
+                    f"{model!r:.80}, {link!r:.80}, which is {first!r} here"
+                )
+            wanted[model][link][name] = value
+        for model, links in wanted.items():
+            by_path = dict(self._models[model].namedlinks())
+            for path, values in links.items():
+                for name, value in values.items():
+                    if path in by_path and vars(by_path[path]).get(name) != value:
+                        setattr(by_path[path], name, value)
+
+    def _changed(self):
+        changed: dict = {}
+        for model, links in self._first.items():
+            now = _numbers_of(self._models[model])
+            for path, values in links.items():
+                for name, first in values.items():
+                    value = now.get(path, {}).get(name, first)
+                    if value != first or type(value) is not type(first):
+                        place = changed.setdefault(model, {}).setdefault(path, {})
+                        place[name] = value
+        return changed
+
+
+def _flat(found):
+    """Yield the path, name and value of each number of a file."""
+    for model, links in found.items():
+        if not isinstance(links, dict):
+            raise SnapshotError(
+                f"numbers: the file has {links!r:.80} for {model!r:.80}"
+            )
+        for link, values in links.items():
+            if not isinstance(values, dict):
+                raise SnapshotError(f"numbers: the file has {values!r:.80}")
+            for name, value in values.items():
+                yield (model, link), name, value
+
+
+def _is_huge(value):
+    return type(value) is int and abs(value) >= _LARGEST
+
+
+def _numbers(link):
+    return {n: v for n, v in _undeclared(link).items() if type(v) in _NUMBERS}
+
+
+def _numbers_of(model):
+    found = {path: _numbers(link) for path, link in model.namedlinks()}
+    return {path: numbers for path, numbers in found.items() if numbers}
+
+
+def _shapes(models):
+    """Return the shapes of persistent arrays, by link and name."""
+    return {
+        (link, name): tuple(value.shape)
+        for model in models
+        for link in model.links()
+        if type(link).serialize is Link.serialize
+        for name in link._persistent
+        if backend.is_array(value := getattr(link, name))
+    }
+
+
+def serialize_gradients(s, models, are_added_up):
+    """Save or load gradients that a program adds up over several iterations.
+
+    Parameters
+    ----------
+    s : Serializer
+    models : dict
+    are_added_up : dict
+        By the same names, whether the model has gradients to save.
+    """
+    if not s.loading:
+        found = {}
+        for name in filter(are_added_up.get, models):
+            params = dict(models[name].namedparams())
+            found[name] = [
+                path for path, p in params.items() if backend.is_array(p.grad)
+            ]
+            for path in found[name]:
+                s["gradients:" + name](path, params[path].grad)
+        if any(found.values()):
+            s("gradients", found)
+        return
+    found = s("gradients", {}) if s.has("gradients") else {}
+    for name, model in models.items():
+        for path, parameter in model.namedparams():
+            array = None
+            if path in (found.get(name) or ()):
+                array = s["gradients:" + name](path, None)
+                if not backend.is_array(array) or array.shape != parameter.shape:
+                    raise SnapshotError(
+                        f"the gradient of {name}{path} has another shape than the "
+                        f"parameter, {parameter.shape}"
+                    )
+                array = model.device.send(array).astype(parameter.dtype, copy=False)
+            parameter.grad = array
 
 
 def declaration(kind, values):

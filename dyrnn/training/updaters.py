@@ -36,7 +36,13 @@ from dyrnn.reporter import (
     report,
 )
 from dyrnn.serializers.protocol import count
-from dyrnn.training.undeclared import Watch, declaration, holds_variable
+from dyrnn.training.undeclared import (
+    Numbers,
+    Watch,
+    declaration,
+    holds_variable,
+    serialize_gradients,
+)
 from dyrnn.training.windows import (
     check_window,
     steps_of,
@@ -115,6 +121,7 @@ class StandardUpdater:
         self.label_count: Any = 0
         self._unchecked = []
         self._settings: Any = None  # what the program set, by optimizer
+        self._numbers: Any = None
         targets = self._models()
         self._watch = Watch(targets)
         if self.device is not None:
@@ -122,7 +129,10 @@ class StandardUpdater:
                 target.to_device(self.device)
 
     def _models(self):
-        return [each.target for each in self._optimizers.values()]
+        return list(self._models_by_name().values())
+
+    def _models_by_name(self):
+        return {name: each.target for name, each in self._optimizers.items()}
 
     def _check_arguments(self):
         """Refuse what is not an iterator, and not an optimizer with a model."""
@@ -192,6 +202,8 @@ class StandardUpdater:
                 name: optimizer.settings()
                 for name, optimizer in self._optimizers.items()
             }
+            self._numbers = Numbers(self._models_by_name())
+            self._watch.begin()
 
     def update(self) -> None:
         """Do one iteration."""
@@ -321,11 +333,25 @@ class StandardUpdater:
         self.check_finite()
         self.note_settings()
         for name, iterator in self._iterators.items():
+            if not hasattr(iterator, "serialize"):
+                raise TypeError(
+                    f"a snapshot cannot hold the place in the data of iterator {name!r}"
+                    f": {type(iterator).__name__} has no serialize(self, s). Write one "
+                    "that saves its position and order, or use one of dyrnn.iterators."
+                )
             iterator.serialize(s["iterator:" + name])
         for name, optimizer in self._optimizers.items():
             optimizer.target.serialize(s["model:" + name])
             optimizer.serialize(s["optimizer:" + name])
             optimizer.target.serialize_state(s["carried:" + name])
+        self._numbers.serialize(s)
+        if not type(self).update_core.__module__.startswith("dyrnn."):
+            # An update in each iteration leaves no gradients to the next one.
+            are_added_up = {
+                name: each.t != self.iteration
+                for name, each in self._optimizers.items()
+            }
+            serialize_gradients(s, self._models_by_name(), are_added_up)
         if s.has("settings"):
             now, self._settings = self._settings, s("settings", self._settings)
             for name, settings in self._settings.items() if s.loading else ():

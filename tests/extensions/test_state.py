@@ -79,10 +79,10 @@ DERIVED = {
     "ParameterStatistics": {"_links"},  # which the updater saves
     "Trainer": {"reporter"},
     "StandardUpdater": {"update_time", "mean_loss", "label_count", "_watch"},
-    "BPTTUpdater": {"update_time", "mean_loss", "label_count", "_watch"},
+    "BPTTUpdater": {"update_time", "mean_loss", "label_count", "_watch", "_numbers"},
 }
 NOT_RUN = {"Extension", "Trigger", "Patience", "Trainer", "TrainingInterrupted"}
-NOT_RUN |= {"BPTTUpdater", "StandardUpdater", "Watch"}
+NOT_RUN |= {"BPTTUpdater", "StandardUpdater", "Numbers", "Watch"}
 
 
 def public_classes():

@@ -78,7 +78,6 @@ class Counter:
 @pytest.mark.parametrize(
     ("start", "change", "advice"),
     [
-        (lambda: 0, count, r"self.register_persistent('thing')"),
         (lambda: np.zeros(3), in_place, r"self.register_persistent('thing')"),
         (lambda: [], append, "leaves out its thing"),
         (lambda: deque(maxlen=99), append, "leaves out its thing"),
@@ -218,11 +217,11 @@ def test_watching_leaves_copies_and_subclasses_alone():
 
 
 def test_a_resumed_run_is_watched_anew(tmp_path):
-    model = Model(0)
-    model.change = count.__get__(model)
+    model = Model(np.zeros(3))
+    model.change = in_place.__get__(model)
     warned(tmp_path, model)
-    model = Model(0)
-    model.change = count.__get__(model)
+    model = Model(np.zeros(3))
+    model.change = in_place.__get__(model)
     updater = sequential(model)
     load_npz(tmp_path / "second.npz", updater)
     updater.update()
