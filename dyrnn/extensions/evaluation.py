@@ -23,6 +23,7 @@ from dyrnn.reporter import (
     report,
 )
 from dyrnn.training import PRIORITY_WRITER, Extension
+from dyrnn.training.undeclared import reset_keeping
 from dyrnn.typing import Batches
 
 
@@ -32,7 +33,8 @@ class Evaluator(Extension):
     They are reported as ``validation/main/loss`` and so on. Each value counts as the
     labels that it is the mean of, see `dyrnn.report`, so that means do not depend on
     batch sizes and padding. Training goes on as if nothing had happened: a model that
-    carries state over time is evaluated from a fresh state, and gets its own back.
+    carries state over time is evaluated from a fresh state, as ``reset_state`` makes
+    it, and gets its own back, also where it is declared nowhere.
 
     Parameters
     ----------
@@ -80,6 +82,7 @@ class Evaluator(Extension):
         self.eval_hook = eval_hook
         self.eval_func = eval_func
         self.name = name
+        self._found: dict[type, dict] = {}  # state that an updater saw
 
     def get_iterator(self, name: str = "main") -> Any:
         """The iterator called ``name``."""
@@ -96,6 +99,8 @@ class Evaluator(Extension):
         names = [name for name, extension in named if extension is self]
         prefix = names[0] if names else self.name or self.default_name
         self._register_targets(reporter, prefix + "/")
+        watch = getattr(getattr(trainer, "updater", None), "_watch", None)
+        self._found = {} if watch is None else watch.found
         with (
             reporter,
             random.scope("evaluation"),
@@ -143,17 +148,18 @@ class Evaluator(Extension):
     @contextlib.contextmanager
     def _state_set_aside(self):
         """Clear the state that the targets carry over time, and put it back after."""
-        links = [link for target in self._targets.values() for link in target.links()]
+        targets = self._targets.values()
+        links = [link for target in targets for link in target.links()]
         kept = [
             (link, name, getattr(link, name)) for link in links for name in link.carried
         ]
-        for target in self._targets.values():
-            target.reset_state()
+        put_back = reset_keeping(targets, self._found)
         try:
             yield
         finally:
-            for target in self._targets.values():
+            for target in targets:
                 target.reset_state()
+            put_back()
             for link, name, value in kept:
                 setattr(link, name, value)
 

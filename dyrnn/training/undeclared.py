@@ -256,6 +256,60 @@ def holds_variable(value):
     return isinstance(value, Variable)
 
 
+_CONTAINERS = list | dict | set | collections.deque | np.ndarray
+
+
+def reset_keeping(models, found):
+    """Reset the state of models; return a function that puts the undeclared one back.
+
+    Parameters
+    ----------
+    found : dict
+        By class of link, names that are state although ``reset_state`` leaves them.
+    """
+    models = list(models)
+    resets = [model for model in models if _overrides_reset(model)]
+    pictures = _pictures(resets)
+    links = {link for model in models for link in model.links()}
+    values = {link: _undeclared(link) for link in links}
+    contents = {
+        (link, name): copy.copy(value)
+        for link in links
+        for name, value in values[link].items()
+        if isinstance(value, _CONTAINERS)
+    }
+    for model in models:
+        model.reset_state()
+    state = [(link, name) for link, name in _changed(pictures) if name in values[link]]
+    state += [
+        (link, name)
+        for link in links
+        for name in found.get(type(link), ())
+        if name in values[link] and (link, name) not in state
+    ]
+
+    def put_back():
+        for link, name in state:
+            value = values[link][name]
+            if (link, name) in contents:
+                _refill(value, contents[link, name])
+            setattr(link, name, value)
+
+    return put_back
+
+
+def _refill(value, content):
+    if isinstance(value, np.ndarray):
+        value[...] = content
+        return
+    value.clear()
+    (value.update if isinstance(value, dict | set) else value.extend)(content)
+
+
+def _overrides_reset(model):
+    return any(type(link).reset_state is not Link.reset_state for link in model.links())
+
+
 _set_class = vars(object)["__class__"].__set__
 
 
@@ -335,12 +389,12 @@ def _picture(value, depth=_DEPTH):
 
 def _cleared(model):
     """By class, the values that ``reset_state`` would clear, tried on a copy."""
-    if all(type(link).reset_state is Link.reset_state for link in model.links()):
+    if not _overrides_reset(model):
         return {}
     twin = model.copy()
     for link in twin.links():
         for name, value in _undeclared(link).items():
-            if isinstance(value, list | dict | set | collections.deque | np.ndarray):
+            if isinstance(value, _CONTAINERS):
                 vars(link)[name] = copy.copy(value)
     pictures = _pictures([twin])
     values = {link: _undeclared(link) for link in twin.links()}

@@ -1,12 +1,16 @@
+from types import SimpleNamespace as Namespace
+
 import numpy as np
 import pytest
 
+import dyrnn.functions as F
 from dyrnn.config import config
 from dyrnn.datasets import concat_examples
 from dyrnn.extensions import Evaluator
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator, WindowIterator
 from dyrnn.link import Chain
 from dyrnn.reporter import Observation, Reporter, report
+from dyrnn.training.undeclared import Watch
 from tests.training.toys import (
     Recurrent,
     Regression,
@@ -172,3 +176,42 @@ def test_training_goes_on_as_without_evaluation(tmp_path):
         results.append(parameters(trainer))
     for name, array in results[0].items():
         np.testing.assert_array_equal(array, results[1][name])
+
+
+class Own(Chain):
+    """A model with state of its own, cleared by ``reset_state`` if it ``resets``."""
+
+    def __init__(self):
+        super().__init__()
+        self.h, self.array, self.seen = F.sum(np.ones(2)), np.ones(2), [1]
+        self.last = None  # to be looked at
+
+    def forward(self, x):
+        self.h = self.h + x.sum()
+        self.array += 1
+        self.seen.append(2)
+        self.last = x
+        return self.h
+
+
+class OwnReset(Own):
+    def reset_state(self):
+        self.h = F.sum(np.zeros(2))
+        self.array[...] = 0
+        self.seen.clear()
+
+
+@pytest.mark.parametrize("kind", [Own, OwnReset])
+def test_undeclared_state_is_put_back(kind):
+    model = kind()
+    array, seen = model.array, model.seen
+    evaluator = Evaluator(SerialIterator(np.ones(4), 2, False, False), model)
+    trainer = Namespace(updater=Namespace(_watch=Watch([model])), extensions={})
+    with trainer.updater._watch.update():
+        model(np.ones(1))
+    h, content, items = model.h, array.copy(), [*seen]
+    evaluator(trainer)
+    assert model.h is h and model.array is array and model.seen is seen
+    np.testing.assert_array_equal(array, content)
+    assert seen == items
+    assert model.last.sum() == 2
