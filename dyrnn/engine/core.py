@@ -24,6 +24,7 @@ from dyrnn import backend
 from dyrnn.config import config
 from dyrnn.engine import hooks
 from dyrnn.engine.backprop import propagate
+from dyrnn.engine.counts import MEAN, SUM
 from dyrnn.engine.gradients import Sum
 from dyrnn.engine.operators import Operators
 from dyrnn.engine.roles import distinct, roles_of
@@ -116,11 +117,21 @@ class Variable(Operators):
         weigh by it, and so does `BPTTUpdater` its steps. On a GPU it is an array.
         """
         noted = getattr(self, "_count", None)
-        return None if noted is None else noted[0]
+        return None if noted is None or noted[2] == SUM else noted[0]
 
     @count.setter
     def count(self, labels: Any) -> None:
-        self._count = labels, 1.0
+        labels = getattr(labels, "array", labels)
+        if isinstance(labels, int | float | np.number | np.ndarray):
+            is_number = np.ndim(labels) == 0 and 0 <= labels < np.inf
+        else:  # on a GPU
+            is_number = getattr(labels, "shape", None) == ()
+        if not is_number:
+            raise ValueError(
+                "count: expected how many labels the loss is the mean of, a number "
+                f"from 0 on, got {labels!r:.80}. Write loss.count = mask.sum()."
+            )
+        self._count = labels, 1.0, MEAN
 
     def __bool__(self):
         raise TypeError(

@@ -17,6 +17,7 @@ from dyrnn.engine.core import (
     as_array,
     as_variable,
 )
+from dyrnn.engine.counts import passed_on
 from dyrnn.engine.gradients import sum_to
 from dyrnn.errors import ShapeError
 
@@ -113,7 +114,7 @@ class Divide(Binary):
 
 def divide(a: Operand, b: Operand) -> Variable:
     """Quotient ``a / b``, elementwise."""
-    return Divide().apply(a, b)
+    return passed_on(a, Divide().apply(a, b), b)
 
 
 class Power(Binary):
@@ -158,7 +159,7 @@ class Negative(FunctionNode):
 
 def negative(x: Operand) -> Variable:
     """The values with the other sign, elementwise."""
-    return Negative().apply(x)
+    return passed_on(x, Negative().apply(x))
 
 
 class Absolute(FunctionNode):

@@ -16,6 +16,7 @@ from dyrnn.engine.core import (
     as_array,
     as_variable,
 )
+from dyrnn.engine.counts import summed
 from dyrnn.engine.gradients import add_up
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import maximum
@@ -62,7 +63,8 @@ def sum(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Sum over ``axis``."""
     x = as_variable(x)
     axes = None if axis is None else places("sum", axis, x.ndim)
-    return Sum(axes, keepdims).apply(x)
+    y = Sum(axes, keepdims).apply(x)
+    return summed(y) if y.ndim == 0 and x.ndim else y
 
 
 def _some(name, x, axis):

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from dyrnn.engine.core import Variable, VariableLike, as_array, as_variable
-from dyrnn.engine.counts import counted
+from dyrnn.engine.counts import ROWS, counted
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import relu, softplus
 from dyrnn.functions.checks import (
@@ -196,7 +196,8 @@ def sigmoid_cross_entropy(
     t : array of integers, same shape
         0 or 1; -1 is ignored: loss 0, no gradient.
     normalize : bool
-        Divide the sum by the number of labels that count; else by the batch size.
+        Divide the sum by the number of labels that count; else by ``len(x)``, which
+        `BPTTUpdater` takes for the batch size, also in windows (T, B, K).
     reduce : str
         ``"mean"``, or ``"no"`` for all elements.
 
@@ -225,7 +226,8 @@ def sigmoid_cross_entropy(
     if reduce == "no":
         return cast(loss, dtype)
     if not normalize:
-        return cast(loss.sum() / max(1, len(x) if x.ndim else 1), dtype)
+        rows = len(x) if x.ndim else 1
+        return counted(cast(loss.sum() / max(1, rows), dtype), rows, kind=ROWS)
     y = cast(loss.sum() / xp.maximum(weight.sum(), 1), dtype)
     return counted(y, count_labels(t, -1))
 

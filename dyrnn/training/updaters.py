@@ -10,7 +10,9 @@ Trajectories", Neural Computation 2(4), 1990).
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
+import operator
 import time
 import warnings
 from collections.abc import Callable
@@ -23,7 +25,7 @@ from dyrnn.backend import DeviceLike
 from dyrnn.datasets import concat_examples
 from dyrnn.datasets.convert import call_with, target_count
 from dyrnn.engine.core import Variable
-from dyrnn.engine.counts import Tally
+from dyrnn.engine.counts import SUM, Tally, kind_of, passed_on
 from dyrnn.errors import NonFiniteError, ShapeError, SnapshotError
 from dyrnn.iterators.base import is_window
 from dyrnn.optimizers.optimizer import Optimizer
@@ -45,6 +47,7 @@ from dyrnn.training.undeclared import (
 )
 from dyrnn.training.windows import (
     check_window,
+    loss_of_window,
     steps_of,
     takes_windows,
     weighted_sum,
@@ -280,9 +283,7 @@ class StandardUpdater:
                 "such, e.g. F.softmax_cross_entropy(y, t)."
             )
         if loss.ndim:
-            count, loss = loss.count, loss.reshape(())
-            if count is not None:
-                loss.count = count
+            loss = passed_on(loss, loss.reshape(()))
         return loss
 
     def _next(self, read, *steps):
@@ -376,6 +377,12 @@ class BPTTUpdater(StandardUpdater):
     machines by one exchange: the sums of gradients times ``label_count``, and of the
     counts. What is reported is the mean per label, over all steps.
 
+    A loss that is a sum over the batch, as `F.sum` and `NegativeSampling` return it, is
+    taken as it is: the sum over the whole window, in both modes. Divided by something,
+    as in ``F.sum(losses * mask) / mask.sum()``, it is the mean over so many labels; of
+    what else is computed from sums, a window's loss cannot know it, and a warning says
+    what to write.
+
     Parameters
     ----------
     iterator : iterator or dict of iterators
@@ -434,11 +441,11 @@ class BPTTUpdater(StandardUpdater):
         length = len(arrays[0])
         if self.window:
             with Tally(arrays[-1].size) as tally:
-                loss, count = tally.mean_of(self._loss_of_window(arrays))
-            loss = loss * length
+                loss = self._loss_of_window(arrays)
+                loss, mean, count = loss_of_window(loss, tally, arrays[-1].shape)
         else:
-            loss, count = self._loss_of_steps(arrays, length)
-        self._report_loss(loss.array / length, count)
+            loss, mean, count = self._loss_of_steps(arrays, length)
+        self._report_loss(mean, count)
         self._descend(loss, cuts=True)
         if self.reset_at_epoch and self.epoch != epoch:
             model.reset_state()
@@ -473,7 +480,7 @@ class BPTTUpdater(StandardUpdater):
             raise
 
     def _loss_of_steps(self, arrays, length):
-        """Call the model once per step; return the loss, and how many labels it counts.
+        """Call the model once per step; return the loss, its mean, and the labels.
 
         Of all that the model reports, the means over the steps are left.
         """
@@ -494,7 +501,11 @@ class BPTTUpdater(StandardUpdater):
             means = means_of(seen)
             reporter.observation.update(means)
             getattr(reporter.observation, "weights", {}).update(means.weights)
-        return weighted_sum(losses, counts), sum(counts)
+        if kind_of(loss) == SUM:
+            loss = functools.reduce(operator.add, losses)
+        else:
+            loss = weighted_sum(losses, counts)
+        return loss, loss.array / length, sum(counts)
 
     def _next_window(self):
         """Arrays (T, B, ...) of the next steps, on the device."""

@@ -2,9 +2,11 @@
 
 import functools
 import operator
+import warnings
 
 import numpy as np
 
+from dyrnn.engine.counts import RATIO, ROWS, SUM, kind_of
 from dyrnn.errors import ShapeError
 from dyrnn.iterators.base import positive_integer
 from dyrnn.link import Link
@@ -12,6 +14,11 @@ from dyrnn.link import Link
 
 def weighted_sum(losses, counts):
     """Return the number of losses times their mean, weighted by their counts."""
+    # A step without labels has no mean: it may well be NaN.
+    pairs = [(loss, n) for loss, n in zip(losses, counts, strict=True) if not _is_0(n)]
+    if pairs and len(pairs) < len(losses):
+        factor = len(losses) / len(pairs)
+        return weighted_sum(*zip(*pairs, strict=True)) * factor
     if any(type(n) is not int or n != counts[0] for n in counts):
         total = sum(counts)
         total = total + (total == 0)
@@ -21,6 +28,40 @@ def weighted_sum(losses, counts):
             for loss, share in zip(losses, shares, strict=True)
         ]
     return functools.reduce(operator.add, losses)
+
+
+def _is_0(count):
+    return isinstance(count, int | float | np.number | np.ndarray) and count == 0
+
+
+def loss_of_window(loss, tally, shape):
+    """Return what to minimise, its mean over the steps, and the number of labels."""
+    length, batch_size = shape[:2] if len(shape) > 1 else (shape[0], 1)
+    mean, count = tally.mean_of(loss)
+    kind = kind_of(loss)
+    if kind == SUM:
+        return loss, loss.array / length, count
+    if kind == ROWS:  # they should be a batch
+        loss = loss * (count / batch_size)
+        return loss, loss.array / length, length * batch_size
+    if kind == RATIO and type(count) is int and length > 1 < batch_size:
+        if count in (length, batch_size):
+            _warn(f"is a sum divided by {count}, the length of an axis,", count)
+    elif tally.is_unclear(loss) and length > 1:
+        _warn("was computed from sums", count)
+    loss = mean * length
+    return loss, loss.array / length, count
+
+
+def _warn(found, count):
+    warnings.warn(
+        f"BPTTUpdater: the loss of a window {found} and is taken for the mean over "
+        f"{count} labels, of which an update takes that of all steps, steps times the "
+        "mean. By steps (window=False) it may be another. Return F.mean(losses), "
+        "F.sum(losses), or F.sum(losses * mask) / mask.sum(); or say over how many "
+        "labels of the window it is the mean, loss.count = n.",
+        stacklevel=2,
+    )
 
 
 def steps_of(iterator, bprop_len):

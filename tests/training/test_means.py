@@ -398,3 +398,92 @@ def test_losses_and_scores_know_their_counts(call, count, xp):
     t = xp.asarray(np.array([[0, -1, 2], [2, 1, -1]], np.int32))
     found = call(y, t).count
     assert found is None if count is None else int(found) == count
+
+
+def each(y, t):
+    return F.softmax_cross_entropy(y, t, reduce="no")
+
+
+def masked(over):
+    def loss(y, t):
+        mask = (t >= 0).astype(y.dtype)
+        return -F.sum(-each(y, np.maximum(t, 0)) * mask) / over(mask)
+
+    return loss
+
+
+def labelled(normalize):
+    def loss(y, t):
+        shape = *t.shape, 1
+        labels = np.maximum(t, 0)[..., None] == np.arange(V) + np.zeros(shape, int)
+        return F.sigmoid_cross_entropy(y, labels.astype(np.int32), normalize)
+
+    return loss
+
+
+SUMS = {
+    "sum": lambda y, t: F.sum(each(y, t)),
+    "minus": lambda y, t: -F.sum(-each(y, t)),
+    "mask.sum()": masked(lambda mask: mask.sum()),
+    "int": masked(lambda mask: max(1, int(mask.sum()))),
+    "Variable": masked(lambda mask: F.sum(mask)),
+    "average": lambda y, t: F.average(
+        each(y, t).reshape(-1), weights=(t.reshape(-1) >= 0) * 1.0
+    ),
+    "sigmoid": labelled(True),
+    "sigmoid, normalize=False": labelled(False),
+}
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:BPTTUpdater. the loss of a window is a sum divided")
+@pytest.mark.parametrize("name", SUMS)
+def test_sums_are_one_model_by_steps_and_by_windows(name):
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        T, B = rng.integers(2, 6), rng.integers(2, 4)
+        t = draw_labels(rng, T, B)
+        t[0, 0] = 1
+        if name == "int":
+            t[:2] = 2  # no number of labels that is a length
+            t[2:3] = 1
+        windows = [(rng.integers(0, V, (T, B)), t)]
+        step, window = window_pair(Model(None, SUMS[name]), windows)
+        means, counts = trained_means(step, 1)
+        others, other_counts = trained_means(window, 1)
+        assert means["main/loss"] == pytest.approx(others["main/loss"], rel=1e-9)
+        assert counts == other_counts
+        for a, b in zip(params(step), params(window), strict=True):
+            np.testing.assert_allclose(a.grad, b.grad, 1e-9, 1e-12)
+
+
+def test_masked_means_do_not_depend_on_batches():
+    rng = np.random.default_rng(5)
+    x, t = rng.integers(0, V, (12, 4)), draw_labels(rng, 12, 4)
+    model = Model(None, masked(lambda mask: mask.sum() + (mask.sum() == 0)))
+    expected = losses_of(model, x, t).mean()
+    for size in (1, 5, 12):
+        parts = [(x[i : i + size], t[i : i + size]) for i in range(0, 12, size)]
+        found = Evaluator(Text(parts), model)()["validation/main/loss"]
+        assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda y, t: F.sum(each(y, t)) / 3,
+        lambda y, t: F.sum(each(y, t)) * 0.25,
+        lambda y, t: F.softmax_cross_entropy(y, t, normalize=False) * 0.5,
+    ],
+)
+def test_a_window_warns_of_a_sum_that_it_may_mistake_for_a_mean(loss):
+    t = np.zeros((2, 3), np.int32)
+    _, window = window_pair(Model(None, loss), [(t, t)])
+    with pytest.warns(UserWarning, match=r"loss\.count = n"):
+        window.update()
+
+
+@pytest.mark.parametrize("count", [-1, np.nan, np.ones(3), "3", None])
+def test_a_count_that_is_none_is_refused(count):
+    with pytest.raises(ValueError, match=r"mask\.sum\(\)"):
+        F.mean(np.ones(2)).count = count
