@@ -143,6 +143,7 @@ class Snapshot(Extension):
         self.loaded = None
         self._pattern = _pattern(self.filename)
         self._saved_iteration = None
+        self._to_rehearse = 0  # iterations until then
         self._ready = False
         self._writer = BackgroundWriter() if self.background else None
 

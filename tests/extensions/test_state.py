@@ -78,7 +78,14 @@ DERIVED = {
     "Evaluator": {"_iterators", "_targets"},  # started anew each time
     "ParameterStatistics": {"_links"},  # which the updater saves
     "Trainer": {"reporter"},
-    "StandardUpdater": {"update_time", "mean_loss", "label_count", "_watch"},
+    "Snapshot": {"_to_rehearse"},  # of each run
+    "StandardUpdater": {
+        "update_time",
+        "mean_loss",
+        "label_count",
+        "_watch",
+        "_numbers",
+    },
     "BPTTUpdater": {"update_time", "mean_loss", "label_count", "_watch", "_numbers"},
 }
 NOT_RUN = {"Extension", "Trigger", "Patience", "Trainer", "TrainingInterrupted"}
