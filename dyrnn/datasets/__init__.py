@@ -5,7 +5,12 @@ A dataset is anything with ``len(dataset)`` and ``dataset[i]``. For language mod
 into arrays of word ids and their :class:`Vocabulary`.
 """
 
-from dyrnn.datasets.convert import concat_examples, pad_sequences, split_lines
+from dyrnn.datasets.convert import (
+    concat_examples,
+    pad_sequences,
+    split_lines,
+    time_major,
+)
 from dyrnn.datasets.dataset import (
     ConcatenatedDataset,
     Dataset,

@@ -1,7 +1,7 @@
 """From lists of examples to arrays: what an updater feeds to a model."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,11 +49,7 @@ def concat_examples(
         raise ValueError("the batch is empty: there are no examples to concatenate")
     first = batch[0]
     if isinstance(first, tuple):
-        if any(len(example) != len(first) for example in batch):
-            raise ShapeError(
-                "the examples of a batch have different numbers of parts: "
-                f"{sorted({len(example) for example in batch})}"
-            )
+        _check_parts(batch)
         if not isinstance(padding, tuple):
             padding = (padding,) * len(first)
         return tuple(
@@ -68,6 +64,117 @@ def concat_examples(
             for key in first
         }
     return _concat(list(batch), device, padding)
+
+
+def _check_parts(batch):
+    sizes = {len(example) for example in batch}
+    if len(sizes) > 1:
+        raise ShapeError(
+            f"the examples of a batch have different numbers of parts: {sorted(sizes)}"
+        )
+
+
+def time_major(
+    batch: Sequence,
+    device: DeviceLike | None = None,
+    padding: Any = None,
+    sequences: Collection | None = None,
+) -> Any:
+    """Make arrays of examples that are sequences, with time as the first axis.
+
+    The converter for sequences in `StandardUpdater` and `Evaluator`.
+
+    Parameters
+    ----------
+    batch : list
+        Examples: sequences (T, ...), or tuples or dictionaries of them and of others.
+    device : optional
+        As in `concat_examples`.
+    padding : number, or a tuple or dictionary of them, optional
+        What fills up shorter sequences, say by ``functools.partial(time_major,
+        padding=(0, -1))``; then their lengths (B,), int32, are a last part more, in a
+        dictionary ``"lengths"``. -1 is the label that ``softmax_cross_entropy``
+        ignores.
+    sequences : collection of int or str, optional
+        Which parts are sequences; by default the first, and those that have as many
+        items as it in every example. Say it where a target of another kind may have as
+        many, such as ``sequences=(0,)`` for the next 24 values after 24.
+
+    Returns
+    -------
+    array, or a tuple or dictionary of arrays
+        Sequences as (T, B, ...), other parts as (B, ...).
+
+    Examples
+    --------
+    >>> examples = [(np.ones((7, 3)), np.zeros((7, 1)), 4)] * 5
+    >>> [array.shape for array in time_major(examples)]
+    [(7, 5, 3), (7, 5, 1), (5,)]
+    """
+    if len(batch) == 0:
+        raise ValueError("the batch is empty: there are no examples to concatenate")
+    is_bare = not isinstance(batch[0], tuple | dict)
+    examples = [(each,) for each in batch] if is_bare else list(batch)
+    names = list(examples[0]) if isinstance(examples[0], dict) else None
+    if names is None:
+        _check_parts(examples)
+    keys = list(range(len(examples[0])) if names is None else names)
+    steps = {key: [_steps(example[key]) for example in examples] for key in keys}
+    if sequences is not None:
+        sequences = list(sequences)
+    else:
+        sequences = [key for key in keys if steps[key] == steps[keys[0]]]
+    _check_sequences(sequences, steps, padding)
+    if padding is not None and not isinstance(padding, tuple | dict):
+        padding = {key: padding if key in sequences else None for key in keys}
+        padding = tuple(padding.values()) if names is None else padding
+    arrays = concat_examples(examples, device, padding)
+    parts = {
+        key: arrays[key].swapaxes(0, 1) if key in sequences else arrays[key]
+        for key in keys
+    }
+    if padding is not None:
+        lengths = np.array(steps[sequences[0]], np.int32)
+        parts["lengths"] = (
+            lengths if device is None else backend.to_device(lengths, device)
+        )
+    if names is not None:
+        return parts
+    return parts[0] if is_bare and padding is None else tuple(parts.values())
+
+
+def _check_sequences(sequences, steps, padding):
+    """Refuse parts that are not sequences of the same lengths, by parts."""
+    unknown = [key for key in sequences if key not in steps]
+    if unknown or not sequences:
+        raise ValueError(
+            f"time_major: sequences={sequences!r}, but the parts of an example are "
+            f"{list(steps)}; name at least one of them"
+        )
+    first = steps[sequences[0]]
+    if None in first:
+        raise ShapeError(
+            f"time_major: part {sequences[0]!r} of an example is a number, not a "
+            "sequence (T, ...). Say which parts are: sequences=(1,) or the like."
+        )
+    for key in sequences:
+        if steps[key] != first:
+            i = next(i for i, n in enumerate(steps[key]) if n != first[i])
+            raise ShapeError(
+                f"time_major: in example {i} of the batch, part {key!r} has "
+                f"{steps[key][i]} steps, and part {sequences[0]!r} has {first[i]}"
+            )
+    if padding is None and len(set(first)) > 1:
+        raise ShapeError(
+            f"time_major: sequences of {min(first)} to {max(first)} steps in a batch. "
+            "Say converter=functools.partial(time_major, padding=0): it pads them and "
+            "adds an argument, their lengths."
+        )
+
+
+def _steps(part):
+    """How many items a part of an example has, or None if it is a number."""
+    return len(part) if np.ndim(part) else None
 
 
 def _concat(arrays, device, padding):

@@ -24,6 +24,7 @@ from dyrnn.reporter import (
 )
 from dyrnn.training import PRIORITY_WRITER, Extension
 from dyrnn.training.undeclared import reset_keeping
+from dyrnn.training.windows import unrelated_examples
 from dyrnn.typing import Batches
 
 
@@ -130,7 +131,10 @@ class Evaluator(Extension):
                 arguments = self._arguments(iterator, batch)
                 observation = Observation()
                 default = target_count(arguments, batch)
-                with reporter.scope(observation), Tally(default) as tally:
+                scope = unrelated_examples(
+                    self._targets.values(), iterator, batch, arguments, self.converter
+                )
+                with reporter.scope(observation), Tally(default) as tally, scope:
                     result = call_with(function, arguments)
                     if result is not None and loss_key not in observation:
                         mean, count = tally.mean_of(result)

@@ -30,12 +30,17 @@ class Iterator:
         Whether a batch is a window of ``steps`` time steps, a tuple of arrays
         (T, B, ...), or else a list of examples; for `BPTTUpdater`, those of one step.
         Where an iterator does not say, a tuple is a window.
+    goes_on : bool
+        Whether row b of a batch goes on where row b of the one before ended, so that a
+        model may carry its state. True where an iterator does not say; the batches of
+        `SerialIterator` and those like it are examples that do not follow each other.
     next_window : callable (steps) or None
         Reads several steps at once, as a window: for those that are faster so.
     """
 
     batch_size: int
     is_window = False
+    goes_on = True
     next_window = None
 
     def __iter__(self):

@@ -99,6 +99,7 @@ class SerialIterator(Iterator):
         although ``repeat`` is set.
     """
 
+    goes_on = False
     _fills_up = True  # batches go on over the end of an epoch
 
     def __init__(

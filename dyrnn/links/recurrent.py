@@ -97,6 +97,8 @@ def weights(linear, x):
 
 
 _callers: dict[int, int] = {}  # of each layer that is being called, the thread
+# Of layers whose calls are checked, what is called with the layer, x and its state.
+call_checks: dict[int, Callable] = {}
 
 
 class Recurrent(Chain):
@@ -166,6 +168,8 @@ class Recurrent(Chain):
                 "features), or (time, batch, features) for a window"
             )
         batch, state = x.shape[-2], getattr(self, self.carried[0])
+        if id(self) in call_checks:
+            call_checks[id(self)](self, x, state)
         if state is None:
             self.start(x, batch)
         elif state.shape[0] != batch:

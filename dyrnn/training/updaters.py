@@ -50,6 +50,7 @@ from dyrnn.training.windows import (
     loss_of_window,
     steps_of,
     takes_windows,
+    unrelated_examples,
     weighted_sum,
 )
 from dyrnn.typing import Batches
@@ -90,6 +91,12 @@ class StandardUpdater:
     -----
     If the model does not report its loss, the updater does, as ``main/loss``. What is
     reported counts as the labels that it is the mean of, see `dyrnn.report`.
+
+    Examples that are sequences (T, ...) come time first by ``converter=time_major`` of
+    `dyrnn.datasets`, and a model with recurrent layers calls ``self.reset_state()``
+    first in its ``forward``. Where the iterator gives examples that do not follow each
+    other, `SerialIterator` and those like it, such a layer refuses a window with the
+    batch first, and the state of another batch.
 
     A loss or a gradient that is NaN or infinite raises `NonFiniteError`, and the update
     is refused: parameters, the optimizer's state, the state that the model carries and
@@ -236,7 +243,10 @@ class StandardUpdater:
         """Do the work of one iteration; override this for another way to train."""
         batch = self._next(self.get_iterator().next)
         arrays = self.converter(batch, self.device)
-        with Tally(target_count(arrays, batch)) as tally:
+        scope = unrelated_examples(
+            self._models(), self.get_iterator(), batch, arrays, self.converter
+        )
+        with scope, Tally(target_count(arrays, batch)) as tally:
             loss = self._loss(arrays)
         mean, count = tally.mean_of(loss)
         self._report_loss(mean.array, count)

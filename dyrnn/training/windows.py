@@ -1,15 +1,18 @@
-"""Steps and windows: what `BPTTUpdater` asks iterators and models about them."""
+"""Steps, windows and examples: what updaters ask iterators and models about them."""
 
+import contextlib
 import functools
 import operator
 import warnings
 
 import numpy as np
 
+from dyrnn.datasets import concat_examples
 from dyrnn.engine.counts import RATIO, ROWS, SUM, kind_of
 from dyrnn.errors import ShapeError
 from dyrnn.iterators.base import positive_integer
 from dyrnn.link import Link
+from dyrnn.links.recurrent import Recurrent, call_checks
 
 
 def weighted_sum(losses, counts):
@@ -132,3 +135,68 @@ def _answer(link):
         if "forward" in vars(cls) or "__call__" in vars(cls):
             break
     return None
+
+
+@contextlib.contextmanager
+def unrelated_examples(models, iterator, batch, arrays, converter):
+    """Let recurrent layers refuse what examples that do not follow each other are not.
+
+    That is a window whose first axis is the batch's, as `concat_examples` makes it of
+    sequences, and a state that is there before the block. Iterators whose batches go on
+    where the one before ended have no such block.
+    """
+    goes_on = getattr(iterator, "goes_on", True)
+    links = [link for model in models for link in model.links() if not goes_on]
+    layers = {id(link): link for link in links if isinstance(link, Recurrent)}
+    left = {key: getattr(each, each.carried[0]) for key, each in layers.items()}
+    windows = _batch_major(batch, arrays, converter) if layers else []
+
+    def check(layer, x, state):
+        name = type(layer).__name__
+        if x.ndim == 3 and any(_is_made_of(x, array) for array in windows):
+            B, T = x.shape[:2]
+            raise ShapeError(
+                f"{name}: x has shape {x.shape}, the {B} examples of a batch first, "
+                f"but the first axis of a window is time, here {T} steps. Say "
+                "converter=dyrnn.datasets.time_major to the updater and the Evaluator: "
+                "it gives (T, B, ...), of x and of targets as long."
+            )
+        if state is not None and state is left[id(layer)]:
+            kind = type(iterator).__name__
+            raise RuntimeError(
+                f"{name}: it would go on from the state of another batch, but those of "
+                f"a {kind} are examples that do not follow each other. Write "
+                "self.reset_state() first in the model's forward (and if they are "
+                "sequences, converter=dyrnn.datasets.time_major to the updater). If "
+                "row b of each batch goes on where row b of the one before ended, "
+                "say so: iterator.goes_on = True."
+            )
+
+    call_checks.update(dict.fromkeys(layers, check))
+    try:
+        yield
+    finally:
+        for key in layers:
+            call_checks.pop(key, None)
+
+
+def _batch_major(batch, arrays, converter):
+    """Return the arrays (B, T, ...) that cannot be (T, B, ...)."""
+    if isinstance(arrays, dict):
+        arrays = arrays.values()
+    elif not isinstance(arrays, tuple | list):
+        arrays = (arrays,)
+    size = len(batch)
+    return [
+        array
+        for array in arrays
+        if getattr(array, "ndim", 0) > 1
+        and len(array) == size
+        and (array.shape[1] != size or converter is concat_examples)
+    ]
+
+
+def _is_made_of(x, array):
+    """Whether x is that array, or its first two axes, which tell if they differ."""
+    B, T = array.shape[:2]
+    return x.array is array or (B != T and x.shape[:2] == (B, T))
