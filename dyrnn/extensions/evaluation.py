@@ -170,7 +170,8 @@ class Evaluator(Extension):
     def finalize(self):
         """Release what the iterators hold."""
         for iterator in self._iterators.values():
-            iterator.finalize()
+            if hasattr(iterator, "finalize"):
+                iterator.finalize()
 
 
 def _one_pass(iterator):

@@ -17,7 +17,7 @@ def restoring(*models: Link) -> Iterator[None]:
     running statistics of a batch normalization, all as at the start of the block.
     """
     carried, persistent = [], []
-    for link in (link for model in models for link in model.links()):
+    for link in dict.fromkeys(link for model in models for link in model.links()):
         for name in link.carried:
             carried.append((link, name, getattr(link, name)))
         for name in link._persistent:

@@ -28,6 +28,7 @@ from dyrnn.engine.core import Variable
 from dyrnn.engine.counts import SUM, Tally, kind_of, passed_on
 from dyrnn.errors import NonFiniteError, ShapeError, SnapshotError
 from dyrnn.iterators.base import is_window
+from dyrnn.link import Link
 from dyrnn.optimizers.optimizer import Optimizer
 from dyrnn.optimizers.refused import restoring
 from dyrnn.reporter import (
@@ -144,6 +145,11 @@ class StandardUpdater:
     def _models_by_name(self):
         return {name: each.target for name, each in self._optimizers.items()}
 
+    def _link_of_loss(self):
+        """The link that ``loss_func`` is or a method of, in a list, if there is one."""
+        link = getattr(self.loss_func, "__self__", self.loss_func)
+        return [link] if isinstance(link, Link) else []
+
     def _check_arguments(self):
         """Refuse what is not an iterator, and not an optimizer with a model."""
         kind = type(self).__name__
@@ -225,7 +231,7 @@ class StandardUpdater:
         is_known = self._watch.is_over
         try:
             watch = contextlib.nullcontext() if is_known else self._watch.update()
-            with restoring(*self._models()), watch:
+            with restoring(*self._models(), *self._link_of_loss()), watch:
                 self.update_core()
         except NonFiniteError as error:
             raise _located(error, self.iteration + 1) from error

@@ -96,6 +96,8 @@ def test_iterator_without_reset_is_copied():
     assert evaluator() == evaluator()
     evaluator.finalize()
     assert iterator.position == -1
+    del Plain.finalize
+    evaluator.finalize()  # an iterator need not have it
 
 
 def test_endless_iterator_is_refused():

@@ -549,6 +549,34 @@ def test_windows_are_the_default_where_all_state_takes_them():
     assert not mode(L.Linear(4, VOCABULARY))  # no state that we know of
 
 
+@pytest.mark.parametrize("loss_of", [lambda link: link, lambda link: link.forward])
+def test_refused_update_puts_back_the_link_of_the_loss(loss_of):
+    class Normalized(Chain):
+        def __init__(self, model):
+            super().__init__()
+            with self.init_scope():
+                self.model = model
+                self.norm = L.BatchNormalization(2)
+
+        def forward(self, x, t):
+            return F.mean_squared_error(self.model(self.norm(x)), t)
+
+    model = L.Linear(2, 1)
+    outer = Normalized(model)
+    x, t = np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)
+    x[3] = np.nan
+    iterator = SerialIterator(list(zip(x, t, strict=True)), 2, shuffle=False)
+    updater = StandardUpdater(iterator, SGD().setup(model), loss_func=loss_of(outer))
+    updater.update()
+    before = [np.copy(getattr(outer.norm, name)) for name in outer.norm._persistent]
+    with pytest.raises(NonFiniteError, match="in iteration 2"):
+        updater.update()
+    after = [getattr(outer.norm, name) for name in outer.norm._persistent]
+    assert len(before) >= 2
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_all_models_and_the_loss_say_whether_they_take_windows():
     class Whole(DeclaredCell):
         def loss(self, x, t):
