@@ -6,9 +6,11 @@ few beginnings. Without --text, the text is Python's own documentation.
 
     train_char_rnn.py --text your.txt
     train_char_rnn.py --sample-only --model result/char_rnn/best.npz --length 10000
+    train_char_rnn.py --preset tweets --data tweets.txt
 
-Samples are drawn from softmax(logits / temperature). (The program that this one is
-modelled on draws from softmax(exp(logits / temperature)), with temperature 1.5.)
+Samples are drawn from softmax(logits / temperature). The preset changes the defaults to
+those of the program that this one is modelled on, which draws from
+softmax(exp(logits / temperature)) and sees one-hot characters of a fixed alphabet.
 """
 
 import argparse
@@ -47,20 +49,48 @@ LOSS, VALIDATION = "main/loss", "validation/main/loss"
 LEVEL = "what the tokens are"
 UNIT = "sizes of the GRU layers, the first one on the embedding"
 MASK = "padding is left out of the loss alone, or not computed at all; same results"
+ALPHABET = "the characters to keep: others are dropped; default: those of the text"
+DRAW = "samples are drawn from softmax(logits / temperature) or softmax(exp(...))"
+
+PRESETS = {
+    "tweets": {
+        "alphabet": " $%'()+,-./0123456789:;=?@ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+        '"_abcdefghijklmnopqrstuvwxyz{|}#➡📈',
+        "one_hot": True,
+        "unit": [128, 256],
+        "window": 50,
+        "overlap": 25,
+        "batchsize": 64,
+        "loss": "sum",
+        "lr": 3e-4,
+        "gradclip": None,
+        "prime": ["Hillary", *"IRT@NM.GAW"],
+        "length": 200,
+        "temperature": 1.5,
+        "draw": "exp",
+        "progress": "lines",
+        "resume": "auto",
+        "out": "result/tweets",
+    }
+}
 
 
 class CharRNN(dyrnn.Chain):
-    """Embedding, stacked GRUs, and a linear layer.
+    """Embedding or one-hot vectors, stacked GRUs, and a linear layer.
 
     Id 0 is the padding, and id i + 1 is token i of the vocabulary: ids (B,), or (T, B)
     for a window, give logits (B, V) or (T, B, V) of the next token.
     """
 
-    def __init__(self, n_vocab, units=(128, 256)):
+    def __init__(self, n_vocab, units=(128, 256), one_hot=False):
         super().__init__()
+        self.n_ids = n_vocab + 1
+        self.one_hot = one_hot
         with self.init_scope():
-            self.embed = L.EmbedID(n_vocab + 1, units[0], ignore_label=0)
-            sizes = zip([units[0], *units], units, strict=False)
+            if not one_hot:
+                self.embed = L.EmbedID(self.n_ids, units[0], ignore_label=0)
+            n_in = self.n_ids if one_hot else units[0]
+            sizes = zip([n_in, *units], units, strict=False)
             self.layers = dyrnn.ChainList(*(L.GRU(*pair) for pair in sizes))
             self.out = L.Linear(units[-1], n_vocab)
 
@@ -69,7 +99,7 @@ class CharRNN(dyrnn.Chain):
 
     def states(self, x, lengths=None):
         """Return the outputs of the last GRU; with lengths, 0 after each one's end."""
-        h = self.embed(x)
+        h = F.one_hot(x, self.n_ids) if self.one_hot else self.embed(x)
         for layer in self.layers:
             if lengths is None:
                 h = layer(h)
@@ -82,16 +112,18 @@ class CharRNN(dyrnn.Chain):
 
 
 class MaskedLoss(dyrnn.Chain):
-    """The mean cross entropy of the tokens of padded windows (T, B).
+    """The mean or summed cross entropy of the tokens of padded windows (T, B).
 
     ``mask="loss"`` computes all steps, and leaves the padding out of the mean.
     ``mask="length"`` stops each sequence at its end, and computes logits of tokens
-    only. Loss and gradients are the same.
+    only. Loss and gradients are the same. The mean is reported as "loss", whichever is
+    returned; the sum as "sum".
     """
 
-    def __init__(self, predictor, mask):
+    def __init__(self, predictor, mask, reduce="mean"):
         super().__init__()
         self.mask = mask
+        self.reduce = reduce
         with self.init_scope():
             self.predictor = predictor
 
@@ -106,7 +138,12 @@ class MaskedLoss(dyrnn.Chain):
             logits = self.predictor.out(h[t > 0])
             labels = t[t > 0] - 1
         loss = F.softmax_cross_entropy(logits, labels)
-        dyrnn.report({"loss": loss}, self, weight=(t > 0).sum())
+        count = (t > 0).sum()
+        dyrnn.report({"loss": loss}, self, weight=count)
+        if self.reduce == "mean":
+            return loss
+        loss = loss * count
+        dyrnn.report({"sum": loss}, self)
         return loss
 
 
@@ -136,12 +173,13 @@ def to_batch(windows, device):
 class Sampler(training.Extension):
     """Continues several beginnings of lines, and prints what comes out."""
 
-    def __init__(self, model, vocabulary, seeds, length, temperature):
+    def __init__(self, model, vocabulary, seeds, length, temperature, draw="softmax"):
         self.model = model
         self.vocabulary = vocabulary
         self.seeds = seeds
         self.length = length
         self.temperature = temperature
+        self.draw = draw
 
     def __call__(self, trainer):
         tqdm.write(f"samples after iteration {trainer.updater.iteration}:")
@@ -153,7 +191,8 @@ class Sampler(training.Extension):
         """Yield lines, the first one beginning with ``seed``."""
         prime = self.vocabulary.encode("\n" + seed)
         line = [*prime[1:]]
-        for i in sampling.generate(self.predict, prime, self.length, self.temperature):
+        temperature = 1.0 if self.draw == "exp" else self.temperature
+        for i in sampling.generate(self.predict, prime, self.length, temperature):
             line.append(i)
             if self.vocabulary.words[i] == "<eos>":
                 yield console.harmless(self.vocabulary.decode(line))
@@ -167,7 +206,8 @@ class Sampler(training.Extension):
         """
         if self.vocabulary.words[ids[0]] == "<eos>":
             self.model.reset_state()
-        return self.model(self.model.device.send(ids + 1))
+        logits = self.model(self.model.device.send(ids + 1))
+        return F.exp(logits / self.temperature) if self.draw == "exp" else logits
 
 
 def load_model(path):
@@ -185,7 +225,8 @@ def load_model(path):
             "best.npz in its --out"
         )
     vocabulary = Vocabulary.from_json(metadata["vocabulary"])
-    model = CharRNN(len(vocabulary), metadata["units"])
+    one_hot = metadata.get("one_hot", False)
+    model = CharRNN(len(vocabulary), metadata["units"], one_hot)
     serializers.load_npz(path, model)
     return model, vocabulary
 
@@ -194,7 +235,9 @@ def sample_only(args, device):
     """Print text from a saved model, and how fast it came."""
     model, vocabulary = load_model(args.model or Path(args.out) / "best.npz")
     model.to_device(device)
-    sampler = Sampler(model, vocabulary, args.prime, args.length, args.temperature)
+    sampler = Sampler(
+        model, vocabulary, args.prime, args.length, args.temperature, args.draw
+    )
     start, count = time.perf_counter(), 0
     for seed in args.prime:
         for text in sampler.sample(seed):
@@ -208,13 +251,36 @@ def sample_only(args, device):
     )
 
 
+def read_parts(args):
+    """Return the texts to train, validate and test with."""
+    text = python_text() if args.text is None else read_text(args.text)
+    if args.alphabet is not None:
+        kept = {"\n", *args.alphabet}
+        text = "".join(character for character in text if character in kept)
+    return split_text(text)
+
+
 def make_vocabulary(text, args):
-    """Return the vocabulary of the training text."""
+    """Return the fixed alphabet, or the vocabulary of the training text."""
+    if args.alphabet is not None:
+        return Vocabulary(["<eos>", *dict.fromkeys(args.alphabet)], "char")
     if args.level == "subword":
         sizes = {"size": args.words, "syllables": args.syllables}
         return Vocabulary.from_text(text, "subword", **sizes)
     size = args.words if args.level == "word" else None
     return Vocabulary.from_text(text, args.level, size, args.min_count, unk=True)
+
+
+class PrintLoss(training.Extension):
+    """Prints the loss of the last batch, and the seconds so far, in one line."""
+
+    def __init__(self, reduce):
+        self.key = "main/sum" if reduce == "sum" else LOSS
+
+    def __call__(self, trainer):
+        loss = float(trainer.observation[self.key])
+        iteration = trainer.updater.iteration
+        tqdm.write(f"Iter {iteration}. Loss {loss}. Time {trainer.elapsed_time}")
 
 
 def draw(figure, log):
@@ -234,18 +300,22 @@ def parse_arguments():
     )
     number = command_line.number
     add = parser.add_argument
-    add("--text", help="a text file, one text a line")
+    add("--preset", choices=PRESETS, help="other defaults than those named here")
+    add("--text", "--data", help="a text file, one text a line")
     add("--level", choices=("char", "word", "subword"), default="char", help=LEVEL)
     add("--words", type=number(int, 2), default=5000, help="most frequent words kept")
     add("--syllables", type=number(int, 0), default=2000, help="... and syllables")
     add("--min-count", type=number(int, 1), default=5, help="rarer ones are <unk>")
     add("--unit", "-u", type=number(int, 1), nargs="+", default=[128, 256], help=UNIT)
+    add("--alphabet", help=ALPHABET)
+    add("--one-hot", action="store_true", help="one-hot input, not an embedding")
     add("--window", type=number(int, 2), default=50, help="tokens of a window")
     add(
         "--overlap", type=number(int, 1), default=25, help="tokens shared with the next"
     )
     add("--batchsize", "-b", type=number(int, 1), default=64, help="windows")
     add("--mask", choices=("loss", "length"), default="length", help=MASK)
+    add("--loss", choices=("mean", "sum"), default="mean", help="over a batch's tokens")
     add("--epoch", "-e", type=number(float, 0), default=10, help="passes over the text")
     add(
         "--minutes",
@@ -272,15 +342,24 @@ def parse_arguments():
     add("--prime", "-p", nargs="+", default=["the", "a", "it"], help="for samples")
     add("--length", "-n", type=number(int, 0), default=100, help="tokens to sample")
     add("--temperature", type=number(float, 0), default=0.8, help="0: likeliest tokens")
+    add("--draw", choices=("softmax", "exp"), default="softmax", help=DRAW)
+    add("--progress", choices=("table", "lines"), default="table", help="what to print")
     add("--sample-only", action="store_true", help="train nothing: sample a model")
     add("--model", "-m", help="the model to sample; default: best.npz in --out")
     command_line.add_common_options(parser, "result/char_rnn")
+    preset = parser.parse_known_args()[0].preset
+    if preset is not None:
+        parser.set_defaults(**PRESETS[preset])
     args = parser.parse_args()
     if args.test:
         args.unit, args.epoch, args.every, args.length = [16, 16], 0.2, 10, 20
         args.batchsize, args.lr = 20, 3e-3
     if args.overlap >= args.window:
         parser.error("--overlap must be less than --window")
+    if args.alphabet is not None and args.level != "char":
+        parser.error("argument --alphabet: is for --level char")
+    if args.draw == "exp" and args.temperature == 0:
+        parser.error("argument --temperature: must be more than 0 with --draw exp")
     if args.model and not args.sample_only:
         parser.error("argument --model: is for --sample-only; training writes to --out")
     return args
@@ -294,7 +373,7 @@ def main():
     if args.sample_only:
         sample_only(args, device)
         return
-    parts = split_text(python_text() if args.text is None else read_text(args.text))
+    parts = read_parts(args)
     vocabulary = make_vocabulary(parts[0], args)
     train, valid, test = (Text(part, vocabulary) for part in parts)
     print(
@@ -302,10 +381,11 @@ def main():
         f"to train on,\nvalidate and test with; vocabulary of {len(vocabulary):,}"
     )
 
-    rnn = CharRNN(len(vocabulary), args.unit)
-    model = MaskedLoss(rnn, args.mask)
+    rnn = CharRNN(len(vocabulary), args.unit, args.one_hot)
+    model = MaskedLoss(rnn, args.mask, args.loss)
     optimizer = optimizers.Adam(args.lr).setup(model)
-    optimizer.add_hook(dyrnn.optimizer_hooks.GradientClipping(args.gradclip))
+    if args.gradclip is not None:
+        optimizer.add_hook(dyrnn.optimizer_hooks.GradientClipping(args.gradclip))
     windows = PaddedWindows(train.sequences, args.window, args.overlap)
     iterator = SerialIterator(windows, args.batchsize)
     updater = training.StandardUpdater(iterator, optimizer, to_batch, device)
@@ -329,10 +409,13 @@ def main():
     trainer.extend(extensions.WordsPerSecond("tokens_per_second"))
     log = extensions.LogReport(trigger=every, postprocess=add_bits)
     trainer.extend(log)
-    columns = "epoch iteration lr bpc val_bpc tokens_per_second elapsed_time"
-    trainer.extend(extensions.PrintReport(columns.split()))
+    if args.progress == "table":
+        columns = "epoch iteration lr bpc val_bpc tokens_per_second elapsed_time"
+        trainer.extend(extensions.PrintReport(columns.split()))
+    else:
+        trainer.extend(PrintLoss(args.loss), trigger=every)
     trainer.extend(
-        Sampler(rnn, vocabulary, args.prime, args.length, args.temperature),
+        Sampler(rnn, vocabulary, args.prime, args.length, args.temperature, args.draw),
         trigger=every,
     )
     trainer.extend(extensions.ProgressBar())
@@ -341,7 +424,11 @@ def main():
     trainer.extend(
         extensions.ExponentialShift("lr", rate), trigger=(steps, "iteration")
     )
-    metadata = {"vocabulary": vocabulary.to_json(), "units": args.unit}
+    metadata = {
+        "vocabulary": vocabulary.to_json(),
+        "units": args.unit,
+        "one_hot": args.one_hot,
+    }
     is_best = MinValueTrigger(VALIDATION, every)
     best = extensions.snapshot_object(rnn, "best.npz", metadata=metadata)
     trainer.extend(best, "best", is_best)
@@ -350,7 +437,7 @@ def main():
         args,
         trigger=every,
         identity={"vocabulary": vocabulary.sha256, "units": args.unit},
-        settings="window overlap mask lr decay decay_steps gradclip".split(),
+        settings="window overlap mask loss lr decay decay_steps gradclip".split(),
     )
     trainer.run()
 

@@ -155,12 +155,60 @@ def test_the_learning_rate_decays(kind, text, tmp_path):
     np.testing.assert_allclose(found[:3], per_interval, rtol=1e-6)
 
 
+def test_the_preset_trains_restores_itself_and_samples(text, tmp_path):
+    odd = tmp_path / "odd.txt"
+    odd.write_text(text.read_text().replace("sat", "sat€"), encoding="utf-8")
+    args = ("--preset", "tweets", *SMALL, "--every", 5, "--data")
+    first = run(EXAMPLE, *args, text, "--epoch", 0.15, cwd=tmp_path)
+    found = re.findall(r"^Iter (\d+)\. Loss ([\d.]+)\. Time [\d.]+$", first, re.M)
+    assert [int(n) for n, _ in found] == [*range(5, 5 * len(found) + 1, 5)]
+    sums = [float(loss) for _, loss in found]
+    whole = 16 * (len(LINE) + 1)  # tokens of a batch of whole lines
+    assert sums[0] / whole == pytest.approx(math.log(89), rel=0.1)
+    assert sums[-1] < sums[0]
+    # The unknown character is dropped: the same text, which goes on where it was.
+    second = run(EXAMPLE, *args, odd, "--epoch", 0.3, cwd=tmp_path)
+    start = int(re.search(r"^Iter (\d+)", second, re.M)[1])
+    assert start == int(found[-1][0]) + 5
+    args = ("--preset", "tweets", "--sample-only", "--out", "result/tweets")
+    output = run(EXAMPLE, *args, "--length", 3, cwd=tmp_path)
+    assert output.startswith("Hillary")
+
+
+def test_samples_by_exp_are_those_of_another_softmax(char_rnn, device):
+    vocabulary = datasets.Vocabulary.from_text("abcd\n", "char")
+    rnn = char_rnn.CharRNN(len(vocabulary), (6, 5), one_hot=True).to_device(device)
+    outputs = []
+    for draw in ("softmax", "exp"):
+        rnn.reset_state()
+        sampler = char_rnn.Sampler(rnn, vocabulary, ["a"], 5, 1.5, draw)
+        eos = vocabulary.encode("\n")
+        outputs.append(dyrnn.to_cpu(sampler.predict(eos).array))
+    np.testing.assert_allclose(outputs[1], np.exp(outputs[0] / 1.5), rtol=1e-5)
+
+
+def test_the_sum_is_the_mean_times_the_tokens(char_rnn, rng, device):
+    rnn = char_rnn.CharRNN(7, (5, 4), one_hot=True).to_device(device)
+    x = rng.integers(1, 8, (6, 3)).astype(np.int32)
+    x[4:, 0] = 0
+    for mask in ("loss", "length"):
+        mean, total = (
+            char_rnn.MaskedLoss(rnn, mask, reduce)(device.send(x)).item()
+            for reduce in ("mean", "sum")
+        )
+        assert total == pytest.approx(mean * 13, rel=1e-5)
+
+
 def test_wrong_arguments_are_refused(tmp_path):
     message = run(EXAMPLE, "--window", 10, "--overlap", 10, cwd=tmp_path, code=2)
     assert "--overlap must be less than --window" in message
     for option in ("--minutes", "--gradclip", "--decay"):
         message = run(EXAMPLE, option, 0, cwd=tmp_path, code=2)
         assert f"argument {option}" in message and "must be more than 0" in message
+    message = run(EXAMPLE, "--draw", "exp", "--temperature", 0, cwd=tmp_path, code=2)
+    assert "argument --temperature: must be more than 0 with --draw exp" in message
+    message = run(EXAMPLE, "--alphabet", "ab", "--level", "word", cwd=tmp_path, code=2)
+    assert "argument --alphabet: is for --level char" in message
     message = run(EXAMPLE, "--model", "best.npz", cwd=tmp_path, code=2)
     assert "argument --model: is for --sample-only" in message
     message = run(EXAMPLE, "--sample-only", cwd=tmp_path, code=1)
