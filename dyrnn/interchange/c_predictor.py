@@ -17,16 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from dyrnn.engine.core import as_array
 from dyrnn.errors import InterchangeError
 from dyrnn.interchange.graphs import Graph
 from dyrnn.interchange.numpy_predictor import (
+    bounds,
+    check_integers,
     check_steps,
     identifiers,
+    reduced_axes,
     slope,
+    softmax_axis,
     step_graphs,
+    trial,
 )
-from dyrnn.interchange.onnx_models import NEXT, OnnxModel
+from dyrnn.interchange.onnx_models import NEXT
 from dyrnn.link import Link
 from dyrnn.serializers.atomic import atomic_output
 
@@ -171,12 +175,7 @@ class _Program:
         self.inputs = [v for v in graph.inputs if v not in self.states]
         self.after = [v for v in graph.outputs if v.name.endswith(NEXT)]
         self.results = [v for v in graph.outputs if v not in self.after]
-        zeros = {
-            v.name: np.zeros([n if isinstance(n, int) else 1 for n in v.shape], v.dtype)
-            for v in graph.inputs
-        }
-        values = OnnxModel(graph)._run(zeros)
-        self.values = {k: np.asarray(as_array(v)) for k, v in values.items() if k}
+        self.values = trial(graph)
         self.static = set(graph.arrays)
         # Of the states, in the structure.
         self.fields = fields or {v.name: self.names[v.name] for v in self.states}
@@ -238,20 +237,21 @@ class _Program:
             return self._slice(node)[0] == 1
         if node.op == "Transpose":
             shape = self.values[node.inputs[0]].shape
-            moved = [i for i in node.attributes["perm"] if shape[i] != 1]
+            perm = node.attributes.get("perm") or range(len(shape))[::-1]
+            moved = [i for i in perm if shape[i] != 1]
             return moved == sorted(moved)
         if node.op == "Gather":
-            return self.size(node.inputs[1]) == 1 and not node.attributes.get("axis")
+            axis = node.attributes.get("axis", 0) % self.values[node.inputs[0]].ndim
+            return self.size(node.inputs[1]) == 1 and not axis
         return node.op in _VIEWS
 
     def _slice(self, node):
         """Return rows, row length, start and end of a slice along one axis."""
-        starts, ends, axes, *steps = [self.values[n] for n in node.inputs[1:]]
         x = self.values[node.inputs[0]]
-        if len(axes) != 1 or (steps and steps[0] != 1):
+        ((axis, start, end, step), *more) = bounds(node, self.values, self.static)
+        if more or step != 1:
             raise InterchangeError("a slice along several axes, or in steps, has no C")
-        axis = int(axes[0]) % x.ndim
-        start, end, _ = slice(int(starts[0]), int(ends[0])).indices(x.shape[axis])
+        start, end, _ = slice(start, end).indices(x.shape[axis])
         inner = math.prod(x.shape[axis + 1 :])
         width = x.shape[axis] * inner
         return math.prod(x.shape[:axis]), width, start * inner, end * inner
@@ -311,6 +311,9 @@ class _Program:
             self._copy(to, self.pointer(result), self.size(result))
         body = "".join(f"    {line}\n" for line in self.lines)
         static = "" if name == "step" else "static "
+        taken = ["s", *[self.names[v.name] for v in self.inputs]]
+        unused = [n for n in taken if not re.search(rf"\b{n}\b", body)]
+        body = "".join(f"    (void){n};\n" for n in unused) + body
         head = f"{static}int {self.name}_{name}({self.arguments()})"
         return f"{head} {{\n{body}    return 0;\n}}\n"
 
@@ -328,13 +331,14 @@ class _Program:
         y, shape = self.local.get(name, self.names[name]), self.values[name].shape
         n = math.prod(shape)
         add = self.lines.append
+        check_integers(node, self.values)
         if self._is_view(node):
             self._add_view(node, name, y)
         elif node.op in _ELEMENTWISE:
             alpha = _number(slope(node))
             inputs = node.inputs[:1] if node.op == "Expand" else node.inputs
             xs = [self.element(x, shape) for x in inputs]
-            text = _ELEMENTWISE[node.op].format(*xs, alpha=alpha)
+            text = self._elementwise(node, xs, alpha)
             self._new(name)
             add(f"for (int i = 0; i < {n}; i++) {y}[i] = {text};")
         elif node.op == "MatMul":
@@ -349,7 +353,7 @@ class _Program:
             self._new(name)
             add(f"product({weights}, {source}, {y}, {W.shape[1]}, {W.shape[0]});")
         elif node.op in ("Softmax", "LogSoftmax"):
-            if node.attributes.get("axis", -1) not in (-1, len(shape) - 1):
+            if softmax_axis(node, self.values) != len(shape) - 1:
                 raise InterchangeError(
                     "a softmax of another axis than the last has no C"
                 )
@@ -373,6 +377,22 @@ class _Program:
             self._add_reduction(node, name, y)
         else:
             raise InterchangeError(f"the operation {node.op} has no C code here")
+
+    def _elementwise(self, node, xs, alpha):
+        """Return the expression of an element."""
+        kinds = [self.values[n].dtype.kind for n in (node.inputs[0], node.outputs[0])]
+        if node.op == "Cast":
+            if kinds[1] == "b":
+                return f"{xs[0]} != 0"
+            return f"({_type(kinds[1])}){xs[0]}"
+        if node.op not in ("Max", "Min"):
+            return _ELEMENTWISE[node.op].format(*xs, alpha=alpha)
+        if kinds[1] != "f":
+            raise InterchangeError(f"{node.op} of integers has no C code here")
+        text, *rest = xs
+        for x in rest:
+            text = _ELEMENTWISE[node.op].format(text, x)
+        return text
 
     def _add_view(self, node, name, y):
         source = self.pointer(node.inputs[0])
@@ -409,9 +429,7 @@ class _Program:
 
     def _add_reduction(self, node, name, y):
         x = self.values[node.inputs[0]]
-        axes = node.attributes.get("axes")
-        axes = self.values[node.inputs[1]].tolist() if axes is None else axes
-        axes = sorted(int(a) % x.ndim for a in axes if x.shape[int(a)] != 1)
+        axes = sorted(a for a in reduced_axes(node, self.values) if x.shape[a] != 1)
         if axes and axes != list(range(axes[0], axes[-1] + 1)):
             raise InterchangeError("a reduction of axes apart has no C here")
         low, high = (axes[0], axes[-1] + 1) if axes else (0, 0)

@@ -25,12 +25,13 @@ _LARGEST = 2**31  # bytes of a message, as protobuf has it
 
 @dataclass
 class Node:
-    """One operation; an input that is left out has the name ``""``."""
+    """One operation of a version; an input that is left out has the name ``""``."""
 
     op: str
     inputs: list[str]
     outputs: list[str]
     attributes: dict[str, Any] = field(default_factory=dict)
+    opset: int = OPSET
 
 
 @dataclass
@@ -240,17 +241,18 @@ def _graph(model):
     if graph["sparse"]:
         raise InterchangeError("the file has sparse arrays, which are not read")
     arrays = {a.get("name", ""): _array(a) for a in graph["arrays"]}
+    opset = opsets.get("", opsets.get("ai.onnx", 0))
     return Graph(
-        [_node(node) for node in graph["nodes"]],
+        [_node(node, opset) for node in graph["nodes"]],
         [v for v in map(_value, graph["inputs"]) if v.name not in arrays],
         [_value(v) for v in graph["outputs"]],
         arrays,
         {e.get("key", ""): e.get("value", "") for e in model["metadata"]},
-        opsets.get("", opsets.get("ai.onnx", 0)),
+        opset,
     )
 
 
-def _node(node):
+def _node(node, opset):
     op = node.get("op", "")
     if node.get("domain", "") not in ("", "ai.onnx"):
         raise InterchangeError(
@@ -276,7 +278,7 @@ def _node(node):
         elif kind == "floats":
             value = [float(v) for v in value]
         attributes[name] = value
-    return Node(op, node["inputs"], node["outputs"], attributes)
+    return Node(op, node["inputs"], node["outputs"], attributes, opset)
 
 
 def _array(tensor):

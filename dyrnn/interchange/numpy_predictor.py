@@ -4,18 +4,20 @@ The file has a class ``Model`` with ``step``, ``run`` and ``reset_state``; the w
 are in an ``.npz`` beside it. It is for programs that must stay small.
 """
 
+import keyword
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from os import PathLike, path
 from typing import Any
 
 import numpy as np
 
+from dyrnn.engine.core import as_array
 from dyrnn.errors import InterchangeError
 from dyrnn.interchange.graphs import Graph, Node, dtype_of
 from dyrnn.interchange.layers import describe
-from dyrnn.interchange.onnx_models import NEXT
+from dyrnn.interchange.onnx_models import NEXT, OnnxModel
 from dyrnn.interchange.recurrent_layout import KINDS
 from dyrnn.interchange.tracing import FirstStepWarning, trace
 from dyrnn.link import Link
@@ -77,12 +79,14 @@ class Model:
             return tuple(np.stack(ys) for ys in zip(*steps))
         return np.stack(steps)
 '''
-# Names of the files' own, and words of C that Python has not.
+# Names of the files' own and what they call, and words of C that Python has not.
 _RESERVED = """
-self np os file None sigmoid log_softmax rows product softmax s i j k a memory failed
-is_started auto case char const default do double enum extern float goto inline int long
-register restrict short signed sizeof static struct switch typedef union unsigned void
-volatile
+self np os file len tuple sigmoid log_softmax rows product softmax s i j k a memory
+failed is_started auto case char const default do double enum extern float goto inline
+int long register restrict short signed sizeof static struct switch typedef union
+unsigned void volatile alignas alignof bool constexpr false nullptr thread_local true
+typeof linux unix expf expm1f fabsf fmaxf fminf log1pf logf cosf powf sinf sqrtf tanhf
+memcpy memset size_t int32_t INFINITY NAN NULL
 """
 _UNARY = {
     "Tanh": "np.tanh({})",
@@ -97,8 +101,9 @@ _UNARY = {
     "Cos": "np.cos({})",
     "Softplus": "np.logaddexp({}, np.float32(0))",
     "Identity": "{}",
-    "Shape": "np.array({}.shape)",
 }
+_FOLDED = {"Max": "np.maximum({}, {})", "Min": "np.minimum({}, {})"}
+_REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")
 _BINARY = {
     "Add": "{} + {}",
     "Sub": "{} - {}",
@@ -106,11 +111,7 @@ _BINARY = {
     "Div": "{} / {}",
     "Pow": "{} ** {}",
     "MatMul": "{} @ {}",
-    "Max": "np.maximum({}, {})",
-    "Min": "np.minimum({}, {})",
     "Equal": "{} == {}",
-    "Expand": "np.broadcast_to({}, {})",
-    "Reshape": "{}.reshape({})",
     "Where": "np.where({}, {}, {})",
 }
 
@@ -180,15 +181,31 @@ def check_steps(graph: Graph, what: str) -> None:
         )
 
 
+def trial(graph: Graph) -> dict[str, np.ndarray]:
+    """Return all values of a step from zeros: their shapes and types."""
+    zeros = {
+        v.name: np.zeros([n if isinstance(n, int) else 1 for n in v.shape], v.dtype)
+        for v in graph.inputs
+    }
+    try:
+        with np.errstate(all="ignore"):
+            values = OnnxModel(graph)._run(zeros)
+    except (ValueError, TypeError, IndexError) as error:
+        raise InterchangeError(
+            f"the model does not run for one sequence: {error}"
+        ) from error
+    return {k: np.asarray(as_array(v)) for k, v in values.items() if k}
+
+
 def identifiers(graph: Graph) -> dict[str, str]:
     """Return for each name of a graph a name that programs can have."""
     names: dict[str, str] = {"": "None"}
-    used = set(_RESERVED.split())
+    used = {*_RESERVED.split(), *keyword.kwlist}
     values = [v.name for v in graph.inputs]
     for name in [*values, *graph.arrays, *[o for n in graph.nodes for o in n.outputs]]:
         stem = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "v"
         stem = f"v_{stem}" if stem[0].isdigit() else stem
-        while stem in used:
+        while stem in used or stem.endswith(("_value", "_copy")):  # C has such ones
             stem += "_"
         used.add(stem)
         names[name] = stem
@@ -238,7 +255,7 @@ def _is_weight(array):
 
 def _body(graph, weights):
     """Return the lines of a step; note the arrays they use, each once, by content."""
-    names = identifiers(graph)
+    names, values = identifiers(graph), trial(graph)
     for name, array in graph.arrays.items():
         if _is_weight(array):
             taken = {k for k, _ in weights.values()}
@@ -264,7 +281,7 @@ def _body(graph, weights):
         shape = str(value.shape).replace("'batch'", f"len({names[inputs[0].name]})")
         lines.append(f"{names[value.name]} = self.carried({value.name!r}, {shape})")
     for node in graph.nodes:
-        line = _expression(node, [names[n] for n in node.inputs], graph.arrays)
+        line = _expression(node, [names[n] for n in node.inputs], graph.arrays, values)
         lines.append(f"{names[node.outputs[0]]} = {line}")
     after = [v.name for v in graph.outputs if v.name.endswith(NEXT)]
     entries = ", ".join(f"{n.removesuffix(NEXT)!r}: {names[n]}" for n in after)
@@ -279,18 +296,76 @@ def slope(node: Node) -> float:
     return float(node.attributes.get("alpha", 1.0 if node.op == "Elu" else 0.01))
 
 
-def _expression(node, xs, arrays):
+def given_axes(node: Node, values: dict) -> list[int] | None:
+    """Return the axes of an operation, from 0 on; None: it names none."""
+    given = node.attributes.get("axes")
+    if given is None and len(node.inputs) > 1:
+        given = values[node.inputs[1]].tolist()
+    ndim = max(values[node.inputs[0]].ndim, values[node.outputs[0]].ndim)
+    return None if given is None else [int(i) % ndim for i in given]
+
+
+def softmax_axis(node: Node, values: dict) -> int:
+    """Return the axis of a softmax; one over several axes is refused."""
+    ndim = values[node.inputs[0]].ndim
+    axis = int(node.attributes.get("axis", -1 if node.opset >= 13 else 1)) % ndim
+    if node.opset < 13 and axis != ndim - 1:
+        raise InterchangeError("a softmax of several axes has no code here")
+    return axis
+
+
+def reduced_axes(node: Node, values: dict) -> list[int]:
+    """Return the axes that a reduction goes over."""
+    if not node.attributes.get("noop_with_empty_axes"):
+        every = list(range(values[node.inputs[0]].ndim))
+        return given_axes(node, values) or every
+    return given_axes(node, values) or []
+
+
+def check_integers(node: Node, values: dict) -> None:
+    """Raise for operations whose rule for integers is another than for floats."""
+    kind = values[node.outputs[0]].dtype.kind
+    if node.op in ("Abs", "Div", "Pow", "Relu") and kind in "iu":
+        raise InterchangeError(f"{node.op} of integers has no code here")
+
+
+def _of_array(text):
+    return f"np.array({text})" if text.startswith("[") else text
+
+
+def _expression(node, xs, arrays, values):
     get = node.attributes.get
     axis, alpha = int(get("axis", -1)), slope(node)  # numbers, not code
+    check_integers(node, values)
     if node.op in _UNARY:
         return _UNARY[node.op].format(*xs)
     if node.op in _BINARY:
-        return _BINARY[node.op].format(*xs)
+        return _BINARY[node.op].format(*map(_of_array, xs))
+    if node.op in _FOLDED:
+        y, *rest = xs
+        for x in rest:
+            y = _FOLDED[node.op].format(y, x)
+        return y
+    if node.op == "Shape":
+        end = int(get("end", values[node.inputs[0]].ndim))
+        return f"np.array({xs[0]}.shape)[{int(get('start', 0))}:{end}]"
+    if node.op == "Reshape":
+        sizes = arrays.get(node.inputs[1])
+        if sizes is not None and not get("allowzero"):
+            parts = [f"{xs[0]}.shape[{i}]" for i in range(len(sizes))]
+            sizes = [int(n) or part for n, part in zip(sizes, parts, strict=True)]
+            xs[1] = f"[{', '.join(map(str, sizes))}]"
+        return f"{xs[0]}.reshape({xs[1]})"
+    if node.op == "Expand":
+        shape = f"tuple({xs[1]})"
+        return f"np.broadcast_to({xs[0]}, np.broadcast_shapes({xs[0]}.shape, {shape}))"
     if node.op == "Gather":
-        if node.inputs[0] in arrays and node.inputs[1] not in arrays:
+        axis = int(get("axis", 0)) % values[node.inputs[0]].ndim
+        if node.inputs[0] in arrays and node.inputs[1] not in arrays and axis == 0:
             return f"rows({xs[0]}, {xs[1]})"
-        return f"{xs[0]}[{', '.join([':'] * int(get('axis', 0)) + [xs[1]])}]"
+        return f"{xs[0]}[{', '.join([':'] * axis + [xs[1]])}]"
     if node.op in ("Softmax", "LogSoftmax"):
+        axis = softmax_axis(node, values)
         y = f"log_softmax({xs[0]}, {axis})"
         return y if node.op == "LogSoftmax" else f"np.exp({y})"
     if node.op == "LeakyRelu":
@@ -299,35 +374,49 @@ def _expression(node, xs, arrays):
         low = f"np.expm1(np.minimum({xs[0]}, 0)) * np.float32({alpha})"
         return f"np.where({xs[0]} >= 0, {xs[0]}, {low})"
     if node.op == "Slice":
-        return f"{xs[0]}[{slices(node, arrays)}]"
+        return f"{xs[0]}[{_slices(node, values, arrays)}]"
     if node.op == "Concat":
         return f"np.concatenate([{', '.join(xs)}], {axis})"
     if node.op == "Transpose":
-        return f"{xs[0]}.transpose({[int(i) for i in get('perm')]})"
+        perm = get("perm") or range(values[node.inputs[0]].ndim)[::-1]
+        return f"{xs[0]}.transpose({[int(i) for i in perm]})"
     if node.op == "Cast":
         return f"{xs[0]}.astype(np.{dtype_of(get('to')).name})"
     if node.op == "Squeeze":
-        return f"np.squeeze({xs[0]}, tuple({xs[1]}))"
+        axes = given_axes(node, values)
+        return f"np.squeeze({xs[0]}{'' if axes is None else f', {tuple(axes)}'})"
     if node.op == "Unsqueeze":
-        return f"np.expand_dims({xs[0]}, tuple({xs[1]}))"
-    if node.op.startswith("Reduce"):
-        axes = [int(i) for i in get("axes", ())] or xs[1]
+        return f"np.expand_dims({xs[0]}, {tuple(given_axes(node, values))})"
+    if node.op in _REDUCTIONS:
+        axes = reduced_axes(node, values)
         keep = bool(get("keepdims", 1))
         name = node.op[6:].lower()
-        return f"{xs[0]}.{name}(axis=tuple({axes}), keepdims={keep})"
+        return f"{xs[0]}.{name}(axis={tuple(axes)}, keepdims={keep})"
     raise InterchangeError(f"the operation {node.op} has no NumPy code here")
 
 
-def slices(node: Node, arrays: dict) -> str:
-    """Return the index of a Slice, whose bounds must be constant."""
-    try:
-        starts, ends, axes, *steps = [arrays[n].tolist() for n in node.inputs[1:]]
-    except KeyError:
-        raise InterchangeError("a slice whose bounds change has no code here") from None
-    parts = [":"] * (max(axes) + 1)
-    for k, axis in enumerate(axes):
-        step = steps[0][k] if steps else 1
-        start = "" if starts[k] in (0, 2**63 - 1) else starts[k]
-        end = "" if abs(ends[k]) >= 2**63 - 1 else ends[k]
-        parts[axis] = f"{start}:{end}" + (f":{step}" if step != 1 else "")
+def bounds(node: Node, values: dict, fixed: Container) -> list[tuple]:
+    """Return axis, start, end and step of each part of a Slice, which are constant."""
+    if not {n for n in node.inputs[1:] if n} <= set(fixed) or "starts" in (
+        node.attributes
+    ):
+        raise InterchangeError("a slice whose bounds change has no code here")
+    given: list[Any] = [
+        values[n].tolist() if n else None for n in (*node.inputs, "", "")[1:5]
+    ]
+    starts, ends, axes, steps = given
+    ndim = values[node.inputs[0]].ndim
+    axes = range(len(starts)) if axes is None else [i % ndim for i in axes]
+    steps = [1] * len(starts) if steps is None else steps
+    return list(zip(axes, starts, ends, steps, strict=True))
+
+
+def _slices(node, values, fixed):
+    parts = [":"] * values[node.inputs[0]].ndim
+    for axis, start, end, step in bounds(node, values, fixed):
+        first = "" if start in (0, 2**63 - 1) else start
+        last = "" if abs(end) >= 2**63 - 1 else end
+        parts[axis] = f"{first}:{last}" + (f":{step}" if step != 1 else "")
+    while len(parts) > 1 and parts[-1] == ":":
+        parts.pop()
     return ", ".join(parts)

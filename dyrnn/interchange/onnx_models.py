@@ -218,6 +218,7 @@ def _check(graph):
     if not 7 <= graph.opset <= 30:
         raise InterchangeError(f"the file has ONNX's opset {graph.opset}, not 7 to 30")
     known = {"", *graph.arrays, *[value.name for value in graph.inputs]}
+    several = {"LSTM": 3, "GRU": 2, "RNN": 2, "Split": None}
     unknown = sorted({node.op for node in graph.nodes} - {*RUN, *KINDS})
     if unknown:
         raise InterchangeError(
@@ -233,7 +234,14 @@ def _check(graph):
             raise InterchangeError(f"the {node.op} {node.outputs} lacks inputs")
         if known.intersection(node.outputs) - {""}:
             raise InterchangeError(f"the names {node.outputs} are computed twice")
-        known.update(node.outputs)
+        if node.attributes.get("training_mode") or not node.attributes.get(
+            "spatial", 1
+        ):
+            raise InterchangeError(
+                f"{node.op} of training, or of each place, is not read; export the "
+                "model in its evaluation mode"
+            )
+        known.update(node.outputs[: several.get(node.op, 1)])
     missing = [value.name for value in graph.outputs if value.name not in known]
     missing += [n + NEXT for n in graph.notes.get("states", "").split(",") if n]
     missing = [name for name in missing if name not in known]
@@ -272,7 +280,20 @@ def _plain(function, of_arrays=None):
 
 
 def _divide(a, b):
-    return a // b if a.dtype.kind in "iu" else a / b
+    if a.dtype.kind in "iu":  # towards 0
+        return np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))
+    return a / b
+
+
+def _dropout(node, x, ratio=None, is_training=None):
+    if is_training is not None and as_array(is_training).any():
+        raise InterchangeError("Dropout: that of training is not read")
+    return x
+
+
+def _shape(node, x):
+    part = slice(node.attributes.get("start", 0), node.attributes.get("end"))
+    return np.array(x.shape[part], np.int64)
 
 
 def _fold(function):
@@ -377,8 +398,11 @@ def _cast(node, x):
 
 def _softmax(function):
     def run(node, x):
-        axis = node.attributes.get("axis", -1)
-        return function(x, axis=axis)
+        if node.opset >= 13:
+            return function(x, axis=node.attributes.get("axis", -1))
+        # Of all elements from the axis on.
+        rows = int(np.prod(x.shape[: node.attributes.get("axis", 1)]))
+        return function(x.reshape(rows, -1), axis=1).reshape(x.shape)
 
     return run
 
@@ -455,7 +479,7 @@ RUN: dict[str, Callable] = {
     "ConstantOfShape": _constant_of_shape,
     "Cos": _plain(F.cos),
     "Div": _plain(F.divide, _divide),
-    "Dropout": lambda node, x, *rest: x,
+    "Dropout": _dropout,
     "Elu": lambda node, x: F.elu(x, node.attributes.get("alpha", 1.0)),
     "Equal": _compare(np.equal),
     "Exp": _plain(F.exp),
@@ -486,7 +510,7 @@ RUN: dict[str, Callable] = {
     "ReduceSum": _reduce(F.sum),
     "Relu": _plain(F.relu),
     "Reshape": _reshape,
-    "Shape": lambda node, x: np.array(x.shape, np.int64),
+    "Shape": _shape,
     "Sigmoid": _plain(F.sigmoid),
     "Sin": _plain(F.sin),
     "Slice": _slice,

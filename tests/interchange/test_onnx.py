@@ -406,6 +406,30 @@ def test_older_files_have_axes_as_attributes(rng):
     close(y, np.concatenate([x[..., :1], x[..., 1:] + total], 2))
 
 
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
+def test_an_older_softmax_is_over_all_that_follows(op, rng):
+    x = rng.standard_normal((3, 2, 4)).astype(np.float32)
+    e = np.exp(x) / np.exp(x).sum((1, 2), keepdims=True)
+    expected = np.log(e) if op == "LogSoftmax" else e
+    graph = small_graph(node(op, ["x"], ["y"]), opset=11)
+    for run in runners(graph):
+        close(run(x=x)["y"], expected)
+
+
+def test_sizes_and_integers_of_a_file(rng):
+    x = rng.standard_normal((3, 2, 4)).astype(np.float32)
+    graph = small_graph(
+        node("Shape", ["x"], ["size"], start=-1),
+        node("Sub", ["zero", "size"], ["negative"]),
+        node("Div", ["negative", "three"], ["quotient"]),
+        node("Cast", ["quotient"], ["number"], to=1),
+        node("Mul", ["x", "number"], ["y"]),
+        arrays={"zero": np.array([0]), "three": np.array([3])},
+    )
+    for run in runners(graph):
+        close(run(x=x)["y"], -x)  # -4 / 3, towards 0
+
+
 def test_a_reverse_layer_of_a_file(rng):
     shapes = {"W": (1, 8, 4), "R": (1, 8, 2), "B": (1, 16)}
     arrays = {k: rng.standard_normal(s).astype(np.float32) for k, s in shapes.items()}
@@ -444,6 +468,11 @@ BROKEN = {
         r"GRU: W has the shape \(1, 5, 4\)",
     ),
 }
+ones = {"w": np.ones(2, np.float32)}
+normalize = node("BatchNormalization", ["x", *"wwww"], ["y"], training_mode=1)
+BROKEN["training"] = small_graph(normalize, arrays=ones), "of training, or"
+dropout = node("Dropout", ["x"], ["z", "y"])
+BROKEN["second output"] = small_graph(dropout), "nothing computes .*'y'"
 for option in ({"layout": 1}, {"clip": 1.0}, {"activations": ["Elu"] * 2}):
     weights = {"W": np.ones((1, 6, 4), np.float32), "R": np.ones((1, 6, 2), np.float32)}
     layer = node("GRU", ["x", "W", "R"], ["y"], hidden_size=2, **option)

@@ -12,11 +12,14 @@ import pytest
 import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
+from dyrnn.engine.core import as_array
 from dyrnn.errors import InterchangeError
 from dyrnn.interchange import c_module, numpy_module, to_onnx
 from dyrnn.interchange.__main__ import convert, show
-from dyrnn.interchange.graphs import Graph, Node, Value
+from dyrnn.interchange.c_predictor import write_c
+from dyrnn.interchange.graphs import Graph, Node, Value, dtype_code
 from dyrnn.interchange.numpy_predictor import write_numpy
+from dyrnn.interchange.onnx_models import OnnxModel
 from tests.interchange.test_onnx import Words, evaluate, randomize
 
 gcc = shutil.which("gcc") or shutil.which("cc")
@@ -184,6 +187,64 @@ def test_a_file_of_a_step_becomes_a_predictor(rng, tmp_path, capsys):
     assert "predictor_step" in (tmp_path / "predictor.h").read_text()
     show(source)
     assert "input layers.0.h  float32 ('batch', 6)" in capsys.readouterr().out
+
+
+def of_another_program(x):
+    """Return a graph with what other programs write in files, and its results."""
+    half = np.float32(0.5)
+    arrays = {"half": half, "none": np.array([], np.int64), "kept": np.array([0, -1])}
+    arrays |= {"one": np.array([1]), "last": np.array([-1]), "end": np.array([3])}
+    rows = [
+        (np.maximum(x, half), Node("Max", ["for", "half", "for"], ["class"])),
+        (np.minimum(half, x), Node("Min", ["half", "half", "for"], ["expf"])),
+        (x, Node("Max", ["for"], ["x_value"])),
+        (np.exp(x), Node("Exp", ["for"], ["x"])),
+        (x[:, :, 1:3], Node("Slice", ["for", "one", "end", "last"], ["memcpy"])),
+        (x[0, 1:3], Node("Slice", ["squeezed", "one", "end"], ["part"])),
+        (x.sum(), Node("ReduceSum", ["for"], ["sum"], {"keepdims": 0})),
+        (x.sum(), Node("ReduceSum", ["for", "none"], ["total"], {"keepdims": 0})),
+        (x, Node("ReduceSum", ["for"], ["same"], {"noop_with_empty_axes": 1})),
+        (x.mean(2), Node("ReduceMean", ["for"], ["m"], {"axes": [-1], "keepdims": 0})),
+        (x.reshape(1, -1), Node("Reshape", ["for", "kept"], ["flat"])),
+        (x[:, :, [1]], Node("Gather", ["for", "one"], ["column"], {"axis": -1})),
+        (x > 0, Node("Cast", ["signs"], ["y"], {"to": dtype_code(np.float32)})),
+    ]
+    nodes = [
+        Node("Squeeze", ["for"], ["squeezed"], {"axes": [0]}),
+        Node("Relu", ["for"], ["positive"]),
+        Node("Cast", ["positive"], ["signs"], {"to": dtype_code(bool)}),
+    ]
+    wanted = [y for y, _ in rows]
+    floats = np.dtype(np.float32)
+    outputs = [
+        Value(node.outputs[0], floats, np.shape(y))
+        for y, (_, node) in zip(wanted, rows, strict=True)
+    ]
+    nodes += [node for _, node in rows]
+    return Graph(nodes, [Value("for", floats, x.shape)], outputs, arrays), wanted
+
+
+def test_a_file_of_another_program_in_numpy(rng, tmp_path):
+    x = rng.standard_normal((1, 3, 4)).astype(np.float32)
+    graph, wanted = of_another_program(x)
+    write_numpy(tmp_path / "predictor.py", graph)
+    model = OnnxModel(graph)
+    for found in (in_numpy(tmp_path).step(x), [as_array(y) for y in model(x)]):
+        for a, b in zip(found, wanted, strict=True):
+            assert np.shape(a) == np.shape(b)
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.skipif(gcc is None, reason="there is no C compiler")
+def test_a_file_of_another_program_in_c(rng, tmp_path):
+    x = rng.standard_normal((1, 3, 4)).astype(np.float32)
+    graph, wanted = of_another_program(x)
+    place = [v.name for v in graph.outputs].index("column")  # has no C
+    del graph.nodes[place - len(wanted)], graph.outputs[place], wanted[place]
+    write_c(tmp_path / "model.c", graph)
+    step = in_c(tmp_path, [np.size(y) for y in wanted], "-Wconversion")
+    for a, b in zip(step(x), wanted, strict=True):
+        np.testing.assert_allclose(a, np.reshape(b, -1), rtol=0, atol=1e-6)
 
 
 def test_nothing_of_a_file_becomes_code(tmp_path):
