@@ -16,7 +16,7 @@ import operator
 import threading
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -136,6 +136,8 @@ def seed(number: int) -> None:
         each.restart(number)
 
 
+# Of each stream with an owner: its set, its first name and its number there.
+_numbered: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _thread = threading.local()
 _start = seed  # where an argument has its name
 _shared = Streams()
@@ -178,14 +180,49 @@ def own_stream(name: str) -> Stream:
     """Return a new stream for one owner, who has it in its snapshots.
 
     The first owner since the seed was set draws the numbers of the stream called
-    ``name``, the second those of ``name-2``, and so on.
+    ``name``, the second those of ``name-2``, and so on; `claim` may exchange them.
     """
     here = _here()
     here.owners[name] += 1
     number = here.owners[name]
     owned = Stream(name if number == 1 else f"{name}-{number}", here.number)
     here.owned.add(owned)
+    _numbered[owned] = here, name, number
     return owned
+
+
+def owner_number(owned: Stream) -> int:
+    """Return the number of an owned stream among those of its name."""
+    return _numbered[owned][2] if owned in _numbered else 0
+
+
+def claim(owned: Stream, idle: Iterable[Stream]) -> Stream | None:
+    """Exchange a stream's number with the lowest of those of its name in ``idle``.
+
+    Both streams start anew. So an owner that goes to work draws the same numbers,
+    whatever else was made before it and is not at work yet.
+
+    Returns
+    -------
+    Stream or None
+        The other one; None if there is none with a lower number.
+    """
+    if owned not in _numbered:
+        return None
+    here, name, number = _numbered[owned]
+    lower = [
+        (_numbered[each][2], each)
+        for each in idle
+        if _numbered.get(each, ())[:2] == (here, name) and _numbered[each][2] < number
+    ]
+    if not lower:
+        return None
+    _, other = min(lower, key=lambda pair: pair[0])
+    _numbered[owned], _numbered[other] = _numbered[other], _numbered[owned]
+    owned.name, other.name = other.name, owned.name
+    for each in (owned, other):
+        each.restart(here.number)
+    return other
 
 
 def in_scope(owned: Stream) -> Stream:

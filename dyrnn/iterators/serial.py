@@ -6,6 +6,7 @@ the places of the batches it holds, and its public attributes and snapshots stay
 the batch that was handed out last.
 """
 
+import weakref
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -72,6 +73,28 @@ class Place(NamedTuple):
     order: np.ndarray | None
 
 
+# Of streams that draw orders: the iterator, and the place where it began.
+_idle: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def claim_orders(iterators):
+    """Let iterators that go to work draw as if others, not at work, were made later."""
+    idle = {}
+    for owner, _ in list(_idle.values()):
+        iterator = owner()
+        if iterator is not None and (stream := iterator._idle_stream()) is not None:
+            idle[stream] = iterator
+    own = [stream for stream, iterator in idle.items() if iterator in iterators]
+    others = [stream for stream in idle if stream not in own]
+    for stream in sorted(own, key=random.owner_number):
+        other = random.claim(stream, others)
+        if other is not None:
+            for each in (stream, other):
+                idle[each]._place = idle[each]._start()
+                _idle[each] = weakref.ref(idle[each]), idle[each]._place
+        del _idle[stream]  # at work
+
+
 class SerialIterator(Iterator):
     """Mini-batches as lists of examples, read when they are asked for.
 
@@ -124,6 +147,17 @@ class SerialIterator(Iterator):
         self._drawn: list[np.ndarray] = []  # orders to use before drawing new ones
         self._place = self._start()
         self._check_size()
+        stream = getattr(order_sampler, "stream", None)
+        if isinstance(stream, random.Stream):
+            _idle[stream] = weakref.ref(self), self._place
+
+    def _idle_stream(self):
+        """Return the stream of an order of which nothing was used yet, or None."""
+        stream = getattr(self.order_sampler, "stream", None)
+        if not isinstance(stream, random.Stream) or stream not in _idle:
+            return None
+        owner, place = _idle[stream]
+        return stream if owner() is self and place is self._place else None
 
     def _check_size(self):
         """Refuse a batch that takes more than an epoch."""

@@ -28,6 +28,7 @@ from dyrnn.engine.core import Variable
 from dyrnn.engine.counts import SUM, Tally, kind_of, passed_on
 from dyrnn.errors import NonFiniteError, ShapeError, SnapshotError
 from dyrnn.iterators.base import is_window
+from dyrnn.iterators.serial import claim_orders
 from dyrnn.link import Link
 from dyrnn.optimizers.optimizer import Optimizer
 from dyrnn.optimizers.refused import restoring
@@ -121,6 +122,7 @@ class StandardUpdater:
             optimizer if isinstance(optimizer, dict) else {"main": optimizer}
         )
         self._check_arguments()
+        claim_orders(self._iterators.values())
         self.converter = converter
         self.loss_func = loss_func
         self.device = None if device is None else backend.get_device(device)

@@ -106,6 +106,35 @@ def test_an_iterator_for_a_single_pass_may_be_made_first(tmp_path, make):
     assert found["/W"].tobytes() == alone["/W"].tobytes()
 
 
+@pytest.mark.parametrize("make", [SerialIterator, BucketIterator, MultithreadIterator])
+def test_an_iterator_that_nobody_uses_yet_may_be_made_first(tmp_path, make):
+    options = {"length": lambda example: 1} if make is BucketIterator else {}
+    others = []
+    alone = parameters(train(tmp_path))
+    for _ in range(2):
+        found = train(
+            tmp_path, before=lambda: others.append(make(points(), 3, **options))
+        )
+        assert parameters(found)["/W"].tobytes() == alone["/W"].tobytes()
+    taken = found.updater.get_iterator().order
+    assert any(other.order.tolist() != taken.tolist() for other in others)
+
+
+def test_iterators_at_work_keep_their_orders():
+    random.seed(2)
+    first, second = (SerialIterator(range(50), 50) for _ in range(2))
+    orders = [list(each.order) for each in (first, second)]
+    model = Regression(False)
+    both = {"main": second, "other": first}
+    StandardUpdater(both, SGD().setup(model))
+    assert [list(each.order) for each in (first, second)] == orders
+    third, last = (SerialIterator(range(50), 50) for _ in range(2))
+    third.next()
+    order = list(last.order)
+    StandardUpdater(last, SGD().setup(model))
+    assert list(last.order) == order
+
+
 def test_two_iterators_have_orders_of_their_own():
     random.seed(2)
     first, second = (SerialIterator(range(50), 50) for _ in range(2))
