@@ -120,7 +120,7 @@ def _window(node, x, states, W, U, biases, lengths):
     H = U.shape[-1]
     sizes = {name: H for name in states}
     inputs = _checked(node.name, x, given, sizes, node.n_gates * H)
-    node.lengths = _lengths(node.name, as_variable(x).xp, lengths, x)
+    node.lengths = check_lengths(node.name, as_variable(x).xp, lengths, x)
     if len(x) == 0:
         return _of_no_steps(x, inputs[: len(states)])
     return node.apply(x, *inputs)
@@ -166,7 +166,7 @@ def _of_no_steps(x, states):
     return tuple([as_variable(a) for a in (*states, empty)])
 
 
-def _lengths(name, xp, lengths, x):
+def check_lengths(name, xp, lengths, x):
     """Return lengths as an array on the device, or None."""
     if lengths is None:
         return None
@@ -272,7 +272,7 @@ def _projected_window(x, h, c, W, U, b, lengths, V):
     sizes = {"h": V.shape[0], "c": V.shape[1]}
     h, c, W, U, b, V = _checked(name, x, given, sizes, 4 * V.shape[1])
     x = as_variable(x)
-    lengths = _lengths(name, x.xp, lengths, x)
+    lengths = check_lengths(name, x.xp, lengths, x)
     if len(x) == 0:
         return _of_no_steps(x, (h, c))
     if lengths is not None:  # padding may hold anything, even NaN

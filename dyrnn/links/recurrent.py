@@ -7,7 +7,7 @@ through time.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dyrnn.functions as F
@@ -15,9 +15,11 @@ from dyrnn.backend import get_array_module
 from dyrnn.engine.core import Variable, VariableLike, as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_arrays, variable
+from dyrnn.functions.recurrent_windows import check_lengths
 from dyrnn.initializers import Initializer, InitializerLike, Zero, get_initializer
 from dyrnn.link import Chain
 from dyrnn.links.connection import Linear, check_size
+from dyrnn.typing import Array
 
 
 class Blocks(Initializer):
@@ -106,7 +108,8 @@ class Recurrent(Chain):
 
     A subclass names its state in ``carried`` and defines ``inputs(x)``, what the input
     adds to the gates, and ``step(z)``, which updates the state and returns the output.
-    A window is walked step by step, unless the subclass defines ``window(x)``, too.
+    A window is walked step by step, unless the subclass defines ``window(x, lengths)``,
+    too.
 
     A batch smaller than the state updates the first rows and keeps the others. Threads
     that call a layer at once would mix their states, and are refused: give each a
@@ -159,24 +162,37 @@ class Recurrent(Chain):
             )
         return super().__call__(*args, **kwargs)
 
-    def forward(self, x: VariableLike) -> Variable:
-        """Return the output (B, H) of a step x (B, I), or (T, B, H) of a window."""
+    def forward(
+        self, x: VariableLike, lengths: Sequence[int] | Array | None = None
+    ) -> Variable:
+        """Return the output (B, H) of a step x (B, I), or (T, B, H) of a window.
+
+        ``lengths`` (B,) are the steps that each sequence of a window has, in any order.
+        Outputs after an end are 0, and the state is that at each sequence's own end.
+        """
         x = variable(type(self).__name__, "x", x)
         if x.ndim not in (2, 3):
             raise ShapeError(
                 f"{type(self).__name__}: x has shape {x.shape}; it must be (batch, "
                 "features), or (time, batch, features) for a window"
             )
+        if lengths is not None:
+            if x.ndim == 2:
+                raise ShapeError(
+                    f"{type(self).__name__}: x has shape {x.shape}, one step; lengths "
+                    "go with a window (time, batch, features)"
+                )
+            lengths = check_lengths(type(self).__name__, x.xp, lengths, x)
         batch, state = x.shape[-2], getattr(self, self.carried[0])
         if id(self) in call_checks:
             call_checks[id(self)](self, x, state)
         if state is None:
             self.start(x, batch)
         elif state.shape[0] != batch:
-            return self._run_first(x, batch, state)
-        return self.run(x)
+            return self._run_first(x, batch, state, lengths)
+        return self.run(x, lengths)
 
-    def _run_first(self, x, batch, state):
+    def _run_first(self, x, batch, state, lengths):
         """Run the first sequences, those of ``x``; the others keep their state."""
         if batch > state.shape[0]:
             raise ShapeError(
@@ -189,7 +205,7 @@ class Recurrent(Chain):
         states = [getattr(self, name) for name in self.carried]
         for name, state in zip(self.carried, states, strict=True):
             setattr(self, name, state[:batch])
-        y = self.run(x)
+        y = self.run(x, lengths)
         for name, state in zip(self.carried, states, strict=True):
             new = getattr(self, name)
             setattr(self, name, F.concat((new, state[batch:]), axis=0))
@@ -201,9 +217,11 @@ class Recurrent(Chain):
         for name, size in self.sizes.items():
             setattr(self, name, _zeros(x, (batch, size)))
 
-    def run(self, x):
+    def run(self, x, lengths=None):
         """Compute the outputs of a step or window from a state of as many rows."""
-        return self.step(self.inputs(x)) if x.ndim == 2 else self.window(x)
+        if x.ndim == 2:
+            return self.step(self.inputs(x))
+        return self.window(x) if lengths is None else self.window(x, lengths)
 
     def inputs(self, x):
         """Return what the input adds to the gates, for all time steps at once."""
@@ -213,12 +231,29 @@ class Recurrent(Chain):
         """Update the state from one step's ``inputs`` and return the output."""
         raise NotImplementedError(f"{type(self).__name__} defines no step")
 
-    def window(self, x):
+    def window(self, x, lengths=None):
         """Compute the outputs of all time steps."""
         if x.shape[0] == 0:
             return self._no_outputs(x)
+        if lengths is not None:  # padding may hold anything, even NaN
+            is_on = (x.xp.arange(len(x))[:, None] < lengths)[..., None]
+            z = self.inputs(F.where(is_on, x, 0.0))
+            return F.stack([self._step_of(z[t], is_on[t]) for t in range(len(x))])
         z = self.inputs(x)
         return F.stack([self.step(z[t]) for t in range(x.shape[0])], axis=0)
+
+    def _step_of(self, z, is_on):
+        """Return a step's output, 0 for sequences at their end, whose state stays."""
+        states = [getattr(self, name) for name in self.carried]
+        y = self.step(z)
+        for name, old in zip(self.carried, states, strict=True):
+            # A layer without a state before its first step has zeros for it.
+            setattr(
+                self,
+                name,
+                F.where(is_on, getattr(self, name), 0.0 if old is None else old),
+            )
+        return F.where(is_on, y, 0.0)
 
     def _no_outputs(self, x):
         return _zeros(x, (*x.shape[:-1], self.sizes[self.carried[-1]]))
@@ -326,12 +361,12 @@ class LSTM(Recurrent):
             self.h = self.projection(y)
         return self.h
 
-    def window(self, x):
+    def window(self, x, lengths=None):
         W, b = weights(self.upward, x)
         b = b if self.lateral.b is None else b + self.lateral.b
         V = None if self.projection is None else self.projection.W
         maps = W, self.lateral.W, b
-        self.h, self.c, y = F.lstm_window(x, self.h, self.c, *maps, V=V)
+        self.h, self.c, y = F.lstm_window(x, self.h, self.c, *maps, lengths, V)
         return y
 
 
@@ -417,9 +452,10 @@ class GRU(Recurrent):
         self.h = F.gru(z, self.h, self.lateral(self.h))
         return self.h
 
-    def window(self, x):
+    def window(self, x, lengths=None):
         W, b = weights(self.upward, x)
-        self.h, y = F.gru_window(x, self.h, W, self.lateral.W, b, self.lateral.b)
+        maps = W, self.lateral.W, b, self.lateral.b
+        self.h, y = F.gru_window(x, self.h, *maps, lengths)
         return y
 
 
@@ -467,11 +503,11 @@ class ElmanRNN(Recurrent):
         self.h = self.activation(z + self.lateral(self.h))
         return self.h
 
-    def window(self, x):
+    def window(self, x, lengths=None):
         name = {F.tanh: "tanh", F.relu: "relu"}.get(self.activation)
         if name is None:
-            return super().window(x)
+            return super().window(x, lengths)
         W, b = weights(self.upward, x)
         b = b if self.lateral.b is None else b + self.lateral.b
-        self.h, y = F.rnn_window(x, self.h, W, self.lateral.W, b, name)
+        self.h, y = F.rnn_window(x, self.h, W, self.lateral.W, b, name, lengths)
         return y

@@ -242,6 +242,8 @@ class StatelessGRU(Chain):
 class StatefulGRU(Recurrent):
     """:class:`StatelessGRU` with its state inside; the first step has none.
 
+    A sequence of length 0 in a first window has zeros, as no row can have none.
+
     Parameters
     ----------
     in_size : int or None
@@ -269,12 +271,16 @@ class StatefulGRU(Recurrent):
         self.h = gru_step(F, self, self.h, x)
         return self.h
 
-    def window(self, x):
+    def window(self, x, lengths=None):
         if x.shape[0] == 0:
             return super().window(x)
         if self.h is None:
-            first = self.step(x[0])
-            return F.concat((first[None], self.window(x[1:])), axis=0)
+            if lengths is None:
+                first, rest = self.step(x[0])[None], None
+            else:
+                first = super().window(x[:1], lengths)
+                rest = (lengths - 1).clip(0)
+            return F.concat((first, self.window(x[1:], rest)), axis=0)
         # The kernel's update gate keeps the state where this one replaces it.
         (W_r, b_r), (W_z, b_z), (W, b) = (
             weights(link, x) for link in (self.W_r, self.W_z, self.W)
@@ -287,6 +293,7 @@ class StatefulGRU(Recurrent):
             F.concat((U_r.W, -U_z.W, U.W), axis=0),
             F.concat((b_r, -b_z, b), axis=0),
             F.concat((U_r.b, -U_z.b, U.b), axis=0),
+            lengths,
             reset_after=False,
         )
         return y

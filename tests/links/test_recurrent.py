@@ -427,6 +427,43 @@ def test_sizes_are_checked():
         L.Linear(3, 2.5)
 
 
+@every_link
+def test_sequences_of_a_padded_batch_are_as_if_alone(name, rng, x, device):
+    link = make(name, rng)
+    link.to_device(device)
+    lengths = [3, T, 1, 4]
+    weights = device.send(rng.normal(size=(T, B, H)))
+    padded, alone = x.copy(), device.send(x)
+    for b, n in enumerate(lengths):
+        padded[n:, b] = np.nan
+    with using_config("train", False):
+        y = link(device.send(padded), lengths)
+        states = [getattr(link, key).array for key in link.carried]
+        link.cleargrads()
+        F.sum(y * weights).backward()
+        found = {key: to_cpu(p.grad) for key, p in link.namedparams()}
+        link.cleargrads()
+        for b, n in enumerate(lengths):
+            link.reset_state()
+            own = link(alone[:n, b : b + 1])
+            F.sum(own * weights[:n, b : b + 1]).backward()
+            expected = np.zeros((T, H))
+            expected[:n] = to_cpu(own.array)[:, 0]
+            np.testing.assert_allclose(to_cpu(y.array)[:, b], expected, rtol=1e-12)
+            for state, key in zip(states, link.carried, strict=True):
+                end = to_cpu(getattr(link, key).array)[0]
+                np.testing.assert_allclose(to_cpu(state)[b], end, rtol=1e-12)
+    for key, param in link.namedparams():
+        np.testing.assert_allclose(
+            found[key], to_cpu(param.grad), rtol=1e-10, atol=1e-12
+        )
+
+
+def test_lengths_of_a_step_are_refused():
+    with pytest.raises(ShapeError, match="one step; lengths go with a window"):
+        L.GRU(I, H)(np.ones((B, I)), [1] * B)
+
+
 class TestTrees:
     def test_child_sum_follows_its_formula(self, rng):
         link = L.ChildSumTreeLSTM(I, H)
