@@ -250,6 +250,9 @@ def embed_id(
 
 
 def _embed_in_shards(x, shards, ignore_label):
+    shapes = [shard.shape for shard in shards]
+    if any(len(shape) != 2 for shape in shapes):
+        raise ShapeError(f"embed_id: the shards have shapes {shapes}, not (rows, D)")
     n, rows = len(shards), [len(shard) for shard in shards]
     size = sum(rows)
     if n == 0 or rows != [len(range(k, size, n)) for k in range(n)]:

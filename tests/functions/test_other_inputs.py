@@ -110,7 +110,8 @@ def test_without_axes_up_to_the_third_derivative(case, dtype):
     values = expected(case, [x.astype("d") if is_float(x) else x for x in inputs])
     if values is not None:
         agree(found, values)
-    assert all(y.dtype == dtype or y.dtype.kind != "f" for y in found)
+    if case.keeps_dtype:
+        assert all(y.dtype == dtype or y.dtype.kind != "f" for y in found)
     wanted = [v for v in variables if v.requires_grad]
     for order in (1, 2, 3) if case.has_second_gradient else (1,):
         outputs = [y for y in found if y is not None and y.requires_grad]

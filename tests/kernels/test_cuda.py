@@ -468,7 +468,7 @@ def test_every_rule_agrees_with_the_optimizer(optimizer_class, dtype, machine, d
     tolerance = TOLERANCES[np.dtype(dtype).name]
     ours = updated(device)
     is_fused = machine.launches.count("update") == 3
-    assert is_fused == (optimizer_class is not optimizers.ASGD)
+    assert is_fused == (optimizer_class.cuda is not None)
     assert error(ours, updated(backend.CPU)) <= tolerance
 
 
@@ -485,7 +485,7 @@ def test_a_subclass_with_a_rule_of_its_own_does_not_inherit_the_text(machine, de
     Ascent(0.5).setup(link).update()
     found = [dyrnn.to_cpu(param.array) for param in link.params()]
     assert error(found, expected) <= 1e-6
-    assert machine.launches == []
+    assert "update" not in machine.launches
 
 
 def test_a_rule_of_ones_own_may_have_more_states_than_the_kernel(machine, device):
@@ -504,7 +504,7 @@ def test_a_rule_of_ones_own_may_have_more_states_than_the_kernel(machine, device
     Four(0.5).setup(link).update()
     found = [dyrnn.to_cpu(param.array) for param in link.params()]
     assert error(found, expected) <= 1e-6
-    assert machine.launches == []
+    assert "update" not in machine.launches
 
 
 @pytest.mark.parametrize(

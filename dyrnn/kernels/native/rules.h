@@ -36,13 +36,6 @@ RULE3(rmsprop_graves, n, mean, delta, N4(lr, alpha, momentum, eps),
       A variance = n - mean * mean;
       delta = momentum * delta - lr * g / sqrt((variance > 0 ? variance : 0) + eps);
       p += delta;)
-RULE3(rmsprop_nesterov, n, mean, v, N4(lr, alpha, momentum, eps),
-      n = alpha * n + (1 - alpha) * g * g;
-      mean = alpha * mean + (1 - alpha) * g;
-      A variance = n - mean * mean;
-      A r = g / sqrt(variance > eps * eps ? variance : eps * eps);
-      p += momentum * momentum * v - lr * (1 + momentum) * r;
-      v = momentum * v - lr * r;)
 RULE2(rprop, step, previous, N4(shrink, grow, min_step, max_step),
       int change = ((g > 0) - (g < 0)) * ((previous > 0) - (previous < 0));
       A factor = change > 0 ? grow : change < 0 ? shrink : (A)1;
