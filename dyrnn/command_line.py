@@ -18,6 +18,8 @@ from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
 from dyrnn.serializers import environment
 from dyrnn.serializers.atomic import atomic_output
 
+_TOO_LARGE = 1 << 63  # for a whole number
+
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the lines of the description, and says the default of each option."""
@@ -45,7 +47,11 @@ def number(kind, lowest=None, highest=None, above=None):
             value = kind(text)
         except ValueError:
             expected = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {expected}") from None
+            raise argparse.ArgumentTypeError(
+                f"{text!r:.60} is not {expected}"
+            ) from None
+        if kind is int and abs(value) >= _TOO_LARGE:
+            raise argparse.ArgumentTypeError(f"{text:.20}... is too large")
         if not math.isfinite(value):
             raise argparse.ArgumentTypeError(f"{text!r} is not finite")
         if lowest is not None and value < lowest:
@@ -165,6 +171,10 @@ def run(main):
         if config.debug:
             raise
         _fail(error, 1)
+    except (MemoryError, OverflowError) as error:  # sizes that nothing holds
+        if config.debug:
+            raise
+        _fail(f"too large: {error or 'no memory is left'}", 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
 

@@ -22,6 +22,8 @@ from tests.training.toys import language_trainer
         (float, "nan", "'nan' is not finite"),
         (float, "0.5", "0.5 is less than 1"),
         (int, "9", "9 is more than 8"),
+        (int, "1" + "0" * 400, "is too large"),
+        (int, "9" * 5000, "is not a whole number"),
     ],
 )
 def test_numbers_on_the_command_line_are_checked(kind, text, message):
@@ -34,6 +36,8 @@ def test_numbers_on_the_command_line_are_checked(kind, text, message):
     [
         (ValueError("broken"), 1),
         (FileNotFoundError("broken"), 1),
+        (MemoryError("broken"), 1),
+        (OverflowError("broken"), 1),
         (NonFiniteError("broken"), 3),
         (KeyboardInterrupt("broken"), 130),
     ],

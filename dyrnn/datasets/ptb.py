@@ -337,7 +337,13 @@ def python_text(level: str = "word") -> str:
 
 def download_ptb(cache: PathLike | None = None) -> Path:
     """Download the Penn Treebank unless it is there; return its directory."""
-    root = Path.home() / ".cache" / "dyrnn" if cache is None else Path(cache)
+    try:
+        root = Path.home() / ".cache" / "dyrnn" if cache is None else Path(cache)
+    except RuntimeError:  # no HOME, and the user has no entry in the system's list
+        raise FileNotFoundError(
+            "there is no home directory to keep the download in: set HOME, or call "
+            "download_ptb(DIRECTORY)"
+        ) from None
     directory = root / "ptb"
     for name, sha256 in PTB_SHA256.items():
         download(PTB_URL + name, directory / name, sha256)

@@ -6,7 +6,6 @@ sorts after ``100``. What counts is the ``iteration`` in the metadata of each fi
 
 import contextlib
 import fnmatch
-import itertools
 import os
 import re
 import warnings
@@ -17,6 +16,8 @@ from dyrnn.serializers.atomic import sync_directory
 from dyrnn.serializers.manifest import NewerVersionError
 from dyrnn.serializers.npz import verify_npz
 from dyrnn.serializers.reader import SnapshotReader
+
+_MOST_ASIDE = 8  # files of one name that were renamed out of the way
 
 
 class Snapshot(NamedTuple):
@@ -99,11 +100,15 @@ def _set_aside(path, error):
 
 
 def rename_aside(path, extension):
-    """Add ``extension`` to a file's name, and a number if it is taken; return it."""
-    names = (f"{path}{extension}-{number}" for number in itertools.count(2))
-    names = itertools.chain([f"{path}{extension}"], names)
-    target = next(name for name in names if not os.path.exists(name))
-    os.rename(path, target)
+    """Add ``extension`` to a file's name, and a number if it is taken; return it.
+
+    Once there are as many of a name as are kept, the one written first is replaced.
+    """
+    numbered = (f"{path}{extension}-{number}" for number in range(2, _MOST_ASIDE + 1))
+    names = [f"{path}{extension}", *numbered]
+    free = [name for name in names if not os.path.lexists(name)]
+    target = free[0] if free else min(names, key=lambda name: os.lstat(name).st_mtime)
+    os.replace(path, target)
     return target
 
 

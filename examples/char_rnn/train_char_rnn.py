@@ -210,6 +210,24 @@ class Sampler(training.Extension):
         return F.exp(logits / self.temperature) if self.draw == "exp" else logits
 
 
+def is_described(units, n_vocab, arrays):
+    """Whether the arrays of a file are of this model: nothing larger is made."""
+    if not (isinstance(units, list) and units and all(type(n) is int for n in units)):
+        return False
+    shapes = {key: list(array["shape"]) for key, array in arrays.items()}
+    layers = {key.split("/")[1] for key in arrays if key.startswith("layers/")}
+    return (
+        # One-hot vectors need no embedding.
+        shapes.get("embed/W", [n_vocab + 1, units[0]]) == [n_vocab + 1, units[0]]
+        and shapes.get("out/W", [])[:1] == [n_vocab]
+        and len(layers) == len(units)
+        and all(
+            shapes.get(f"layers/{i}/lateral/W", [])[-1:] == [n]
+            for i, n in enumerate(units)
+        )
+    )
+
+
 def load_model(path):
     """Return the model and the vocabulary that a training run saved."""
     if not Path(path).exists():
@@ -218,13 +236,19 @@ def load_model(path):
             "python examples/char_rnn/train_char_rnn.py, or name another one with "
             "--model"
         )
-    metadata = serializers.read_manifest(path)["metadata"]
+    manifest = serializers.read_manifest(path)
+    metadata = manifest["metadata"]
     if not {"vocabulary", "units"} <= metadata.keys():
         raise ValueError(
             f"{path} is not a model that train_char_rnn.py saved: give --model the "
             "best.npz in its --out"
         )
     vocabulary = Vocabulary.from_json(metadata["vocabulary"])
+    if not is_described(metadata["units"], len(vocabulary), manifest["arrays"]):
+        raise ValueError(
+            f"{path} describes its model as units {metadata['units']!r:.200}, of "
+            f"{len(vocabulary)} tokens, which its arrays are not of"
+        )
     one_hot = metadata.get("one_hot", False)
     model = CharRNN(len(vocabulary), metadata["units"], one_hot)
     serializers.load_npz(path, model)

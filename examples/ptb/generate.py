@@ -11,7 +11,7 @@ import numpy as np
 import dyrnn
 from dyrnn import command_line, console, sampling, serializers
 from dyrnn.datasets import Vocabulary
-from train_ptb import RNNForLM
+from train_ptb import CELLS, RNNForLM
 
 
 def load_model(path):
@@ -21,16 +21,39 @@ def load_model(path):
             f"there is no model {path}: train one first, with "
             "python examples/ptb/train_ptb.py, or name another one with --model"
         )
-    metadata = serializers.read_manifest(path)["metadata"]
+    manifest = serializers.read_manifest(path)
+    metadata = manifest["metadata"]
     if not {"vocabulary", "model"} <= metadata.keys():
         raise ValueError(
             f"{path} is not a model that train_ptb.py saved at its end: give --model "
             "the model.npz in its --out"
         )
     vocabulary = Vocabulary.from_json(metadata["vocabulary"])
+    if not is_described(metadata["model"], len(vocabulary), manifest["arrays"]):
+        raise ValueError(
+            f"{path} describes its model as {metadata['model']!r:.200}, of "
+            f"{len(vocabulary)} words, which its arrays are not of"
+        )
     model = RNNForLM(len(vocabulary), **metadata["model"])
     serializers.load_npz(path, model)
     return model, vocabulary
+
+
+def is_described(model, n_vocab, arrays):
+    """Whether the arrays of a file are of this model: nothing larger is made."""
+    if not isinstance(model, dict):
+        return False
+    sizes = [model.get("n_units"), model.get("n_layers", 2)]
+    cell, dropout = model.get("cell", "fused"), model.get("dropout", 0.5)
+    layers = {key.split("/")[1] for key in arrays if key.startswith("layers/")}
+    return (
+        model.keys() <= {"n_units", "n_layers", "cell", "dropout"}
+        and all(type(size) is int for size in sizes)
+        and list(arrays.get("embed/W", {}).get("shape", ())) == [n_vocab, sizes[0]]
+        and len(layers) == sizes[1]
+        and (isinstance(cell, str) and cell in CELLS)
+        and (type(dropout) in (int, float) and 0 <= dropout < 1)
+    )
 
 
 def main():

@@ -284,3 +284,12 @@ def test_the_treebank_is_downloaded_once(server, tmp_path, monkeypatch):
     assert sorted(os.listdir(folder)) == sorted(ptb.PTB_SHA256)
     datasets.download_ptb(tmp_path)
     assert server.asked == 3
+
+
+def test_no_home_is_said(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("dyrnn.datasets.ptb.Path.home", no_home)
+    with pytest.raises(FileNotFoundError, match="set HOME"):
+        datasets.download_ptb()

@@ -17,6 +17,7 @@ from dyrnn.serializers import (
     save_npz,
 )
 from dyrnn.serializers import manifest as manifest_module
+from dyrnn.serializers.retention import rename_aside
 from tests.serializers.objects import Layer, One
 
 
@@ -212,3 +213,13 @@ def test_a_signal_in_a_background_save_is_not_lost():
 def test_numbers_of_other_programs_are_no_iterations(tmp_path):
     save_npz(tmp_path / "snapshot_1.npz", One(1), metadata={"iteration": "1"})
     assert list_snapshots(tmp_path) == []
+
+
+def test_files_set_aside_do_not_pile_up(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for number in range(12):
+        path.write_text(str(number))
+        os.utime(path, (number, number))
+        rename_aside(str(path), ".bak")
+    kept = sorted(int(each.read_text()) for each in tmp_path.iterdir())
+    assert kept == list(range(4, 12))
