@@ -120,7 +120,7 @@ def in_c(folder, sizes, arguments=""):
         assert library.model_step(state, *pointers) == 0
         return ys
 
-    step.library, step.state = library, state
+    step.compiled, step.state = library, state
     return step
 
 
@@ -135,10 +135,10 @@ def test_c_predicts_as_the_model(cell, rng, tmp_path):
     for _ in range(2):
         found = [step(ids)[0] for ids in x]
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-        step.library.model_reset(step.state)
+        step.compiled.model_reset(step.state)
     bad = np.array([20], np.int32)
     pointer = ctypes.c_void_p(bad.ctypes.data)
-    assert step.library.model_step(step.state, pointer, pointer) == -1
+    assert step.compiled.model_step(step.state, pointer, pointer) == -1
 
 
 @pytest.mark.skipif(gcc is None, reason="there is no C compiler")
