@@ -523,3 +523,21 @@ static void NAME(softmax_cross_entropy)(const Slot *s, int part, int parts) {
 #undef ROW
 #undef WAIT
 #undef LANES
+
+/* What types.h says of one type of numbers. */
+#undef real
+#undef integer
+#undef unsigned_integer
+#undef IS_DOUBLE
+#undef C
+#undef NAME
+#undef GEMM
+#undef LOG
+#undef SQRT
+#undef LARGEST
+#undef MANTISSA
+#undef BIAS
+#undef ROUND
+#undef ROUND_BITS
+#undef LN2_HIGH
+#undef LN2_LOW

@@ -20,22 +20,6 @@
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW -2.12194440e-4f
 #include "kernels.h"
-#undef real
-#undef integer
-#undef unsigned_integer
-#undef IS_DOUBLE
-#undef C
-#undef NAME
-#undef GEMM
-#undef LOG
-#undef SQRT
-#undef LARGEST
-#undef MANTISSA
-#undef BIAS
-#undef ROUND
-#undef ROUND_BITS
-#undef LN2_HIGH
-#undef LN2_LOW
 
 #define real double
 #define integer int64_t
@@ -54,22 +38,6 @@
 #define LN2_HIGH 6.93145751953125e-1
 #define LN2_LOW 1.42860682030941723212e-6
 #include "kernels.h"
-#undef real
-#undef integer
-#undef unsigned_integer
-#undef IS_DOUBLE
-#undef C
-#undef NAME
-#undef GEMM
-#undef LOG
-#undef SQRT
-#undef LARGEST
-#undef MANTISSA
-#undef BIAS
-#undef ROUND
-#undef ROUND_BITS
-#undef LN2_HIGH
-#undef LN2_LOW
 
 #define NAME(f) {JOIN(f, float, KIND), JOIN(f, double, KIND)}
 #define RULE(name, ...) NAME(name),
