@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from dyrnn import initializers
 from dyrnn.backend import get_device
 from dyrnn.engine.core import Variable
+from dyrnn.engine.parameter import Parameter
+from dyrnn.link import Chain, Link
 
 every_device = pytest.mark.usefixtures("on_every_device")
 _device = get_device("@numpy")
@@ -20,3 +23,41 @@ def make_variables_on(device):
     global _device
     before, _device = _device, device
     return before
+
+
+class Layer(Link):
+    def __init__(self, size=2):
+        super().__init__()
+        with self.init_scope():
+            self.W = Parameter(initializers.Normal(1.0))
+            self.b = Parameter(0.0, (size,))
+        self.size = size
+
+    def forward(self, x):
+        if not self.W.is_initialized:
+            self.W.initialize((self.size, x.shape[-1]))
+        return x @ self.W.T + self.b
+
+
+class Counter(Layer):
+    carried = ("total",)
+
+    def __init__(self, size=2):
+        super().__init__(size)
+        self.total = None
+
+    def forward(self, x):
+        self.total = x if self.total is None else self.total + x
+        return super().forward(self.total)
+
+
+class Model(Chain):
+    def __init__(self):
+        super().__init__()
+        with self.init_scope():
+            self.second = Counter()
+            self.first = Layer(3)
+            self.scale = Parameter(1.0, (1,))
+
+    def forward(self, x):
+        return self.second(self.first(x)) * self.scale

@@ -8,7 +8,7 @@ from dyrnn.engine.parameter import Parameter
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator
 from dyrnn.link import Chain
 from dyrnn.optimizers import SGD
-from dyrnn.reporter import Observation, Reporter, report
+from dyrnn.reporter import DictSummary, Observation, Reporter, report
 from dyrnn.training import BPTTUpdater, StandardUpdater, Trainer
 
 VOCABULARY, HIDDEN = 7, 5
@@ -160,3 +160,42 @@ def parameters(trainer):
 
 def seeded(number=0):
     random.seed(number)
+
+
+class Lists:
+    """An iterator that only has what the protocol demands: no windows."""
+
+    def __init__(self, iterator):
+        self.iterator = iterator
+        self.steps_taken = 0
+
+    epoch = property(lambda self: self.iterator.epoch)
+    epoch_detail = property(lambda self: self.iterator.epoch_detail)
+
+    def next(self):
+        self.steps_taken += 1
+        return self.iterator.next()
+
+    def finalize(self):
+        self.is_finalized = True
+
+    def serialize(self, s):
+        self.iterator.serialize(s)
+
+
+def update(updater, times=1):
+    """Do updates, and return the mean of what they reported."""
+    reporter, summary = Reporter(), DictSummary()
+    reporter.add_observer("main", updater.get_optimizer().target)
+    for _ in range(times):
+        observation = Observation()
+        with reporter.scope(observation):
+            updater.update()
+        summary.add(observation)
+    return summary.compute_mean()
+
+
+def sequential(iterator=None, bprop_len=3, dtype=np.float64, model=None, **options):
+    optimizer = SGD(lr=0.1).setup(model or Recurrent(dtype=dtype))
+    iterator = iterator or ParallelSequentialIterator(text(), 4)
+    return BPTTUpdater(iterator, optimizer, bprop_len, **options)
