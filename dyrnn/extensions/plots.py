@@ -163,9 +163,8 @@ class PlotReport(Log):
     def serialize(self, s):
         """Save or load the points, the running means, and the trigger."""
         if s.loading and not s.has("keys"):
-            self._points = s(
-                "points", self._points
-            )  # lists, for which there is a limit
+            # Lists, for which there is a limit.
+            self._points = s("points", self._points)
         else:
             curves = s["curves"]
             keys = s("keys", list(self._points))

@@ -102,18 +102,23 @@ class IntervalTrigger(Trigger):
         return f"IntervalTrigger({self.period!r}, {self.unit!r})"
 
 
+def is_every(trigger, period, unit):
+    """Whether a trigger fires at each multiple of so many epochs or iterations."""
+    return isinstance(trigger, IntervalTrigger) and (
+        (trigger.period, trigger.unit) == (period, unit)
+    )
+
+
 def is_default(trigger):
     """Whether a trigger is that of an extension which was given none: each epoch."""
-    return isinstance(trigger, IntervalTrigger) and (
-        (trigger.period, trigger.unit) == (1, "epoch")
-    )
+    return is_every(trigger, 1, "epoch")
 
 
 def interval_of(owner, own, given):
     """Return what ends the intervals: the trigger of the owner, or of ``extend``."""
     if is_default(own):
         return given
-    if repr(given) == "IntervalTrigger(1, 'iteration')":  # it looks at every iteration
+    if is_every(given, 1, "iteration"):  # it looks at every iteration
         return own
     name = type(owner).__name__
     raise ValueError(
