@@ -28,7 +28,7 @@ from dyrnn.functions.noise import dropout
 from dyrnn.functions.recurrent_windows import gru_window, lstm_window, rnn_window
 
 
-class _Layout:
+class Layout:
     """Where the rows of the sequences, one after the other, are in the window."""
 
     def __init__(self, xp, lengths):
@@ -42,21 +42,29 @@ class _Layout:
         self.into = xp.asarray(np.where(is_on, starts + steps, last).reshape(-1))
         at = (steps * B + batch).T[is_on.T]
         self.out_of = xp.asarray(at)
-        turned = np.where(is_on, (self.lengths - 1 - steps) * B, steps * B) + batch
-        self.turned = xp.asarray(turned.reshape(-1))
+        self.turned = turned(xp, T, xp.asarray(self.lengths))
 
     def window(self, x):
         """Return rows (N, I) as a window (T, B, I); its padding is arbitrary."""
         return x[self.into].reshape((*self.shape, x.shape[1]))
 
-    def rows(self, window):
-        """Return the rows of a window that are not padding."""
-        return window.reshape((-1, window.shape[2]))[self.out_of]
+    def sequences(self, window):
+        """Return the sequences of a window as a list, without the padding."""
+        rows = window.reshape((-1, window.shape[2]))[self.out_of]
+        ys = split_axis(rows, np.cumsum(self.lengths)[:-1], axis=0)
+        return list(ys) if isinstance(ys, tuple) else ys
 
-    def turn(self, window):
-        """Reverse each sequence in time; its own inverse."""
-        rows = window.reshape((-1, window.shape[2]))
-        return rows[self.turned].reshape(window.shape)
+
+def turned(xp, T, lengths):
+    """Return the places of rows (T * B,) with each sequence reversed, up to its end."""
+    steps, B = xp.arange(T)[:, None], len(lengths)
+    source = xp.where(steps < lengths, lengths - 1 - steps, steps)
+    return (source * B + xp.arange(B)).reshape(-1)
+
+
+def turn(window, places):
+    """Take the rows of a window (T, B, I) at the places; its own inverse."""
+    return window.reshape((-1, window.shape[2]))[places].reshape(window.shape)
 
 
 def _stacked(name, parts, n, n_more=0):
@@ -119,7 +127,7 @@ def _n_step(kind, n, run, n_layers, ratio, states, ws, bs, xs, is_bidirectional)
         empty = as_variable(xp.zeros((0, sizes[0] * directions), xs[0].dtype))
         finals = [z if s is None else s for s, z in zip(states, zeros, strict=True)]
         return finals, [empty] * len(xs)
-    layout = _Layout(xp, lengths)
+    layout = Layout(xp, lengths)
     on_device = xp.asarray(layout.lengths)
     x = layout.window(concat(xs, axis=0))
     finals = []
@@ -130,14 +138,13 @@ def _n_step(kind, n, run, n_layers, ratio, states, ws, bs, xs, is_bidirectional)
         for direction in range(directions):
             k = layer * directions + direction
             given = [None if state is None else state[k] for state in states]
-            source = layout.turn(x) if direction else x
+            source = turn(x, layout.turned) if direction else x
             *final, y = run(source, given, weights[k], *biases[k], on_device)
             finals.append(final)
-            outputs.append(layout.turn(y) if direction else y)
+            outputs.append(turn(y, layout.turned) if direction else y)
         x = concat(outputs, axis=2) if directions == 2 else y
-    ys = split_axis(layout.rows(x), np.cumsum(lengths)[:-1], axis=0)
     finals = [stack(parts, axis=0) for parts in zip(*finals, strict=True)]
-    return finals, list(ys) if isinstance(ys, tuple) else ys
+    return finals, layout.sequences(x)
 
 
 def _lstm(x, states, weights, b, b_u, lengths):

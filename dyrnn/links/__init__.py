@@ -26,6 +26,7 @@ from dyrnn.links.output import (
 )
 from dyrnn.links.recurrent import GRU, LSTM, ElmanRNN, Recurrent, StatelessLSTM
 from dyrnn.links.recurrent_stacks import (
+    Bidirectional,
     NStepBiGRU,
     NStepBiLSTM,
     NStepBiRNNReLU,

@@ -1,19 +1,25 @@
-"""Stacks of recurrent layers over lists of sequences of any lengths, in any order.
+"""Recurrent layers over whole sequences of any lengths, in any order.
 
-They keep no state: initial states go in, final ones come out.
+Stacks over lists keep no state: initial states go in, final ones come out.
+:class:`Bidirectional` runs any two layers in both directions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import dyrnn.functions as F
+from dyrnn.engine.core import VariableLike
 from dyrnn.engine.parameter import Parameter
-from dyrnn.functions.checks import check_ratio
+from dyrnn.errors import ShapeError
+from dyrnn.functions.checks import check_choice, check_ratio, variable
+from dyrnn.functions.recurrent_stacks import Layout, turn, turned
+from dyrnn.functions.recurrent_windows import check_lengths
 from dyrnn.initializers import InitializerLike, get_initializer
-from dyrnn.link import ChainList, Link
+from dyrnn.link import Chain, ChainList, Link
 from dyrnn.links.connection import check_size
-from dyrnn.links.recurrent import check_biases, gate_weights
+from dyrnn.links.recurrent import Recurrent, check_biases, gate_weights
+from dyrnn.typing import Array
 
 
 class _Weights(Link):
@@ -196,3 +202,129 @@ class NStepBiLSTM(NStepLSTM):
     """:class:`NStepLSTM` in both directions."""
 
     directions = 2
+
+
+class Bidirectional(Chain):
+    """Two recurrent layers, one of which reads each sequence from its end.
+
+    Each call takes whole sequences: both layers start from zeros, and keep the states
+    at the end of their way, ``backward_layer`` that after the first step.
+
+    Parameters
+    ----------
+    forward, backward : Recurrent
+        Of any kinds; ``backward=forward.copy()`` shares the weights.
+    merge : {"concat", "sum", None}
+        Whether the outputs stand side by side, forward first, are added up, or are
+        returned as a pair.
+
+    Attributes
+    ----------
+    forward_layer, backward_layer : Recurrent
+
+    References
+    ----------
+    Schuster, Paliwal, "Bidirectional Recurrent Neural Networks", IEEE Transactions on
+    Signal Processing 45(11), 1997.
+
+    Examples
+    --------
+    >>> import dyrnn.links as L
+    >>> layer = L.Bidirectional(L.LSTM(3, 2), L.GRU(3, 4))
+    >>> layer(np.ones((7, 5, 3), np.float32), lengths=[7, 2, 0, 5, 3]).shape
+    (7, 5, 6)
+    >>> [y.shape for y in layer([np.ones((n, 3), np.float32) for n in (7, 2)])]
+    [(7, 6), (2, 6)]
+    """
+
+    takes_windows = True
+
+    def __init__(
+        self, forward: Recurrent, backward: Recurrent, merge: str | None = "concat"
+    ) -> None:
+        super().__init__()
+        for name, layer in (("forward", forward), ("backward", backward)):
+            if not isinstance(layer, Recurrent):
+                raise TypeError(
+                    f"Bidirectional: {name} is a {type(layer).__name__}, but must "
+                    "be a recurrent layer: L.LSTM, L.GRU, ..., or a class of your own "
+                    "derived from L.Recurrent. For a stack, make each of its layers "
+                    "bidirectional."
+                )
+        if forward is backward:
+            raise ValueError(
+                "Bidirectional: forward and backward are one layer, with one state. "
+                "Give backward=forward.copy(), which shares the weights."
+            )
+        check_choice("Bidirectional", "merge", merge, ("concat", "sum", None))
+        H, K = (layer.sizes[layer.carried[-1]] for layer in (forward, backward))
+        if merge == "sum" and H != K:
+            raise ShapeError(
+                f"Bidirectional: outputs of {H} and of {K} units cannot be added up; "
+                'use as many, or merge="concat".'
+            )
+        self.merge = merge
+        with self.init_scope():
+            self.forward_layer = forward
+            self.backward_layer = backward
+
+    def forward(
+        self,
+        x: VariableLike | list[Any] | tuple[Any, ...],
+        lengths: Sequence[int] | Array | None = None,
+    ) -> Any:
+        """Return the outputs of a window, or of a list of sequences.
+
+        Parameters
+        ----------
+        x : Variable, (T, B, I), or list of B variables (length, I)
+        lengths : sequence of int, (B,), optional
+            Steps of each sequence of the window, in any order; what is behind them is
+            not read, and outputs there are 0.
+
+        Returns
+        -------
+        Variable, (T, B, 2H), or list of B variables (length, 2H)
+            (..., H) for ``merge="sum"``; for None a tuple of two.
+        """
+        if isinstance(x, list | tuple):
+            return self._of_list(x, lengths)
+        x = variable("Bidirectional", "x", x)
+        if x.ndim != 3:
+            raise ShapeError(
+                f"Bidirectional: x has shape {x.shape}; it must be (time, batch, "
+                "features). A step alone has no future: give whole sequences, with "
+                "BPTTUpdater(..., window=True) the window."
+            )
+        lengths = check_lengths("Bidirectional", x.xp, lengths, x)
+        self.reset_state()
+        if lengths is None:
+            ahead, back = self.forward_layer(x), self.backward_layer(x[::-1])[::-1]
+        else:
+            places = turned(x.xp, len(x), lengths)
+            ahead = self.forward_layer(x, lengths)
+            back = turn(self.backward_layer(turn(x, places), lengths), places)
+        if self.merge == "concat":
+            return F.concat((ahead, back), axis=2)
+        return (ahead, back) if self.merge is None else ahead + back
+
+    def _of_list(self, xs, lengths):
+        if lengths is not None:
+            raise TypeError(
+                "Bidirectional: lengths go with a window; a list of sequences has its "
+                "own"
+            )
+        if not xs:
+            raise ValueError("Bidirectional: x is an empty list; give a sequence.")
+        xs = [variable("Bidirectional", f"x[{k}]", x) for k, x in enumerate(xs)]
+        for k, x in enumerate(xs):
+            if x.ndim != 2 or x.shape[1] != xs[0].shape[-1]:
+                raise ShapeError(
+                    f"Bidirectional: x[{k}] has shape {x.shape}, but sequences must be "
+                    f"(length, features), with {xs[0].shape[-1]} features as x[0]"
+                )
+        layout = Layout(xs[0].xp, [len(x) for x in xs])
+        y = self(layout.window(F.concat(xs, axis=0)), layout.lengths)
+        if self.merge is None:
+            return tuple([layout.sequences(part) for part in y])
+        return layout.sequences(y)

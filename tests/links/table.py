@@ -54,6 +54,17 @@ LINKS = {
     ),
 }
 LINKS |= {
+    f"Bidirectional of {what}": (
+        lambda: L.Bidirectional(L.LSTM(SIZE, OUT), L.MGU(SIZE, OUT)),
+        args,
+    )
+    for what, args in {
+        "a window": (WINDOW,),
+        "padding": (WINDOW, T % 4),
+        "a list": (SEQUENCES,),
+    }.items()
+}
+LINKS |= {
     name: (lambda name=name: getattr(L, name)(SIZE, OUT), (WINDOW,)) for name in WINDOWS
 }
 LINKS |= {
