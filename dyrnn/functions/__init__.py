@@ -13,6 +13,7 @@ from dyrnn.functions.activation import (
     clipped_relu,
     crelu,
     elu,
+    gelu,
     hard_sigmoid,
     leaky_relu,
     log_softmax,
@@ -42,6 +43,7 @@ from dyrnn.functions.arithmetic import (
     scale,
     subtract,
 )
+from dyrnn.functions.attending import additive_attention, attention
 from dyrnn.functions.connection import (
     bias,
     bilinear,

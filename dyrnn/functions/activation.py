@@ -197,6 +197,58 @@ def swish(x: VariableLike, beta: Operand = 1.0) -> Variable:
     return x * sigmoid(x * beta)
 
 
+# Chebyshev's coefficients of log(erfc(z) / t) + z * z over t = 2 / (2 + z).
+_ERFC = (
+    -0.6513268598908547, 0.6419697923564902, 0.019476473204185836,
+    -0.009561514786808632, -0.0009465953444820369, 0.00036683949785276145,
+    4.252332480690777e-05, -2.0278578112534242e-05, -1.6242900046470256e-06,
+    1.3036558355805232e-06, 1.5626441722066142e-08, -8.523809591492654e-08,
+    6.5290544390988515e-09, 5.059343495551469e-09, -9.91364156493033e-10,
+    -2.273651222931836e-10, 9.647e-11, 2.394e-12, -6.886e-12, 8.945e-13, 3.131e-13,
+    -1.127e-13, 3.811e-16, 7.106e-15, -1.523e-15, -9.457e-17,
+)  # fmt: skip
+
+
+def _normal_cdf(xp, x):
+    """Return erfc(-x / sqrt(2)) / 2, to 1e-13 of its value on either side."""
+    wide = x.astype(np.float32) if x.dtype == np.float16 else x
+    z = abs(wide) * 0.5**0.5
+    t = 2 / (z + 2)
+    u, last, before = 4 * t - 2, 0.0, 0.0
+    for c in _ERFC[:0:-1]:  # Clenshaw's recurrence
+        last, before = u * last - before + c, last
+    tail = t * xp.exp(u * last * 0.5 - before + _ERFC[0] - z * z) * 0.5
+    return xp.where(wide < 0, tail, 1 - tail).astype(x.dtype, copy=False)
+
+
+NormalCdf, normal_cdf = elementwise(
+    "normal_cdf",
+    "Share of a standard normal distribution below ``x``",
+    of_x=lambda xp, gy, x: gy * (xp.exp(x * x * -0.5) * (0.5 / np.pi) ** 0.5),
+    value=_normal_cdf,
+    module=__name__,
+)
+
+
+def gelu(x: VariableLike, approximate: bool = False) -> Variable:
+    """``x`` times the share of a standard normal distribution below it.
+
+    Parameters
+    ----------
+    x : Variable
+    approximate : bool
+        By a tanh, as GPT-2 has it: up to 5e-4 off, and faster.
+
+    References
+    ----------
+    Hendrycks, Gimpel, "Gaussian Error Linear Units (GELUs)", 2016.
+    """
+    x = floating(x)
+    if approximate:
+        return x * 0.5 * (tanh((x * x * x * 0.044715 + x) * (2 / np.pi) ** 0.5) + 1)
+    return x * normal_cdf(x)
+
+
 class Softmax(FunctionNode):
     def __init__(self, axis):
         self.axis = axis

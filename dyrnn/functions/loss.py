@@ -11,13 +11,16 @@ from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_array
 from dyrnn.engine.counts import counted
 from dyrnn.errors import NonFiniteError, ShapeError
 from dyrnn.functions import reduction
+from dyrnn.functions.activation import log_softmax
 from dyrnn.functions.checks import (
     check_batch,
     check_choice,
     check_floats,
     check_ids,
+    check_ratio,
     variable,
 )
+from dyrnn.functions.indexing import where
 from dyrnn.functions.reduction import logsumexp
 from dyrnn.functions.shape import moveaxis
 from dyrnn.kernels.labels import bounded, count_labels, divisor, mean_factor
@@ -105,6 +108,7 @@ def softmax_cross_entropy(
     class_weight: VariableLike | None = None,
     ignore_label: int = -1,
     reduce: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> Variable:
     """Cross entropy between softmax of ``x`` and the labels ``t``.
 
@@ -124,6 +128,10 @@ def softmax_cross_entropy(
         Such labels have loss 0 and no gradient.
     reduce : str
         ``"mean"``, or ``"no"`` for the loss of each label.
+    label_smoothing : float
+        The share, 0 <= share < 1, of each label's probability that goes to all classes
+        alike: the loss is ``(1 - share)`` times that of the label and ``share`` times
+        the mean of those of all classes. Perplexities are those of a loss without.
 
     Returns
     -------
@@ -136,6 +144,11 @@ def softmax_cross_entropy(
         If a label is out of range (on a GPU the loss is NaN), or a row is all -inf.
     NonFiniteError
         If logits are NaN or +inf (not checked on a GPU).
+
+    References
+    ----------
+    Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR
+    2016: label smoothing.
     """
     name = "softmax_cross_entropy"
     t = variable(name, "t", t).array
@@ -155,7 +168,22 @@ def softmax_cross_entropy(
     y = SoftmaxCrossEntropy(t, over, class_weight, ignore_label, reduce).apply(x)
     if type(y.array) is np.ndarray and not np.isfinite(y.array).all():
         explain(x.array, t, ignore_label)
+    check_ratio(name, label_smoothing, "label_smoothing")
+    if label_smoothing:
+        y = y * (1 - label_smoothing)
+        each = _of_all_classes(x, t, class_weight, ignore_label)
+        if reduce == "mean":
+            each = each.sum() * mean_factor(t != ignore_label, over, x.dtype)
+        y = y + each * label_smoothing
     return counted(y, *labels_of(t, normalize, ignore_label))
+
+
+def _of_all_classes(x, t, class_weight, ignore_label):
+    """Return for each label that counts the mean of the losses of all classes."""
+    losses = -log_softmax(x)
+    if class_weight is not None:
+        losses = losses * class_weight
+    return where(t != ignore_label, reduction.mean(losses, axis=-1), 0.0)
 
 
 def sequence_loss(

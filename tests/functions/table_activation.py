@@ -1,5 +1,7 @@
 """Rows for activation functions."""
 
+import math
+
 import numpy as np
 
 import dyrnn.functions as F
@@ -12,6 +14,14 @@ TENSOR = spread(2, 4, 3, seed=2)
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
+
+
+def normal_cdf(x):
+    return np.vectorize(lambda v: math.erfc(-v / 2**0.5) / 2)(x)
+
+
+def gelu_by_tanh(x):
+    return 0.5 * x * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3)))
 
 
 def softmax(x, axis=1):
@@ -70,6 +80,9 @@ CASES = [
     Case(
         "swish", F.swish, lambda x, beta: x * sigmoid(beta * x), (A, spread(3)), "beta"
     ),
+    row("gelu", lambda x: x * normal_cdf(x)),
+    row("gelu", lambda x: x * normal_cdf(x), spread(7, low=-9, high=9), "far"),
+    row("gelu", gelu_by_tanh, label="approximate", approximate=True),
     row("softmax", softmax),
     row("softmax", lambda x: softmax(x, -1), TENSOR, "last", axis=-1),
     row("log_softmax", lambda x: np.log(softmax(x))),

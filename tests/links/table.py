@@ -22,6 +22,15 @@ NStepRNNTanh NStepRNNReLU NStepBiRNNTanh NStepBiRNNReLU NStepLSTM NStepBiLSTM NS
 NStepBiGRU
 """.split()
 
+
+class Attending(L.Attention):
+    """Remembers and attends in one call."""
+
+    def forward(self, query, keys):
+        self.remember(keys, lengths=np.arange(B))
+        return super().forward(query)
+
+
 # Name -> function that makes the link, and what it is called with.
 LINKS = {
     "Linear": (lambda: L.Linear(SIZE, OUT), (X,)),
@@ -42,6 +51,8 @@ LINKS = {
     "StatelessGRU": (lambda: L.StatelessGRU(SIZE, OUT), (STATE, X)),
     "ChildSumTreeLSTM": (lambda: L.ChildSumTreeLSTM(SIZE, OUT), (STATE,) * 4 + (X,)),
     "NaryTreeLSTM": (lambda: L.NaryTreeLSTM(SIZE, OUT), (STATE,) * 4 + (X,)),
+    "Attention": (lambda: Attending(OUT, SIZE), (STATE, WINDOW)),
+    "Attention additive": (lambda: Attending(OUT, SIZE, "additive"), (STATE, WINDOW)),
     "NegativeSampling": (lambda: L.NegativeSampling(SIZE, COUNTS, 3), (X, T)),
     "BlackOut": (lambda: L.BlackOut(SIZE, COUNTS, 3), (X, T)),
     "BinaryHierarchicalSoftmax": (
