@@ -168,7 +168,7 @@ def remember(name, keys, values=None, lengths=None, mask=None):
     return keys, keys if same else swapaxes(values, 0, 1), mask
 
 
-def of_steps(name, query: Any, keys: Any) -> Any:
+def of_steps(name: str, query: Any, keys: Any) -> Any:
     """Return a query as (B, S, K)."""
     if query.ndim not in (2, 3) or query.shape[-2] != keys.shape[0]:
         raise ShapeError(
