@@ -7,6 +7,7 @@ import pytest
 
 import dyrnn.random
 from dyrnn import kernels, optimizers
+from dyrnn.backend import to_cpu
 from dyrnn.engine.gradients import Rows, Sum
 from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import NonFiniteError
@@ -204,6 +205,16 @@ def test_clip_by_global_norm_returns_new_arrays_and_the_norm(xp):
         clip_by_global_norm([xp.asarray([np.inf])], 1)
     with pytest.raises(ValueError, match="threshold is 0"):
         clip_by_global_norm(arrays, 0)
+
+
+def test_the_global_norm_is_tensorflows(xp):
+    """The norm of a tutorial: 82.9156, the root of 6875."""
+    arrays = [xp.asarray(a, np.float32) for a in ([[75.0]], [35.0, 5.0])]
+    clipped, norm = clip_by_global_norm(arrays, 5)
+    assert f"{norm:.4f}" == "82.9156"
+    found = [to_cpu(a) for a in clipped]
+    np.testing.assert_allclose(found[0], [[75 * 5 / norm]], rtol=1e-6)
+    np.testing.assert_allclose(found[1], [35 * 5 / norm, 25 / norm], rtol=1e-6)
 
 
 class TestGradientHardClipping:

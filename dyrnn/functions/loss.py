@@ -2,13 +2,18 @@
 
 A loss that takes ``reduce`` returns the mean with ``"mean"`` and the loss of every
 example, in the shape of its labels, with ``"no"``.
+
+Losses with ``weights``, constant factors or a mask, have the weighted mean: the sum of
+weight times loss over the sum of the weights, which is what the loss counts when means
+of batches or steps are put together. What has weight 0 is not read: it may hold NaN.
 """
 
 import numpy as np
 
 from dyrnn import kernels
+from dyrnn.backend import get_array_module
 from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_array
-from dyrnn.engine.counts import counted
+from dyrnn.engine.counts import Tally, counted
 from dyrnn.errors import NonFiniteError, ShapeError
 from dyrnn.functions import reduction
 from dyrnn.functions.activation import log_softmax
@@ -34,8 +39,9 @@ class SoftmaxCrossEntropy(FunctionNode):
     the division by their sums.
     """
 
-    def __init__(self, t, divisor, class_weight, ignore_label, reduce):
+    def __init__(self, t, divisor, class_weight, ignore_label, reduce, weights=None):
         self.t = t
+        self.weights = weights  # those of the labels, divided already
         self.divisor = divisor
         self.class_weight = class_weight
         self.ignore_label = ignore_label
@@ -46,7 +52,8 @@ class SoftmaxCrossEntropy(FunctionNode):
         rows = xp.ascontiguousarray(x.reshape((len(t), x.shape[-1])))
         with np.errstate(invalid="ignore", divide="ignore"):
             loss, e, inverse = kernels.softmax_cross_entropy(rows, t, ignored)
-        if self.reduce == "mean" and self.class_weight is None:
+        is_plain = self.class_weight is None and self.weights is None
+        if self.reduce == "mean" and is_plain:
             y, scale = kernels.mean_loss(loss, inverse, t, ignored, self.divisor)
         else:
             _, weight = self._weights(xp, x)
@@ -65,7 +72,9 @@ class SoftmaxCrossEntropy(FunctionNode):
         weight = counts.astype(x.dtype)
         if self.class_weight is not None:
             weight *= self.class_weight[ids]
-        if self.reduce == "mean":
+        if self.weights is not None:
+            weight *= self.weights.reshape(-1)
+        elif self.reduce == "mean":
             weight *= mean_factor(counts, self.divisor, x.dtype)
         return ids, weight
 
@@ -109,6 +118,7 @@ def softmax_cross_entropy(
     ignore_label: int = -1,
     reduce: str = "mean",
     label_smoothing: float = 0.0,
+    weights: VariableLike | None = None,
 ) -> Variable:
     """Cross entropy between softmax of ``x`` and the labels ``t``.
 
@@ -132,6 +142,9 @@ def softmax_cross_entropy(
         The share, 0 <= share < 1, of each label's probability that goes to all classes
         alike: the loss is ``(1 - share)`` times that of the label and ``share`` times
         the mean of those of all classes. Perplexities are those of a loss without.
+    weights : array, like ``t``, optional
+        Constant factors of the labels' losses, or a mask. The sum is divided by that of
+        the weights; not so with ``normalize=False``.
 
     Returns
     -------
@@ -156,6 +169,7 @@ def softmax_cross_entropy(
     x = _classes_last(name, variable(name, "x", x), t)
     check_floats(name, x=x, class_weight=class_weight)
     check_batch(name, x, -2)
+    t, weights = of_labels(name, weights, x, t, ignore_label)
     check_ids(name, "label", t, x.shape[-1], ignore_label, x)
     if class_weight is not None:
         class_weight = as_array(class_weight)
@@ -164,26 +178,35 @@ def softmax_cross_entropy(
                 f"{name}: class_weight has shape {class_weight.shape}, but x {x.shape} "
                 f"has {x.shape[-1]} classes."
             )
-    over = divisor(t, normalize)
-    y = SoftmaxCrossEntropy(t, over, class_weight, ignore_label, reduce).apply(x)
+    over, scaled = divisor(t, normalize), weights
+    if weights is not None and reduce == "mean":
+        scaled = divided(name, weights, over)
+    y = SoftmaxCrossEntropy(t, over, class_weight, ignore_label, reduce, scaled).apply(
+        x
+    )
     if type(y.array) is np.ndarray and not np.isfinite(y.array).all():
         explain(x.array, t, ignore_label)
     check_ratio(name, label_smoothing, "label_smoothing")
     if label_smoothing:
         y = y * (1 - label_smoothing)
         each = _of_all_classes(x, t, class_weight, ignore_label)
+        if weights is not None:
+            each = each * scaled.astype(x.dtype)
         if reduce == "mean":
-            each = each.sum() * mean_factor(t != ignore_label, over, x.dtype)
+            counts = t != ignore_label
+            factor = 1.0 if weights is not None else mean_factor(counts, over, x.dtype)
+            each = each.sum() * factor
         y = y + each * label_smoothing
-    return counted(y, *labels_of(t, normalize, ignore_label))
+    return counted(y, *labels_of(t, normalize, ignore_label, weights))
 
 
 def _of_all_classes(x, t, class_weight, ignore_label):
     """Return for each label that counts the mean of the losses of all classes."""
-    losses = -log_softmax(x)
+    counts = t != ignore_label
+    losses = -log_softmax(where(counts[..., None], x, 0.0))
     if class_weight is not None:
         losses = losses * class_weight
-    return where(t != ignore_label, reduction.mean(losses, axis=-1), 0.0)
+    return where(counts, reduction.mean(losses, axis=-1), 0.0)
 
 
 def sequence_loss(
@@ -223,23 +246,82 @@ def sequence_loss(
             f"{name}: t has shape {labels.shape} and weights {weights.shape}; both "
             "must be (T, B)"
         )
-    weights = weights.astype(x.dtype)
-    losses = softmax_cross_entropy(x, t, reduce="no") * weights
     flags = average_across_timesteps, average_across_batch
-    axes = tuple(axis for axis, averages in enumerate(flags) if averages)
-    if not axes:
+    if all(flags):
+        return softmax_cross_entropy(x, t, weights=weights)
+    losses = softmax_cross_entropy(x, t, reduce="no", weights=weights)
+    if not any(flags):
         return losses
-    total = weights.sum(axis=axes)
-    y = reduction.sum(losses, axis=axes) / (total + (total == 0))
-    return counted(y, total) if len(axes) == 2 else y
+    axis = flags.index(True)
+    total = of_labels(name, weights, x, labels, -1)[1].sum(axis=axis)
+    return reduction.sum(losses, axis=axis) / (total + (total == 0)).astype(x.dtype)
 
 
-def labels_of(t, normalize, ignore_label):
+def weights_for(name, weights, x, shape, n_axes=None):
+    """Return weights as an array of ``shape``, of floats that can hold their sum.
+
+    They have that shape, or at least ``n_axes`` of its first axes.
+    """
+    weights = variable(name, "weights", weights)
+    if weights.node is not None:
+        raise TypeError(
+            f"{name}: weights are constants, but these were computed from variables, "
+            'which would get no gradient. Multiply the losses of reduce="no" by them, '
+            "or give weights.array."
+        )
+    weights = weights.array
+    xp = get_array_module(x.array, weights)
+    least = len(shape) if n_axes is None else n_axes
+    if weights.ndim < least or weights.shape != shape[: weights.ndim]:
+        raise ShapeError(
+            f"{name}: weights have shape {weights.shape}, but must have {shape}, one "
+            f"for each loss{', or its first axes' if n_axes else ''}."
+        )
+    weights = weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim))
+    return xp.broadcast_to(weights.astype(np.result_type(x.dtype, np.float32)), shape)
+
+
+def of_labels(name, weights, x, t, ignored):
+    """Return labels, ignored where their weight is 0, and weights, 0 where they are."""
+    if weights is None or t.dtype.kind not in "iu":
+        return t, None
+    weights = weights_for(name, weights, x, t.shape)
+    xp = get_array_module(weights)
+    weights = xp.where(t == ignored, 0, weights)
+    return xp.where(weights == 0, ignored, t.astype(np.int64)), weights
+
+
+def divided(name, weights, divisor=None):
+    """Return weights over a divisor, by default their sum, or 1 if that is 0."""
+    if divisor is not None:
+        return weights / divisor
+    total = weights.sum()
+    if type(weights) is not np.ndarray:
+        xp = get_array_module(weights)
+        total = xp.where((weights < 0).any(), xp.nan, total)
+    elif weights.min(initial=0) < 0:
+        raise ValueError(
+            f"{name}: weights go from {weights.min():g}; a mean has weights of 0 and "
+            'more. Take reduce="no" and add up the losses.'
+        )
+    return weights / (total + (total == 0))
+
+
+def weighted_mean(name, losses, weights):
+    """Return the mean of losses, weighted, which counts the sum of the weights."""
+    with Tally():  # a sum here is not the user's
+        y = (losses * divided(name, weights).astype(losses.dtype)).sum()
+    return counted(y, weights.sum())
+
+
+def labels_of(t, normalize, ignore_label, weights=None):
     """Return how many labels a cross entropy counts, and its factor to their mean.
 
-    With ``normalize=False`` that are all labels, and the loss of a window is the sum of
-    the means of its steps.
+    A label counts as much as it weighs. With ``normalize=False`` that are all labels,
+    and the loss of a window is the sum of the means of its steps.
     """
+    if normalize and weights is not None:
+        return weights.sum(), 1.0
     if normalize:
         return count_labels(t, ignore_label), 1.0
     return t.size, max(1, t.shape[-1]) / max(1, t.size)

@@ -4,7 +4,13 @@ import numpy as np
 
 from dyrnn import kernels
 from dyrnn.backend import get_array_module
-from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_array
+from dyrnn.engine.core import (
+    FunctionNode,
+    Variable,
+    VariableLike,
+    as_array,
+    as_variable,
+)
 from dyrnn.engine.counts import counted
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import (
@@ -13,7 +19,13 @@ from dyrnn.functions.checks import (
     check_ids,
 )
 from dyrnn.functions.connection import linear
-from dyrnn.functions.loss import explain, labels_of, softmax_cross_entropy
+from dyrnn.functions.loss import (
+    divided,
+    explain,
+    labels_of,
+    of_labels,
+    softmax_cross_entropy,
+)
 from dyrnn.kernels.labels import bounded, divisor, mean_factor
 
 
@@ -23,8 +35,9 @@ class LinearSoftmaxCrossEntropy(FunctionNode):
     A fourth matrix product beside the plain pair's three, and no matrix (N, V).
     """
 
-    def __init__(self, t, normalize, ignore_label):
+    def __init__(self, t, normalize, ignore_label, weights):
         self.t = t
+        self.weights = weights  # those of the labels, divided already
         self.normalize = normalize
         self.ignore_label = ignore_label
 
@@ -39,8 +52,11 @@ class LinearSoftmaxCrossEntropy(FunctionNode):
             )
         if is_bad is not None:
             loss = xp.where(is_bad, xp.nan, loss)
-        self.factor = mean_factor(counts, divisor(self.t, self.normalize), x.dtype)
         self.save(x, W, b, shift, total)
+        if self.weights is not None:
+            self.factor = self.weights.reshape(-1).astype(x.dtype)
+            return (loss * self.factor).sum()
+        self.factor = mean_factor(counts, divisor(self.t, self.normalize), x.dtype)
         return loss.sum() * self.factor
 
     def backward(self, xp, gy):
@@ -53,10 +69,11 @@ class LinearSoftmaxCrossEntropy(FunctionNode):
         return gx.reshape(x.shape), gW, gb
 
     def composed(self, x, W, b):
-        y = linear(x, W, b)
-        return softmax_cross_entropy(
-            y, self.t, self.normalize, ignore_label=self.ignore_label
-        )
+        y, options = linear(x, W, b), {"ignore_label": self.ignore_label}
+        if self.weights is None:
+            return softmax_cross_entropy(y, self.t, self.normalize, **options)
+        options |= {"reduce": "no", "weights": self.weights}
+        return softmax_cross_entropy(y, self.t, **options).sum()
 
 
 def linear_softmax_cross_entropy(
@@ -66,6 +83,7 @@ def linear_softmax_cross_entropy(
     t: VariableLike,
     normalize: bool = True,
     ignore_label: int = -1,
+    weights: VariableLike | None = None,
 ) -> Variable:
     """``softmax_cross_entropy(linear(x, W, b), t)`` that never holds all logits.
 
@@ -79,7 +97,7 @@ def linear_softmax_cross_entropy(
     W : Variable, (V, I)
     b : Variable, (V,), or None
     t : array of integers, (B,) or (T, B)
-    normalize, ignore_label
+    normalize, ignore_label, weights
         As in :func:`dyrnn.functions.softmax_cross_entropy`.
 
     Returns
@@ -97,8 +115,12 @@ def linear_softmax_cross_entropy(
         b = get_array_module(as_array(W)).zeros(len(W), W.dtype)
     check_floats(name, x=x, W=W, b=b)
     check_batch(name, x, -2)
+    t, weights = of_labels(name, weights, as_variable(x), t, ignore_label)
     check_ids(name, "label", t, W.shape[0], ignore_label, x)
-    y = LinearSoftmaxCrossEntropy(t, normalize, ignore_label).apply(x, W, b)
+    scaled = weights
+    if weights is not None:
+        scaled = divided(name, weights, divisor(t, normalize))
+    y = LinearSoftmaxCrossEntropy(t, normalize, ignore_label, scaled).apply(x, W, b)
     if type(y.array) is np.ndarray and not np.isfinite(y.array):
         explain(linear(x, W, b).array, t, ignore_label)
-    return counted(y, *labels_of(t, normalize, ignore_label))
+    return counted(y, *labels_of(t, normalize, ignore_label, weights))

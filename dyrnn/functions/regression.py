@@ -2,6 +2,10 @@
 
 With ``reduce="mean"`` a loss is the mean over all elements (``"sum"``: their sum), with
 ``"no"`` it has the shape of its inputs. All are composed of elementary functions.
+
+``weights``, constant factors of the losses or a mask, have the shape of the inputs or
+their first axes, such as (T, B) for (T, B, F); the mean is the weighted one, see
+:mod:`dyrnn.functions.loss`.
 """
 
 import math
@@ -9,7 +13,7 @@ import math
 import numpy as np
 
 from dyrnn.engine.core import Variable, VariableLike, as_array, as_variable
-from dyrnn.engine.counts import ROWS, counted
+from dyrnn.engine.counts import ROWS, counted, passed_on
 from dyrnn.errors import ShapeError
 from dyrnn.functions.activation import relu, softplus
 from dyrnn.functions.checks import (
@@ -21,15 +25,21 @@ from dyrnn.functions.checks import (
     check_same_shape,
 )
 from dyrnn.functions.indexing import where
+from dyrnn.functions.loss import of_labels, weighted_mean, weights_for
 from dyrnn.functions.math import exp, expm1, square
 from dyrnn.functions.shape import cast
 from dyrnn.kernels.labels import count_labels
+from dyrnn.typing import Array
 
 REDUCTIONS = ("sum", "mean", "no")
 
 
-def reduced(loss, reduce):
+def reduced(loss, reduce, name="", weights=None):
     """Return the mean or the sum of losses, or all of them."""
+    if weights is not None:
+        if reduce == "mean":
+            return weighted_mean(name, loss, weights)
+        loss = loss * weights.astype(loss.dtype)
     if reduce == "no":
         return loss
     return loss.sum() if reduce == "sum" else loss.mean()
@@ -40,6 +50,14 @@ def _inputs(name, reduce="no", choices=("no",), **inputs):
     check_same_shape(name, **dict(list(inputs.items())[:2]))
     check_floats(name, **inputs)
     return [as_variable(x) for x in inputs.values()]
+
+
+def _masked(name, weights, *inputs):
+    """Return weights in the shape of the inputs, which are 0 where the weight is."""
+    if weights is None:
+        return weights, *inputs
+    weights = weights_for(name, weights, inputs[0], inputs[0].shape, 1)
+    return weights, *[where(weights != 0, x, 0.0) for x in inputs]
 
 
 def squared_error(x0: VariableLike, x1: VariableLike) -> Variable:
@@ -54,16 +72,28 @@ def absolute_error(x0: VariableLike, x1: VariableLike) -> Variable:
     return abs(x0 - x1)
 
 
-def mean_squared_error(x0: VariableLike, x1: VariableLike) -> Variable:
+def mean_squared_error(
+    x0: VariableLike, x1: VariableLike, weights: VariableLike | None = None
+) -> Variable:
     """Mean of the squared differences of all elements."""
-    x0, x1 = _inputs("mean_squared_error", x0=x0, x1=x1)
-    return counted(square(x0 - x1).mean(), x0.size)
+    name = "mean_squared_error"
+    x0, x1 = _inputs(name, x0=x0, x1=x1)
+    if weights is None:
+        return counted(square(x0 - x1).mean(), x0.size)
+    weights, difference = _masked(name, weights, x0 - x1)
+    return weighted_mean(name, square(difference), weights)
 
 
-def mean_absolute_error(x0: VariableLike, x1: VariableLike) -> Variable:
+def mean_absolute_error(
+    x0: VariableLike, x1: VariableLike, weights: VariableLike | None = None
+) -> Variable:
     """Mean of the absolute differences of all elements."""
-    x0, x1 = _inputs("mean_absolute_error", x0=x0, x1=x1)
-    return counted(abs(x0 - x1).mean(), x0.size)
+    name = "mean_absolute_error"
+    x0, x1 = _inputs(name, x0=x0, x1=x1)
+    if weights is None:
+        return counted(abs(x0 - x1).mean(), x0.size)
+    weights, difference = _masked(name, weights, x0 - x1)
+    return weighted_mean(name, abs(difference), weights)
 
 
 def huber_loss(
@@ -71,6 +101,7 @@ def huber_loss(
     t: VariableLike,
     delta: float,
     reduce: str = "sum_along_second_axis",
+    weights: VariableLike | None = None,
 ) -> Variable:
     """Squared error for differences up to ``delta``, linear beyond.
 
@@ -81,6 +112,7 @@ def huber_loss(
         ``d**2 / 2`` for ``|d| <= delta``, else ``delta * (|d| - delta / 2)``.
     reduce : str
         ``"sum_along_second_axis"``, or ``"no"`` for all elements.
+    weights : array, optional
 
     References
     ----------
@@ -91,15 +123,20 @@ def huber_loss(
     x, t = _inputs("huber_loss", reduce, choices, x=x, t=t)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta={delta} must be positive")
-    difference = x - t
+    weights, difference = _masked("huber_loss", weights, x - t)
     size = abs(difference)
     is_small = size.array <= delta
     y = where(is_small, square(difference) * 0.5, delta * (size - 0.5 * delta))
+    y = reduced(y, "no", weights=weights)
     return y if reduce == "no" else y.sum(axis=1)
 
 
 def hinge(
-    x: VariableLike, t: VariableLike, norm: str = "L1", reduce: str = "mean"
+    x: VariableLike,
+    t: VariableLike,
+    norm: str = "L1",
+    reduce: str = "mean",
+    weights: VariableLike | None = None,
 ) -> Variable:
     """Loss of a classifier with margin 1, one against the rest.
 
@@ -112,6 +149,7 @@ def hinge(
         classes and averaged over the batch; ``"L2"``: their squares.
     reduce : str
         ``"mean"``, or ``"no"`` for all elements.
+    weights : array, (B,), optional
     """
     check_choice("hinge", "norm", norm, ("L1", "L2"))
     check_choice("hinge", "reduce", reduce, ("mean", "no"))
@@ -124,17 +162,35 @@ def hinge(
             "(B,)."
         )
     check_batch("hinge", x, 0)
+    t, weights, x = _with_labels("hinge", weights, x, t)
     check_ids("hinge", "label", t, x.shape[1], x=x)
-    x = as_variable(x)
     is_other = x.xp.arange(x.shape[1]) != t[:, None]
     y = relu(1.0 + where(is_other, x, -x))
     if norm == "L2":
         y = square(y)
+    if weights is not None:
+        return reduced(y, reduce, "hinge", weights[:, None])
     return y if reduce == "no" else counted(y.sum() / len(x), len(x))
 
 
+def _with_labels(
+    name: str, weights: VariableLike | None, x: VariableLike, t: Array
+) -> tuple[Array, Array | None, Variable]:
+    """Return labels and rows of x, 0 where the weight is 0, and the weights (B,)."""
+    x = as_variable(x)
+    if weights is None or t.dtype.kind not in "iu":
+        return t, None, x
+    factors = weights_for(name, weights, x, t.shape)
+    on = factors != 0
+    return x.xp.where(on, t, 0), factors, where(on[..., None], x, 0.0)
+
+
 def gaussian_nll(
-    x: VariableLike, mean: VariableLike, ln_var: VariableLike, reduce: str = "sum"
+    x: VariableLike,
+    mean: VariableLike,
+    ln_var: VariableLike,
+    reduce: str = "sum",
+    weights: VariableLike | None = None,
 ) -> Variable:
     """Negative log-likelihood of ``x`` under a normal distribution.
 
@@ -144,16 +200,21 @@ def gaussian_nll(
         ``ln_var`` is the logarithm of the variance; all of one shape.
     reduce : str
         ``"sum"``, ``"mean"`` or ``"no"``.
+    weights : array, optional
     """
     inputs = {"x": x, "mean": mean, "ln_var": ln_var}
     x, mean, ln_var = _inputs("gaussian_nll", reduce, REDUCTIONS, **inputs)
     check_same_shape("gaussian_nll", mean=mean, ln_var=ln_var)
+    weights, x, mean, ln_var = _masked("gaussian_nll", weights, x, mean, ln_var)
     loss = 0.5 * (ln_var + square(x - mean) * exp(-ln_var) + math.log(2 * math.pi))
-    return reduced(loss, reduce)
+    return reduced(loss, reduce, "gaussian_nll", weights)
 
 
 def gaussian_kl_divergence(
-    mean: VariableLike, ln_var: VariableLike, reduce: str = "sum"
+    mean: VariableLike,
+    ln_var: VariableLike,
+    reduce: str = "sum",
+    weights: VariableLike | None = None,
 ) -> Variable:
     """Kullback-Leibler divergence of a normal distribution from the standard one.
 
@@ -163,13 +224,21 @@ def gaussian_kl_divergence(
         ``ln_var`` is the logarithm of the variance.
     reduce : str
         ``"sum"``, ``"mean"`` or ``"no"``.
+    weights : array, optional
     """
-    inputs = {"mean": mean, "ln_var": ln_var}
-    mean, ln_var = _inputs("gaussian_kl_divergence", reduce, REDUCTIONS, **inputs)
-    return reduced(0.5 * (square(mean) + (expm1(ln_var) - ln_var)), reduce)
+    name, inputs = "gaussian_kl_divergence", {"mean": mean, "ln_var": ln_var}
+    mean, ln_var = _inputs(name, reduce, REDUCTIONS, **inputs)
+    weights, mean, ln_var = _masked(name, weights, mean, ln_var)
+    loss = 0.5 * (square(mean) + (expm1(ln_var) - ln_var))
+    return reduced(loss, reduce, name, weights)
 
 
-def bernoulli_nll(x: VariableLike, y: VariableLike, reduce: str = "sum") -> Variable:
+def bernoulli_nll(
+    x: VariableLike,
+    y: VariableLike,
+    reduce: str = "sum",
+    weights: VariableLike | None = None,
+) -> Variable:
     """Negative log-likelihood of ``x`` (0 to 1) under probabilities ``sigmoid(y)``.
 
     Parameters
@@ -178,14 +247,21 @@ def bernoulli_nll(x: VariableLike, y: VariableLike, reduce: str = "sum") -> Vari
         Of one shape; ``y`` are logits.
     reduce : str
         ``"sum"``, ``"mean"`` or ``"no"``.
+    weights : array, optional
     """
     x, y = _inputs("bernoulli_nll", reduce, REDUCTIONS, x=x, y=y)
+    weights, x, y = _masked("bernoulli_nll", weights, x, y)
     # Not softplus(y) - x * y, in which a small loss is lost beside a large logit.
-    return reduced(x * softplus(-y) + (1.0 - x) * softplus(y), reduce)
+    loss = x * softplus(-y) + (1.0 - x) * softplus(y)
+    return reduced(loss, reduce, "bernoulli_nll", weights)
 
 
 def sigmoid_cross_entropy(
-    x: VariableLike, t: VariableLike, normalize: bool = True, reduce: str = "mean"
+    x: VariableLike,
+    t: VariableLike,
+    normalize: bool = True,
+    reduce: str = "mean",
+    weights: VariableLike | None = None,
 ) -> Variable:
     """Cross entropy between ``sigmoid(x)`` and binary labels.
 
@@ -200,6 +276,8 @@ def sigmoid_cross_entropy(
         `BPTTUpdater` takes for the batch size, also in windows (T, B, K).
     reduce : str
         ``"mean"``, or ``"no"`` for all elements.
+    weights : array, like ``t`` or its first axes, optional
+        Without effect on what ``normalize=False`` divides by.
 
     Raises
     ------
@@ -211,18 +289,25 @@ def sigmoid_cross_entropy(
     check_same_shape(name, x=x, t=t)
     check_floats(name, x=x)
     t = as_array(t)
+    if weights is not None:
+        weights = weights_for(name, weights, as_variable(x), t.shape, 1)
+    t, weights = of_labels(name, weights, as_variable(x), t, -1)
     check_ids(name, "label", t, 2, -1, x)
     dtype = x.dtype
     # Halves as floats: the sum, or the count, may exceed the largest half.
     x = cast(x, np.result_type(dtype, np.float32))
     xp = x.xp
     counts = t != -1
-    weight = counts.astype(x.dtype)
+    weight = counts.astype(x.dtype) if weights is None else weights
     if xp is not np:
         weight = xp.where((t < -1) | (t > 1), xp.nan, weight)
     # Of the logit for the other label: no small loss is lost beside a large logit.
     signs = (1 - 2 * t.astype(np.int8)).astype(x.dtype)
-    loss = softplus(where(counts, x * signs, 0.0)) * weight
+    loss = softplus(where(counts, x * signs, 0.0))
+    if weights is not None and normalize and reduce == "mean":
+        y = weighted_mean(name, loss, weight)
+        return passed_on(y, cast(y, dtype))
+    loss = loss * weight
     if reduce == "no":
         return cast(loss, dtype)
     if not normalize:
@@ -233,7 +318,10 @@ def sigmoid_cross_entropy(
 
 
 def negative_log_likelihood(
-    x: VariableLike, t: VariableLike, reduce: str = "mean"
+    x: VariableLike,
+    t: VariableLike,
+    reduce: str = "mean",
+    weights: VariableLike | None = None,
 ) -> Variable:
     """``-x[n, t[n]]``: the loss of log-probabilities.
 
@@ -244,6 +332,7 @@ def negative_log_likelihood(
     t : array of integers, (B,) or (T, B)
     reduce : str
         ``"mean"`` or ``"no"``.
+    weights : array, like ``t``, optional
     """
     name = "negative_log_likelihood"
     check_choice(name, "reduce", reduce, ("mean", "no"))
@@ -254,7 +343,10 @@ def negative_log_likelihood(
             f"{name}: x has shape {x.shape}, but t {t.shape}; t must have the shape of "
             "x without its last axis."
         )
+    t, weights, x = _with_labels(name, weights, x, t)
     check_ids(name, "label", t, x.shape[-1], x=x)
-    rows = as_variable(x).reshape((-1, x.shape[-1]))
+    rows = x.reshape((-1, x.shape[-1]))
     loss = -rows[rows.xp.arange(len(rows)), t.reshape(-1)]
+    if weights is not None:
+        return reduced(loss.reshape(t.shape), reduce, name, weights)
     return counted(loss.mean(), t.size) if reduce == "mean" else loss.reshape(t.shape)
