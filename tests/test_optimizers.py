@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+import dyrnn.functions as F
 from dyrnn import optimizers
 from dyrnn.backend import get_device
 from dyrnn.engine.core import Variable
 from dyrnn.engine.gradients import Rows, Sum
 from dyrnn.engine.parameter import Parameter
-from dyrnn.errors import NonFiniteError, SnapshotError
+from dyrnn.errors import DeviceError, NonFiniteError, SnapshotError
 from dyrnn.link import Chain, Link
-from dyrnn.links import Linear
+from dyrnn.links import EmbedID, Linear
 from dyrnn.optimizers.hooks import GradientClipping
 from dyrnn.optimizers.optimizer import Optimizer
 from dyrnn.serializers import load_npz, save_npz
@@ -64,6 +65,30 @@ def test_rule_follows_its_formula(name, rng, device):
     model.to_cpu()
     for key, param in model.namedparams():
         np.testing.assert_allclose(param.array, start[key[1:]], rtol=1e-12, atol=1e-14)
+
+
+def test_parameters_of_two_devices_have_two_optimizers():
+    model = Chain(embed=EmbedID(5, 3), out=Linear(3, 5))
+    model.to_device("@strict").embed.to_cpu()
+    ids = np.array([1, 2])
+
+    def loss():
+        h = F.copy(model.embed(ids), "@strict")
+        return F.sum(model.out(h) ** 2)
+
+    one = optimizers.Adam().setup(model)
+    with pytest.raises(
+        DeviceError, match=r"/embed/W on <.*numpy>, /out/W on <.*strict>"
+    ):
+        one.update(loss)
+    both = [optimizers.Adam().setup(link) for link in (model.embed, model.out)]
+    first = loss().item()
+    for _ in range(3):
+        model.cleargrads()
+        loss().backward()
+        for optimizer in both:
+            optimizer.update()
+    assert loss().item() < first
 
 
 def test_variance_of_equal_gradients_does_not_round_below_0():

@@ -12,7 +12,7 @@ import numpy as np
 from dyrnn import kernels
 from dyrnn.backend import get_array_module, to_cpu
 from dyrnn.engine.gradients import Rows
-from dyrnn.errors import NonFiniteError
+from dyrnn.errors import DeviceError, NonFiniteError
 from dyrnn.kernels.updates import working_dtype
 
 _HUGE = 1e300  # a threshold that no norm reaches, unless it is infinite
@@ -133,5 +133,14 @@ class DeviceFlags:
 
 
 def are_on_cpu(updates):
-    """Whether the parameters are NumPy's: those of one optimizer share a device."""
-    return get_array_module(updates[0][1].array) is np
+    """Whether the parameters are NumPy's; those of one optimizer share a device."""
+    try:
+        return get_array_module(*[param.array for _, param, _ in updates]) is np
+    except DeviceError:
+        places = [f"{path} on {param.device}" for path, param, _ in updates]
+        raise DeviceError(
+            f"an optimizer updates the parameters of one device, but there are "
+            f"{', '.join(places)}. Move the whole model with model.to_device, or give "
+            "each part an optimizer of its own. An embedding gains nothing on the CPU: "
+            "on a GPU, too, a step touches only the rows that its ids pick."
+        ) from None
