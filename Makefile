@@ -15,11 +15,13 @@ STRICT := --cache-dir .mypy_cache/strict --strict-optional --no-check-untyped-de
 # What an installation is made of: with a C compiler, kernels are compiled.
 BUILD := setup.py pyproject.toml $(wildcard dyrnn/kernels/native/*.[ch])
 
-.PHONY: help ptb test chainer-tests interchange lint check format bench clean
+.PHONY: help ptb test docs release chainer-tests interchange lint check format bench clean
 
 help:
 	@echo "make ptb     train a language model on text, print its perplexity, plot, write"
 	@echo "make test    run the tests"
+	@echo "make docs    write the documentation as a site, docs/_build/html"
+	@echo "make release build the wheel and the sdist, prove that they work, into dist/"
 	@echo "make chainer-tests CHAINER=FOLDER"
 	@echo "             run Chainer's own tests, from a checkout of Chainer v7.8.1"
 	@echo "make interchange"
@@ -53,6 +55,9 @@ $(VENV)/.test: $(BUILD)
 $(VENV)/.dev: $(BUILD)
 	$(call environment,$(VENV),-e '.[dev]')
 
+$(VENV)-docs/.docs: setup.py
+	$(call environment,$(VENV)-docs,-e '.[docs]')
+
 $(VENV)-bench/.bench: $(BUILD)
 	$(call environment,$(VENV)-bench,-e . torch==2.13.0)
 
@@ -65,6 +70,11 @@ ptb: $(VENV)/.plot
 test: $(VENV)/.test
 	$(VENV)/bin/python -m dyrnn.kernels
 	$(PYTEST)
+
+docs: $(VENV)-docs/.docs
+	$(VENV)-docs/bin/python -m sphinx -q -W --keep-going -j auto docs docs/_build/html
+	$(VENV)-docs/bin/python docs/check_links.py docs/_build/html
+	@echo "the site begins at docs/_build/html/index.html"
 
 # Two files at a time, in processes of their own: about seven minutes on two cores.
 chainer-tests: $(VENV)/.test
@@ -101,4 +111,5 @@ bench: $(VENV)-bench/.bench
 	$(VENV)-bench/bin/python benchmarks/compare.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-interchange build dist *.egg-info result
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-interchange build dist \
+		*.egg-info docs/_build docs/api docs/examples result

@@ -76,7 +76,8 @@ setup(
         "chainer": CHAINER,
         "keras": ["h5py"],
         "test": TEST,
-        "dev": [*TEST, "coverage", "mypy", "ruff", "sphinx", "myst-parser"],
+        "dev": [*TEST, "coverage", "mypy", "ruff"],
+        "docs": ["sphinx>=8", "myst-parser>=4", "furo", "sphinx-copybutton"],
     },
     classifiers=[
         "Intended Audience :: Science/Research",

@@ -1,4 +1,4 @@
-"""Every example in a docstring or a document gives what it says."""
+"""Every example in a docstring gives what it says."""
 
 import doctest
 import importlib
@@ -25,7 +25,6 @@ def module_name(path):
 
 
 NAMES = sorted(map(module_name, with_examples(ROOT.glob("dyrnn/**/*.py"))))
-DOCUMENTS = with_examples([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,30 +35,11 @@ def test_examples_of_module(name):
     assert result.failed == 0
 
 
-def test_examples_of_documents():
-    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=FLAGS)
-    for path in DOCUMENTS:
-        text = path.read_text(encoding="utf-8")
-        runner.run(parser.get_doctest(text, {}, path.name, str(path), 0))
-    assert runner.summarize().failed == 0
-
-
 def test_the_example_of_the_package_learns():
     (block,) = re.findall(r"::\n\n((?:    .*\n|\n)+)", dyrnn.__doc__)
     names: dict = {}
     exec(textwrap.dedent(block), names)
     assert 0 <= names["loss"].item() < 10
-
-
-def test_programs_of_the_readme_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    for block in blocks:
-        exec(block, {"__name__": "__main__"})
-    header, *rows = capsys.readouterr().out.splitlines()
-    losses = [float(row.split()[1]) for row in rows]
-    assert header.split()[1] == "main/loss" and losses[-1] < 0.1 < losses[0]
-    assert (tmp_path / "result" / "echo" / "log.jsonl").exists()
 
 
 def test_a_wrong_example_is_found():
