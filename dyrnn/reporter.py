@@ -10,8 +10,10 @@ and nothing waits for a GPU: a value on a device is read when somebody asks for 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
+import operator
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -20,7 +22,7 @@ import numpy as np
 
 from dyrnn import backend
 from dyrnn.engine.core import Variable
-from dyrnn.engine.counts import current_tally
+from dyrnn.engine.counts import current_tally, largest
 
 __all__ = [
     "DictSummary",
@@ -38,12 +40,20 @@ _local = threading.local()
 _MAX_PENDING = 1024
 
 
+class Parts(tuple):
+    """Means ``(value, weight)`` that a value is the sum of, the main one first."""
+
+
 class Observation(dict):
-    """Values by full name; ``weights`` holds how much each counts in a mean."""
+    """Values by full name; ``weights`` holds how much each counts in a mean.
+
+    Of a value that is a sum of means, `parts` holds these and their weights.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.weights = {}
+        self.parts = {}
 
     def weight(self, key):
         """How much a value counts."""
@@ -52,8 +62,15 @@ class Observation(dict):
     def only(self, keys):
         """The values of these names that were observed, as an `Observation`."""
         chosen = Observation({key: self[key] for key in keys if key in self})
-        chosen.weights = self.weights
+        chosen.weights, chosen.parts = self.weights, self.parts
         return chosen
+
+    def add_to(self, other):
+        """Write all that is here into another dictionary, too."""
+        other.update(self)
+        if isinstance(other, Observation):
+            other.weights.update(self.weights)
+            other.parts.update(self.parts)
 
     def serialize(self, s):
         """Save or load the scalars among the values, and the weights."""
@@ -61,12 +78,20 @@ class Observation(dict):
         weighted = [key for key in keys if key in self.weights]
         values = read_scalars([self[key] for key in keys])
         weights = read_scalars([self.weights[key] for key in weighted])
+        parts = {
+            key: read_scalars(itertools.chain(*self.parts[key]))
+            for key in keys
+            if key in self.parts
+        }
         values = s("values", dict(zip(keys, values, strict=True)))
         weights = s("weights", dict(zip(weighted, weights, strict=True)))
+        if parts or (s.loading and s.has("parts")):
+            parts = s("parts", parts)
         if s.loading:
             self.clear()
             self.update(values)
             self.weights = dict(weights)
+            self.parts = {key: _pairs(numbers) for key, numbers in parts.items()}
 
 
 class Reporter:
@@ -122,18 +147,28 @@ class Reporter:
                 )
             prefix = name + "/"
         weights = getattr(self.observation, "weights", {})
+        parts = getattr(self.observation, "parts", {})
         tally = current_tally()
+        tally.is_told |= weight is not None
         for key, value in values.items():
             if not hasattr(value, "shape") and not isinstance(value, int | float):
                 raise TypeError(
                     f"report: {key!r} is {value!r}, a {type(value).__name__}; report "
                     "Variables, arrays or numbers."
                 )
-            self.observation[prefix + key] = _detached(value)
-            weights.pop(prefix + key, None)
-            count = tally.of(value)[0] if weight is None else weight
+            name = prefix + key
+            weights.pop(name, None)
+            parts.pop(name, None)
+            means = weight if isinstance(weight, Parts) else [(value, weight)]
+            if weight is None:
+                means = tally.parts_of(value)
+            means = Parts((_detached(mean), _detached(n)) for mean, n in means)
+            count = largest(n for _, n in means)
+            self.observation[name] = _sum_of(means)
             if count is not None:
-                weights[prefix + key] = _detached(count)
+                weights[name] = count
+            if len(means) > 1:
+                parts[name] = means
 
     def __enter__(self):
         _stack().append(self)
@@ -207,14 +242,24 @@ class Summary:
     """
 
     def __init__(self) -> None:
+        self._parts: list[Summary] = []  # of the whole, and of the second part on
         self._weight = 0.0
         self._mean = math.nan
         self._deviation = 0.0  # sum of weight * (value - mean)**2
         self._pending = []
 
-    def add(self, value: Any, weight: Any = 1.0) -> None:
-        """Add a scalar which counts ``weight`` times."""
+    def add(self, value: Any, weight: Any = 1.0, parts: tuple = ()) -> None:
+        """Add a scalar which counts ``weight`` times, or is a sum of ``parts``."""
         value, weight = _detached(value), _detached(weight)
+        if parts and not self._parts:
+            self._parts.append(Summary())
+            self._parts[0]._set(self._state())
+        if self._parts:
+            self._parts[0].add(value, weight)
+            self._parts += [Summary() for _ in parts[len(self._parts) :]]
+            for summary, part in zip(self._parts[1:], parts[1:], strict=False):
+                summary.add(*part)
+            value, weight = parts[0] if parts else (value, weight)
         if not self._pending and not _on_device(value) and not _on_device(weight):
             self._add(float(value), float(weight))
             return
@@ -258,14 +303,21 @@ class Summary:
     def compute_mean(self) -> Any:
         """The mean of the values so far; NaN if there were none."""
         self._read()
-        return self._mean
+        means = [self._mean] if self._weight or not self._parts else []
+        means += [each.compute_mean() for each in self._parts[1:] if each.has_weight()]
+        return math.fsum(means) if len(means) > 1 else (means or [math.nan])[0]
+
+    def has_weight(self):
+        """Whether anything that counts was added."""
+        self._read()
+        return self._weight > 0
 
     def make_statistics(self) -> tuple[Any, Any]:
         """The mean and the (population) standard deviation."""
-        mean = self.compute_mean()
-        if not self._weight:
+        mean, whole = self.compute_mean(), (self._parts or [self])[0]
+        if not whole.has_weight():
             return mean, math.nan
-        return mean, math.sqrt(self._deviation / self._weight)
+        return mean, math.sqrt(whole._deviation / whole._weight)
 
     def serialize(self, s):
         """Save or load the mean, and what is needed to go on."""
@@ -273,10 +325,14 @@ class Summary:
 
     def _state(self):
         self._read()
-        return [self._weight, self._mean, self._deviation]
+        state = [self._weight, self._mean, self._deviation]
+        return state + [number for each in self._parts for number in each._state()]
 
     def _set(self, state):
-        self._weight, self._mean, self._deviation = map(float, state)
+        self._weight, self._mean, self._deviation = map(float, state[:3])
+        self._parts = [Summary() for _ in state[3::3]]
+        for i, each in enumerate(self._parts, 1):
+            each._set(state[3 * i : 3 * i + 3])
 
 
 class DictSummary:
@@ -288,10 +344,11 @@ class DictSummary:
     def add(self, observation: dict) -> None:
         """Add the scalars of ``observation``; what is not a scalar is left out."""
         weights = getattr(observation, "weights", {})
+        parts = getattr(observation, "parts", {})
         for key, value in observation.items():
             if _is_scalar(value):
                 summary = self._summaries.setdefault(key, Summary())
-                summary.add(value, weights.get(key, 1.0))
+                summary.add(value, weights.get(key, 1.0), parts.get(key, ()))
 
     def compute_mean(self) -> dict:
         """The means by key, as Python floats."""
@@ -329,12 +386,40 @@ def means_of(observations):
     for key in dict.fromkeys(key for each in observations for key in each):
         found = [each for each in observations if key in each]
         values = [each[key] for each in found]
-        weights = [each.weight(key) for each in found]
-        means[key] = (
-            _mean(values, weights) if all(map(_is_scalar, values)) else values[-1]
+        if not all(map(_is_scalar, values)):
+            means[key], means.weights[key] = (
+                values[-1],
+                sum(each.weight(key) for each in found),
+            )
+            continue
+        columns = itertools.zip_longest(
+            *(each.parts.get(key, [(each[key], each.weight(key))]) for each in found),
+            fillvalue=(math.nan, 0),
         )
-        means.weights[key] = sum(weights)
+        parts = Parts(
+            (_mean(*zip(*column, strict=True)), sum(n for _, n in column))
+            for column in columns
+        )
+        means[key], means.weights[key] = _sum_of(parts), largest(n for _, n in parts)
+        if len(parts) > 1:
+            means.parts[key] = parts
     return means
+
+
+def _sum_of(parts):
+    """Return the sum of means; one that counts nothing, which may be NaN, adds 0."""
+    if len(parts) == 1:
+        return parts[0][0]
+    values = [
+        backend.get_array_module(n).where(n > 0, value, 0) if _on_device(n) else value
+        for value, n in parts
+        if n is None or _on_device(n) or n > 0
+    ]
+    return functools.reduce(operator.add, values or [parts[0][0]])
+
+
+def _pairs(numbers):
+    return Parts(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def _mean(values, weights):

@@ -115,7 +115,8 @@ def test_a_value_counts_as_said_or_as_its_own_labels_or_as_all_of_the_call():
         report({"said": loss}, weight=9)
         counted(Variable(np.ones(3)), 3)
         counted(Variable(np.array(1.0)), 4)
-        report({"own": loss, "of the call": loss * 2, "number": 1.0})
+        report({"own": loss, "scaled": loss * 2, "number": 1.0})
+        report({"of the call": F.exp(loss)})
         with Tally(7):
             report({"inner": 1.0})
     report({"nobody listens": 1.0})
@@ -124,6 +125,7 @@ def test_a_value_counts_as_said_or_as_its_own_labels_or_as_all_of_the_call():
         "nothing yet": 5,
         "said": 9,
         "own": 2,
+        "scaled": 2,
         "of the call": 7,
         "number": 7,
         "inner": 7,

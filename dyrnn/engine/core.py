@@ -24,7 +24,7 @@ from dyrnn import backend
 from dyrnn.config import config
 from dyrnn.engine import hooks
 from dyrnn.engine.backprop import propagate
-from dyrnn.engine.counts import MEAN, SUM
+from dyrnn.engine.counts import MEAN, own_count
 from dyrnn.engine.gradients import Sum
 from dyrnn.engine.operators import Operators
 from dyrnn.engine.roles import distinct, roles_of
@@ -116,8 +116,7 @@ class Variable(Operators):
         Set it on a loss of your own, as ``loss.count = mask.sum()``; means over batches
         weigh by it, and so does `BPTTUpdater` its steps. On a GPU it is an array.
         """
-        noted = getattr(self, "_count", None)
-        return None if noted is None or noted[2] == SUM else noted[0]
+        return own_count(self)
 
     @count.setter
     def count(self, labels: Any) -> None:

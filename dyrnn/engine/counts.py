@@ -2,21 +2,36 @@
 
 A loss knows what it divided by, and nobody after it does: labels may be ignored, and a
 batch padded. `counted` notes it on the result, for those who report it or add it up.
-What is computed further from a loss has no count of its own; it counts as many labels
-as all losses of that call, which a `Tally` adds up. A sum over all axes is noted as
-such: divided by something, it is a mean over so many; negated, it is still a sum.
+A note stays with a loss that is scaled or divided by a number; losses that are added
+are noted as the terms of a sum, each with its own count. What is computed otherwise
+has no count of its own; it counts as many labels as all losses of that call, which a
+`Tally` adds up. A sum over all axes is noted as such: divided by something, it is a
+mean over so many.
 
 A note is ``labels, factor, kind``: the value times the factor is the mean over the
-labels. The kinds are MEAN; SUM, which counts as many labels as its call; ROWS, a sum
-over the length of the first axis; and RATIO, a sum over what the user divided by.
+labels. The kinds are
+
+- MEAN;
+- SUM, of all elements, and SCALED, a sum times a number, which may be a mean;
+- ROWS, a sum over the length of the first axis, and FIRST, a mean of sums over it;
+- RATIO, a sum over what the user divided by;
+- TERMS, whose ``labels`` are the variables that were added up.
 """
 
+import functools
+import operator
 import threading
-from typing import Any, TypeVar
+from typing import Any
 
-_V = TypeVar("_V")
-
-MEAN, SUM, ROWS, RATIO = "mean", "sum", "rows", "ratio"
+MEAN, SUM, SCALED, ROWS, FIRST, RATIO, TERMS = (
+    "mean",
+    "sum",
+    "scaled",
+    "rows",
+    "first",
+    "ratio",
+    "terms",
+)
 
 
 class _Local(threading.local):
@@ -32,7 +47,10 @@ class Tally:
     Parameters
     ----------
     default : number or array, optional
-        What counts where no loss noted anything.
+        What counts where no loss noted anything, and of a sum.
+    window : tuple of int, optional
+        Steps and batch size, where all of a window is computed at once: a sum over the
+        window is then shared between the steps.
 
     Attributes
     ----------
@@ -42,10 +60,12 @@ class Tally:
         Whether losses were summed, so that what is computed of them may be a sum, too.
     """
 
-    def __init__(self, default: Any = None) -> None:
+    def __init__(self, default: Any = None, window: tuple | None = None) -> None:
         self.default = default
+        self.window = window
         self.labels: Any = None
         self.has_sums = False
+        self.is_told = False  # what is reported came with weights
         self._has_each = False  # losses of single labels, which somebody sums up
 
     def __enter__(self) -> "Tally":
@@ -55,25 +75,45 @@ class Tally:
     def __exit__(self, *exception: object) -> None:
         _local.tally = self._outer
 
-    def of(self, value: Any) -> tuple[Any, float]:
-        """Return how many labels a value counts, and the factor to their mean.
+    def count_of(self, value: Any) -> Any:
+        """Return how many labels a value counts.
 
-        The value's own count, else that of the losses, else the default.
+        Its own count, else that of the losses, else the default.
         """
-        own = getattr(value, "_count", None)
-        if own is not None and own[2] != SUM:
-            return own[:2]
-        return (self.default if self.labels is None else self.labels), 1.0
+        own = own_count(value)
+        if own is not None:
+            return own
+        if self.labels is None or (kind_of(value) == SUM and self.default is not None):
+            return self.default
+        return self.labels
 
-    def mean_of(self, loss: Any) -> tuple[Any, Any]:
-        """Return a loss as the mean over its labels, and how many they are."""
-        count, factor = self.of(loss)
-        return (loss if factor == 1 else loss * factor), count
+    def parts_of(self, value: Any) -> list[tuple[Any, Any]]:
+        """Return the means that a value is the sum of, each with its count."""
+        labels, factor, kind = _note(value)
+        count = self.count_of(value)
+        if kind == TERMS:
+            return [
+                (mean, count if own_count(term) is None else n)
+                for term in labels
+                for mean, n in self.parts_of(term)
+            ]
+        if self.window is not None and kind in (SUM, FIRST, ROWS):
+            length, batch_size = self.window
+            if kind == ROWS:  # which should be a batch
+                return [(value * (labels / batch_size / length), length * batch_size)]
+            return [(value / length, count)]
+        return [(value if factor == 1 else value * factor, count)]
 
     def is_unclear(self, loss: Any) -> bool:
         """Whether a loss was made of sums, and does not say what it is the mean of."""
-        is_made = getattr(loss, "_count", None) is None
-        return is_made and self.has_sums and (self.labels is None or self._has_each)
+        kind = kind_of(loss)
+        if kind == TERMS:
+            kinds = map(kind_of, loss._count[0])
+            return any(kind in (SUM, SCALED) for kind in kinds)
+        if kind == SUM:  # of means, which were stacked
+            return self.labels is not None and not self._has_each
+        no_labels = self.labels is None or self._has_each
+        return kind == SCALED or (kind is None and self.has_sums and no_labels)
 
     def note(self, loss: Any, labels: Any, factor: float, kind: str) -> None:
         """Add the labels of a loss."""
@@ -82,41 +122,143 @@ class Tally:
         self.has_sums |= factor != 1 or kind != MEAN
 
 
+def _note(value: Any) -> tuple[Any, float, str | None]:
+    return getattr(value, "_count", None) or (None, 1.0, None)
+
+
 def current_tally() -> Tally:
     """Return the innermost tally of this thread, or an empty one."""
     return _local.tally or Tally()
 
 
-def kind_of(loss: Any) -> str | None:
+def kind_of(value: Any) -> str | None:
     """Return the kind of a value's note, or None if it has none."""
-    note = getattr(loss, "_count", None)
+    note = getattr(value, "_count", None)
     return None if note is None else note[2]
 
 
-def summed(y: _V) -> _V:
-    """Note that a scalar is the sum of all elements, and return it."""
-    y._count = None, 1.0, SUM  # type: ignore[attr-defined]
-    if _local.tally is not None:
-        _local.tally.has_sums = True
+def own_count(value: Any) -> Any:
+    """Return how many labels a value says it is the mean of, or None.
+
+    That of losses which were added up is the largest.
+    """
+    labels, _, kind = _note(value)
+    if kind != TERMS:
+        return labels
+    return largest([own_count(term) for term in labels])
+
+
+def largest(counts: Any) -> Any:
+    """Return the largest of several counts, without waiting for a GPU; None of none."""
+    counts = [count for count in counts if count is not None]
+    return functools.reduce(_larger, counts) if counts else None
+
+
+def _larger(a, b):
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return max(a, b)
+    return a * (a >= b) + b * (a < b)
+
+
+def summed(x: Any, y: Any, axes: tuple[int, ...] | None) -> Any:
+    """Note that ``y`` is the sum of ``x`` over axes, or over all, and return it."""
+    if x.ndim == 0 or (y.ndim == 0 and kind_of(x) == TERMS):
+        return passed_on(x, y)
+    if y.ndim == 0:
+        y._count = None, 1.0, SUM
+        if _local.tally is not None:
+            _local.tally.has_sums = True
+    elif axes is not None and 0 in axes:
+        y._count = None, 1.0, FIRST
     return y
 
 
-def passed_on(x: Any, y: _V, over: Any = None) -> _V:
-    """Note on ``y`` what ``x`` has noted; of a sum, also that it was divided."""
+def averaged(x: Any, y: Any, n: int) -> Any:
+    """Note that ``y`` is the mean of ``x`` over axes of ``n`` elements."""
+    kind = kind_of(x)
+    if x.ndim == 0:
+        return passed_on(x, y)
+    if y.ndim == 0 and kind == TERMS:
+        return changed(lambda term: term * (1.0 / n), x, y)
+    if y.ndim == 0:
+        y._count = n, 1.0, FIRST if kind == FIRST else MEAN
+    return y
+
+
+def passed_on(x: Any, y: Any) -> Any:
+    """Note on ``y`` what ``x`` has noted, since it has the same values."""
     note = getattr(x, "_count", None)
     if note is not None:
-        if over is None:
-            y._count = note  # type: ignore[attr-defined]
-        elif note[2] == SUM and getattr(over, "shape", ()) == ():
-            labels = abs(getattr(over, "array", over))
-            if not isinstance(labels, int | float) or labels == 1:
-                # Nothing, divided by max(1, labels), has no label.
-                labels = labels * ((labels != 1) | (x.array != 0))
-            y._count = labels, 1.0, RATIO  # type: ignore[attr-defined]
+        y._count = note
     return y
 
 
-def counted(loss: _V, labels: Any, factor: float = 1.0, kind: str = MEAN) -> _V:
+def stacked(xs: Any, y: Any) -> Any:
+    """Note the losses that ``y`` holds, for their sum or mean."""
+    if all(kind_of(x) not in (None, SUM, SCALED) for x in xs):
+        y._count = tuple(xs), 1.0, TERMS
+    return y
+
+
+def changed(function: Any, x: Any, y: Any) -> Any:
+    """Note on ``y = function(x)``, which is linear, what ``x`` has noted."""
+    note = getattr(x, "_count", None)
+    if note is not None and note[2] == TERMS:
+        note = tuple(map(function, note[0])), 1.0, TERMS
+    if note is not None:
+        y._count = note
+    return y
+
+
+def added(a: Any, b: Any, y: Any) -> Any:
+    """Note on ``y = a + b``, a scalar, the losses that it is the sum of."""
+    kinds = kind_of(a), kind_of(b)
+    if kinds == (None, None):
+        return y
+    are_sums = [kind in (SUM, SCALED) for kind in kinds]
+    if all(are_sums):
+        y._count = None, 1.0, SUM if kinds == (SUM, SUM) else SCALED
+        return y
+    for x, other, kind in (a, b, kinds[1]), (b, a, kinds[0]):
+        if kind is None:
+            if kind_of(x) in (MEAN, RATIO) or (type(other) is int and other == 0):
+                return passed_on(x, y)
+            if kind_of(x) in (SUM, SCALED):
+                return y
+    terms = [x._count[0] if kind_of(x) == TERMS else (x,) for x in (a, b)]
+    y._count = operator.add(*terms), 1.0, TERMS
+    return y
+
+
+def multiplied(a: Any, b: Any, y: Any) -> Any:
+    """Note on ``y = a * b``, a scalar, the count of the one that is a loss."""
+    if kind_of(a) is not None and kind_of(b) is not None:
+        return y
+    x, other = (b, a) if kind_of(a) is None else (a, b)
+    if kind_of(x) in (SUM, SCALED):
+        y._count = None, 1.0, SCALED
+        return y
+    return changed(lambda term: term * other, x, y)
+
+
+def divided(a: Any, b: Any, y: Any) -> Any:
+    """Note on ``y = a / b``, a scalar, over how many labels it is the mean."""
+    labels, _, kind = _note(a)
+    over = abs(getattr(b, "array", b))
+    if kind in (SUM, SCALED):
+        if type(over) not in (int, float) or over == 1:
+            # Nothing, divided by max(1, labels), has no label.
+            over = over * ((over != 1) | (a.array != 0))
+        y._count = over, 1.0, RATIO
+    elif kind == RATIO or (kind == MEAN and type(b) not in (int, float)):
+        # As in F.mean(losses * mask) / mask.mean().
+        y._count = labels * over, 1.0, RATIO
+    else:
+        changed(lambda term: term / b, a, y)
+    return y
+
+
+def counted(loss: Any, labels: Any, factor: float = 1.0, kind: str = MEAN) -> Any:
     """Note that ``loss * factor`` is the mean over so many labels, and return it.
 
     Parameters
@@ -128,7 +270,7 @@ def counted(loss: _V, labels: Any, factor: float = 1.0, kind: str = MEAN) -> _V:
     kind : str
         See above.
     """
-    loss._count = labels, factor, kind  # type: ignore[attr-defined]
+    loss._count = labels, factor, kind
     if _local.tally is not None:
         _local.tally.note(loss, labels, factor, kind)
     return loss

@@ -12,7 +12,8 @@ from dyrnn.backend import DeviceLike
 from dyrnn.config import no_backprop_mode, using_config
 from dyrnn.datasets import concat_examples
 from dyrnn.datasets.convert import call_with, target_count
-from dyrnn.engine.counts import Tally
+from dyrnn.engine.core import Variable
+from dyrnn.engine.counts import SUM, Tally, kind_of
 from dyrnn.iterators.base import is_window
 from dyrnn.link import Link
 from dyrnn.reporter import (
@@ -24,7 +25,7 @@ from dyrnn.reporter import (
 )
 from dyrnn.training import PRIORITY_WRITER, Extension
 from dyrnn.training.undeclared import reset_keeping
-from dyrnn.training.windows import unrelated_examples
+from dyrnn.training.windows import Doubts, unrelated_examples
 from dyrnn.typing import Batches
 
 
@@ -83,6 +84,7 @@ class Evaluator(Extension):
         self.eval_hook = eval_hook
         self.eval_func = eval_func
         self.name = name
+        self._doubts = Doubts(self)
         self._found: dict[type, dict] = {}  # state that an updater saw
 
     def get_iterator(self, name: str = "main") -> Any:
@@ -125,7 +127,7 @@ class Evaluator(Extension):
             self.eval_hook(self)
         reporter: Any = get_current_reporter()  # the one of __call__
         loss_key = reporter.name_of(target) + "/loss"
-        summary = DictSummary()
+        summary, sizes = DictSummary(), set()
         with self._state_set_aside():
             for batch in _one_pass(iterator):
                 arguments = self._arguments(iterator, batch)
@@ -134,13 +136,29 @@ class Evaluator(Extension):
                 scope = unrelated_examples(
                     self._targets.values(), iterator, batch, arguments, self.converter
                 )
-                with reporter.scope(observation), Tally(default) as tally, scope:
+                window = None
+                if is_window(iterator, batch):
+                    window = (*arguments[-1].shape, 1)[:2]
+                tally = Tally(default, window)
+                with reporter.scope(observation), tally, scope:
                     result = call_with(function, arguments)
                     if result is not None and loss_key not in observation:
-                        mean, count = tally.mean_of(result)
-                        report({"loss": mean}, target, weight=count)
+                        report({"loss": result}, target)
+                if isinstance(result, Variable) and not tally.is_told:
+                    sizes.add(default if kind_of(result) == SUM else 0)
+                    self._tell_doubts(result, tally, sizes)
                 summary.add(observation)
         return summary.compute_mean()
+
+    def _tell_doubts(self, loss, tally, sizes):
+        found = None
+        if len(sizes) > 1:
+            found = f"is a sum over each batch, of sizes {sizes},"
+        elif tally.is_unclear(loss):
+            found = "was computed from sums"
+        if found is not None:
+            told = "Means over batches weigh by it."
+            self._doubts.tell(found, tally.count_of(loss), told)
 
     def _arguments(self, iterator, batch):
         if not is_window(iterator, batch):

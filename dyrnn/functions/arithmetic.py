@@ -17,7 +17,7 @@ from dyrnn.engine.core import (
     as_array,
     as_variable,
 )
-from dyrnn.engine.counts import passed_on
+from dyrnn.engine.counts import added, changed, divided, kind_of, multiplied
 from dyrnn.engine.gradients import sum_to
 from dyrnn.errors import ShapeError
 
@@ -61,7 +61,9 @@ def add(*xs: Operand) -> Variable:
         raise ValueError(f"add takes two or more arrays, but {len(xs)} was given")
     y: Any = xs[0]
     for x in xs[1:]:
-        y = Add().apply(y, x)
+        a, y = y, Add().apply(y, x)
+        if y.array.ndim == 0:
+            added(a, x, y)
     return y
 
 
@@ -76,7 +78,10 @@ class Subtract(Binary):
 
 def subtract(a: Operand, b: Operand) -> Variable:
     """Difference ``a - b``, elementwise."""
-    return Subtract().apply(a, b)
+    y = Subtract().apply(a, b)
+    if y.array.ndim == 0 and (kind_of(a) or kind_of(b)):
+        added(a, -b, y)
+    return y
 
 
 class Multiply(Binary):
@@ -96,7 +101,8 @@ class Multiply(Binary):
 
 def multiply(a: Operand, b: Operand) -> Variable:
     """Product ``a * b``, elementwise."""
-    return Multiply().apply(a, b)
+    y = Multiply().apply(a, b)
+    return y if y.array.ndim else multiplied(a, b, y)
 
 
 class Divide(Binary):
@@ -114,7 +120,8 @@ class Divide(Binary):
 
 def divide(a: Operand, b: Operand) -> Variable:
     """Quotient ``a / b``, elementwise."""
-    return passed_on(a, Divide().apply(a, b), b)
+    y = Divide().apply(a, b)
+    return y if y.array.ndim else divided(a, b, y)
 
 
 class Power(Binary):
@@ -159,7 +166,7 @@ class Negative(FunctionNode):
 
 def negative(x: Operand) -> Variable:
     """The values with the other sign, elementwise."""
-    return passed_on(x, Negative().apply(x))
+    return changed(negative, x, Negative().apply(x))
 
 
 class Absolute(FunctionNode):

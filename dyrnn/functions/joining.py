@@ -7,6 +7,7 @@ import numpy as np
 
 from dyrnn import backend
 from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_variable
+from dyrnn.engine.counts import stacked
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
 from dyrnn.functions.checks import place, type_for
@@ -98,7 +99,8 @@ def stack(xs: Sequence[VariableLike], axis: int = 0) -> Variable:
     for x in xs:
         if x.shape != xs[0].shape:
             raise ShapeError(f"stack: shapes {xs[0].shape} and {x.shape} differ")
-    return Stack(place("stack", axis, xs[0].ndim + 1)).apply(*xs)
+    y = Stack(place("stack", axis, xs[0].ndim + 1)).apply(*xs)
+    return y if xs[0].ndim else stacked(xs, y)
 
 
 class SplitAxis(FunctionNode):

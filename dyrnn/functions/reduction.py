@@ -16,7 +16,7 @@ from dyrnn.engine.core import (
     as_array,
     as_variable,
 )
-from dyrnn.engine.counts import summed
+from dyrnn.engine.counts import averaged, summed
 from dyrnn.engine.gradients import add_up
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import maximum
@@ -63,8 +63,7 @@ def sum(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Sum over ``axis``."""
     x = as_variable(x)
     axes = None if axis is None else places("sum", axis, x.ndim)
-    y = Sum(axes, keepdims).apply(x)
-    return summed(y) if y.ndim == 0 and x.ndim else y
+    return summed(x, Sum(axes, keepdims).apply(x), axes)
 
 
 def _some(name, x, axis):
@@ -88,9 +87,7 @@ def mean(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable
         y = cast(mean(cast(x, np.float32), axis, keepdims), np.float16)
     else:
         y = Sum(axes, keepdims).apply(x) * (1.0 / n)
-    if axis is None:
-        y.count = n
-    return y
+    return averaged(x, y, n)
 
 
 def average(

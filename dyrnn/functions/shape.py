@@ -20,6 +20,7 @@ from dyrnn.engine.core import (
     as_array,
     as_variable,
 )
+from dyrnn.engine.counts import changed, passed_on
 from dyrnn.engine.gradients import sum_to as _sum_to
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import place, places
@@ -56,7 +57,8 @@ def reshape(x: VariableLike, shape: Shape) -> Variable:
         raise ShapeError(
             f"reshape: x of shape {x.shape} has {x.size} elements, {sizes} has {size}"
         )
-    return Reshape(sizes).apply(x)
+    y = Reshape(sizes).apply(x)
+    return passed_on(x, y) if x.array.size == 1 else y
 
 
 def flatten(x: VariableLike) -> Variable:
@@ -236,7 +238,9 @@ class Cast(FunctionNode):
 def cast(x: VariableLike, dtype: DTypeLike) -> Variable:
     """Convert to ``dtype``; the gradient is converted back."""
     x, dtype = as_variable(x), np.dtype(dtype)
-    return x if x.array.dtype == dtype else Cast(dtype).apply(x)
+    if x.array.dtype == dtype:
+        return x
+    return changed(lambda term: cast(term, dtype), x, Cast(dtype).apply(x))
 
 
 class Copy(FunctionNode):

@@ -102,9 +102,7 @@ class Classifier(Chain):
         if self.accfun is not None:
             values["accuracy"] = self.accuracy = self.accfun(self.y, t)
         for key, value in values.items():
-            count = getattr(value, "count", None)
-            if count is None:
-                count = count_labels(t)
+            count = None if hasattr(value, "_count") else count_labels(t)
             reporter.report({key: value}, self, weight=count)
         return loss
 

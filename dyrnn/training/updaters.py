@@ -10,9 +10,7 @@ Trajectories", Neural Computation 2(4), 1990).
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
-import operator
 import time
 import warnings
 from collections.abc import Callable
@@ -24,8 +22,8 @@ from dyrnn import backend
 from dyrnn.backend import DeviceLike
 from dyrnn.datasets import concat_examples
 from dyrnn.datasets.convert import call_with, target_count
-from dyrnn.engine.core import Variable
-from dyrnn.engine.counts import SUM, Tally, kind_of, passed_on
+from dyrnn.engine.core import Variable, as_array
+from dyrnn.engine.counts import SUM, Tally, kind_of, largest
 from dyrnn.errors import NonFiniteError, ShapeError, SnapshotError
 from dyrnn.iterators.base import is_window
 from dyrnn.iterators.serial import claim_orders
@@ -34,6 +32,7 @@ from dyrnn.optimizers.optimizer import Optimizer
 from dyrnn.optimizers.refused import restoring
 from dyrnn.reporter import (
     Observation,
+    Parts,
     get_current_reporter,
     means_of,
     read_scalars,
@@ -48,12 +47,14 @@ from dyrnn.training.undeclared import (
     serialize_gradients,
 )
 from dyrnn.training.windows import (
+    Doubts,
     check_window,
+    loss_of_steps,
     loss_of_window,
     steps_of,
     takes_windows,
+    total,
     unrelated_examples,
-    weighted_sum,
 )
 from dyrnn.typing import Batches
 
@@ -137,6 +138,7 @@ class StandardUpdater:
         self._numbers: Any = None
         targets = self._models()
         self._watch = Watch(targets)
+        self._doubts = Doubts(self)
         if self.device is not None:
             for target in targets:
                 target.to_device(self.device)
@@ -256,8 +258,11 @@ class StandardUpdater:
         )
         with scope, Tally(target_count(arrays, batch)) as tally:
             loss = self._loss(arrays)
-        mean, count = tally.mean_of(loss)
-        self._report_loss(mean.array, count)
+        parts = tally.parts_of(loss)
+        self._report_loss(parts)
+        if tally.is_unclear(loss) and not tally.is_told:
+            told = "Means over batches weigh by it."
+            self._doubts.tell("was computed from sums", self.label_count, told)
         self._descend(loss)
 
     def _descend(self, loss, cuts=False):
@@ -300,9 +305,7 @@ class StandardUpdater:
                 f"{found}, but the loss is a Variable with one element. Return it as "
                 "such, e.g. F.softmax_cross_entropy(y, t)."
             )
-        if loss.ndim:
-            loss = passed_on(loss, loss.reshape(()))
-        return loss
+        return loss.reshape(())
 
     def _next(self, read, *steps):
         try:
@@ -313,13 +316,14 @@ class StandardUpdater:
                 f"before the stop trigger fired. Create it with repeat=True."
             ) from None
 
-    def _report_loss(self, mean, count):
+    def _report_loss(self, parts):
         """Report the mean loss, unless the model has said itself what its loss is."""
-        self.mean_loss, self.label_count = mean, count
+        parts = [(as_array(mean), count) for mean, count in parts]
+        self.mean_loss, self.label_count = total(parts), largest(n for _, n in parts)
         reporter, model = get_current_reporter(), self.get_optimizer().target
         name = None if reporter is None else reporter.name_of(model)
         if name is not None and f"{name}/loss" not in reporter.observation:
-            report({"loss": mean}, model, weight=count)
+            report({"loss": self.mean_loss}, model, weight=Parts(parts))
 
     def check_loss(self, loss):
         """Refuse a non-finite loss; call this between the loss and the update."""
@@ -397,9 +401,11 @@ class BPTTUpdater(StandardUpdater):
 
     A loss that is a sum over the batch, as `F.sum` and `NegativeSampling` return it, is
     taken as it is: the sum over the whole window, in both modes. Divided by something,
-    as in ``F.sum(losses * mask) / mask.sum()``, it is the mean over so many labels; of
-    what else is computed from sums, a window's loss cannot know it, and a warning says
-    what to write.
+    as in ``F.sum(losses * mask) / mask.sum()``, it is the mean over so many labels. A
+    mean of sums over the first axis, ``F.mean(F.sum(losses, axis=0))``, is the sum over
+    the steps of a window. Of losses that are added, as in ``loss + 0.5 * auxiliary``,
+    each counts its own labels. Of what else is computed from sums, the loss cannot know
+    it, and a warning says once what to write.
 
     Parameters
     ----------
@@ -458,12 +464,19 @@ class BPTTUpdater(StandardUpdater):
         arrays = self._next_window()
         length = len(arrays[0])
         if self.window:
-            with Tally(arrays[-1].size) as tally:
+            size, shape = arrays[-1].size, (*arrays[-1].shape, 1)[:2]
+            with Tally(size, shape) as tally:
                 loss = self._loss_of_window(arrays)
-                loss, mean, count = loss_of_window(loss, tally, arrays[-1].shape)
+                loss, parts, doubt = loss_of_window(loss, tally)
         else:
-            loss, mean, count = self._loss_of_steps(arrays, length)
-        self._report_loss(mean, count)
+            loss, parts, doubt = *self._loss_of_steps(arrays, length), None
+        self._report_loss(parts)
+        if doubt is not None:
+            told = (
+                "An update takes that of all steps, steps times the mean. By steps "
+                "(window=False) it may be another."
+            )
+            self._doubts.tell(doubt, self.label_count, told)
         self._descend(loss, cuts=True)
         if self.reset_at_epoch and self.epoch != epoch:
             model.reset_state()
@@ -498,11 +511,11 @@ class BPTTUpdater(StandardUpdater):
             raise
 
     def _loss_of_steps(self, arrays, length):
-        """Call the model once per step; return the loss, its mean, and the labels.
+        """Call the model once per step; return the loss, and the parts of its mean.
 
         Of all that the model reports, the means over the steps are left.
         """
-        losses, counts, seen = [], [], []
+        steps, seen = [], []
         reporter = get_current_reporter()
         scope = contextlib.nullcontext() if reporter is None else reporter.scope({})
         with Tally(arrays[-1][0].size) as tally, scope:
@@ -512,18 +525,11 @@ class BPTTUpdater(StandardUpdater):
                     reporter.observation = Observation()
                     seen.append(reporter.observation)
                 loss = self._loss(tuple(array[step] for array in arrays))
-                mean, count = tally.mean_of(loss)
-                losses.append(mean)
-                counts.append(count)
+                steps.append(tally.parts_of(loss))
         if reporter is not None:
             means = means_of(seen)
-            reporter.observation.update(means)
-            getattr(reporter.observation, "weights", {}).update(means.weights)
-        if kind_of(loss) == SUM:
-            loss = functools.reduce(operator.add, losses)
-        else:
-            loss = weighted_sum(losses, counts)
-        return loss, loss.array / length, sum(counts)
+            means.add_to(reporter.observation)
+        return loss_of_steps(steps, kind_of(loss) == SUM)
 
     def _next_window(self):
         """Arrays (T, B, ...) of the next steps, on the device."""

@@ -8,11 +8,40 @@ import warnings
 import numpy as np
 
 from dyrnn.datasets import concat_examples
-from dyrnn.engine.counts import RATIO, ROWS, SUM, kind_of
+from dyrnn.engine.counts import FIRST, RATIO, SUM, TERMS, kind_of, largest
 from dyrnn.errors import ShapeError
 from dyrnn.iterators.base import positive_integer
 from dyrnn.link import Link
 from dyrnn.links.recurrent import Recurrent, call_checks
+
+
+def loss_of_steps(steps, is_sum):
+    """Return what to minimise, and the parts of its mean over the steps.
+
+    Parameters
+    ----------
+    steps : list of lists of (mean, count)
+        The parts of each step, see `Tally.parts_of`.
+    is_sum : bool
+        Whether they are sums, to be added without weights.
+    """
+    if len({len(parts) for parts in steps}) > 1:  # no step says which it lacks
+        steps = [[(total(parts), largest(n for _, n in parts))] for parts in steps]
+    losses, parts = [], []
+    for column in zip(*steps, strict=True):
+        means, counts = zip(*column, strict=True)
+        if is_sum:
+            losses.append(functools.reduce(operator.add, means))
+        else:
+            losses.append(weighted_sum(means, counts))
+        parts.append((losses[-1].array / len(steps), sum(counts)))
+    return functools.reduce(operator.add, losses), parts
+
+
+def total(parts):
+    """Return the sum of means with their counts; one without labels adds nothing."""
+    values = [value for value, n in parts if not _is_0(n)] or [parts[0][0]]
+    return functools.reduce(operator.add, values)
 
 
 def weighted_sum(losses, counts):
@@ -37,34 +66,58 @@ def _is_0(count):
     return isinstance(count, int | float | np.number | np.ndarray) and count == 0
 
 
-def loss_of_window(loss, tally, shape):
-    """Return what to minimise, its mean over the steps, and the number of labels."""
-    length, batch_size = shape[:2] if len(shape) > 1 else (shape[0], 1)
-    mean, count = tally.mean_of(loss)
-    kind = kind_of(loss)
-    if kind == SUM:
-        return loss, loss.array / length, count
-    if kind == ROWS:  # they should be a batch
-        loss = loss * (count / batch_size)
-        return loss, loss.array / length, length * batch_size
-    if kind == RATIO and type(count) is int and length > 1 < batch_size:
-        if count in (length, batch_size):
-            _warn(f"is a sum divided by {count}, the length of an axis,", count)
+def loss_of_window(loss, tally):
+    """Return what to minimise, the parts of its mean over the steps, and a doubt.
+
+    The doubt says what the loss was found to be, if by steps it may be another.
+    """
+    length = tally.window[0]
+    labels, _, kind = getattr(loss, "_count", None) or (None, 1.0, None)
+    parts = tally.parts_of(loss)
+    doubt = None
+    if kind == RATIO and length > 1 and type(labels) in (int, float):
+        if labels % tally.default:
+            doubt = f"is a sum divided by {labels:g}"
+    elif kind == TERMS and len(parts) == length > 1:
+        doubt = f"is a sum of {length} losses, as many as steps,"
     elif tally.is_unclear(loss) and length > 1:
-        _warn("was computed from sums", count)
-    loss = mean * length
-    return loss, loss.array / length, count
+        doubt = "was computed from sums"
+    if kind in (SUM, FIRST):
+        return loss, parts, doubt
+    if kind == TERMS:
+        found = [loss_of_window(term, tally) for term in labels]
+        terms = [
+            term * length if kind_of(term) == SUM else loss
+            for term, (loss, _, _) in zip(labels, found, strict=True)
+        ]
+        doubts = [doubt, *(each for _, _, each in found)]
+        return (
+            functools.reduce(operator.add, terms),
+            parts,
+            next(filter(None, doubts), None),
+        )
+    return parts[0][0] * length, parts, doubt
 
 
-def _warn(found, count):
-    warnings.warn(
-        f"BPTTUpdater: the loss of a window {found} and is taken for the mean over "
-        f"{count} labels, of which an update takes that of all steps, steps times the "
-        "mean. By steps (window=False) it may be another. Return F.mean(losses), "
-        "F.sum(losses), or F.sum(losses * mask) / mask.sum(); or say over how many "
-        "labels of the window it is the mean, loss.count = n.",
-        stacklevel=2,
-    )
+class Doubts:
+    """Says once what the updater or Evaluator takes an unclear loss for."""
+
+    def __init__(self, owner):
+        self._owner = type(owner).__name__
+        self._is_told = False
+
+    def tell(self, found, count, consequence):
+        """Warn that the loss ``found``, and is taken for the mean over its labels."""
+        if self._is_told:
+            return
+        self._is_told = True
+        warnings.warn(
+            f"{self._owner}: the loss {found} and is taken for the mean over "
+            f"{count} labels. {consequence} Return F.mean(losses), F.sum(losses), or "
+            "F.sum(losses * mask) / mask.sum(); or say over how many labels it is the "
+            "mean, loss.count = n.",
+            stacklevel=3,
+        )
 
 
 def steps_of(iterator, bprop_len):

@@ -432,11 +432,109 @@ SUMS = {
     ),
     "sigmoid": labelled(True),
     "sigmoid, normalize=False": labelled(False),
+    "normalize=False": lambda y, t: (
+        F.softmax_cross_entropy(y, t, normalize=False) * 0.5
+    ),
+    "terms": lambda y, t: F.softmax_cross_entropy(y, t) + 0.5 * auxiliary(y, t),
+    "stacked": lambda y, t: F.sum(
+        F.stack([F.softmax_cross_entropy(y, t), auxiliary(y, t) / 3])
+    ),
+    "terms, normalize=False": lambda y, t: (
+        -(auxiliary(y, t) - F.softmax_cross_entropy(y, t, normalize=False))
+    ),
+    "mean / mean": lambda y, t: (
+        F.mean(each(y, np.maximum(t, 0)) * (t >= 0)) / (t >= 0).mean()
+    ),
+    "sums": lambda y, t: (F.sum(each(y, t)) + F.sum(each(y, t))) / (t >= 0).sum(),
+    "halves": lambda y, t: F.mean(each(y, t)).reshape(1).reshape(()) / 2,
+    "feature sums": lambda y, t: F.mean(F.sum(F.square(y), axis=-1)),
 }
 
 
+def auxiliary(y, t):
+    """A loss of other labels, of which some steps have none."""
+    return F.softmax_cross_entropy(y, np.where(t == 1, t, -1))
+
+
+TERMS = [name for name in SUMS if "terms" in name or name == "stacked"]
+
+
+@pytest.mark.parametrize("reports", [True, False])
+@pytest.mark.parametrize("name", TERMS)
+def test_each_term_of_a_loss_counts_its_own_labels(name, reports, tmp_path):
+    rng = np.random.default_rng(5)
+    x, t = rng.integers(0, V, (12, 4)), draw_labels(rng, 12, 4)
+    t[:2] = 1
+    model = Model("loss" if reports else None, SUMS[name])
+    expected = model(x, t).array
+    if "normalize" in name:  # which is a sum of the means of 12 steps
+        ce = F.softmax_cross_entropy(F.embed_id(x, model.table), t, normalize=False)
+        expected += ce.array / 12 - ce.array
+    for size in (1, 5, 12):
+        parts = [(x[i : i + size], t[i : i + size]) for i in range(0, 12, size)]
+        found = Evaluator(Text(parts), model)()["validation/main/loss"]
+        assert found == pytest.approx(expected, rel=1e-12)
+        updater = StandardUpdater(
+            Text(parts), SGD(lr=0.0).setup(model), lambda batch, _: batch
+        )
+        trainer = Trainer(updater, (len(parts), "iteration"), tmp_path)
+        trainer.extend(LogReport(trigger=(len(parts), "iteration"), filename=None))
+        trainer.run()
+        log = trainer.get_extension("LogReport").log
+        assert log[0]["main/loss"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_mean_of_sums_over_time_is_the_sum_over_the_steps():
+    rng = np.random.default_rng(3)
+    windows = [(rng.integers(0, V, (4, 3)), rng.integers(0, V, (4, 3)))]
+    for says in (None, "loss"):
+        sums = Model(says, lambda y, t: F.mean(F.sum(each(y, t), axis=0)))
+        step, _ = window_pair(Model(says), windows)
+        _, window = window_pair(sums, windows)
+        means, _ = trained_means(step, 1)
+        others, _ = trained_means(window, 1)
+        assert means == pytest.approx(others, rel=1e-12)
+        np.testing.assert_allclose(
+            step.get_optimizer().target.table.grad,
+            window.get_optimizer().target.table.grad,
+            1e-12,
+            1e-15,
+        )
+
+
+def test_an_unclear_loss_is_warned_of_once_and_by_name():
+    def loss(y, t):
+        return F.sum(F.square(y)) * 0.1
+
+    rng = np.random.default_rng(5)
+    batches = [(rng.integers(0, V, n), rng.integers(0, V, n)) for n in (4, 2)]
+    for each in (loss, lambda y, t: F.sum(F.square(y))):
+        with pytest.warns(UserWarning, match=r"Evaluator: .*loss\.count = n") as found:
+            Evaluator(Text(batches), Model(None, each))()
+        assert len(found) == 1
+    optimizer = SGD(lr=0.0).setup(Model(None, loss))
+    updater = StandardUpdater(Text(batches), optimizer, lambda batch, _: batch)
+    with pytest.warns(UserWarning, match="StandardUpdater: the loss was comp") as found:
+        updater.update()
+        updater.update()
+    assert len(found) == 1
+
+
+def test_a_sum_that_the_model_reports_is_shared_between_the_steps():
+    rng = np.random.default_rng(3)
+    windows = [(rng.integers(0, V, (4, 3)), draw_labels(rng, 4, 3)) for _ in range(2)]
+    for name in ("sum", "sigmoid, normalize=False", "normalize=False"):
+        found = [
+            trained_means(updater, 2)
+            for updater in window_pair(Model("loss", SUMS[name]), windows)
+        ]
+        (means, counts), (others, other_counts) = found
+        assert means == pytest.approx(others, rel=1e-12), name
+        assert counts == other_counts
+
+
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-@pytest.mark.filterwarnings("ignore:BPTTUpdater. the loss of a window is a sum divided")
+@pytest.mark.filterwarnings("ignore:BPTTUpdater. the loss is a sum divided")
 @pytest.mark.parametrize("name", SUMS)
 def test_sums_are_one_model_by_steps_and_by_windows(name):
     rng = np.random.default_rng(3)
@@ -473,14 +571,18 @@ def test_masked_means_do_not_depend_on_batches():
     [
         lambda y, t: F.sum(each(y, t)) / 3,
         lambda y, t: F.sum(each(y, t)) * 0.25,
-        lambda y, t: F.softmax_cross_entropy(y, t, normalize=False) * 0.5,
+        lambda y, t: F.mean(each(y, t)) + 0.25 * F.sum(each(y, t)),
+        lambda y, t: sum(F.mean(each(y[i], t[i])) for i in range(len(t))),
+        lambda y, t: F.sum(F.concat([F.mean(y).reshape(1), F.max(y).reshape(1)])) * 2,
     ],
 )
 def test_a_window_warns_of_a_sum_that_it_may_mistake_for_a_mean(loss):
     t = np.zeros((2, 3), np.int32)
-    _, window = window_pair(Model(None, loss), [(t, t)])
-    with pytest.warns(UserWarning, match=r"loss\.count = n"):
+    _, window = window_pair(Model(None, loss), [(t, t)] * 2)
+    with pytest.warns(UserWarning, match=r"loss\.count = n") as found:
         window.update()
+        window.update()
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("count", [-1, np.nan, np.ones(3), "3", None])
