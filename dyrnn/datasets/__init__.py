@@ -32,6 +32,7 @@ from dyrnn.datasets.ptb import (
     python_text,
     split_text,
 )
+from dyrnn.datasets.series import SeriesWindows
 from dyrnn.datasets.text import TextDataset, read_text
 from dyrnn.datasets.vocabulary import Vocabulary
 from dyrnn.datasets.windows import PaddedWindows, sequence_lengths

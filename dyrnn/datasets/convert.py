@@ -21,7 +21,9 @@ def concat_examples(
     Parameters
     ----------
     batch : list
-        Examples: arrays or numbers, or tuples or dictionaries of them.
+        Examples: arrays or numbers, or tuples or dictionaries of them. Where their
+        class has a ``collate(batch, device)``, as those of `SeriesWindows`, that makes
+        the arrays.
     device : optional
         Anything :func:`dyrnn.backend.get_device` takes; None leaves arrays where they
         are.
@@ -48,6 +50,8 @@ def concat_examples(
     if len(batch) == 0:
         raise ValueError("the batch is empty: there are no examples to concatenate")
     first = batch[0]
+    if padding is None and hasattr(first, "collate"):
+        return first.collate(batch, device)
     if isinstance(first, tuple):
         _check_parts(batch)
         if not isinstance(padding, tuple):

@@ -17,7 +17,11 @@ from dyrnn.links.connection import (
     Parameter,
     Scale,
 )
-from dyrnn.links.normalization import BatchNormalization, LayerNormalization
+from dyrnn.links.normalization import (
+    BatchNormalization,
+    LayerNormalization,
+    StandardScaler,
+)
 from dyrnn.links.output import (
     BinaryHierarchicalSoftmax,
     BlackOut,

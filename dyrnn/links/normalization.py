@@ -1,13 +1,19 @@
 """Layers that standardise what passes through them."""
 
+from typing import Any
+
 import numpy as np
 
 import dyrnn.functions as F
+from dyrnn import backend
 from dyrnn.config import config
-from dyrnn.engine.core import Variable, VariableLike
+from dyrnn.engine.core import Variable, VariableLike, as_array
 from dyrnn.engine.parameter import Parameter
+from dyrnn.errors import ShapeError
+from dyrnn.functions.checks import variable
 from dyrnn.initializers import InitializerLike, get_initializer
 from dyrnn.link import Link
+from dyrnn.typing import Array
 
 
 class LayerNormalization(Link):
@@ -114,3 +120,73 @@ class BatchNormalization(Link):
             self.avg_var,
             self.decay,
         )
+
+
+class StandardScaler(Link):
+    """Columns with mean 0 and standard deviation 1, and back; saved with the model.
+
+    It has no parameters: ``fit`` measures, nothing trains.
+
+    Parameters
+    ----------
+    size : int
+        Columns F.
+
+    Attributes
+    ----------
+    mean, scale : array, (F,), float64
+        Of what ``fit`` saw; a column that is constant has the scale 1.
+
+    Examples
+    --------
+    >>> scaler = StandardScaler(2)
+    >>> scaler.fit(np.array([[1.0, 5.0], [3.0, np.nan], [5.0, 5.0]]))
+    >>> scaler.mean
+    array([3., 5.])
+    >>> scaler.inverse(scaler(np.array([[9.0, 6.0]], np.float32))).array
+    array([[9., 6.]], dtype=float32)
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.mean: Any = np.zeros(size)
+        self.scale: Any = np.ones(size)
+        for name in ("mean", "scale"):
+            self.register_persistent(name)
+
+    def fit(self, x: Array) -> None:
+        """Measure the columns of x (..., F); missing values (NaN) do not count."""
+        x = backend.to_cpu(as_array(x)).astype(np.float64)
+        size = len(self.mean)
+        if x.ndim < 1 or x.shape[-1] != size:
+            raise ShapeError(
+                f"StandardScaler: x has shape {x.shape}; it must be (..., {size})"
+            )
+        x = x.reshape(-1, size)
+        missing = np.flatnonzero(np.isnan(x).all(axis=0))
+        if len(missing) or np.isinf(x).any():
+            found = f"no values in column {missing[0]}" if len(missing) else "inf"
+            raise ValueError(f"StandardScaler: x of {len(x)} rows has {found}")
+        mean, deviation = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
+        is_constant = deviation <= 1e-12 * np.maximum(abs(mean), 1e-300)
+        self.mean = self.device.send(mean)
+        self.scale = self.device.send(np.where(is_constant, 1.0, deviation))
+
+    def forward(self, x: VariableLike) -> Variable:
+        """Return ``(x - mean) / scale`` in the type of x (..., F)."""
+        return self._columns(x, lambda x, mean, scale: (x - mean) / scale)
+
+    def inverse(self, y: VariableLike, columns: Any = slice(None)) -> Variable:
+        """Return ``y * scale + mean``, of some columns where y has only those."""
+        return self._columns(y, lambda y, mean, scale: y * scale + mean, columns)
+
+    def _columns(self, x, function, columns=slice(None)):
+        """Compute in float64: far from 0, halves and singles are too coarse."""
+        x = variable(type(self).__name__, "x", x)
+        mean, scale = self.mean[columns], self.scale[columns]
+        if x.shape[-1:] != mean.shape:
+            raise ShapeError(
+                f"StandardScaler: x has shape {x.shape}; it must be (..., {len(mean)})"
+            )
+        y = function(F.cast(x, np.float64), mean, scale)
+        return F.cast(y, x.dtype if x.dtype.kind == "f" else config.dtype)

@@ -235,6 +235,8 @@ def unrelated_examples(models, iterator, batch, arrays, converter):
 
 def _batch_major(batch, arrays, converter):
     """Return the arrays (B, T, ...) that cannot be (T, B, ...)."""
+    if hasattr(batch[0], "collate"):  # examples that put time first themselves
+        return []
     if isinstance(arrays, dict):
         arrays = arrays.values()
     elif not isinstance(arrays, tuple | list):

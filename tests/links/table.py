@@ -46,6 +46,7 @@ LINKS = {
     "Classifier": (lambda: L.Classifier(L.Linear(SIZE, LABELS)), (X, T)),
     "LayerNormalization": (lambda: L.LayerNormalization(SIZE), (X,)),
     "BatchNormalization": (lambda: L.BatchNormalization(SIZE), (X,)),
+    "StandardScaler": (lambda: L.StandardScaler(SIZE), (WINDOW,)),
     "JordanRNN": (lambda: L.JordanRNN(SIZE, 4, OUT), (WINDOW,)),
     "StatelessLSTM": (lambda: L.StatelessLSTM(SIZE, OUT), (STATE, STATE, X)),
     "StatelessGRU": (lambda: L.StatelessGRU(SIZE, OUT), (STATE, X)),
