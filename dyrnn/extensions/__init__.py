@@ -22,3 +22,4 @@ from dyrnn.extensions.schedules import (
     WarmupShift,
 )
 from dyrnn.extensions.snapshots import Snapshot, snapshot, snapshot_object
+from dyrnn.extensions.weights import BestWeights, WeightAverage

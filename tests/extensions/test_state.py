@@ -42,6 +42,7 @@ MAKERS = {
     "observe_lr": extensions.observe_lr,
     "observe_value": lambda: extensions.observe_value("one", lambda trainer: 1.0),
     "snapshot": lambda: extensions.snapshot(filename="other_{.updater.iteration}.npz"),
+    "BestWeights": lambda: extensions.BestWeights(LOSS, check_trigger=ITERATION),
     "Evaluator": lambda: extensions.Evaluator(
         SerialIterator(points(), 4, repeat=False), Regression()
     ),
@@ -63,11 +64,13 @@ MAKERS = {
     "Snapshot": lambda: extensions.snapshot(),
     "StepShift": lambda: extensions.StepShift("lr", 0.5, 2),
     "WarmupShift": lambda: extensions.WarmupShift("lr", 0.1, 5),
+    "WeightAverage": lambda: extensions.WeightAverage(Regression()),
     "WordsPerSecond": extensions.WordsPerSecond,
 }
 
 # Set up anew from the trainer by ``initialize``: nothing to save.
 DERIVED = {
+    "BestWeights": {"target"},
     "LogReport": {"_path", "_seen", "_is_interval_over"},
     "PlotReport": {"_draws", "_seen", "_is_interval_over"},
     "PrintReport": {
@@ -114,14 +117,14 @@ def state(value, known=()):
         return value
     known = (*known, id(value))
     if isinstance(value, dict):
-        return {str(key): state(each, known) for key, each in value.items()}
+        # How a link's walk is known does not matter.
+        return {str(k): state(v, known) for k, v in value.items() if str(k) != "_below"}
     if isinstance(value, list | tuple | set):
         return [state(each, known) for each in value]
     if hasattr(value, "__dict__") and not callable(value):
-        return {key: state(each, known) for key, each in vars(value).items()}
+        return state(vars(value), known)
     if hasattr(value, "__dict__") and not inspect.isfunction(value):
-        attributes = vars(value) if not inspect.isclass(value) else {}
-        return {key: state(each, known) for key, each in attributes.items()}
+        return state(vars(value) if not inspect.isclass(value) else {}, known)
     return type(value).__name__
 
 
