@@ -35,7 +35,7 @@ class SeriesWindows(Dataset):
     Parameters
     ----------
     series : array of float, (N,) or (N, F)
-        What the model reads, one row a time step.
+        What the model reads, one row a time step; all parts have its type.
     steps : int
         Steps T of a window.
     horizon : int
@@ -90,10 +90,12 @@ class SeriesWindows(Dataset):
                 "must be at least 1"
             )
         x = _columns("series", series, gaps)
-        t = x if targets is None else _columns("targets", targets, gaps)
+        t = x
+        if targets is not None:
+            t = _columns("targets", targets, gaps).astype(x.dtype, copy=False)
         known = None
         if covariates is not None:
-            known = _columns("covariates", covariates, False)
+            known = _columns("covariates", covariates, False).astype(x.dtype)
         for name, array in (("targets", t), ("covariates", known)):
             if array is not None and len(array) != len(x):
                 raise ShapeError(
