@@ -48,6 +48,7 @@ from dyrnn.training.undeclared import (
 )
 from dyrnn.training.windows import (
     Doubts,
+    check_step,
     check_window,
     loss_of_steps,
     loss_of_window,
@@ -542,14 +543,8 @@ class BPTTUpdater(StandardUpdater):
             if is_window(iterator, batch):
                 arrays = batch
                 check_window(iterator, arrays)
-            elif hasattr(batch[0], "collate"):
-                raise TypeError(
-                    f"BPTTUpdater: the examples of the {type(iterator).__name__} are "
-                    "whole windows that do not go on from each other. Use "
-                    "StandardUpdater(iterator, optimizer), and self.reset_state() in "
-                    "the model's forward."
-                )
             else:
+                check_step(iterator, batch)
                 batches = [batch]
                 batches += [self._next(iterator.next) for _ in range(1, self.bprop_len)]
                 steps = [self.converter(batch, None) for batch in batches]

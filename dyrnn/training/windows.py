@@ -159,6 +159,16 @@ def check_window(iterator, arrays):
         )
 
 
+def check_step(iterator, batch):
+    """Refuse examples that are windows themselves for those of one step."""
+    if hasattr(batch[0], "collate"):
+        raise TypeError(
+            f"BPTTUpdater: the examples of the {type(iterator).__name__} are whole "
+            "windows that do not go on from each other. Use StandardUpdater(iterator, "
+            "optimizer), and self.reset_state() in the model's forward."
+        )
+
+
 def takes_windows(*models):
     """Whether models have links that carry state, and each says it takes windows.
 
