@@ -90,8 +90,7 @@ def propagate(seeds, targets=None, retain_grad=False, run=run_on_arrays):
     ready = [(-node.number, node) for node, count in counts.items() if count == 0]
     heapq.heapify(ready)
     waiting = Waiting()
-    is_debug = config.debug
-    watchers = hooks.watching() if hooks.active or is_debug else ()
+    watchers = hooks.watching() if hooks.active or config.debug else ()
     while ready or waiting:
         if ready:
             node = heapq.heappop(ready)[1]
@@ -119,8 +118,8 @@ def propagate(seeds, targets=None, retain_grad=False, run=run_on_arrays):
                     hook.backward_after(node)
             for node, gxs in zip(runs, results, strict=True):
                 gxs = _checked(node, gxs)
-                if is_debug:
-                    hooks.check_gradients(node, gxs)
+                for hook in watchers:
+                    hook.gradients(node, gxs)
                 for edge, gx in zip(node.edges, gxs, strict=True):
                     if gx is None or edge is None:
                         continue

@@ -41,13 +41,15 @@ class FunctionHook:
     def backward_after(self, node):
         """Called after it."""
 
+    def gradients(self, node, gxs):
+        """Called with what it computed: an array, `Deferred` or None for each input."""
+
 
 class DebugHook(FunctionHook):
     """Names the line that made a NaN, and finds saved arrays changed in place.
 
-    For gradients, in which infinity is wrong, too, `check_gradients` does so. It is
-    active while ``config.debug`` is set: for a whole program by the environment
-    variable DYRNN_DEBUG=1.
+    In gradients, infinity is wrong, too. It is active while ``config.debug`` is set:
+    for a whole program by the environment variable DYRNN_DEBUG=1.
     """
 
     def forward_after(self, node, arrays, outputs):
@@ -67,22 +69,22 @@ class DebugHook(FunctionHook):
                 "for its gradient was changed in place afterwards; work on a copy"
             )
 
-
-def check_gradients(node, gxs):
-    """Raise in debug mode where a node's backward has made NaN or infinity."""
-    for i, gx in enumerate(gxs):
-        if gx is None:
-            continue
-        gx = densify(gx)
-        gx = getattr(gx, "array", gx)
-        xp = backend.get_array_module(gx)
-        if not bool(xp.isfinite(gx).all()):
-            kind = "NaN" if bool(xp.isnan(gx).any()) else "infinity"
-            trace = getattr(node, "trace", "an unknown line, before debug mode began")
-            raise NonFiniteError(
-                f"backward of {type(node).__name__}, called at {trace}, computed "
-                f"{kind} in the gradient of its input {i}, of shape {gx.shape}"
-            )
+    def gradients(self, node, gxs):
+        for i, gx in enumerate(gxs):
+            if gx is None:
+                continue
+            gx = densify(gx)
+            gx = getattr(gx, "array", gx)
+            xp = backend.get_array_module(gx)
+            if not bool(xp.isfinite(gx).all()):
+                kind = "NaN" if bool(xp.isnan(gx).any()) else "infinity"
+                trace = getattr(
+                    node, "trace", "an unknown line, before debug mode began"
+                )
+                raise NonFiniteError(
+                    f"backward of {type(node).__name__}, called at {trace}, computed "
+                    f"{kind} in the gradient of its input {i}, of shape {gx.shape}"
+                )
 
 
 def user_line():
