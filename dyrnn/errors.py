@@ -14,7 +14,15 @@ class DeviceError(TypeError):
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss, gradient or value that is NaN or infinite where it must be finite."""
+    """A loss, gradient or value that is NaN or infinite where it must be finite.
+
+    Attributes
+    ----------
+    iteration : int or None
+        Of the training, if it was in one.
+    """
+
+    iteration: int | None = None
 
 
 class SnapshotError(Exception):

@@ -74,7 +74,7 @@ class Observation(dict):
 
     def serialize(self, s):
         """Save or load the scalars among the values, and the weights."""
-        keys = [key for key, value in self.items() if _is_scalar(value)]
+        keys = [key for key, value in self.items() if is_scalar(value)]
         weighted = [key for key in keys if key in self.weights]
         values = read_scalars([self[key] for key in keys])
         weights = read_scalars([self.weights[key] for key in weighted])
@@ -346,7 +346,7 @@ class DictSummary:
         weights = getattr(observation, "weights", {})
         parts = getattr(observation, "parts", {})
         for key, value in observation.items():
-            if _is_scalar(value):
+            if is_scalar(value):
                 summary = self._summaries.setdefault(key, Summary())
                 summary.add(value, weights.get(key, 1.0), parts.get(key, ()))
 
@@ -386,7 +386,7 @@ def means_of(observations):
     for key in dict.fromkeys(key for each in observations for key in each):
         found = [each for each in observations if key in each]
         values = [each[key] for each in found]
-        if not all(map(_is_scalar, values)):
+        if not all(map(is_scalar, values)):
             means[key], means.weights[key] = (
                 values[-1],
                 sum(each.weight(key) for each in found),
@@ -470,7 +470,8 @@ def _on_device(value):
     return hasattr(value, "dtype") and not isinstance(value, np.ndarray | np.generic)
 
 
-def _is_scalar(value):
+def is_scalar(value):
+    """Whether a reported value is one number."""
     if hasattr(value, "shape"):
         return value.shape == () and value.dtype.kind in "buif"
     return isinstance(value, int | float)

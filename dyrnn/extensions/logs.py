@@ -123,6 +123,13 @@ class LogReport(Log):
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(_encode(row))
 
+    def rows_in(self, folder: PathLike) -> list[dict]:
+        """The rows of the file that this log, or an earlier run's, has in a folder."""
+        if self.filename is None:
+            return []
+        path = os.path.join(folder, self.filename)
+        return read_log(path) if os.path.exists(path) else []
+
     def finalize(self):
         if self._trainer is not None and len(self._summary):
             self._write_row(self._trainer)

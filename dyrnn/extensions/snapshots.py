@@ -145,9 +145,13 @@ class Snapshot(Extension):
         self._saved_iteration = None
         self._to_rehearse = 0  # iterations until then
         self._ready = False
+        self._is_idle = False  # in a replay, which loads, and is never gone on with
         self._writer = BackgroundWriter() if self.background else None
 
     def initialize(self, trainer):
+        self._is_idle = self.target is None and trainer.is_replay
+        if self._is_idle:
+            return
         if "observation" not in self.filename:  # there is nothing observed yet
             self._name(trainer)
         self._check_names_are_own(trainer)
@@ -174,7 +178,8 @@ class Snapshot(Extension):
         self._ready = True
 
     def __call__(self, trainer):
-        self._save(trainer, self._name(trainer), emergency=False)
+        if not self._is_idle:
+            self._save(trainer, self._name(trainer), emergency=False)
 
     def on_error(self, trainer, error, traceback):
         if not self._ready:

@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from dyrnn import console, random
@@ -21,6 +21,7 @@ from dyrnn.kernels import native
 from dyrnn.reporter import Observation, Reporter
 from dyrnn.training.extension import PRIORITY_READER
 from dyrnn.training.ownership import owning
+from dyrnn.training.replaying import Replay, replay
 from dyrnn.training.signals import SignalWatch, TrainingInterrupted
 from dyrnn.training.triggers import StopTrigger, get_trigger
 from dyrnn.training.updaters import StandardUpdater
@@ -62,6 +63,8 @@ class Trainer:
         What was reported in this iteration.
     reporter : Reporter
         Knows the models of the updater, and their links, by name.
+    is_replay : bool
+        Whether this is a `replay`, in which ``out`` is a directory that is thrown away.
 
     Notes
     -----
@@ -82,6 +85,7 @@ class Trainer:
         self.updater = updater
         self.stop_trigger = stop_trigger
         self.out = out
+        self.is_replay = False
         self.observation = Observation()
         self.reporter = Reporter()
         self._entries = {}
@@ -116,6 +120,11 @@ class Trainer:
     def is_before_training(self) -> bool:
         """Whether no update was done yet."""
         return self.updater.iteration == 0
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it is as the program made it: nothing was loaded, no run begun."""
+        return self.is_before_training and not self._has_begun
 
     @property
     def extensions(self) -> dict[str, Callable]:
@@ -224,6 +233,48 @@ class Trainer:
                 self._tell(self._by_priority(), error)
                 raise
         self._interrupted()  # while all was finalized
+
+    def replay(
+        self,
+        iteration: int | tuple[int, int],
+        probes: Mapping[str, Callable] | Iterable[Callable] = (),
+        decode: Callable | None = None,
+    ) -> Replay:
+        """Train up to a past iteration again, and show what happened there.
+
+        It starts from the newest snapshot in ``out`` before the iteration, or from the
+        beginning if there is none and the trainer has not run yet, and ends where the
+        log has a row to compare with. Extensions act as in the run, but ``out`` is
+        another directory, which is thrown away: nothing is written into the run's own,
+        and what tries to is refused. What they print is dropped.
+
+        Parameters
+        ----------
+        iteration : int or (int, int)
+            From 1 on; or the first and the last one of a range.
+        probes : dict or sequence of callables (trainer), optional
+            Asked after each such iteration and its extensions, when parameters and
+            their gradients are as they leave them. What they draw comes from streams of
+            its own; the model's state they should leave alone.
+        decode : callable (ids), optional
+            Makes a text of a sequence of ids, to show the batch: a vocabulary's
+            ``decode``.
+
+        Returns
+        -------
+        Replay
+            To be printed, or read by a program.
+
+        Raises
+        ------
+        SnapshotError
+            If the snapshot is of another run, as when training is resumed.
+        ValueError
+            If there is nothing to start from: the trainer has run, and no snapshot is
+            old enough.
+        """
+        pair = iteration if isinstance(iteration, tuple) else (iteration, iteration)
+        return replay(self, *pair, probes, decode)
 
     def _to_initialize(self):
         """Yield each entry once, those that others add meanwhile, too.

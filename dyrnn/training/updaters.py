@@ -586,7 +586,9 @@ def _cut_history(model):
 
 
 def _located(problem, iteration):
-    return NonFiniteError(f"in iteration {iteration}: {problem}")
+    error = NonFiniteError(f"in iteration {iteration}: {problem}")
+    error.iteration = iteration
+    return error
 
 
 def _diagnosis(value):
