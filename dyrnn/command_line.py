@@ -1,14 +1,17 @@
-"""What command lines of training scripts share: options, help, snapshots, exit codes.
+"""What command lines of training scripts share: options, help, snapshots, replays.
 
 Exit codes: 0 done, 1 failure, 2 wrong usage, 3 diverged (a loss or gradient that is not
 finite), 130 and 143 after SIGINT and SIGTERM, once a snapshot is written.
 """
 
 import argparse
+import functools
+import hashlib
 import io
 import json
 import math
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,8 +20,10 @@ from dyrnn.config import config
 from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
 from dyrnn.serializers import environment
 from dyrnn.serializers.atomic import atomic_output
+from dyrnn.training.replaying import worst_interval
 
 _TOO_LARGE = 1 << 63  # for a whole number
+_OF_A_START = ("out", "resume", "allow_change", "replay", "replay_file")
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -66,12 +71,20 @@ def number(kind, lowest=None, highest=None, above=None):
 
 
 def add_common_options(parser, out="result"):
-    """Add --device, --out, --resume, --seed, --allow-change and --test."""
+    """Add --device, --out, --resume, --replay, --seed, --allow-change and --test."""
     add = parser.add_argument
     add("--device", "-d", default="-1", help="-1 for the CPU, 0 or cuda:0 for a GPU")
     add("--gpu", "-g", dest="device", help=argparse.SUPPRESS)
     add("--out", "-o", default=out, help="directory for logs, snapshots and plots")
     add("--resume", "-r", help="a snapshot to go on from, or 'auto': the newest in out")
+    add(
+        "--replay",
+        type=_iterations,
+        metavar="N",
+        help="show what happened in iteration N of the run in out, or in A:B, or in "
+        "'worst', the log's worst interval; with the run's other arguments",
+    )
+    add("--replay-file", metavar="CSV", help="where figures of A:B go, and a picture")
     add("--seed", type=number(int, 0), default=0, help="of all random numbers")
     add(
         "--allow-change",
@@ -82,6 +95,18 @@ def add_common_options(parser, out="result"):
         "(the learning rate goes on as saved)",
     )
     add("--test", action="store_true", help="a tiny run of a few seconds")
+
+
+def _iterations(text):
+    """Return what --replay names: a pair of iterations, or "worst"."""
+    if text == "worst":
+        return text
+    first, colon, last = text.partition(":")
+    convert = number(int, 1)
+    pair = convert(first), convert(last if colon else first)
+    if pair[0] > pair[1]:
+        raise argparse.ArgumentTypeError(f"{text}: the range ends before it begins")
+    return pair
 
 
 def check_output(parser, option, out, name):
@@ -97,9 +122,11 @@ def check_output(parser, option, out, name):
 
 
 def extend_with_snapshots(
-    trainer, args, trigger, identity=None, n_retains=2, settings=()
+    trainer, args, trigger, identity=None, n_retains=2, settings=(), decode=None
 ):
     """Write ``config.json``, snapshot at a trigger and on a signal, and resume.
+
+    With --replay, the trainer's ``run`` shows the iterations and ends the program.
 
     Parameters
     ----------
@@ -114,6 +141,8 @@ def extend_with_snapshots(
         How many snapshots to keep.
     settings : sequence of str
         Names of arguments that a resumed run must share, too.
+    decode : callable (ids), optional
+        Makes a text of the ids of a sequence, for replays to show.
     """
     identity = {**(identity or {}), **{name: vars(args)[name] for name in settings}}
     trainer.extend(
@@ -126,6 +155,9 @@ def extend_with_snapshots(
         ),
         trigger=trigger,
     )
+    if args.replay:
+        trainer.run = functools.partial(_replay, trainer, args, decode)
+        return
     if args.resume and args.resume != "auto":
         if not Path(args.resume).is_file():
             raise FileNotFoundError(
@@ -137,7 +169,10 @@ def extend_with_snapshots(
 
 
 class _Settings(training.Extension):
-    """Writes ``config.json`` once the snapshot is loaded: a refused run leaves it."""
+    """Writes ``config.json`` once the snapshot is loaded: a refused run leaves it.
+
+    When the run has diverged, it prints the command that shows why.
+    """
 
     trigger = None
     default_name = "settings"
@@ -146,14 +181,79 @@ class _Settings(training.Extension):
         self._args = args
 
     def initialize(self, trainer):
-        settings = {"arguments": vars(self._args), "environment": environment()}
-        settings["dtype"] = str(config.dtype)
-        text = json.dumps(settings, indent=2, default=str)
-        with atomic_output(Path(self._args.out) / "config.json") as file:
+        text = json.dumps(_settings(self._args), indent=2, default=str)
+        with atomic_output(Path(trainer.out) / "config.json") as file:
             file.write(f"{text}\n".encode())
 
     def __call__(self, trainer):
         pass
+
+    def on_error(self, trainer, error, traceback):
+        if isinstance(error, NonFiniteError):
+            iteration = error.iteration or trainer.updater.iteration
+            command = shlex.join([*sys.orig_argv, "--replay", str(iteration)])
+            console.say(f"to see what happened there: {command}")
+
+
+def _settings(args):
+    program = Path(sys.argv[0])
+    return {
+        "arguments": vars(args),
+        "environment": environment(),
+        "dtype": str(config.dtype),
+        "program": hashlib.sha256(program.read_bytes()).hexdigest()
+        if program.is_file()
+        else None,
+    }
+
+
+def _replay(trainer, args, decode):
+    """Show past iterations, write figures if there are many, and end the program."""
+    del trainer.run  # which led here: from now on it trains
+    for change in _changes(trainer.out, args):
+        console.say(f"not as in the run: {change}")
+    path = args.replay_file
+    if args.replay == "worst":
+        first, last, why = worst_interval(trainer)
+        print(f"worst row of the log: iterations {first} to {last}, {why}")
+    else:
+        first, last = args.replay
+        if path is None and last > first:
+            path = f"replay_{first}-{last}.csv"
+    if path is not None and Path(trainer.out).resolve() in Path(path).resolve().parents:
+        raise ValueError(
+            f"--replay-file {path}: it is in {trainer.out}, which a replay leaves as "
+            "it is; name a file elsewhere"
+        )
+    result = trainer.replay((first, last), decode=decode)
+    print(result)
+    if path is not None and result.figures:
+        result.write_csv(path)
+        print(f"figures: {path}")
+        picture = Path(path).with_suffix(".png")
+        if extensions.save_figure(picture, result.draw, (7, 7)):
+            print(f"picture: {picture}")
+    raise SystemExit(1 if result.differences else 0)
+
+
+def _changes(out, args):
+    """Yield what is another one than in the ``config.json`` of a run."""
+    try:
+        before = json.loads((Path(out) / "config.json").read_text())
+        arguments, machine = dict(before["arguments"]), dict(before["environment"])
+    except (OSError, ValueError, KeyError, TypeError):
+        yield f"perhaps: {out} has no config.json to tell"
+        return
+    now = json.loads(json.dumps(_settings(args), default=str))
+    for name, value in now["arguments"].items():
+        if name in arguments and name not in _OF_A_START and arguments[name] != value:
+            option = "--" + name.replace("_", "-")
+            yield f"{option} was {arguments[name]!r}, and is {value!r}"
+    for name, value in now["environment"].items():
+        if name in machine and machine[name] != value:
+            yield f"{name} was {machine[name]!r}, and is {value!r}"
+    if before.get("program", now["program"]) != now["program"]:
+        yield f"{sys.argv[0]} was changed"
 
 
 def run(main):

@@ -462,6 +462,7 @@ def main():
         trigger=every,
         identity={"vocabulary": vocabulary.sha256, "units": args.unit},
         settings="window overlap mask loss lr decay decay_steps gradclip".split(),
+        decode=lambda ids: vocabulary.decode(ids[ids > 0] - 1),
     )
     trainer.run()
 

@@ -191,6 +191,7 @@ def main():
         trigger=(10, "iteration") if args.test else (1, "epoch"),
         identity={"vocabulary": vocabulary.sha256, "seed": args.seed},
         settings=("lr", "flat", "decay", "keep", "gradclip", "cell", "mode"),
+        decode=vocabulary.decode,
     )
     trainer.run()
 
