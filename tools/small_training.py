@@ -90,7 +90,7 @@ def timeless(value):
     return [timeless(v) for v in value] if isinstance(value, list) else value
 
 
-def digest(trainer):
+def digest(trainer, with_file=True):
     """Return a SHA-256 of all that a snapshot would hold, and of the log; less times.
 
     The rows of the log are those in memory and, if there is one, in the file.
@@ -106,7 +106,7 @@ def digest(trainer):
         if isinstance(extension, extensions.LogReport):
             path = os.path.join(trainer.out, "log.jsonl")
             logs = [extension.log]
-            if os.path.exists(path):
+            if with_file and os.path.exists(path):
                 logs.append(extensions.read_log(path))
             for row in (row for log in logs for row in log):
                 total.update(repr(sorted(timeless(row).items())).encode())
