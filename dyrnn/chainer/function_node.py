@@ -212,7 +212,13 @@ class FunctionNode:
         finally:
             state.light_mode = False
         with type_check.get_function_check_context(self):
-            self.check_type_forward(type_check.get_types(in_data, "in_types", False))
+            types = type_check.get_types(in_data, "in_types", False)
+            try:
+                self.check_type_forward(types)
+            except type_check.InvalidType as error:
+                given = ", ".join(f"{x.dtype} {x.shape}" for x in in_data)
+                error.args = (f"{error.args[0]}\nInputs: {given}",)
+                raise
 
     def check_type_forward(self, in_types):
         """Raise ``type_check.InvalidType`` where inputs are not as expected."""

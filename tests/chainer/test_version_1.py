@@ -14,6 +14,7 @@ from dyrnn.chainer import flag, optimizers, serializers, training
 from dyrnn.chainer import functions as F
 from dyrnn.chainer import links as L
 from dyrnn.chainer.training import extensions
+from dyrnn.chainer.utils.type_check import InvalidType
 from tests.chainer.models import make_trainer
 
 
@@ -111,6 +112,21 @@ def test_use_cudnn_has_no_effect_on_losses():
     t = np.array([0, 2], np.int32)
     F.softmax_cross_entropy(f(2, 3), t, use_cudnn=False)
     F.sigmoid_cross_entropy(f(2, 1), t[:, None] // 2, use_cudnn=False)
+
+
+def test_a_label_of_one_row_may_have_two_axes():
+    y, word = chainer.Variable(f(1, 4)), np.array([2], np.int32)
+    expected = F.softmax_cross_entropy(y, word)
+    loss = F.softmax_cross_entropy(y, chainer.Variable(word[None]))
+    assert loss.data.shape == () and loss.data == expected.data
+    loss.backward()
+    assert y.grad.shape == (1, 4)
+    two = chainer.Variable(f(2, 4))
+    message = (
+        r"Expect: t.ndim == x.ndim - 1\nActual: 2 != 1\nInputs: float32 \(2, 4\), "
+    )
+    with pytest.raises(InvalidType, match=message + r"int32 \(2, 1\)"):
+        F.softmax_cross_entropy(two, np.array([[2], [1]], np.int32))
 
 
 def test_flags_say_what_is_volatile():

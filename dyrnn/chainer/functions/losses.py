@@ -96,8 +96,10 @@ def softmax_cross_entropy(
         raise ValueError("soft_target_loss must be 'cross-entropy' or 'kl-divergence'.")
     _check_class_weight(class_weight)
     check_reduce(reduce)
-    check_inputs("SoftmaxCrossEntropy", _check_labels, x, t)
     x, t = as_variable(x), _backend.raw(t)
+    if x.ndim == 2 and len(x) == 1 and t.shape == (1, 1):
+        t = t.reshape(1)  # of one row, as before version 1 compared shapes
+    check_inputs("SoftmaxCrossEntropy", _check_labels, x, t)
     if t.dtype.kind == "f":
         return _of_soft_targets(x, t, reduce, soft_target_loss)
     n_class = x.shape[1]
