@@ -15,7 +15,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from dyrnn import console, extensions, serializers, training
+from dyrnn import console, extensions, random, serializers, training
 from dyrnn.config import config
 from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
 from dyrnn.serializers import environment
@@ -166,6 +166,60 @@ def extend_with_snapshots(
             )
         serializers.load_npz(args.resume, trainer)
     trainer.extend(_Settings(args))
+
+
+class _Loop:
+    """A training loop by hand between two epochs."""
+
+    def __init__(self, optimizer, identity, changes):
+        self.optimizer, self.identity, self.changes = optimizer, identity, changes
+        self.epoch = 0
+
+    def serialize(self, s):
+        saved = s("identity", self.identity)
+        for name, value in self.identity.items():
+            if s.loading and saved.get(name) != value and name not in self.changes:
+                raise SnapshotError(
+                    f"{name} is {value!r}, but the run that was saved had "
+                    f"{saved.get(name)!r}. Resume with that one, say --allow-change "
+                    f"{name}, or begin anew in another --out."
+                )
+        self.epoch = s("epoch", self.epoch)
+        self.optimizer.target.serialize(s["model"])
+        self.optimizer.serialize(s["optimizer"])
+        random.serialize(s["random"])
+
+
+def epochs(args, optimizer, identity=None):
+    """Yield the epochs, from 1, that a training loop by hand has left; save each.
+
+    ``loop.npz`` in ``args.out`` holds the model, without carried state, the optimizer
+    and the random streams after the last whole epoch, and --resume goes on from there:
+    the numbers are those of a run that never stopped.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With what :func:`add_common_options` adds, and ``epoch``.
+    optimizer : Optimizer
+    identity : dict, optional
+        What a resumed run must share beside the seed, such as the vocabulary's hash.
+
+    Raises
+    ------
+    SnapshotError
+        If the file is of another run, see --allow-change.
+    """
+    identity = {"seed": args.seed, **(identity or {})}
+    loop = _Loop(optimizer, identity, args.allow_change)
+    path = Path(args.out) / "loop.npz"
+    if args.resume and (args.resume != "auto" or path.is_file()):
+        serializers.load_npz(path if args.resume == "auto" else args.resume, loop)
+    while loop.epoch < args.epoch:
+        yield loop.epoch + 1
+        loop.epoch += 1
+        path.parent.mkdir(parents=True, exist_ok=True)
+        serializers.save_npz(path, loop)
 
 
 class _Settings(training.Extension):

@@ -63,7 +63,7 @@ def train(model, optimizer, data):
     batches = BucketIterator(data, 20, repeat=False, pool=len(data))
     for batch in tqdm(list(batches), leave=False, disable=None):
         for words in by_length(batch):
-            loss = -F.mean(model.log_probability(words))
+            loss = -F.mean(model.log_probability(model.device.send(words)))
             model.cleargrads()
             loss.backward()
             optimizer.update()
@@ -77,8 +77,8 @@ def measure(model, data, generator):
         for sentence in data:
             shuffled = sentence.copy()
             shuffled[1:-1] = generator.permutation(shuffled[1:-1])
-            both = np.stack([sentence, shuffled], axis=1)
-            own, other = model.log_probability(both).array
+            both = model.device.send(np.stack([sentence, shuffled], axis=1))
+            own, other = dyrnn.to_cpu(model.log_probability(both).array)
             if (sentence != shuffled).any():
                 wins.append(own > other)
             total += own
@@ -95,10 +95,13 @@ def main():
     add("--data", help="a text file; default: Python's documentation")
     add("--epoch", "-e", type=number(int, 1), help="passes over the text; default: 3")
     add("--unit", "-u", type=number(int, 1), default=100, help="size of a layer")
-    add("--test", action="store_true", help="a run of a few seconds")
+    command_line.add_common_options(parser, "result/joint_probability")
     args = parser.parse_args()
     args.epoch = args.epoch or (1 if args.test else 3)
 
+    dyrnn.random.seed(args.seed)
+    device = dyrnn.get_device(args.device)
+    device.use()
     words, valid, _, vocabulary = load_corpus(args.data)
     eos = vocabulary.ids["<eos>"]
     data, held_out = (
@@ -107,17 +110,18 @@ def main():
     )
     if args.test:
         data, held_out = data[:150], held_out[:30]
-    model = LanguageModel(len(vocabulary), args.unit)
+    model = LanguageModel(len(vocabulary), args.unit).to_device(device)
     optimizer = optimizers.Adam(0.002).setup(model)
     optimizer.add_hook(dyrnn.optimizer_hooks.GradientClipping(5))
-    for epoch in range(1, args.epoch + 1):
+    identity = {"vocabulary": vocabulary.sha256, "unit": args.unit}
+    for epoch in command_line.epochs(args, optimizer, identity):
         train(model, optimizer, data)
         mean, wins = measure(model, held_out, np.random.default_rng(0))
         print(
             f"epoch {epoch}: log-probability {mean:.3f} per word; "
             f"likelier than shuffled: {wins:.1f} % of {len(held_out)} sentences"
         )
-    sentence = held_out[0][:, None]
+    sentence = device.send(held_out[0][:, None])
     print(f"the sentence: {vocabulary.decode(held_out[0][1:-1])}")
     print(f"joint log-probability: {model.log_probability(sentence).item():.2f}")
 

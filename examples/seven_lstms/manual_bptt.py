@@ -37,7 +37,7 @@ def train(model, optimizer, words, every=30):
     loss, steps = 0, 0
     with tqdm(total=len(words), unit=" words", leave=False, disable=None) as bar:
         for batch in batches:
-            x, t = concat_examples(batch)
+            x, t = concat_examples(batch, model.device)
             loss += model(x, t)
             steps += 1
             bar.update(len(x))
@@ -59,6 +59,7 @@ def update(model, optimizer, loss):
 def perplexity(model, words):
     """Return exp(mean loss) over a text, read as one sequence."""
     model.predictor.reset_state()
+    words = model.device.send(words)
     with dyrnn.using_config("train", False), dyrnn.no_backprop_mode():
         loss = model(words[:-1, None], words[1:, None])
     return math.exp(loss.item())
@@ -73,18 +74,26 @@ def main():
     add("--data", help="a text file; default: Python's documentation")
     add("--epoch", "-e", type=number(int, 1), help="passes over the text; default: 3")
     add("--unit", "-u", type=number(int, 1), default=100, help="size of a layer")
-    add("--test", action="store_true", help="a run of a few seconds")
+    command_line.add_common_options(parser, "result/manual_bptt")
     args = parser.parse_args()
     args.epoch = args.epoch or (1 if args.test else 3)
 
+    dyrnn.random.seed(args.seed)
+    device = dyrnn.get_device(args.device)
+    device.use()
     words, valid, _, vocabulary = load_corpus(args.data)
     if args.test:
-        words, valid = words[:6000], valid[:1000]
+        dyrnn.random.seed(args.seed)
+    device = dyrnn.get_device(args.device)
+    device.use()
+    words, valid = words[:6000], valid[:1000]
     model = L.Classifier(RNN(len(vocabulary), args.unit), accfun=None)
+    model.to_device(device)
     optimizer = optimizers.Adam(0.003).setup(model)
     optimizer.add_hook(dyrnn.optimizer_hooks.GradientClipping(5))
     print(f"valid perplexity before: {perplexity(model, valid):.1f}")
-    for epoch in range(1, args.epoch + 1):
+    identity = {"vocabulary": vocabulary.sha256, "unit": args.unit}
+    for epoch in command_line.epochs(args, optimizer, identity):
         train(model, optimizer, words)
         print(f"epoch {epoch}: valid perplexity {perplexity(model, valid):.1f}")
 

@@ -64,7 +64,7 @@ def train(model, optimizer, data, batch_size):
     batches = BucketIterator(data, batch_size, repeat=False)
     for batch in tqdm(list(batches), leave=False, disable=None):
         lines, _ = pad_sequences(batch, padding=-1)
-        loss = model(lines)
+        loss = model(model.device.send(lines))
         model.cleargrads()
         loss.backward()
         optimizer.update()
@@ -77,7 +77,7 @@ def perplexity(model, data, batch_size=20):
         for batch in BucketIterator(data, batch_size, repeat=False, shuffle=False):
             lines, lengths = pad_sequences(batch, padding=-1)
             words = int(lengths.sum()) - len(batch)
-            total += model(lines).item() * words
+            total += model(model.device.send(lines)).item() * words
             count += words
     return math.exp(total / count)
 
@@ -92,19 +92,25 @@ def main():
     add("--epoch", "-e", type=number(int, 1), help="passes over the text; default: 4")
     add("--unit", "-u", type=number(int, 1), default=100, help="size of a layer")
     add("--batchsize", "-b", type=number(int, 1), default=20, help="lines")
-    add("--test", action="store_true", help="a run of a few seconds")
+    command_line.add_common_options(parser, "result/padded_batches")
     args = parser.parse_args()
     args.epoch = args.epoch or (1 if args.test else 4)
 
+    dyrnn.random.seed(args.seed)
+    device = dyrnn.get_device(args.device)
+    device.use()
     words, valid, _, vocabulary = load_corpus(args.data)
     eos = vocabulary.ids["<eos>"]
     data, held_out = split_lines(words, eos), split_lines(valid, eos)
     if args.test:
         data, held_out = data[:300], held_out[:50]
-    model = LineModel(len(vocabulary), args.unit)
+    model = LineModel(len(vocabulary), args.unit).to_device(device)
     optimizer = optimizers.Adam(0.003).setup(model)
     optimizer.add_hook(dyrnn.optimizer_hooks.GradientClipping(5))
-    for epoch in range(1, args.epoch + 1):
+    settings = "unit", "batchsize"
+    identity = {name: vars(args)[name] for name in settings}
+    identity["vocabulary"] = vocabulary.sha256
+    for epoch in command_line.epochs(args, optimizer, identity):
         train(model, optimizer, data, args.batchsize)
         print(f"epoch {epoch}: valid perplexity {perplexity(model, held_out):.1f}")
 

@@ -33,21 +33,30 @@ def make_model(n_symbols, n_units):
     )
 
 
+def say(model, prime, length):
+    """Return what the model holds for likeliest after ``prime``, (length, B)."""
+
+    def predict(ids):
+        return model(model.device.send(ids))
+
+    return np.array(list(sampling.generate(predict, prime, length, temperature=0)))
+
+
 def recall(model, sequences):
     """Return how many sequences the model continues rightly from their first symbol."""
     model.reset_state()
     prime, rest = sequences[:1], sequences[1:]
-    said = list(sampling.generate(model, prime, len(rest), temperature=0))
-    return int((np.array(said) == rest).all(axis=0).sum())
+    return int((say(model, prime, len(rest)) == rest).all(axis=0).sum())
 
 
 def learn(model, optimizer, sequences, limit):
     """Update until both sequences are known by heart; return the number of updates."""
     classifier = L.Classifier(model)
     optimizer.setup(classifier)
+    x, t = (model.device.send(part) for part in (sequences[:-1], sequences[1:]))
     for updates in range(1, limit + 1):
         model.reset_state()
-        loss = classifier(sequences[:-1], sequences[1:])
+        loss = classifier(x, t)
         classifier.cleargrads()
         loss.backward()
         optimizer.update()
@@ -65,13 +74,11 @@ def show(model, sequences):
     """Print what is to be said, what the model says, and how sure it is of the rest."""
     names = ["A", "X", "B", "Y", *map(str, range(sequences.max()))]
     model.reset_state()
-    said = sampling.generate(model, sequences[:1], len(sequences) - 1, temperature=0)
-    predictions = np.array(list(said))
+    predictions = say(model, sequences[:1], len(sequences) - 1)
     model.reset_state()
+    x, t = (model.device.send(part) for part in (sequences[:-1], sequences[1:]))
     with dyrnn.no_backprop_mode():
-        losses = F.softmax_cross_entropy(
-            model(sequences[:-1]), sequences[1:], reduce="no"
-        ).array
+        losses = dyrnn.to_cpu(F.softmax_cross_entropy(model(x), t, reduce="no").array)
     for k, probability in enumerate(np.exp(-losses.sum(axis=0))):
         print("sequence:", *(names[i] for i in sequences[:, k]))
         print("prediction:", *(names[i] for i in predictions[:, k]))
@@ -87,13 +94,16 @@ def main():
     add("--middle", type=number(int, 1), default=20, help="its length")
     add("--unit", "-u", type=number(int, 1), default=40, help="LSTM units")
     add("--limit", type=number(int, 1), default=3000, help="updates")
+    add("--device", "-d", default="-1", help="-1 for the CPU, 0 or cuda:0 for a GPU")
     add("--seed", type=number(int, 0), default=0, help="of all random numbers")
     add("--test", action="store_true", help="a middle of 5 symbols")
     args = parser.parse_args()
 
     dyrnn.random.seed(args.seed)
+    device = dyrnn.get_device(args.device)
+    device.use()
     sequences, n_symbols = make_sequences(5 if args.test else args.middle)
-    model = make_model(n_symbols, args.unit)
+    model = make_model(n_symbols, args.unit).to_device(device)
     updates = learn(model, optimizers.Adam(0.01), sequences, args.limit)
     show(model, sequences)
     if updates is None:

@@ -10,6 +10,7 @@ import pytest
 import dyrnn
 import dyrnn.links as L
 from dyrnn import optimizers
+from dyrnn.errors import SnapshotError
 from dyrnn.iterators import ParallelSequentialIterator
 from tests.examples.running import load, run
 
@@ -135,6 +136,39 @@ def test_a_killed_run_of_the_users_classes_resumes_exactly(tmp_path):
         cwd=tmp_path,
     )
     assert whole.splitlines()[-1].split()[:3] == rest.splitlines()[-1].split()[:3]
+
+
+@pytest.mark.parametrize("name", ["manual_bptt", "padded_batches"])
+def test_a_loop_by_hand_resumes_exactly(tmp_path, name, monkeypatch, capsys):
+    example = load(f"{FOLDER}{name}.py")
+
+    def result(*args):
+        given = ["--test", "--unit", "4", "--seed", "3", *args]
+        monkeypatch.setattr("sys.argv", [name, *given])
+        example.main()
+        return capsys.readouterr().out.splitlines()[-1]
+
+    monkeypatch.chdir(tmp_path)
+    whole = result("-e", "2", "-o", "whole")
+    result("-e", "1", "-o", "part")
+    assert result("-e", "2", "-o", "part", "--resume", "auto") == whole
+    files = [(tmp_path / out / "loop.npz").read_bytes() for out in ("whole", "part")]
+    assert files[0] == files[1]
+    with pytest.raises(SnapshotError, match="seed is 4, but the run that was saved h"):
+        result("-o", "part", "--resume", "auto", "--seed", "4")
+
+
+@pytest.mark.parametrize(
+    "name", ["manual_bptt", "joint_probability", "padded_batches", "two_sequences"]
+)
+def test_a_loop_by_hand_runs_on_a_device(tmp_path, name, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ["--test", "--device", "@strict", "--unit", "4"]
+    if name == "two_sequences":
+        options[-1:] = ["20", "--limit", "200"]
+    monkeypatch.setattr("sys.argv", [name, *options])
+    load(f"{FOLDER}{name}.py").main()
+    assert capsys.readouterr().out
 
 
 def test_line_model_is_the_same_for_padded_and_for_separate_lines(words):
