@@ -63,8 +63,8 @@ def run(function, xp, inputs, **options):
     inputs = [Variable(x) if x.dtype.kind == "f" else x for x in inputs]
     with Tally() as tally:
         loss = function(*inputs, **options)
-    count, factor = tally.of(loss)
-    assert factor == 1
+    ((mean, count),) = tally.parts_of(loss)
+    assert mean is loss
     loss.backward()
     gradients = [to_cpu(x.grad) for x in inputs if isinstance(x, Variable)]
     return loss.item(), float(count), gradients, tally
