@@ -177,7 +177,10 @@ class Softplus(FunctionNode):
 
     def backward(self, xp, gy):
         x, y = self.saved
-        return gy * xp.exp((x - y) * self.beta)  # the sigmoid, without a quotient
+        # The sigmoid, without a quotient; where both are infinite, it is 1.
+        is_top = as_array(y) == np.inf
+        x, y = xp.where(is_top, 0.0, x), xp.where(is_top, 0.0, y)
+        return gy * xp.exp((x - y) * self.beta)
 
 
 def softplus(x: VariableLike, beta: float = 1.0) -> Variable:

@@ -2,12 +2,21 @@
 
 import numpy as np
 
-from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_variable
+from dyrnn.engine.core import (
+    FunctionNode,
+    Variable,
+    VariableLike,
+    as_array,
+    as_variable,
+)
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
 from dyrnn.functions.checks import check_floats
 from dyrnn.functions.math import rsqrt
 from dyrnn.typing import Array, Axis
+
+# Of numbers of so many bytes, with squares that are no larger than the largest one.
+_FRACTIONS = {4: 2.0**-64, 8: 2.0**-512}
 
 
 class Standardize(FunctionNode):
@@ -27,8 +36,18 @@ class Standardize(FunctionNode):
         """
         x = x.astype(np.float32) if x.dtype == np.float16 else x
         centred = x - x.mean(axis=self.axis, keepdims=True)
-        variance = (centred * centred).mean(axis=self.axis, keepdims=True)
-        return centred, variance, 1.0 / xp.sqrt(variance + self.eps)
+        with np.errstate(over="ignore"):
+            variance = (centred * centred).mean(axis=self.axis, keepdims=True)
+        inverse = 1.0 / xp.sqrt(variance + self.eps)
+        is_huge = as_array(variance) == np.inf
+        if type(is_huge) is np.ndarray and is_huge.any():
+            # Squares above the largest number: those of a fraction, then.
+            fraction = _FRACTIONS[centred.dtype.itemsize]
+            part = centred * fraction
+            part = (part * part).mean(axis=self.axis, keepdims=True)
+            part = xp.where(is_huge, part, 1.0)
+            inverse = xp.where(is_huge, fraction / xp.sqrt(part), inverse)
+        return centred, variance, inverse
 
     def forward(self, xp, x):
         self.save(x)

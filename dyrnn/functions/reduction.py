@@ -281,5 +281,11 @@ def normalize(x: VariableLike, eps: float = 1e-5, axis: Axis = -1) -> Variable:
         return cast(normalize(cast(x, np.float32), eps, axis), np.float16)
     # The root of 0 has no gradient: the smallest normal number stands for 0.
     tiny = float(np.finfo(x.dtype).tiny)
+    # Squares of large numbers, too, must not exceed the largest one.
+    scale = 1.0
+    if x.size:
+        top = abs(x.array).max(axis=axis, keepdims=True)
+        scale = x.xp.where((top > 2.0**40) & (top < np.inf), top, 1).astype(x.dtype)
+    x = x / scale
     norm = sqrt(maximum(sum(square(x), axis, keepdims=True), tiny))
-    return x / (norm + eps)
+    return x / (norm + eps / scale)

@@ -15,6 +15,7 @@ import dyrnn.functions as F
 from dyrnn import random
 from dyrnn.backend import to_cpu
 from dyrnn.engine.core import Variable, VariableLike, as_array, as_variable
+from dyrnn.engine.counts import counted
 from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_arrays, check_choice, check_ids
@@ -197,6 +198,8 @@ class BlackOut(_Vocabulary):
         # Of few classes one may have all the probability: log(0) must not come up.
         rest = F.clip(1 - F.exp(log_p[:, 1:]), 1e-7, 1.0)
         loss = -(log_p[:, 0] + F.log(rest).sum(axis=1)) * counts.astype(z.dtype)
+        if reduce == "mean":  # of the labels that count
+            return counted(loss.sum() / xp.maximum(counts.sum(), 1), counts.sum())
         return _reduced("BlackOut", loss, reduce)
 
 

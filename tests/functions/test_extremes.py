@@ -281,3 +281,37 @@ def test_a_product_takes_no_part_of_rows_without_a_gradient(rng):
     (gW,) = grad(F.linear(v, W), [W], [gy])
     rest = [0, 1, 3, 4]
     testing.assert_allclose(gW, kernels.matmul(gy[rest].T, x[rest]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_of_large_numbers_are_normalised(dtype, xp):
+    size = 1e20 if dtype == np.float32 else 1e200
+    rows = xp.asarray(np.array([[3.0, 4.0], [3.0, -4.0], [0.0, 0.0]], dtype))
+    gamma, beta = xp.ones(2, dtype), xp.zeros(2, dtype)
+    large = Variable(rows * xp.asarray([[size], [1], [1]]).astype(dtype))
+    for function in (F.normalize, lambda x: F.layer_normalization(x, gamma, beta)):
+        if xp is not np and function is not F.normalize:
+            continue  # on a GPU nobody looks
+        y, expected = function(large), function(Variable(rows * 100))
+        testing.assert_allclose(y, expected.array, rtol=1e-4)
+        F.sum(y * rows).backward()
+        assert bool(xp.isfinite(large.grad).all())
+    expected = np.array([0.6, 0.8])
+    testing.assert_allclose(F.normalize(large)[0], expected, rtol=1e-6)
+
+
+def test_the_slope_of_softplus_at_infinity_is_1():
+    x = Variable(np.array([-np.inf, 0.0, np.inf]))
+    (gx,) = grad(F.softplus(x), [x], [np.ones(3)], create_graph=True)
+    np.testing.assert_array_equal(gx.array, [0, 0.5, 1])
+
+
+def test_the_mean_of_blackout_is_over_the_labels_that_count():
+    link = BlackOut(3, [1, 2, 3], 2)
+    x, t = np.ones((4, 3), np.float32), np.array([0, -1, 2, -1])
+    dyrnn.random.seed(0)
+    losses = link(x, t, reduce="no").array
+    dyrnn.random.seed(0)
+    loss = link(x, t)
+    testing.assert_allclose(loss, losses.sum() / 2, rtol=1e-6)
+    assert loss.count == 2
