@@ -11,6 +11,8 @@ import warnings
 
 import numpy as np
 
+from dyrnn.config import config as core_config
+
 
 class Mixed16:
     """Mark for float16 arrays with float32 parameters; no NumPy type."""
@@ -53,6 +55,11 @@ def _write(config, names, file):
 class GlobalConfig:
     """Settings for all threads; a plain object, scripts add their own."""
 
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "train":
+            type(core_config).train = bool(value)  # of all threads
+
     def show(self, file=None):
         """Print all settings, sorted by name."""
         _write(self, sorted(vars(self)), file or sys.stdout)
@@ -71,9 +78,14 @@ class LocalConfig:
 
     def __setattr__(self, name, value):
         setattr(self._local, name, value)
+        if name == "train" and self._global is global_config:
+            # The rules of the core look at it, in this thread, as of now.
+            vars(core_config)[name] = bool(value)
 
     def __delattr__(self, name):
         delattr(self._local, name)
+        if name == "train" and self._global is global_config:
+            vars(core_config).pop(name, None)
 
     def show(self, file=None):
         """Print all settings, sorted by name, as this thread sees them."""

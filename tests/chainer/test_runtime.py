@@ -1,10 +1,12 @@
 import io
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+import dyrnn.functions as F
 from dyrnn import chainer
 from dyrnn.chainer import gradient_check
 from dyrnn.chainer.backends import cuda, intel64
@@ -77,3 +79,33 @@ def test_ideep_is_a_device_of_numpy_that_is_not_there():
     assert intel64.Intel64Device.xp is np
     with pytest.raises(RuntimeError, match="iDeep is not available"):
         chainer.get_device("@intel64")
+
+
+def test_the_mode_of_a_thread_reaches_the_rules_of_the_core():
+    x = np.ones(1000, np.float32)
+
+    def drops():
+        return bool((F.dropout(x, 0.5).array == 0).any())
+
+    assert drops()
+    with chainer.using_config("train", False):
+        assert not drops()
+        with ThreadPoolExecutor(1) as others:
+            assert others.submit(drops).result()
+        with chainer.using_config("train", True):
+            assert drops()
+        assert not drops()
+    assert drops()
+    chainer.config.train = False
+    try:
+        assert not drops()
+    finally:
+        del chainer.config.train
+    assert drops()
+    chainer.global_config.train = False
+    try:
+        with ThreadPoolExecutor(1) as others:
+            assert not others.submit(drops).result()
+    finally:
+        chainer.global_config.train = True
+    assert drops()
