@@ -422,3 +422,36 @@ def test_chainermn_runs_in_one_process():
         mn.create_communicator("naive", SimpleNamespace(size=4))
     with pytest.raises(AttributeError, match="chainermn.links is not part of dyrnn"):
         mn.links  # noqa: B018
+
+
+def test_all_is_finalized_and_the_results_kept_where_one_raises(tmp_path):
+    class Bare:
+        epoch = epoch_detail = 0
+        is_new_epoch = False
+
+        def next(self):
+            return [np.ones(2, np.float32)]
+
+    class Failing(training.Extension):
+        def __call__(self, trainer):
+            pass
+
+        def finalize(self):
+            raise OSError("no more")
+
+    model = chainer.Sequential(chainer.links.Linear(2, 1), chainer.functions.sum)
+    optimizer = chainer.optimizers.SGD().setup(model)
+    trainer = training.Trainer(
+        training.StandardUpdater({"main": Bare()}, optimizer),
+        (1, "iteration"),
+        str(tmp_path),
+    )
+    finalized = []
+    trainer.extend(Failing())
+    last = training.make_extension(finalizer=lambda: finalized.append(1))
+    trainer.extend(last(lambda trainer: None), name="last")
+    with pytest.raises(OSError, match="no more"):
+        trainer.run()
+    assert finalized == [1]
+    with pytest.raises(RuntimeError, match="multiple times"):
+        trainer.run()

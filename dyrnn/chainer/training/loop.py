@@ -1,5 +1,6 @@
 """The training loop."""
 
+import contextlib
 import os
 import sys
 import time
@@ -147,13 +148,14 @@ class Trainer:
             self._on_error(error, entries, show_loop_exception_msg)
             raise
         finally:
-            for entry in entries:
-                finalize = getattr(entry.extension, "finalize", None)
-                if finalize:
-                    finalize()
-            self.updater.finalize()
-        self._final_elapsed_time = self.elapsed_time
-        self._done = True
+            self._final_elapsed_time = self.elapsed_time
+            self._done = True
+            owners = [*(entry.extension for entry in entries), self.updater]
+            with contextlib.ExitStack() as stack:  # all, even if one of them raises
+                for owner in reversed(owners):
+                    finalize = getattr(owner, "finalize", None)
+                    if finalize:
+                        stack.callback(finalize)
 
     def _observe(self, entries):
         self.observation = {}

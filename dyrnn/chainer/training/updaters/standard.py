@@ -1,5 +1,6 @@
 """One batch, one update."""
 
+import contextlib
 import warnings
 from functools import partial
 
@@ -108,8 +109,10 @@ class StandardUpdater(Updater):
         return self._iterators["main"].is_new_epoch
 
     def finalize(self):
-        for iterator in self._iterators.values():
-            iterator.finalize()
+        with contextlib.ExitStack() as stack:  # all, even if one of them raises
+            for iterator in self._iterators.values():
+                if hasattr(iterator, "finalize"):
+                    stack.callback(iterator.finalize)
 
     def get_optimizer(self, name):
         return self._optimizers[name]
