@@ -428,7 +428,7 @@ def _mean(values, weights):
         summary = Summary()
         for value, weight in zip(values, weights, strict=True):
             summary.add(value, weight)
-        return summary.compute_mean()
+        return summary.compute_mean() if summary.has_weight() else values[-1]
     xp = backend.get_array_module(*arrays)
     values, weights = (
         xp.stack([xp.asarray(each, dtype=np.float64) for each in column])
@@ -436,7 +436,7 @@ def _mean(values, weights):
     )
     total = weights.sum()
     mean = xp.where(weights > 0, values * weights, 0).sum() / (total + (total == 0))
-    return xp.where(total > 0, mean, xp.nan)
+    return xp.where(total > 0, mean, values[-1])
 
 
 def read_scalars(values):

@@ -24,8 +24,8 @@ from dyrnn.reporter import (
     report,
 )
 from dyrnn.training import PRIORITY_WRITER, Extension
-from dyrnn.training.undeclared import reset_keeping
-from dyrnn.training.windows import Doubts, unrelated_examples
+from dyrnn.training.undeclared import Watch, reset_keeping
+from dyrnn.training.windows import Doubts, finalize_all, unrelated_examples
 from dyrnn.typing import Batches
 
 
@@ -85,7 +85,7 @@ class Evaluator(Extension):
         self.eval_func = eval_func
         self.name = name
         self._doubts = Doubts(self)
-        self._found: dict[type, dict] = {}  # state that an updater saw
+        self._found: dict[type, dict] | None = None  # state that an updater saw
 
     def get_iterator(self, name: str = "main") -> Any:
         """The iterator called ``name``."""
@@ -103,7 +103,7 @@ class Evaluator(Extension):
         prefix = names[0] if names else self.name or self.default_name
         self._register_targets(reporter, prefix + "/")
         watch = getattr(getattr(trainer, "updater", None), "_watch", None)
-        self._found = {} if watch is None else watch.found
+        self._found = None if watch is None else watch.found
         with (
             reporter,
             random.scope("evaluation"),
@@ -175,9 +175,14 @@ class Evaluator(Extension):
         kept = [
             (link, name, getattr(link, name)) for link in links for name in link.carried
         ]
-        put_back = reset_keeping(targets, self._found)
+        watch = Watch(list(targets))
+        put_back = reset_keeping(
+            targets, lambda: watch.found if self._found is None else self._found
+        )
+        is_alone = self._found is None
         try:
-            yield
+            with watch.update() if is_alone else contextlib.nullcontext():
+                yield
         finally:
             for target in targets:
                 target.reset_state()
@@ -187,9 +192,7 @@ class Evaluator(Extension):
 
     def finalize(self):
         """Release what the iterators hold."""
-        for iterator in self._iterators.values():
-            if hasattr(iterator, "finalize"):
-                iterator.finalize()
+        finalize_all(self._iterators.values())
 
 
 def _one_pass(iterator):

@@ -264,8 +264,9 @@ def reset_keeping(models, found):
 
     Parameters
     ----------
-    found : dict
-        By class of link, names that are state although ``reset_state`` leaves them.
+    found : callable
+        Returns, by class of link, names that are state although ``reset_state`` leaves
+        them; called when the state is put back.
     """
     models = list(models)
     resets = [model for model in models if _overrides_reset(model)]
@@ -281,15 +282,16 @@ def reset_keeping(models, found):
     for model in models:
         model.reset_state()
     state = [(link, name) for link, name in _changed(pictures) if name in values[link]]
-    state += [
-        (link, name)
-        for link in links
-        for name in found.get(type(link), ())
-        if name in values[link] and (link, name) not in state
-    ]
 
     def put_back():
-        for link, name in state:
+        names = found()
+        others = [
+            (link, name)
+            for link in links
+            for name in names.get(type(link), ())
+            if name in values[link] and (link, name) not in state
+        ]
+        for link, name in state + others:
             value = values[link][name]
             if (link, name) in contents:
                 _refill(value, contents[link, name])

@@ -48,8 +48,9 @@ from dyrnn.training.undeclared import (
 )
 from dyrnn.training.windows import (
     Doubts,
-    check_step,
+    check_goes_on,
     check_window,
+    finalize_all,
     loss_of_steps,
     loss_of_window,
     steps_of,
@@ -345,9 +346,7 @@ class StandardUpdater:
 
     def finalize(self) -> None:
         """Release what the iterators hold."""
-        for iterator in self._iterators.values():
-            if hasattr(iterator, "finalize"):
-                iterator.finalize()
+        finalize_all(self._iterators.values())
 
     def serialize(self, s):
         """Save or load the iterators, optimizers and models, and their carried state.
@@ -448,6 +447,7 @@ class BPTTUpdater(StandardUpdater):
         reset_at_epoch: bool = False,
     ) -> None:
         super().__init__(iterator, optimizer, converter, device, loss_func)
+        check_goes_on(self.get_iterator())
         self.bprop_len = steps_of(self.get_iterator(), bprop_len)
         self._chooses = window is None
         if window is None:
@@ -544,7 +544,6 @@ class BPTTUpdater(StandardUpdater):
                 arrays = batch
                 check_window(iterator, arrays)
             else:
-                check_step(iterator, batch)
                 batches = [batch]
                 batches += [self._next(iterator.next) for _ in range(1, self.bprop_len)]
                 steps = [self.converter(batch, None) for batch in batches]

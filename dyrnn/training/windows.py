@@ -159,14 +159,26 @@ def check_window(iterator, arrays):
         )
 
 
-def check_step(iterator, batch):
-    """Refuse examples that are windows themselves for those of one step."""
-    if hasattr(batch[0], "collate"):
-        raise TypeError(
-            f"BPTTUpdater: the examples of the {type(iterator).__name__} are whole "
-            "windows that do not go on from each other. Use StandardUpdater(iterator, "
-            "optimizer), and self.reset_state() in the model's forward."
-        )
+def finalize_all(iterators):
+    """Release what iterators hold, of all of them even if one raises."""
+    with contextlib.ExitStack() as stack:
+        for iterator in iterators:
+            if hasattr(iterator, "finalize"):
+                stack.callback(iterator.finalize)
+
+
+def check_goes_on(iterator):
+    """Refuse batches that do not go on where the ones before ended."""
+    if getattr(iterator, "goes_on", True):
+        return
+    kind = type(iterator).__name__
+    raise ValueError(
+        f"BPTTUpdater: the batches of a {kind} do not go on where those before ended, "
+        "but the model carries its state from one to the next. Use a WindowIterator or "
+        "ParallelSequentialIterator over one long sequence, or StandardUpdater for "
+        "sequences of their own. If row b of each batch goes on where row b of the one "
+        "before ended, say so: iterator.goes_on = True."
+    )
 
 
 def takes_windows(*models):

@@ -83,9 +83,9 @@ def test_batches_have_time_first_in_updaters_and_evaluators(rng, batch_size):
 
 def test_windows_of_their_own_are_no_steps_of_one_series():
     iterator = SerialIterator(SeriesWindows(np.ones((9, 2), np.float32), 3), 2)
-    updater = training.BPTTUpdater(iterator, optimizers.SGD().setup(Forecaster()), 3)
-    with pytest.raises(TypeError, match="do not go on from each other. Use Standard"):
-        updater.update()
+    optimizer = optimizers.SGD().setup(Forecaster())
+    with pytest.raises(ValueError, match="do not go on where .* StandardUpdater"):
+        training.BPTTUpdater(iterator, optimizer, 3)
 
 
 def test_a_batch_with_padding_is_made_as_usual(rng):

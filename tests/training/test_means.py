@@ -589,3 +589,15 @@ def test_a_window_warns_of_a_sum_that_it_may_mistake_for_a_mean(loss):
 def test_a_count_that_is_none_is_refused(count):
     with pytest.raises(ValueError, match=r"mask\.sum\(\)"):
         F.mean(np.ones(2)).count = count
+
+
+@pytest.mark.parametrize("window", [False, True])
+def test_a_window_without_labels_reports_no_nan(window):
+    t = np.full((3, 2), -1, np.int32)
+    updater = window_pair(Model("loss"), [(t, t)])[window]
+    observation, reporter = Observation(), Reporter()
+    reporter.add_observer("main", updater.get_optimizer().target)
+    with reporter.scope(observation):
+        updater.update()
+    assert observation["main/loss"] == 0
+    assert observation.weights["main/loss"] == 0

@@ -336,3 +336,45 @@ def test_auto_does_not_guess():
     with pytest.raises(ValueError, match="better, its name does not tell: say mode="):
         EarlyStoppingTrigger(monitor="main/value")
     assert EarlyStoppingTrigger(monitor="main/value", mode="max").patience == 3
+
+
+class Undeclared(Chain):
+    """Carries a state that it does not declare, and has no ``reset_state``."""
+
+    def __init__(self):
+        super().__init__()
+        with self.init_scope():
+            self.W = Parameter(np.ones((2, 2)))
+        self.h, self.seen = np.zeros((1, 2)), []
+
+    def forward(self, x):
+        self.h = F.tanh(F.linear(self.h, self.W) + x).array
+        self.seen.append(len(self.seen))
+        self.loss = F.mean(F.square(self.h))
+        return self.loss
+
+
+def test_an_evaluation_without_a_trainer_changes_no_state():
+    model = Undeclared()
+    model(np.ones((1, 2)))
+    before, seen = model.h, list(model.seen)
+    evaluator = Evaluator(SerialIterator([np.ones(2)] * 3, 1, repeat=False), model)
+    first = evaluator()
+    assert model.h is before
+    assert model.seen == seen
+    assert evaluator() == first
+
+
+def test_all_iterators_are_finalized_even_if_one_raises():
+    class Failing(SerialIterator):
+        finalized = 0
+
+        def finalize(self):
+            Failing.finalized += 1
+            raise OSError("no more")
+
+    both = {name: Failing(points(), 3) for name in ("main", "other")}
+    updater = StandardUpdater(both, SGD().setup(Regression()))
+    with pytest.raises(OSError, match="no more"):
+        updater.finalize()
+    assert Failing.finalized == 2

@@ -240,3 +240,12 @@ def test_lengths_come_with_padded_batches_to_the_model():
     updater = updater_of(data, model, 4, converter)
     updater.update()
     assert updater.label_count == 16
+
+
+def test_truncated_backpropagation_refuses_rows_that_do_not_go_on():
+    iterator = iterators.SerialIterator([(1, 2)] * 8, 2)
+    optimizer = SGD().setup(Language())
+    with pytest.raises(ValueError, match=r"goes_on = True"):
+        BPTTUpdater(iterator, optimizer, 3)
+    iterator.goes_on = True
+    BPTTUpdater(iterator, optimizer, 3)

@@ -255,6 +255,7 @@ def test_examples_of_vectors_are_stacked_over_time():
             return super().forward(x, t)
 
     iterator = SerialIterator(points(), 2, shuffle=False)
+    iterator.goes_on = True
     updater = BPTTUpdater(iterator, SGD().setup(Sum()), 4)
     assert update(updater)["main/loss"] > 0
 
