@@ -14,6 +14,7 @@ import sys
 import unicodedata
 from typing import Any
 
+_is_quiet = False
 _UNPRINTED = ("Cc", "Cs")  # control characters, halves of a pair
 
 
@@ -34,9 +35,16 @@ def _is_harmless(character):
     return character in "\n\t" or unicodedata.category(character) not in _UNPRINTED
 
 
+def be_quiet() -> None:
+    """Let `say` print only where a file is given: of processes alike, one speaks."""
+    global _is_quiet
+    _is_quiet = True
+
+
 def say(text: str, file: Any = None) -> None:
     """Print a line on ``file``, by default the standard error, if it can be written."""
-    file = sys.stderr if file is None else file
+    if file is None and not _is_quiet:
+        file = sys.stderr
     if file is not None:
         with contextlib.suppress(OSError, ValueError):  # broken, or closed
             print(text, file=file, flush=True)

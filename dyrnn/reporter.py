@@ -361,6 +361,19 @@ class DictSummary:
             statistics[key], statistics[key + ".std"] = entry.make_statistics()
         return statistics
 
+    def observation(self) -> Observation:
+        """The means as values that count as much as all that was added."""
+        found = Observation()
+        for key, entry in self._summaries.items():
+            found[key] = entry.compute_mean()
+            whole, *others = entry._parts or [entry]
+            found.weights[key] = whole._weight if whole.has_weight() else 0.0
+            if others:
+                found.parts[key] = Parts(
+                    (each._mean, each._weight) for each in (entry, *others)
+                )
+        return found
+
     def __len__(self):
         return len(self._summaries)
 

@@ -19,6 +19,7 @@ labels. The kinds are
 """
 
 import functools
+import math
 import operator
 import threading
 from typing import Any
@@ -103,6 +104,18 @@ class Tally:
                 return [(value * (labels / batch_size / length), length * batch_size)]
             return [(value / length, count)]
         return [(value if factor == 1 else value * factor, count)]
+
+    def weights_of(self, loss: Any) -> list[Any] | None:
+        """Return what each loss of a sum was divided by, by which several are averaged.
+
+        None: it is a sum over labels. NaN: it does not say over how many it is a mean.
+        """
+        labels, factor, kind = _note(loss)
+        if self.is_unclear(loss):
+            return [math.nan]
+        if kind == TERMS:
+            return [n for term in labels for n in self.weights_of(term) or [math.nan]]
+        return None if kind == SUM else [self.count_of(loss) * factor]
 
     def is_unclear(self, loss: Any) -> bool:
         """Whether a loss was made of sums, and does not say what it is the mean of."""

@@ -197,6 +197,10 @@ class Sum:
         """Multiply the sum by a Python number, when it is next read."""
         self.rate *= float(rate)
 
+    def replace(self, value):
+        """Become ``value``, an array or :class:`Rows` of unique ids, and own it."""
+        self.terms, self.is_owned, self.rate, self.square = [value], True, 1.0, None
+
     def settled(self):
         """Return the sum, evaluated, and the factor that is still to be applied to it.
 

@@ -86,6 +86,7 @@ class Evaluator(Extension):
         self.name = name
         self._doubts = Doubts(self)
         self._found: dict[type, dict] | None = None  # state that an updater saw
+        self._world: Any = None  # the trainer's, while it evaluates
 
     def get_iterator(self, name: str = "main") -> Any:
         """The iterator called ``name``."""
@@ -104,7 +105,10 @@ class Evaluator(Extension):
         self._register_targets(reporter, prefix + "/")
         watch = getattr(getattr(trainer, "updater", None), "_watch", None)
         self._found = None if watch is None else watch.found
+        self._world = getattr(trainer, "world", None)
+        world = self._world
         with (
+            contextlib.nullcontext() if world is None else world.announce(prefix),
             reporter,
             random.scope("evaluation"),
             using_config("train", False),
@@ -129,7 +133,7 @@ class Evaluator(Extension):
         loss_key = reporter.name_of(target) + "/loss"
         summary, sizes = DictSummary(), set()
         with self._state_set_aside():
-            for batch in _one_pass(iterator):
+            for batch in self._batches(iterator):
                 arguments = self._arguments(iterator, batch)
                 observation = Observation()
                 default = target_count(arguments, batch)
@@ -148,6 +152,8 @@ class Evaluator(Extension):
                     sizes.add(default if kind_of(result) == SUM else 0)
                     self._tell_doubts(result, tally, sizes)
                 summary.add(observation)
+        if self._world is not None:
+            summary = self._world.merge(summary)
         return summary.compute_mean()
 
     def _tell_doubts(self, loss, tally, sizes):
@@ -159,6 +165,11 @@ class Evaluator(Extension):
         if found is not None:
             told = "Means over batches weigh by it."
             self._doubts.tell(found, tally.count_of(loss), told)
+
+    def _batches(self, iterator):
+        if self._world is None:
+            return _one_pass(iterator)
+        return self._world.own_batches(_one_pass(iterator))
 
     def _arguments(self, iterator, batch):
         if not is_window(iterator, batch):

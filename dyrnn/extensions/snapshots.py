@@ -8,6 +8,7 @@ emergency file, which is for looking at, since an iteration may be half done in 
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import glob
 import os
@@ -158,11 +159,11 @@ class Snapshot(Extension):
         if self._is_on():
             remove_leftovers(trainer.out)
         if self.autoload:
-            found = newest_valid(trainer.out, self._pattern)
-            if found is not None:
-                load_npz(found.path, self._target(trainer))
-                self.loaded = found.path
-                console.say(f"resumed from {found.path}")
+            path = self._newest(trainer)
+            if path is not None:
+                load_npz(path, self._target(trainer))
+                self.loaded = path
+                console.say(f"resumed from {path}")
             else:
                 text = f"no snapshot {self._pattern} in {trainer.out}: starting anew"
                 console.say(text)
@@ -188,6 +189,8 @@ class Snapshot(Extension):
             name = self._name(trainer)
             path, iteration = os.path.join(trainer.out, name), trainer.updater.iteration
             done = self._saved_iteration == iteration and os.path.exists(path)
+            if trainer.world is not None:
+                done = trainer.world.as_first_has_it(done)
             if self.on_signal and not done:
                 self._save(trainer, name, emergency=False)
             if self.on_signal and self._is_on():
@@ -229,6 +232,12 @@ class Snapshot(Extension):
                 + ", ".join(map(os.path.basename, aside))
             )
 
+    def _newest(self, trainer):
+        if trainer.world is not None:
+            return trainer.world.newest_snapshot(self._pattern)
+        found = newest_valid(trainer.out, self._pattern)
+        return None if found is None else found.path
+
     def _name(self, trainer):
         try:
             return self.filename.format(trainer)
@@ -248,6 +257,11 @@ class Snapshot(Extension):
     def _save(self, trainer, name, emergency):
         if not self._is_on():
             return
+        world = trainer.world
+        with contextlib.nullcontext() if world is None else world.announce(name):
+            self._save_here(trainer, name, emergency)
+
+    def _save_here(self, trainer, name, emergency):
         path = os.path.join(trainer.out, name)
         target = self._target(trainer)
         self._saved_iteration = trainer.updater.iteration
@@ -260,6 +274,8 @@ class Snapshot(Extension):
         metadata[key] = trainer.updater.iteration
         in_background = self._writer is not None and not emergency
         contents = capture(target, copy=in_background)
+        if trainer.world is not None and not trainer.world.is_writer:
+            return
         job = self._write, path, contents, metadata, environment()
         if in_background:
             self._guarded(self._writer.submit, *job)

@@ -7,6 +7,7 @@ read ahead. What a batch is, ``is_window`` says.
 """
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 from dyrnn.errors import SnapshotError
@@ -36,12 +37,16 @@ class Iterator:
         `SerialIterator` and those like it are examples that do not follow each other.
     next_window : callable (steps) or None
         Reads several steps at once, as a window: for those that are faster so.
+    part : callable or None
+        Says, given the number of rows of a batch, which slice of them is handed out:
+        that of this process, see `dyrnn.distributed`. By default all are.
     """
 
     batch_size: int
     is_window = False
     goes_on = True
     next_window = None
+    part: Callable | None = None
 
     def __iter__(self):
         return self
@@ -52,6 +57,9 @@ class Iterator:
     def next(self) -> Any:
         """Return the next batch; raise ``StopIteration`` after the last one."""
         return self.__next__()
+
+    def _own(self, rows: int) -> slice:
+        return slice(None) if self.part is None else self.part(rows)
 
     def finalize(self) -> None:
         """Give back threads and processes; the iterator can go on afterwards."""

@@ -51,6 +51,7 @@ class _PrefetchIterator(SerialIterator):
                 indices, place = self._advance(last)
             except StopIteration:
                 break
+            indices = indices[self._own(len(indices))]
             parts = np.array_split(indices, min(self._n_workers, len(indices)) or 1)
             futures = [self._submit(part.tolist()) for part in parts]
             self._ahead.append((futures, place))

@@ -115,7 +115,8 @@ class ParallelSequentialIterator(_SequentialIterator):
                 raise StopIteration
             steps = min(steps, max(left - 1, 1))
         times = np.arange(self.position, self.position + steps + 1)[:, None]
-        items = self.dataset[(times + self.offsets[:rows]) % length]
+        offsets = self.offsets[:rows][self._own(rows)]
+        items = self.dataset[(times + offsets) % length]
         self.previous_epoch_detail = self.epoch_detail
         self.position += steps
         epoch = self.position * self.batch_size // length
@@ -207,7 +208,8 @@ class WindowIterator(_SequentialIterator):
         if self.is_new_epoch:
             self.position = 0
             self.epoch += 1
-        return self._items[start:stop], self._items[start + 1 : stop + 1]
+        own = self._own(self.batch_size)
+        return self._items[start:stop, own], self._items[start + 1 : stop + 1, own]
 
     def serialize(self, s):
         self._must_match(s, "steps", self.steps)

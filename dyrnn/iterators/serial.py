@@ -211,7 +211,8 @@ class SerialIterator(Iterator):
 
     def __next__(self) -> list:
         indices, place = self._advance(self._place)
-        batch = read_examples(self.dataset, indices.tolist())
+        own = indices[self._own(len(indices))]
+        batch = read_examples(self.dataset, own.tolist())
         self._place = place
         return batch
 

@@ -93,6 +93,9 @@ class Optimizer:
         Number of calls of :meth:`new_epoch`.
     hooks : dict
         Functions called with the optimizer before each update, by name.
+    exchange : callable or None
+        Called with the optimizer before the hooks: it makes the gradients of several
+        processes one, see `dyrnn.distributed`.
     lazy_rows : bool
         Whether rows without gradient are left alone by every rule.
     states : dict
@@ -138,6 +141,7 @@ class Optimizer:
         self.t = 0
         self.epoch = 0
         self.hooks = {}
+        self.exchange: Callable | None = None
         self.lazy_rows = False
         self._states = {}
         self._walked = None
@@ -235,6 +239,8 @@ class Optimizer:
     def _update(self):
         self._walked = Link._version, self._walk()
         try:
+            if self.exchange is not None:
+                self.exchange(self)
             for hook in list(self.hooks.values()):
                 hook(self)
             updates = self.updates

@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -65,6 +66,8 @@ class Trainer:
         Knows the models of the updater, and their links, by name.
     is_replay : bool
         Whether this is a `replay`, in which ``out`` is a directory that is thrown away.
+    world : object or None
+        What shares this training among processes, see `dyrnn.distributed`.
 
     Notes
     -----
@@ -89,10 +92,12 @@ class Trainer:
         self.observation = Observation()
         self.reporter = Reporter()
         self._entries = {}
+        self.world: Any = None
+        self.clock = time.monotonic
+        self.signals = SignalWatch()
         self._has_begun = False
         self._elapsed = 0.0
         self._started = None
-        self._signals = SignalWatch()
         for name, optimizer in updater.get_all_optimizers().items():
             self.reporter.add_observer(name, optimizer.target)
             links = optimizer.target.namedlinks(skipself=True)
@@ -114,7 +119,7 @@ class Trainer:
         """Seconds of training so far, over all runs of a resumed training."""
         if self._started is None:
             return self._elapsed
-        return self._elapsed + time.monotonic() - self._started
+        return self._elapsed + self.clock() - self._started
 
     @property
     def is_before_training(self) -> bool:
@@ -218,10 +223,10 @@ class Trainer:
         _check_writable(self.out)
         with contextlib.ExitStack() as stack:
             stack.enter_context(owning(self.out))
-            stack.enter_context(self._signals)
+            stack.enter_context(self.signals)
             stack.callback(self._stop_clock)
             stack.callback(getattr(self.updater, "finalize", _nothing))
-            self._started = time.monotonic()
+            self._started = self.clock()
             try:
                 getattr(self.updater, "note_settings", _nothing)()
                 # All are finalized, even if one of them raises.
@@ -230,6 +235,8 @@ class Trainer:
                     entry.hook("initialize")(self)
                 self._loop(self._by_priority())
             except BaseException as error:
+                if self.world is not None:
+                    self.world.learn_of(error)
                 self._tell(self._by_priority(), error)
                 raise
         self._interrupted()  # while all was finalized
@@ -319,8 +326,8 @@ class Trainer:
                         entry.extension(self)
 
     def _interrupted(self):
-        if self._signals.received is not None:
-            raise TrainingInterrupted(self._signals.received, self.updater.iteration)
+        if self.signals.received is not None:
+            raise TrainingInterrupted(self.signals.received, self.updater.iteration)
         return False
 
     def _tell(self, entries, error):
@@ -338,6 +345,8 @@ class Trainer:
 
     def serialize(self, s):
         """Save or load all that an exact resume needs, at an iteration boundary."""
+        if self.world is not None:
+            s = self.world.serializer(s)
         self.updater.serialize(s["updater"])
         if self.is_before_training:
             self._has_begun = s("has_begun", self._has_begun)
@@ -351,7 +360,23 @@ class Trainer:
         native.serialize(s)
         self._elapsed = s("elapsed_time", self.elapsed_time)
         if self._started is not None:
-            self._started = time.monotonic()
+            self._started = self.clock()
+        if self.world is not None:
+            self.world.serialize(s)
+        elif s.loading and s.has("processes"):
+            tell_processes(s("processes", 1), 1)
+            s("streams_of_others", None)
+
+
+def tell_processes(saved: int, here: int) -> None:
+    """Warn where a snapshot was made by another number of processes."""
+    if saved != here:
+        warnings.warn(
+            f"the snapshot is of a training by {saved} processes, this is one by "
+            f"{here}: what is drawn, such as dropout, and the rounding of sums are not "
+            "those that the same number would have gone on with",
+            stacklevel=2,
+        )
 
 
 def _nothing(*_):

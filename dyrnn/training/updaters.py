@@ -50,6 +50,7 @@ from dyrnn.training.windows import (
     Doubts,
     check_goes_on,
     check_window,
+    cut_history,
     finalize_all,
     loss_of_steps,
     loss_of_window,
@@ -91,6 +92,10 @@ class StandardUpdater:
     mean_loss, label_count : number or array
         The loss of this update as a mean, and of how many labels; known before the
         hooks of the optimizer run, on a GPU without waiting for it.
+    loss_weights : list or None
+        What the losses were divided by; None: a sum. See `Tally.weights_of`.
+    scope : callable
+        Returns the context in which an update is computed; by default an empty one.
 
     Notes
     -----
@@ -135,6 +140,8 @@ class StandardUpdater:
         self.update_time = 0.0
         self.mean_loss: Any = math.nan
         self.label_count: Any = 0
+        self.loss_weights: list | None = None
+        self.scope: Callable = contextlib.nullcontext
         self._unchecked = []
         self._settings: Any = None  # what the program set, by optimizer
         self._numbers: Any = None
@@ -205,6 +212,10 @@ class StandardUpdater:
         """The iterator called ``name``."""
         return self._named("iterator", self._iterators, name)
 
+    def get_all_iterators(self) -> dict[str, Any]:
+        """All iterators by name."""
+        return dict(self._iterators)
+
     def get_optimizer(self, name: str = "main") -> Optimizer:
         """The optimizer called ``name``."""
         return self._named("optimizer", self._optimizers, name)
@@ -237,7 +248,7 @@ class StandardUpdater:
         is_known = self._watch.is_over
         try:
             watch = contextlib.nullcontext() if is_known else self._watch.update()
-            with restoring(*self._models(), *self._link_of_loss()), watch:
+            with restoring(*self._models(), *self._link_of_loss()), watch, self.scope():
                 self.update_core()
         except NonFiniteError as error:
             raise _located(error, self.iteration + 1) from error
@@ -261,7 +272,7 @@ class StandardUpdater:
         with scope, Tally(target_count(arrays, batch)) as tally:
             loss = self._loss(arrays)
         parts = tally.parts_of(loss)
-        self._report_loss(parts)
+        self._report_loss(parts, tally.weights_of(loss))
         if tally.is_unclear(loss) and not tally.is_told:
             told = "Means over batches weigh by it."
             self._doubts.tell("was computed from sums", self.label_count, told)
@@ -281,7 +292,7 @@ class StandardUpdater:
         for optimizer in self._optimizers.values():
             optimizer.update()
         for model in models:
-            _cut_history(model)
+            cut_history(model)
 
     def _check_all(self):
         """Refuse the update of all optimizers if one of them has nothing to go by."""
@@ -318,8 +329,9 @@ class StandardUpdater:
                 f"before the stop trigger fired. Create it with repeat=True."
             ) from None
 
-    def _report_loss(self, parts):
+    def _report_loss(self, parts, weights):
         """Report the mean loss, unless the model has said itself what its loss is."""
+        self.loss_weights = weights
         parts = [(as_array(mean), count) for mean, count in parts]
         self.mean_loss, self.label_count = total(parts), largest(n for _, n in parts)
         reporter, model = get_current_reporter(), self.get_optimizer().target
@@ -468,10 +480,13 @@ class BPTTUpdater(StandardUpdater):
             size, shape = arrays[-1].size, (*arrays[-1].shape, 1)[:2]
             with Tally(size, shape) as tally:
                 loss = self._loss_of_window(arrays)
+                is_unclear = tally.is_unclear(loss)
                 loss, parts, doubt = loss_of_window(loss, tally)
         else:
             loss, parts, doubt = *self._loss_of_steps(arrays, length), None
-        self._report_loss(parts)
+            is_unclear = False
+        weights = [math.nan if is_unclear else n for _, n in parts]
+        self._report_loss(parts, None if kind_of(loss) == SUM else weights)
         if doubt is not None:
             told = (
                 "An update takes that of all steps, steps times the mean. By steps "
@@ -569,19 +584,6 @@ class BPTTUpdater(StandardUpdater):
                 f"window={self.window}: go on with the same, or leave it out"
             )
         self.window = window
-
-
-def _cut_history(model):
-    """Keep of the carried state its values only, as a snapshot does.
-
-    A state that this update's loss did not depend on would take its graph into the
-    next one's, and gradients further back than in a run that was resumed in between.
-    """
-    for link in model.links():
-        for name in link.carried:
-            state = getattr(link, name)
-            if isinstance(state, Variable):
-                state.unchain_backward()
 
 
 def _located(problem, iteration):

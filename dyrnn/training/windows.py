@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 
 from dyrnn.datasets import concat_examples
+from dyrnn.engine.core import Variable
 from dyrnn.engine.counts import FIRST, RATIO, SUM, TERMS, kind_of, largest
 from dyrnn.errors import ShapeError
 from dyrnn.iterators.base import positive_integer
@@ -277,3 +278,16 @@ def _is_made_of(x, array):
     """Whether x is that array, or its first two axes, which tell if they differ."""
     B, T = array.shape[:2]
     return x.array is array or (B != T and x.shape[:2] == (B, T))
+
+
+def cut_history(model):
+    """Keep of the carried state its values only, as a snapshot does.
+
+    A state that this update's loss did not depend on would take its graph into the
+    next one's, and gradients further back than in a run that was resumed in between.
+    """
+    for link in model.links():
+        for name in link.carried:
+            state = getattr(link, name)
+            if isinstance(state, Variable):
+                state.unchain_backward()

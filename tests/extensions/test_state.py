@@ -85,11 +85,19 @@ DERIVED = {
     "StandardUpdater": {
         "update_time",
         "mean_loss",
+        "loss_weights",
         "label_count",
         "_watch",
         "_numbers",
     },
-    "BPTTUpdater": {"update_time", "mean_loss", "label_count", "_watch", "_numbers"},
+    "BPTTUpdater": {
+        "update_time",
+        "mean_loss",
+        "loss_weights",
+        "label_count",
+        "_watch",
+        "_numbers",
+    },
 }
 NOT_RUN = {"Extension", "Trigger", "Patience", "Trainer", "TrainingInterrupted"}
 NOT_RUN |= {"BPTTUpdater", "StandardUpdater", "Numbers", "Watch"}
