@@ -14,10 +14,13 @@ from setuptools import Extension, find_packages, setup
 
 HERE = Path(__file__).parent
 
+MPI = ["mpi4py", "mpich"]  # an MPI of one's own does as well as mpich
 # files, the error function; six came with Chainer, so scripts import it
 CHAINER = ["h5py", "scipy", "six"]
 TEST = [
     *CHAINER,
+    "mpi4py; sys_platform == 'linux'",
+    "mpich; sys_platform == 'linux'",
     "pytest>=8",
     "pytest-xdist",
     "hypothesis",
@@ -75,6 +78,7 @@ setup(
         "plot": ["matplotlib"],
         "chainer": CHAINER,
         "keras": ["h5py"],
+        "mpi": MPI,
         "test": TEST,
         "dev": [*TEST, "coverage", "mypy", "ruff"],
         "docs": ["sphinx>=8", "myst-parser>=4", "furo", "sphinx-copybutton"],

@@ -15,8 +15,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from dyrnn import console, extensions, random, serializers, training
+from dyrnn import console, distributed, extensions, random, serializers, training
 from dyrnn.config import config
+from dyrnn.distributed.guard import is_common_error
 from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
 from dyrnn.serializers import environment
 from dyrnn.serializers.atomic import atomic_output
@@ -71,7 +72,7 @@ def number(kind, lowest=None, highest=None, above=None):
 
 
 def add_common_options(parser, out="result"):
-    """Add --device, --out, --resume, --replay, --seed, --allow-change and --test."""
+    """Add --device, --out, --resume, --replay, --seed, --distributed and so on."""
     add = parser.add_argument
     add("--device", "-d", default="-1", help="-1 for the CPU, 0 or cuda:0 for a GPU")
     add("--gpu", "-g", dest="device", help=argparse.SUPPRESS)
@@ -94,6 +95,14 @@ def add_common_options(parser, out="result"):
         help="resume although NAME, such as seed or keep, is not as it was "
         "(the learning rate goes on as saved)",
     )
+    add(
+        "--distributed",
+        action=_Join,
+        nargs="?",
+        const="mpi",
+        choices=("mpi", "nccl"),
+        help="share each batch among the processes that mpiexec has started",
+    )
     add("--test", action="store_true", help="a tiny run of a few seconds")
 
 
@@ -107,6 +116,24 @@ def _iterations(text):
     if pair[0] > pair[1]:
         raise argparse.ArgumentTypeError(f"{text}: the range ends before it begins")
     return pair
+
+
+class _Join(argparse.Action):
+    """Joins the other processes before anything is printed or drawn."""
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        setattr(namespace, self.dest, value)
+        if distributed.current() is None:
+            try:
+                distributed.create_communicator(value)
+            except (ImportError, RuntimeError) as error:
+                parser.error(f"argument --distributed: {error}")
+
+
+def is_first():
+    """Whether this process is the first, or only, one: it writes and prints."""
+    communicator = distributed.current()
+    return communicator is None or communicator.rank == 0
 
 
 def check_output(parser, option, out, name):
@@ -127,6 +154,8 @@ def extend_with_snapshots(
     """Write ``config.json``, snapshot at a trigger and on a signal, and resume.
 
     With --replay, the trainer's ``run`` shows the iterations and ends the program.
+    With --distributed, share the trainer's work among the processes. ``args.out`` of
+    those that are not the first becomes a directory that is thrown away.
 
     Parameters
     ----------
@@ -144,6 +173,10 @@ def extend_with_snapshots(
     decode : callable (ids), optional
         Makes a text of the ids of a sequence, for replays to show.
     """
+    communicator = distributed.current()
+    if communicator is not None:
+        distributed.distribute(trainer, communicator)
+        args.out = trainer.out
     identity = {**(identity or {}), **{name: vars(args)[name] for name in settings}}
     trainer.extend(
         extensions.snapshot(
@@ -155,16 +188,20 @@ def extend_with_snapshots(
         ),
         trigger=trigger,
     )
+    if args.replay and trainer.world is not None:
+        raise ValueError("--replay is for one process: start it without mpiexec")
     if args.replay:
         trainer.run = functools.partial(_replay, trainer, args, decode)
         return
     if args.resume and args.resume != "auto":
-        if not Path(args.resume).is_file():
+        if is_first() and not Path(args.resume).is_file():
             raise FileNotFoundError(
                 f"--resume {args.resume}: no such file. Give a snapshot's name, or "
                 f"'auto' for the newest one in {args.out}"
             )
-        serializers.load_npz(args.resume, trainer)
+        world = trainer.world
+        path = args.resume if world is None else world.own_copy(args.resume)
+        serializers.load_npz(path, trainer)
     trainer.extend(_Settings(args))
 
 
@@ -210,6 +247,11 @@ def epochs(args, optimizer, identity=None):
     SnapshotError
         If the file is of another run, see --allow-change.
     """
+    if args.distributed:
+        raise ValueError(
+            "--distributed shares the work of a trainer, and this script has a loop of "
+            "its own, in which each process would do all of it: start it once"
+        )
     identity = {"seed": args.seed, **(identity or {})}
     loop = _Loop(optimizer, identity, args.allow_change)
     path = Path(args.out) / "loop.npz"
@@ -334,5 +376,9 @@ def run(main):
 
 
 def _fail(error, code):
-    console.say(console.harmless(f"{Path(sys.argv[0]).name}: {error}"))
+    if is_first() or not is_common_error(error):
+        name = Path(sys.argv[0]).name
+        if not is_first():
+            name = f"rank {distributed.current().rank}: {name}"
+        console.say(console.harmless(f"{name}: {error}"), sys.stderr)
     raise SystemExit(code)

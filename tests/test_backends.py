@@ -45,6 +45,7 @@ ONE_BACKEND = {
     "test_reporter.py": "names and files",
     "test_sampling.py": "draws on the CPU",
     "test_strict.py": "about the stand-in itself",
+    "distributed": "programs that several processes of the CPU run",
     "test_testing.py": "numerical gradients, which are NumPy's",
     "test_threads.py": "threads and processes of the CPU",
     "test_tracked_files.py": "reads files",

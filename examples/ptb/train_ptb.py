@@ -195,6 +195,8 @@ def main():
     )
     trainer.run()
 
+    if not command_line.is_first():  # of several processes, see --distributed
+        return
     valid_perplexity = perplexity(model, valid, device)
     as_there = args.progress == "tensorflow"  # which has printed it
     if not as_there:

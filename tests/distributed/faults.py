@@ -1,0 +1,80 @@
+"""A training in which something happens: ``mpiexec -n 2 python faults.py OPTIONS``."""
+
+import argparse
+import ctypes
+import hashlib
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+
+import dyrnn
+from dyrnn import distributed, extensions, training
+from tests.distributed.work import updater
+
+
+class Fault(training.Extension):
+    """Does something to one process after so many updates."""
+
+    trigger = (1, "iteration")
+
+    def __init__(self, kind, rank, iteration, pause):
+        self.kind, self.rank, self.iteration, self.pause = kind, rank, iteration, pause
+
+    def __call__(self, trainer):
+        time.sleep(self.pause)
+        own = distributed.current().rank
+        if trainer.updater.iteration != self.iteration or own != self.rank:
+            return
+        if self.kind == "exception":
+            raise ValueError("a fault of the test")
+        if self.kind == "nan":
+            trainer.updater.get_optimizer().target.out.b.array[0] = np.nan
+        if self.kind == "exit":
+            sys.exit(0)
+        if self.kind == "quit":
+            os._exit(3)
+        if self.kind in ("kill", "stop", "term"):
+            name = {"kill": "SIGKILL", "stop": "SIGSTOP", "term": "SIGTERM"}[self.kind]
+            os.kill(os.getpid(), getattr(signal, name))
+        if self.kind == "loop":
+            while True:
+                pass
+        if self.kind == "segv":
+            ctypes.string_at(0)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--kind", default="none")
+    parser.add_argument("--rank", type=int, default=1)
+    parser.add_argument("--at", type=int, default=12)
+    parser.add_argument("--updates", type=int, default=40)
+    parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--deadline", type=float, default=6.0)
+    parser.add_argument("--tracks", type=int, default=4)
+    args = parser.parse_args()
+    communicator = distributed.create_communicator("mpi", deadline=args.deadline)
+    dyrnn.random.seed(1)
+    made = updater("dropout", "Adam", tracks=args.tracks)
+    trainer = training.Trainer(made, (args.updates, "iteration"), args.out)
+    trainer.extend(Fault(args.kind, args.rank, args.at, args.pause))
+    trainer.extend(extensions.LogReport(trigger=(5, "iteration")))
+    trainer.extend(
+        extensions.snapshot(autoload=True, n_retains=2, on_signal=True),
+        trigger=(5, "iteration"),
+    )
+    distributed.distribute(trainer, communicator)
+    trainer.run()
+    arrays = [p.array.tobytes() for _, p in made.get_optimizer().target.namedparams()]
+    state = made.get_optimizer().target.rnn.h.array
+    states = communicator.allgather_object(np.asarray(state), "the test")
+    arrays.append(np.concatenate(states).tobytes())
+    print(made.iteration, hashlib.sha256(b"".join(arrays)).hexdigest(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
