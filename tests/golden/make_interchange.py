@@ -16,6 +16,7 @@ V, D, H, P = 7, 3, 4, 2  # labels, features, units, projected units
 T, B = 5, 3
 rng = np.random.default_rng(0)
 ids = rng.integers(0, V, (T, B))
+lengths = np.array([3, T, 1])  # of the sequences where they are packed or masked
 x = rng.normal(size=(T, B, D)).astype(np.float32)
 
 
@@ -24,6 +25,7 @@ def torch(folder):
     from safetensors.torch import save_file, save_model
     from torch import nn
 
+    torch.manual_seed(0)
     cases = {
         "lstm": nn.LSTM(D, H),
         "lstm no bias": nn.LSTM(D, H, bias=False),
@@ -35,19 +37,28 @@ def torch(folder):
         "rnn relu": nn.RNN(D, H, nonlinearity="relu"),
         "birnn": nn.RNN(D, H, 2, bidirectional=True),
     }
-    torch.manual_seed(0)
-    arrays = {"ids": ids}
+    arrays = {"ids": ids, "lengths": lengths}
     for name, rnn in cases.items():
         size = rnn(torch.zeros(1, 1, D))[0].shape[2]
         parts = {"embed": nn.Embedding(V, D), "rnn": rnn, "norm": nn.LayerNorm(size)}
         parts |= {"batch": nn.BatchNorm1d(size), "out": nn.Linear(size, V)}
         net = nn.ModuleDict(parts).eval()
         with torch.no_grad():
+            for weight in rnn.parameters():  # else norm magnifies how small y rounds
+                weight.uniform_(-1, 1)
             net["batch"].running_mean.uniform_(-1, 1)
             net["batch"].running_var.uniform_(0.5, 2)
-            y = net["norm"](rnn(net["embed"](torch.tensor(ids)))[0])
-            y = net["out"](net["batch"](y.reshape(T * B, size)))
-        arrays[f"{name}|y"] = y.reshape(T, B, V).numpy()
+            e = net["embed"](torch.tensor(ids))
+            packed = nn.utils.rnn.pack_padded_sequence(
+                e, torch.tensor(lengths), enforce_sorted=False
+            )
+            ragged, h = rnn(packed)
+            whole = {"y": rnn(e)[0]}
+            whole["packed"] = nn.utils.rnn.pad_packed_sequence(ragged)[0]
+            for key, y in whole.items():
+                y = net["batch"](net["norm"](y).reshape(T * B, size))
+                arrays[f"{name}|{key}"] = net["out"](y).reshape(T, B, V).numpy()
+        arrays[f"{name}|h"] = (h[0] if isinstance(h, tuple) else h).numpy()
         state = net.state_dict()
         arrays |= {f"{name}|{key}": value.numpy() for key, value in state.items()}
         if name == "bilstm":
@@ -88,22 +99,29 @@ def keras(folder):
         "rnn": [rnn()],
         "birnn relu": [both(rnn(activation="relu"))],
     }
-    arrays = {"ids": ids}
+    shown = np.where(np.arange(T)[:, None] < lengths, ids.clip(1), 0)  # 0: no label
+    arrays = {"ids": ids, "lengths": lengths, "padded": shown}
     for name, stack in cases.items():
         keras.utils.clear_session()
-        start = y = layers.Input((None,))
+        start = y = masked = layers.Input((None,))
         parts = [layers.Embedding(V, D), *stack]
         parts += [layers.LayerNormalization(epsilon=1e-6)]
         parts += [layers.BatchNormalization(epsilon=2e-5), layers.Dense(V)]
         for part in parts:
             y = part(y)
         model = keras.Model(start, y)
+        masks = layers.Embedding(V, D, mask_zero=True)
+        for part in [masks, *parts[1:]]:
+            masked = part(masked)
+        masked = keras.Model(start, masked)
         for weight in model.weights:
             scale = rng.uniform(0.5, 1.0, weight.shape)
             is_variance = "variance" in weight.path
             sign = 1.0 if is_variance else rng.choice([-0.5, 0.5], weight.shape)
             weight.assign(scale * sign)
+        masks.set_weights(parts[0].get_weights())
         arrays[f"{name}|y"] = np.array(model(ids.T)).transpose(1, 0, 2)
+        arrays[f"{name}|masked"] = np.array(masked(shown.T)).transpose(1, 0, 2)
         model.save(folder / f"keras {name}.keras")
         if name == "bilstm":
             model.save_weights(folder / "keras bilstm.weights.h5")

@@ -66,8 +66,11 @@ def make_cell(cell):
     return dyrnn.Chain(rnn=CELLS[cell](), norm=L.LayerNormalization(H), out=out)
 
 
-def run(model, x, way="window"):
-    """Return the scores (T, B, V), computed by window, by steps or ragged lists."""
+def run(model, x, way="window", lengths=None):
+    """Return the scores (T, B, V), computed by window, by steps or ragged lists.
+
+    Those behind a sequence's end, where ``lengths`` are given, mean nothing.
+    """
     T, B = x.shape[:2]
     with dyrnn.using_config("train", False), dyrnn.no_backprop_mode():
         h = model.embed(x) if hasattr(model, "embed") else dyrnn.as_variable(x)
@@ -75,13 +78,14 @@ def run(model, x, way="window"):
         if isinstance(rnn, L.Recurrent):
             rnn.reset_state()
             steps = way == "steps"
-            y = F.stack([rnn(step) for step in h], 0) if steps else rnn(h)
+            y = F.stack([rnn(step) for step in h], 0) if steps else rnn(h, lengths)
         else:
-            sequences = [h[:, k] for k in range(B)]
+            ends = [T] * B if lengths is None else lengths
+            sequences = [h[:end, k] for k, end in enumerate(ends)]
             if way == "steps":  # the first sequences again, cut, beside the whole ones
                 sequences += [h[:2, k] for k in range(B)]
             *_, ys = rnn(*[None] * rnn.n_states, sequences)
-            y = F.stack(ys[:B], 1)
+            y = F.pad_sequence(ys[:B], T).transpose((1, 0, 2))
         y = model.norm(y)
         if hasattr(model, "batch"):
             y = model.batch(y.reshape((T * B, -1))).reshape(y.shape)

@@ -25,7 +25,8 @@ def golden(arrays, case):
         for key, array in arrays.items()
         if key.startswith(f"{case}|")
     }
-    return {key: array for key, array in found.items() if key != "y"}, found.get("y")
+    more = {"y", "packed", "h"}
+    return {key: found[key] for key in found.keys() - more}, found.get("y")
 
 
 def close(found, expected):
@@ -39,6 +40,24 @@ def test_state_dict_computes_the_same(case, way):
     model = make("torch", case)
     interchange.load(weights, model, "torch")
     close(run(model, FILES["torch"]["ids"], way), y)
+
+
+def close_inside(found, expected, lengths):
+    """Compare what is not behind a sequence's end."""
+    is_inside = np.arange(T)[:, None] < lengths
+    close(found[is_inside], expected[is_inside])
+
+
+@pytest.mark.parametrize("case", RECURRENT["torch"])
+def test_packed_sequences_compute_the_same(case):
+    weights, _ = golden(FILES["torch"], case)
+    expected, h = (FILES["torch"][f"{case}|{key}"] for key in ("packed", "h"))
+    model, lengths = make("torch", case), FILES["torch"]["lengths"]
+    interchange.load(weights, model, "torch")
+    y = run(model, FILES["torch"]["ids"], lengths=lengths)
+    close_inside(y, expected, lengths)
+    if isinstance(model.rnn, L.Recurrent):
+        close(model.rnn.h.array, h[0])
 
 
 @pytest.mark.parametrize("case", RECURRENT["torch"])
@@ -67,6 +86,15 @@ def test_keras_file_computes_the_same(case, way, tmp_path):
     interchange.save(tmp_path / "model.weights.h5", model)
     interchange.load(tmp_path / "model.weights.h5", other)
     close(run(other, ids, way), y)
+
+
+@pytest.mark.parametrize("case", RECURRENT["keras"])
+def test_masked_sequences_compute_the_same(case):
+    pytest.importorskip("h5py")
+    model, lengths = make("keras", case), FILES["keras"]["lengths"]
+    interchange.load(GOLDEN / f"keras {case}.keras", model)
+    y = run(model, FILES["keras"]["padded"], lengths=lengths)
+    close_inside(y, FILES["keras"][f"{case}|masked"], lengths)
 
 
 def test_weights_without_a_description_are_found_by_order():
