@@ -63,7 +63,7 @@ def test_losses_of_the_next_updates_are_equal(rule, rng):
         loss = nn.functional.cross_entropy(y.reshape(-1, V), labels)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     def step_here(model, optimizer, x, t):
         loss = F.softmax_cross_entropy(model(x).reshape((-1, V)), t.reshape(-1))
