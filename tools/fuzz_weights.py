@@ -9,6 +9,7 @@ it took and the slowest file. Files of Keras need the package h5py.
 
 import argparse
 import collections
+import contextlib
 import os
 import random
 import resource
@@ -22,13 +23,15 @@ import numpy as np
 import dyrnn
 from dyrnn import links as L
 from dyrnn.errors import InterchangeError
-from dyrnn.interchange import from_onnx, keras_files, save, to_onnx
-from dyrnn.interchange.files import read_safetensors
+from dyrnn.interchange import OnnxModel, keras_files, save, to_onnx
+from dyrnn.interchange.files import kind_of, read_safetensors
+from dyrnn.interchange.graphs import read_graph
+from dyrnn.interchange.onnx_layers import layers_of
 from tools.fuzz_npz import EXTREMES, mutate
 
 
 def onnx_files(folder):
-    """Return the bytes of a language model and of a tagger of sequences."""
+    """Return the bytes of a language model, of a tagger, and of what PyTorch wrote."""
     path = os.path.join(folder, "original.onnx")
     words = dyrnn.Sequential(L.EmbedID(9, 3), L.LSTM(3, 4), L.GRU(4, 2), L.Linear(2, 9))
     sequences = L.NStepBiLSTM(2, 3, 2)
@@ -39,7 +42,15 @@ def onnx_files(folder):
         to_onnx(model, path, *example)
         with open(path, "rb") as file:
             files.append(file.read())
-    return files
+    return [*files, (GOLDEN / "torch.onnx").read_bytes()]
+
+
+def read_onnx(path):
+    """Read a file as a model, and as the layers of another one."""
+    graph = read_graph(path)
+    with contextlib.suppress(InterchangeError):
+        layers_of(graph)
+    OnnxModel(graph)
 
 
 def safetensors_files(folder):
@@ -57,7 +68,7 @@ def keras_files_of(suffix):
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden" / "interchange"
 FORMATS = {
-    ".onnx": (onnx_files, from_onnx),
+    ".onnx": (onnx_files, read_onnx),
     ".safetensors": (safetensors_files, read_safetensors),
     ".keras": (keras_files_of(".keras"), keras_files.read),
     ".weights.h5": (keras_files_of(".weights.h5"), keras_files.read),
@@ -93,6 +104,7 @@ def search(suffix, count, seed=0):
                 file.write(damage(rng.choice(files), rng))
             start = time.perf_counter()
             try:
+                kind_of(path)
                 read(path)
                 outcome = "read"
             except InterchangeError:

@@ -1,7 +1,7 @@
 """Convert files of weights, or print what is in them.
 
 python -m dyrnn.interchange model.safetensors model.weights.h5
-python -m dyrnn.interchange step.onnx predictor.c
+python -m dyrnn.interchange step.onnx --to c
 python -m dyrnn.interchange --show model.keras
 
 An ONNX file of a step becomes a predictor in C or, as .py and .npz, in NumPy.
@@ -13,31 +13,43 @@ import os
 from dyrnn import interchange
 from dyrnn.command_line import HelpFormatter, run
 from dyrnn.interchange.c_predictor import write_c
+from dyrnn.interchange.files import kind_of
 from dyrnn.interchange.graphs import read_graph
 from dyrnn.interchange.guessing import model_of
 from dyrnn.interchange.numpy_predictor import write_numpy
+from dyrnn.interchange.onnx_layers import layers_of
 from dyrnn.interchange.transfer import SUFFIXES, read
 from dyrnn.serializers.reader import SnapshotReader
+
+_PREDICTORS = {".c": write_c, ".py": write_numpy}
+_FORMATS = {
+    "c": ".c",
+    "numpy": ".py",
+    "safetensors": ".safetensors",
+    "pt": ".pt",
+    "h5": ".weights.h5",
+    "npz": ".npz",
+}
 
 
 def show(path: str) -> None:
     """Print names, types and shapes, and what the file says about its layers."""
-    if path.endswith(".npz"):
+    kind = kind_of(path)
+    if kind == ".npz":
         with SnapshotReader(path) as reader:
             for name in reader.array_keys:
                 dtype, shape = reader.kind(name)
                 print(f"{name}  {dtype} {shape}")
         return
-    if path.endswith(".onnx"):
+    if kind == ".onnx":
         graph = read_graph(path)
         for what, values in (("input", graph.inputs), ("output", graph.outputs)):
             for value in values:
                 print(f"{what} {value.name}  {value.dtype} {value.shape}")
-        for name, array in graph.arrays.items():
-            print(f"{name}  {array.dtype} {array.shape}")
         print(f"operations: {' '.join(node.op for node in graph.nodes)}")
-        return
-    source = read(path)
+        source = layers_of(graph)
+    else:
+        source = read(path)
     for name, array in source.arrays.items():
         print(f"{name}  {array.dtype} {array.shape}")
     for place, facts in source.facts.items():
@@ -47,20 +59,20 @@ def show(path: str) -> None:
 
 def convert(source: str, target: str) -> None:
     """Convert a file that tells its layers."""
-    writers = {".c": write_c, ".py": write_numpy}
+    kind = kind_of(source)
     suffix = os.path.splitext(target)[1].lower()
-    if source.endswith(".onnx") and suffix in writers:
-        writers[suffix](target, read_graph(source))
+    if kind == ".onnx" and suffix in _PREDICTORS:
+        _PREDICTORS[suffix](target, read_graph(source))
         return
-    system = SUFFIXES.get(os.path.splitext(source)[1].lower())
-    if system not in ("torch", "keras"):
+    system, goal = SUFFIXES[kind], SUFFIXES.get(suffix)
+    if system not in ("torch", "keras") or suffix in _PREDICTORS:
         raise interchange.InterchangeError(
-            f"{source}: only files of PyTorch and Keras tell their layers; load others "
-            "into a model with dyrnn.interchange.load"
+            f"{source}: only files of PyTorch and Keras tell their layers, and only "
+            "ONNX files of a step what a predictor computes; load others into a model "
+            "with dyrnn.interchange.load"
         )
     model, names = model_of(read(source), system)
     interchange.load(source, model, names=names)
-    goal = SUFFIXES.get(os.path.splitext(target)[1].lower())
     interchange.save(target, model, names=names if goal == system else None)
 
 
@@ -72,19 +84,26 @@ def main() -> None:
         formatter_class=HelpFormatter,
     )
     parser.add_argument(
-        "source", metavar="FROM", help=f"one of {' '.join(SUFFIXES)} .onnx"
+        "source", metavar="FROM", help=f"a file of the kind {' '.join(SUFFIXES)}"
     )
     parser.add_argument("target", metavar="TO", nargs="?", help="the file to write")
+    parser.add_argument(
+        "--to",
+        metavar="FORMAT",
+        choices=_FORMATS,
+        help=f"write beside FROM, under its name: {', '.join(_FORMATS)}",
+    )
     parser.add_argument(
         "--show", action="store_true", help="print what is in FROM, and write nothing"
     )
     args = parser.parse_args()
-    if args.show == (args.target is not None):
-        parser.error("give TO, or --show")
+    if sum([args.show, args.to is not None, args.target is not None]) != 1:
+        parser.error("give one of TO, --to and --show")
     if args.show:
         show(args.source)
     else:
-        convert(args.source, args.target)
+        stem = os.path.splitext(args.source)[0].removesuffix(".weights")
+        convert(args.source, args.target or stem + _FORMATS[args.to])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import stat
+import zipfile
 from collections.abc import Mapping
 
 import numpy as np
@@ -48,6 +49,50 @@ def open_file(path: PathLike) -> tuple:
         os.close(fd)
         raise InterchangeError(f"{os.fspath(path)}: not a regular file")
     return os.fdopen(fd, "rb"), information.st_size
+
+
+def kind_of(path: PathLike) -> str:
+    """Return the suffix of such files as this is one of, by what is in it.
+
+    A damaged file is what its own name says.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    InterchangeError
+        If neither tells.
+    """
+    file, size = open_file(path)
+    with file:
+        head = file.read(9)
+        members = _members(file) if head.startswith(b"PK") else []
+    length = int.from_bytes(head[:8], "little")
+    signs = {
+        ".keras": {"config.json", "model.weights.h5"} <= set(members),
+        ".pt": any(name.endswith("data.pkl") for name in members)
+        or head.startswith(b"\x80"),  # as PyTorch wrote them once
+        ".npz": any(name.endswith(".npy") for name in members),
+        ".h5": head.startswith(b"\x89HDF"),
+        ".safetensors": head[8:] == b"{" and length < size,
+        ".onnx": head.startswith(b"\x08") and length > size,
+    }
+    own = os.path.splitext(os.fspath(path))[1].lower().replace(".pth", ".pt")
+    found = [suffix for suffix, is_one in signs.items() if is_one]
+    if not found and own not in signs:
+        raise InterchangeError(
+            f"{os.fspath(path)}: no file of weights that is known here; those are "
+            f"{', '.join(signs)}. Read other files, and give load() the arrays."
+        )
+    return found[0] if found else own
+
+
+def _members(file):
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.namelist()
+    except Exception:  # of a damaged file, as many as zipfile has
+        return []
 
 
 def read_safetensors(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:

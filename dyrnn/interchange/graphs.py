@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dyrnn.errors import InterchangeError
+from dyrnn.interchange.files import open_file
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.typing import Array
 
@@ -145,7 +146,8 @@ def read_graph(file: str | PathLike) -> Graph:
     InterchangeError
         If it is damaged, is no ONNX model, or keeps its weights in other files.
     """
-    with open(file, "rb") as stream:
+    stream, _ = open_file(file)
+    with stream:
         return decode(stream.read(_LARGEST))
 
 

@@ -20,7 +20,8 @@ import numpy as np
 from dyrnn.errors import InterchangeError
 from dyrnn.interchange.files import open_file
 from dyrnn.interchange.layers import Layer, describe
-from dyrnn.interchange.matching import Source
+from dyrnn.interchange.matching import Source, match, translated, warn_of_order
+from dyrnn.interchange.systems import SYSTEMS
 from dyrnn.link import Link
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.typing import Array, PathLike
@@ -38,6 +39,7 @@ _CLASSES = {kind: name for name, kind in _KINDS.items()}
 _DESCRIBED = (
     "activation recurrent_activation reset_after go_backwards merge_mode epsilon"
 ).split()
+_WEIGHTS = "model.weights.h5"  # in an archive
 _MOST = 64 << 20  # bytes that a small archive may unpack to
 
 
@@ -116,7 +118,7 @@ def _read_archive(file, size):
             if total > size + _MOST:
                 raise InterchangeError(f"{size} bytes would unpack to {total}")
             config = json.loads(archive.read("config.json"))
-            weights = archive.read("model.weights.h5")
+            weights = archive.read(_WEIGHTS)
     except InterchangeError:
         raise
     except Exception as error:
@@ -169,7 +171,12 @@ def by_order(model: Link, source: Source, given: Mapping[str, Any]) -> Source:
         titles.setdefault(facts.pop("title", place), place.rstrip("/"))
     is_given = {path: _located(name, titles, source) for path, name in given.items()}
     stacks = [list(g) for _, g in groupby(describe(model), key=lambda x: x.path)]
-    wanted = [stack for stack in stacks if stack[0].path not in is_given]
+    wanted = [
+        stack
+        for stack in stacks
+        if stack[0].path not in is_given
+        and translated(stack[0].path, is_given, "/") is not None
+    ]
     if titles and all(stack[0].path in titles for stack in wanted):
         found = {stack[0].path: titles[stack[0].path] for stack in wanted}
         places = {s[0].path: _sides(s[0], [found[s[0].path]]) for s in wanted}
@@ -180,6 +187,8 @@ def by_order(model: Link, source: Source, given: Mapping[str, Any]) -> Source:
             stack[0].path: [p for layer in stack for p in _next(layer, queues)]
             for stack in wanted
         }
+        found = {path: _single(places[path]) for path in places}
+        warn_of_order([stack[0] for stack in wanted], found)
     for stack in stacks:
         path = stack[0].path
         if path in is_given:
@@ -269,12 +278,45 @@ def layer_names(model: Link) -> dict[str, Any]:
     return {path: _single(found) for path, found in names.items()}
 
 
-def write(path: PathLike, arrays: Mapping[str, Array]) -> None:
-    """Write a ``.weights.h5`` that ``model.load_weights`` takes, atomically."""
+def names_in(like: PathLike, model: Link, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where a model's layers are in a file, into which they must fit."""
+    found = by_order(model, read(like), given)
+    match(model.copy("copy"), found, SYSTEMS["keras"])
+    return found.names
+
+
+def write(
+    path: PathLike, arrays: Mapping[str, Array], like: PathLike | None = None
+) -> None:
+    """Write ``.weights.h5``, for ``model.load_weights``, or ``.keras``, atomically.
+
+    What ``like``, another file, has beside weights is taken over, but for the state of
+    its optimizer.
+    """
     h5py = _h5py()
+    kept = {} if like is None else read(like).arrays
+    arrays = dict(arrays)
+    for name in arrays.keys() - kept.keys() if kept else ():
+        if np.any(arrays.pop(name)):
+            raise InterchangeError(
+                f"{name}: this bias is not 0, but {like} is of a layer without one"
+            )
+    more = {k: a for k, a in kept.items() if not k.startswith("optimizer/")}
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        for name, array in arrays.items():
-            file[name] = np.ascontiguousarray(array)
+        for name, array in {**more, **arrays}.items():
+            file[name] = np.ascontiguousarray(array).reshape(np.shape(array))
     with atomic_output(path) as output:
-        output.write(buffer.getvalue())
+        if os.path.splitext(os.fspath(path))[1].lower() == ".keras":
+            _write_archive(output, buffer.getvalue(), like)
+        else:
+            output.write(buffer.getvalue())
+
+
+def _write_archive(output, weights, like):
+    """Write the archive ``like``, with other weights."""
+    source, _ = open_file(like)
+    with source, zipfile.ZipFile(source) as old, zipfile.ZipFile(output, "w") as new:
+        for member in old.infolist():
+            is_weights = member.filename == _WEIGHTS
+            new.writestr(member, weights if is_weights else old.read(member))

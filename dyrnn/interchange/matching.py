@@ -7,6 +7,7 @@ left over, shapes, types, and what a file says about a layer's formula.
 
 import fnmatch
 import itertools
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,7 +64,7 @@ class _Form:
     cells: list[dict[str, list[str]]]  # for each direction: entry -> names
 
 
-def _translated(path: str, names: Names, separator: str) -> Any:
+def translated(path: str, names: Names, separator: str) -> Any:
     """Return where the source has what is at ``path`` here; None: nowhere."""
     parts = path.split("/") if path else []
     for n in range(len(parts), -1, -1):
@@ -76,9 +77,27 @@ def _translated(path: str, names: Names, separator: str) -> Any:
     return separator.join(parts)
 
 
+def warn_of_order(layers: Iterable[Layer], places: Mapping[str, Any]) -> None:
+    """Warn of links that could take each other's arrays, but for their order."""
+    alike: dict[tuple, dict] = {}
+    for layer in layers:
+        if layer.path in places:
+            shapes = [(name, array.shape) for name, array in layer.arrays.items()]
+            found = alike.setdefault((layer.kind, *shapes), {})
+            found[layer.path] = places[layer.path]
+    for found in alike.values():
+        if len(found) > 1:
+            said = ", ".join(f"{path!r} takes {name}" for path, name in found.items())
+            warnings.warn(
+                f"only their order tells apart: {said}. If it "
+                f"is another one there, give names={found}.",
+                stacklevel=4,
+            )
+
+
 def _prefixes(layer: Layer, names: Names, system: System) -> list[str] | None:
     """Return the prefix of each direction's arrays."""
-    base = _translated(layer.path, names, system.separator)
+    base = translated(layer.path, names, system.separator)
     if base is None:
         return None
     D = layer.directions
@@ -197,7 +216,7 @@ def match(
                 problems += found
                 if not found:
                     values.append((layer, _unpacked(layer, form, known)))
-    root = _translated("", names, system.separator)
+    root = translated("", names, system.separator)
     root = f"{root}{system.separator}" if isinstance(root, str) and root else ""
     patterns = (*system.ignored, *ignore)
     problems += [

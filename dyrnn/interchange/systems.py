@@ -313,7 +313,13 @@ SYSTEMS = {
     "torch": System(
         "PyTorch", _torch, has_stacks=True, ignored=("*num_batches_tracked",)
     ),
-    "keras": System("Keras", _keras, "/", infixes=("cell/", "")),
+    "keras": System(
+        "Keras",
+        _keras,
+        "/",
+        infixes=("cell/", ""),
+        ignored=("optimizer/*", "*seed_generator*", "metrics/*"),
+    ),
     "flax": System("Flax", _linen, "/", infixes=("", "cell/")),
     "nnx": System("Flax nnx", _nnx, "/", infixes=("cell/", ""), ignored=("*rngs/*",)),
     "equinox": System("Equinox", _equinox, "/", infixes=("", "cell/")),

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from dyrnn.errors import InterchangeError, SnapshotError
-from dyrnn.interchange import files, keras_files
+from dyrnn.interchange import files, keras_files, onnx_layers
+from dyrnn.interchange.graphs import read_graph
 from dyrnn.interchange.matching import Names, Source, match, packed
 from dyrnn.interchange.systems import System
 from dyrnn.interchange.systems import system as system_of
@@ -18,7 +19,7 @@ from dyrnn.serializers.atomic import atomic_output
 from dyrnn.serializers.reader import SnapshotReader
 from dyrnn.typing import PathLike
 
-# What a file's name says about its system.
+# Whose files they are.
 SUFFIXES = {
     ".safetensors": "torch",
     ".pt": "torch",
@@ -26,6 +27,7 @@ SUFFIXES = {
     ".keras": "keras",
     ".h5": "keras",
     ".npz": "chainer",
+    ".onnx": "onnx",
 }
 _NESTED = ("flax", "nnx", "equinox")
 
@@ -46,14 +48,14 @@ def load(
     ----------
     source : str, path-like, or dictionary of arrays
         A file, ``.safetensors``, ``.pt`` (read by PyTorch), ``.keras``,
-        ``.weights.h5`` or Chainer's ``.npz``; or arrays by name, such as a
-        ``state_dict``; nested dictionaries, such as Flax's variables; or a module of
-        PyTorch or Equinox.
+        ``.weights.h5``, ``.onnx`` or Chainer's ``.npz``, known by what is in it; or
+        arrays by name, such as a ``state_dict``; nested dictionaries, such as Flax's
+        variables; or a module of PyTorch or Equinox.
     model : Link
         With the same layers.
     system : str, optional
         ``"torch"``, ``"keras"``, ``"flax"``, ``"nnx"``, ``"equinox"``, ``"chainer"``
-        or ``"tensorflow"``; found by the suffix of a file.
+        or ``"tensorflow"``; a file tells.
     names : dict, optional
         Where what is at a path of the model is in the source, if it is called
         otherwise: ``{"rnn": "encoder.lstm"}``. ``""`` is the whole model: with
@@ -76,50 +78,44 @@ def load(
         If a file is damaged, or names, shapes, types or formulas do not fit: all are
         listed, and the model is as it was.
     """
-    name = _system_name(source, system)
-    there = system_of(name, cell, forget_bias)
+    is_file = isinstance(source, (str, os.PathLike))
+    if system is None and not is_file:
+        raise InterchangeError(
+            "arrays do not say where they are from; give system='torch'"
+        )
+    name = system or SUFFIXES[files.kind_of(source)]
     names = dict(names or {})
-    if isinstance(source, (str, os.PathLike)):
-        if name == "chainer":
-            load_npz(source, model, names, ignore)
-            return
+    if name == "onnx":
         found = read(source)
-    else:
-        found = _from_memory(source, name, there)
+        names = onnx_layers.by_order(model, found, names)
+        match(model, found, onnx_layers.SYSTEM, names, ignore)
+        return
+    there = system_of(name, cell, forget_bias)
+    if is_file and name == "chainer":
+        load_npz(source, model, names, ignore)
+        return
+    found = read(source) if is_file else _from_memory(source, name, there)
     if name == "keras":
         found = keras_files.by_order(model, found, names)
         names = {}
-        ignore = (*ignore, "optimizer/*", "*seed_generator*", "metrics/*")
     match(model, found, there, names, ignore)
 
 
-def _system_name(source, system):
-    if system is not None:
-        return system
-    if isinstance(source, (str, os.PathLike)):
-        suffix = os.path.splitext(os.fspath(source))[1].lower()
-        if suffix in SUFFIXES:
-            return SUFFIXES[suffix]
-        raise InterchangeError(
-            f"{os.fspath(source)}: no system is known by the suffix {suffix!r}; those "
-            f"known are {', '.join(SUFFIXES)}. Say system='torch', say."
-        )
-    raise InterchangeError("arrays do not say where they are from; give system='torch'")
-
-
 def read(path: Any) -> Source:
-    """Return the arrays of a file: ``.safetensors``, ``.pt``, ``.keras``, ``.h5``."""
-    suffix = os.path.splitext(os.fspath(path))[1].lower()
-    if suffix == ".safetensors":
+    """Return the arrays of a file that is not Chainer's."""
+    kind = files.kind_of(path)
+    if kind == ".safetensors":
         return Source(files.read_safetensors(path)[0])
-    if suffix in (".pt", ".pth"):
+    if kind == ".pt":
         return Source(flatten(files.read_pt(path), "."))
-    if suffix in (".keras", ".h5"):
-        return keras_files.read(path)
-    raise InterchangeError(
-        f"{os.fspath(path)}: files {suffix!r} are not read; read the arrays and give "
-        "them as a dictionary"
-    )
+    if kind == ".onnx":
+        return onnx_layers.layers_of(read_graph(path))
+    if kind == ".npz":
+        raise InterchangeError(
+            f"{os.fspath(path)}: an .npz is read as Chainer's; of another system give "
+            "load() the arrays, dict(np.load(path))"
+        )
+    return keras_files.read(path)
 
 
 def load_npz(
@@ -226,7 +222,12 @@ def _to_arrays(model, system, names, cell=None, forget_bias=1.0):
 
 
 def save(
-    path: Any, model: Link, system: str | None = None, names: Names | None = None
+    path: Any,
+    model: Link,
+    system: str | None = None,
+    names: Names | None = None,
+    *,
+    like: Any = None,
 ) -> None:
     """Write a model's weights to a file of another system, atomically.
 
@@ -234,10 +235,13 @@ def save(
     ----------
     path : str or path-like
         ``.safetensors`` or ``.pt`` for PyTorch, ``.weights.h5`` for a Keras model with
-        the same layers in the same order, ``.npz`` for Chainer.
+        the same layers in the same order, ``.keras``, ``.npz`` for Chainer.
     model : Link
     system, names
         As in :func:`load`.
+    like : str or path-like, optional
+        A file of Keras with the same layers, whose description the new one takes over,
+        and its names; a ``.keras`` file is written only so.
 
     Raises
     ------
@@ -246,8 +250,22 @@ def save(
     InterchangeError
         If the system has no layer with such weights.
     """
-    name = _system_name(path, system)
     suffix = os.path.splitext(os.fspath(path))[1].lower()
+    if suffix not in SUFFIXES or suffix == ".onnx":
+        raise InterchangeError(
+            f"{os.fspath(path)}: files {suffix!r} are not written; take one of "
+            f"{', '.join(s for s in SUFFIXES if s != '.onnx')}, to_onnx(model, path, "
+            "example), or to_arrays(model, system)"
+        )
+    name = system or SUFFIXES[suffix]
+    if suffix == ".keras" and (like is None or files.kind_of(like) != ".keras"):
+        raise InterchangeError(
+            f"{os.fspath(path)}: a .keras file says what its model computes, which a "
+            "link does not tell. Give like='model.keras', a file of such a model in "
+            "Keras, or write .weights.h5 and call its load_weights."
+        )
+    if like is not None:
+        names = keras_files.names_in(like, model, names or {})
     arrays, tied = _to_arrays(model, name, names)
     if suffix == ".safetensors":
         # As safetensors' save_model has it: stored once, the other name noted.
@@ -255,16 +273,10 @@ def save(
         files.write_safetensors(path, kept, {"format": "pt", **tied})
     elif suffix in (".pt", ".pth"):
         files.write_pt(path, arrays)
-    elif suffix == ".h5":
-        keras_files.write(path, arrays)
     elif suffix == ".npz":
         _write_npz(path, arrays)
     else:
-        raise InterchangeError(
-            f"{os.fspath(path)}: files {suffix!r} are not written. For Keras write "
-            ".weights.h5, build the model there, and call model.load_weights; else "
-            "take to_arrays(model, system)."
-        )
+        keras_files.write(path, arrays, like)
 
 
 def _write_npz(path, arrays):

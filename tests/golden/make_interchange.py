@@ -1,6 +1,6 @@
 """Weights and outputs of other systems, for tests/interchange: each run once.
 
-Usage: python tests/golden/make_interchange.py torch|keras|flax|equinox FOLDER
+Usage: python tests/golden/make_interchange.py torch|onnx|keras|flax|equinox FOLDER
 
 It needs the system, and NumPy. ``make interchange`` runs it for all of them and
 compares dyrnn with what it writes.
@@ -71,6 +71,37 @@ def torch(folder):
     tied["out"].weight = tied["embed"].weight
     save_model(tied, folder / "torch-tied.safetensors")
     np.savez(folder / "torch.npz", **arrays)
+
+
+def onnx(folder):
+    """Let PyTorch write a file, and onnxruntime compute its outputs."""
+    import onnxruntime
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Embedding(V, D)
+            self.gru = nn.GRU(D, H, 2, bidirectional=True)
+            self.lstm, self.rnn = nn.LSTM(2 * H, H), nn.RNN(H, H)
+            self.norm, self.out = nn.LayerNorm(H), nn.Linear(H, V)
+
+        def forward(self, ids):
+            y = self.lstm(self.gru(self.embed(ids))[0])[0]
+            return torch.log_softmax(self.out(self.norm(self.rnn(y)[0])), 2)
+
+    torch.manual_seed(0)
+    net = Net().eval()
+    for weight in net.parameters():
+        nn.init.uniform_(weight, -1, 1)
+    path = str(folder / "torch.onnx")
+    sizes = {"ids": {0: "T", 1: "B"}}
+    options = {"dynamo": False, "opset_version": 17, "dynamic_axes": sizes}
+    torch.onnx.export(net, (torch.tensor(ids),), path, input_names=["ids"], **options)
+    (y,) = onnxruntime.InferenceSession(path).run(None, {"ids": ids})
+    arrays = {k: a.detach().numpy() for k, a in net.state_dict().items()}
+    np.savez(folder / "onnx.npz", ids=ids, y=y, **arrays)
 
 
 def keras(folder):
@@ -206,4 +237,5 @@ def equinox(folder):
 if __name__ == "__main__":
     made, folder = sys.argv[1], Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
-    {"torch": torch, "keras": keras, "flax": flax, "equinox": equinox}[made](folder)
+    systems = {"torch": torch, "onnx": onnx, "keras": keras, "flax": flax}
+    {**systems, "equinox": equinox}[made](folder)

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+import dyrnn.links as L
 from dyrnn import command_line, interchange
 from dyrnn.interchange import __main__ as command
 from dyrnn.interchange.files import read_safetensors, write_safetensors
@@ -50,12 +51,28 @@ def test_files_are_converted(monkeypatch, tmp_path):
     np.testing.assert_allclose(run(first, ids), run(second, ids), rtol=0, atol=1e-6)
 
 
+def test_the_target_may_be_named_by_its_format(monkeypatch, tmp_path):
+    source = tmp_path / "step.onnx"
+    interchange.to_onnx(L.LSTM(3, 2), source, np.zeros((1, 3), np.float32))
+    call(monkeypatch, source, "--to", "c")
+    call(monkeypatch, source, "--to", "numpy")
+    copied = tmp_path / "a.safetensors"
+    copied.write_bytes((GOLDEN / "torch.safetensors").read_bytes())
+    call(monkeypatch, copied, "--to", "npz")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"step.c", "step.h", "step.py", "step.npz", "a.npz"}
+
+
 def test_what_a_file_does_not_tell_is_refused(monkeypatch, capsys, tmp_path):
     write_safetensors(tmp_path / "a.safetensors", {"a.weight": np.ones((2, 3))}, {})
     with pytest.raises(SystemExit) as ended:
         call(monkeypatch, tmp_path / "a.safetensors", tmp_path / "b.safetensors")
     assert ended.value.code == 1
     assert "a.weight (2, 3): the file does not tell" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, GOLDEN / "torch.safetensors", "--to", "c")
+    assert ended.value.code == 1
+    assert "only ONNX files of a step what a predictor" in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
         call(monkeypatch, tmp_path / "a.safetensors")
     assert ended.value.code == 2

@@ -1,7 +1,7 @@
 """Models as ONNX files: written here, judged by onnxruntime where it is there.
 
-Without it, files are read back and run by ``OnnxModel``, and files whose outputs
-onnxruntime computed are beside the tests.
+Without it, files are read back and run by ``OnnxModel``. A file that PyTorch wrote,
+with what onnxruntime computed of it, is in tests/golden.
 """
 
 import numpy as np
@@ -10,12 +10,16 @@ import pytest
 import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
+from dyrnn import interchange
 from dyrnn.config import no_backprop_mode, using_config
 from dyrnn.errors import InterchangeError
 from dyrnn.interchange import from_onnx, to_onnx
 from dyrnn.interchange.graphs import Graph, Node, Value, decode, encode
+from dyrnn.interchange.matching import match
+from dyrnn.interchange.onnx_layers import SYSTEM, by_order, layers_of
 from dyrnn.interchange.onnx_models import OnnxModel
 from dyrnn.interchange.tracing import trace
+from tests.interchange.models import GOLDEN, D, H, V
 from tools.fuzz_weights import search
 
 CELLS = [L.LSTM, L.GRU, L.ElmanRNN]
@@ -284,6 +288,89 @@ def test_a_file_comes_back_as_a_link_that_carries_its_state(rng, tmp_path):
     close(np.concatenate([y.array for y in parts]), evaluate(model, x).array)
     again.reset_state()
     close(evaluate(again, x[:3]).array, parts[0].array)
+
+
+class Net(dyrnn.Chain):
+    """The model of tests/golden/interchange/torch.onnx."""
+
+    def __init__(self, eps=1e-5):
+        super().__init__()
+        with self.init_scope():
+            self.embed = L.EmbedID(V, D)
+            self.gru = L.NStepBiGRU(2, D, H)
+            self.lstm, self.rnn = L.LSTM(2 * H, H), L.ElmanRNN(H, H)
+            self.norm, self.out = L.LayerNormalization(H, eps=eps), L.Linear(H, V)
+
+    def forward(self, ids):
+        self.reset_state()
+        e = self.embed(ids)
+        _, ys = self.gru(None, [e[:, b] for b in range(ids.shape[1])])
+        y = self.rnn(self.lstm(F.stack(ys, axis=1)))
+        return F.log_softmax(self.out(self.norm(y)), axis=2)
+
+
+def test_a_file_of_pytorch_and_its_layers(tmp_path):
+    known = np.load(GOLDEN / "onnx.npz")
+    ids, y = known["ids"], known["y"]
+    close(evaluate(from_onnx(GOLDEN / "torch.onnx"), ids).array, y)
+    weights = {k: known[k] for k in set(known) - {"ids", "y"}}
+    first, second, third = Net(), Net(), Net()
+    interchange.load(weights, first, "torch")
+    interchange.load(GOLDEN / "torch.onnx", second)
+    assert isinstance(second.lstm, L.LSTM)
+    for model in (first, second):
+        close(evaluate(model, ids).array, y)
+    (tmp_path / "m.ONNX").write_bytes((GOLDEN / "torch.onnx").read_bytes())
+    names = {"gru": ["gru", "gru_1"], "lstm": "lstm", "out": "linear"}
+    interchange.load(tmp_path / "m.ONNX", third, names=names)
+    for (path, a), (_, b) in zip(
+        second.namedparams(), third.namedparams(), strict=True
+    ):
+        np.testing.assert_array_equal(a.array, b.array, path)
+
+
+@pytest.mark.parametrize(
+    ("model", "names", "message"),
+    [
+        (Net(1e-3), {}, "layer_norm: eps is 1e-05, but 0.001 in LayerNorm"),
+        (Net(), {"out": None}, r"linear/W \(7, 4\): left over"),
+        (Net(), {"lstm": "gru_1"}, r"gru_1/W: shape \(12, 8\), expected \(16, 8\)"),
+        (L.LSTM(D, H), {}, r"lstm/W: shape \(16, 8\), expected \(16, 3\)"),
+        (L.NStepLSTM(2, 2 * H, H), {}, r"lstm \(one more\)/W \(16, 4\): missing"),
+        (L.StatefulGRU(D, H), {}, "gru: reset_after is True, but False in Stateful"),
+        (L.StatefulPeepholeLSTM(D, H), {}, "no counterpart in ONNX"),
+    ],
+)
+def test_layers_of_a_file_that_do_not_fit(model, names, message):
+    before = {path: p.array.copy() for path, p in model.namedparams()}
+    with pytest.raises(InterchangeError, match=message):
+        interchange.load(GOLDEN / "torch.onnx", model, names=names)
+    for path, p in model.namedparams():
+        np.testing.assert_array_equal(p.array, before[path])
+
+
+def test_maps_and_cells_of_a_file_have_their_biases(rng):
+    a, b = np.float32(rng.normal(size=(2, 3))), np.float32(rng.normal(size=3))
+    arrays = {"a": a, "b": b, "w": a[None], "r": np.eye(2, 2, dtype=np.float32)[None]}
+    nodes = [
+        node("Gemm", ["x", "a", "b"], ["y"], alpha=2.0, beta=3.0),
+        node("Transpose", ["a"], ["t"], perm=[1, 0]),
+        node("MatMul", ["y", "t"], ["z"]),
+    ]
+    source = layers_of(small_graph(*nodes, arrays=arrays))
+    close(source.arrays["linear/W"], 2 * a.T)
+    close(source.arrays["linear/b"], 3 * b)
+    close(source.arrays["linear_1/W"], a)
+    assert "a" not in source.arrays and "w" in source.arrays
+    B = np.float32(rng.normal(size=(1, 12)))
+    weights = {"W": np.ones((1, 6, 3)), "R": np.ones((1, 6, 2)), "B": B}
+    arrays = {k: np.float32(v) for k, v in weights.items()}
+    gru = L.StatefulGRU(3, 2)
+    graph = small_graph(node("GRU", ["x", "W", "R", "B"], ["y"]), arrays=arrays)
+    source = layers_of(graph)
+    match(gru, source, SYSTEM, by_order(gru, source, {}))
+    close(gru.W.b.array, B[0, 4:6] + B[0, 10:])
+    assert not gru.U.b.array.any()
 
 
 def test_a_link_from_a_file_trains_as_the_model(rng):

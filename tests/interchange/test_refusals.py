@@ -1,5 +1,7 @@
 """What does not fit is refused with its name, and the model stays as it was."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,9 @@ import dyrnn
 import dyrnn.links as L
 from dyrnn import interchange
 from dyrnn.errors import InterchangeError
-from dyrnn.interchange.files import read_safetensors, write_safetensors
+from dyrnn.interchange import from_onnx
+from dyrnn.interchange.__main__ import show
+from dyrnn.interchange.files import kind_of, read_safetensors, write_safetensors
 from tests.interchange.models import GOLDEN, D, H, V, make
 
 
@@ -100,8 +104,8 @@ def test_each_entry_that_does_not_fit_is_named(change, case):
     ("call", "message"),
     [
         (
-            lambda m: interchange.load("model.bin", m),
-            "no system is known by",
+            lambda m: interchange.load(__file__, m),
+            "no file of weights that is known here; those are .keras, .pt",
         ),
         (lambda m: interchange.load({}, m), "do not say where they are from"),
         (lambda m: interchange.load({}, m, "torch"), "a dict without arrays"),
@@ -116,7 +120,11 @@ def test_each_entry_that_does_not_fit_is_named(change, case):
         ),
         (
             lambda m: interchange.save("model.keras", m),
-            "'.keras' are not written",
+            "a .keras file says what its model computes",
+        ),
+        (
+            lambda m: interchange.save("model.onnx", m),
+            r"'.onnx' are not written; take .* to_onnx\(model, path",
         ),
         (
             lambda m: interchange.to_arrays(m, "tensorflow", cell="Cell"),
@@ -241,6 +249,31 @@ def test_safetensors_headers(header, message, tmp_path):
     path.write_bytes(whole if header.strip(b"\xff") else header)
     with pytest.raises(InterchangeError, match=message):
         read_safetensors(path)
+
+
+def test_files_are_known_by_what_is_in_them(tmp_path):
+    model, other = L.LSTM(D, H), L.LSTM(D, H)
+    for suffix in (".safetensors", ".npz"):
+        interchange.save(tmp_path / f"model{suffix}", model)
+        odd = (tmp_path / f"model{suffix}").rename(tmp_path / "MODEL.PT")
+        if suffix == ".safetensors":
+            interchange.load(odd, other)
+            np.testing.assert_array_equal(other.lateral.W.array, model.lateral.W.array)
+        assert kind_of(odd) == suffix
+    (tmp_path / "none.H5").write_bytes(b"")
+    assert kind_of(tmp_path / "none.H5") == ".h5"
+    for path in GOLDEN.iterdir():
+        assert kind_of(path) == path.suffix
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+@pytest.mark.parametrize("suffix", [".onnx", ".npz", ".pt", ".keras", ""])
+def test_a_pipe_is_refused(suffix, tmp_path):
+    pipe = tmp_path / f"pipe{suffix}"
+    os.mkfifo(pipe)
+    for read in (show, from_onnx, lambda path: interchange.load(path, L.GRU(D, H))):
+        with pytest.raises(InterchangeError, match="not a regular file"):
+            read(pipe)
 
 
 def test_files_of_other_kinds(tmp_path):

@@ -104,6 +104,38 @@ def test_weights_without_a_description_are_found_by_order():
     close(run(model, FILES["keras"]["ids"]), FILES["keras"]["bilstm|y"])
 
 
+def test_a_keras_file_with_new_weights(tmp_path, rng):
+    pytest.importorskip("h5py")
+    like, new = GOLDEN / "keras lstms.keras", tmp_path / "new.keras"
+    model, other = make("keras", "lstms"), make("keras", "lstms")
+    interchange.load(like, model)
+    for param in model.params():
+        param.array[...] = rng.uniform(0.5, 1, param.shape)
+    interchange.save(new, model, names={"rnn": ["first", "lstm_1"]}, like=like)
+    interchange.load(new, other)
+    for (path, a), (_, b) in zip(model.namedparams(), other.namedparams(), strict=True):
+        np.testing.assert_array_equal(a.array, b.array, path)
+    with pytest.raises(InterchangeError, match="reset_after is False, but True"):
+        odd = GOLDEN / "keras gru before.keras"
+        interchange.save(new, make("keras", "gru"), like=odd)
+    lstm, like = make("keras", "lstm no bias"), GOLDEN / "keras lstm no bias.keras"
+    interchange.load(like, lstm)
+    interchange.save(new, lstm, like=like)
+    lstm.rnn.upward.b.array[...] = 1
+    with pytest.raises(InterchangeError, match="vars/2: this bias is not 0"):
+        interchange.save(new, lstm, like=like)
+
+
+def test_layers_that_only_their_order_tells_apart_are_warned_of(tmp_path):
+    pytest.importorskip("h5py")
+    model = dyrnn.Chain(one=L.LSTM(H, H), two=L.LSTM(H, H), out=L.Linear(H, V))
+    path = tmp_path / "m.weights.h5"
+    interchange.save(path, model)
+    with pytest.warns(UserWarning, match="'one' takes layers/lstm, 'two' takes"):
+        interchange.load(path, model)
+    interchange.load(path, model, names={"one": "lstm", "two": "lstm_1"})
+
+
 def test_keras_layers_are_found_by_the_names_of_the_description():
     pytest.importorskip("h5py")
     parts = dict(zip("first second".split(), (L.LSTM(D, H), L.LSTM(H, H)), strict=True))
