@@ -5,6 +5,7 @@ Of a file ``NAME.c`` with ``NAME.h``::
     NAME_state state;            // all memory it needs, about as large as its vectors
     NAME_reset(&state);
     NAME_step(&state, x, y);     // 0, or -1 for an id that is none
+    NAME_run(&state, n, x, y);   // n steps: x and y one after the other
 
 Numbers are single precision; the weights are constants, which a linker places in flash.
 """
@@ -136,6 +137,7 @@ def write_c(file: str | PathLike, graph: Graph, first: Graph | None = None) -> N
         *[text for word, text in _HELPERS.items() if word in "".join(bodies)],
         *bodies,
         program.entry() if first is not None else "",
+        program.run(),
         program.reset(first is not None),
     ]
     with atomic_output(f"{stem}.h") as stream:
@@ -451,14 +453,12 @@ class _Program:
 
     # The interface
 
-    def arguments(self, is_call=False):
-        parts = ["s"] if is_call else [f"{self.name}_state *s"]
-        for value in self.inputs:
-            kind = "" if is_call else f"const {_type(value.dtype)} *"
-            parts.append(kind + self.names[value.name])
-        for value in self.results:
-            kind = "" if is_call else f"{_type(value.dtype)} *"
-            parts.append(kind + self.names[value.name])
+    def arguments(self, *more):
+        parts = [f"{self.name}_state *s", *more]
+        for constness, values in (("const ", self.inputs), ("", self.results)):
+            for value in values:
+                kind = _type(value.dtype)
+                parts.append(f"{constness}{kind} *{self.names[value.name]}")
         return ", ".join(parts)
 
     def header(self, size, has_first):
@@ -478,11 +478,27 @@ class _Program:
             "/* Forget the state, before a sequence that does not go on. */\n"
             f"void {self.name}_reset({self.name}_state *s);\n\n"
             "/* Compute a step's outputs; return 0, or -1 for an id out of range. */\n"
-            f"int {self.name}_step({self.arguments()});\n\n#endif\n"
+            f"int {self.name}_step({self.arguments()});\n\n"
+            "/* Compute n steps, their inputs and outputs one after the other. */\n"
+            f"int {self.name}_run({self.arguments('int n')});\n\n#endif\n"
+        )
+
+    def run(self):
+        """Return the C function of a sequence."""
+        moved = [
+            f"{self.names[v.name]} + t * {self.size(v.name)}"
+            for v in self.inputs + self.results
+        ]
+        return (
+            f"int {self.name}_run({self.arguments('int n')}) {{\n"
+            "    for (int t = 0; t < n; t++)\n"
+            f"        if ({self.name}_step({', '.join(['s', *moved])})) return -1;\n"
+            "    return 0;\n}\n"
         )
 
     def entry(self):
-        call = self.arguments(is_call=True)
+        values = self.inputs + self.results
+        call = ", ".join(["s", *[self.names[v.name] for v in values]])
         return (
             f"int {self.name}_step({self.arguments()}) {{\n"
             f"    int failed = s->is_started ? {self.name}_next({call})\n"

@@ -81,7 +81,7 @@ class Model:
 '''
 # Names of the files' own and what they call, and words of C that Python has not.
 _RESERVED = """
-self np os file len tuple sigmoid log_softmax rows product softmax s i j k a memory
+self np os file len tuple sigmoid log_softmax rows product softmax s i j k a n t memory
 failed is_started auto case char const default do double enum extern float goto inline
 int long register restrict short signed sizeof static struct switch typedef union
 unsigned void volatile alignas alignof bool constexpr false nullptr thread_local true

@@ -136,6 +136,11 @@ def test_c_predicts_as_the_model(cell, rng, tmp_path):
         found = [step(ids)[0] for ids in x]
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
         step.compiled.model_reset(step.state)
+    ids, whole = x.astype(np.int32), np.empty((6, 20), np.float32)
+    run = step.compiled.model_run
+    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (ids, whole)]
+    assert run(step.state, 6, *pointers) == 0
+    np.testing.assert_array_equal(whole, found)
     bad = np.array([20], np.int32)
     pointer = ctypes.c_void_p(bad.ctypes.data)
     assert step.compiled.model_step(step.state, pointer, pointer) == -1
@@ -151,6 +156,26 @@ def test_functions_of_a_step_in_c(rng, tmp_path):
     for row, ys in zip(x, expected, strict=True):
         for found, y in zip(step(row), ys, strict=True):
             np.testing.assert_allclose(found, y.array[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.skipif(gcc is None, reason="there is no C compiler")
+def test_two_models_and_two_sequences_in_one_program(rng, tmp_path):
+    names = {"model": randomize(Words(L.LSTM), rng), "other": Words(L.StatefulGRU)}
+    for name, model in names.items():
+        c_module(model, tmp_path / f"{name}.c")
+    step = in_c(tmp_path, [20], "other.c")
+    x = rng.integers(0, 20, (4, 2)).astype(np.int32)
+    for name, model in names.items():
+        expected = [y.array for y in steps_of(model, x)]
+        states = [ctypes.create_string_buffer(1 << 20) for _ in range(2)]
+        for state in states:
+            getattr(step.compiled, f"{name}_reset")(state)
+        y = np.empty(20, np.float32)
+        for ids, wanted in zip(x, expected, strict=True):
+            for b, state in enumerate(states):
+                pointers = [ctypes.c_void_p(a.ctypes.data) for a in (ids[b:], y)]
+                getattr(step.compiled, f"{name}_step")(state, *pointers)
+                np.testing.assert_allclose(y, wanted[b], rtol=0, atol=1e-6)
 
 
 @pytest.mark.skipif(gcc is None, reason="there is no C compiler")
