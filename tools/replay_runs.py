@@ -205,6 +205,12 @@ def plant(kind, place, out, rng):
     return make
 
 
+def call(hook, function, *args):
+    """Call a function: what the library calls by itself is called from here."""
+    with hook, np.errstate(all="ignore"):
+        return function(*args)
+
+
 def search_faults(count, rng):
     """Return how many runs ended at a planted NaN, by kind, and problems."""
     found, problems = {}, []
@@ -217,8 +223,7 @@ def search_faults(count, rng):
             make = plant(kind, place, out, rng)
             trainer, hook = make()
             try:
-                with hook, np.errstate(all="ignore"):
-                    trainer.run()
+                call(hook, trainer.run)
             except dyrnn.NonFiniteError as error:
                 iteration = error.iteration
             else:
@@ -226,8 +231,7 @@ def search_faults(count, rng):
             operation, line = hook.planted
             before = contents(out)
             trainer, hook = make()
-            with hook, np.errstate(all="ignore"):
-                said = str(trainer.replay(iteration))
+            said = str(call(hook, trainer.replay, iteration))
             way = "backward" if place == "gradient" else "forward"
             of = "that of " if place == "gradient" else ""
             wanted = (
@@ -251,7 +255,9 @@ def main():
     options = parser.parse_args()
     rng = random.Random(options.seed)
     os.environ.setdefault("MPLBACKEND", "agg")
-    replayed, problems = search_iterations(options.count, rng)
+    replayed, problems = {}, []
+    if options.count:
+        replayed, problems = search_iterations(options.count, rng)
     for example, chosen in replayed.items():
         print(
             f"{example}: {len(chosen)} iterations from {min(chosen)} to {max(chosen)}"

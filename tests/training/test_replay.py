@@ -340,7 +340,9 @@ def test_a_parameter_that_ceases_to_be_finite_is_named_with_the_operation(tmp_pa
         "by an extension"
     ]
     said = str(replay)
-    assert "parameter /scale has 1 numbers that are not finite, before the it" in said
+    assert (
+        "parameter /scale is not finite before the iteration, at 1 of 7 places" in said
+    )
     line = next(
         number
         for number, each in enumerate(Path(__file__).read_text().splitlines(), 1)
@@ -382,8 +384,8 @@ def test_the_data_is_named_that_is_not_finite(tmp_path):
             make(tmp_path, updater).run()
         replay = make(tmp_path, updater).replay(caught.value.iteration)
     assert re.search(
-        r"part 0, \(B, \.\.\.\) of the batch has 1 numbers that are not finite, the "
-        r"first at \[\d, 1\]",
+        r"part 0, \(B, \.\.\.\) of the batch is not finite, at 1 of 12 places, the "
+        r"first of them \[\d, 1\]",
         str(replay),
     )
     assert "the first NaN of the forward pass: Linear" in str(replay)

@@ -90,10 +90,11 @@ def _one(figures):
         yield from _table(
             ["norms", "shape", "value", "gradient", "update", "update/value"], rows
         )
-        if figures.norm("hooked") != figures.norm("gradient"):
+        hooked = figures.norm("hooked")
+        if hooked not in (None, figures.norm("gradient")):
             yield (
-                "  the hooks of the optimizer made the gradient's norm "
-                f"{_number(figures.norm('hooked'))}"
+                "  after the hooks of the optimizer, the norm of the gradient is "
+                f"{_number(hooked)}"
             )
     if figures.activations:
         yield ""
@@ -128,7 +129,7 @@ def _table(head, rows):
 
 
 def _number(value):
-    return "-" if value is None or value != value else f"{value:.6g}"
+    return "-" if value is None else f"{value:.6g}"
 
 
 def _count(n, noun):

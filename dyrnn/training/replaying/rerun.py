@@ -85,7 +85,7 @@ class Replay:
             is_norm = key == "gradient"
             value = figures.norm(key) if is_norm else figures.values.get(key, -math.inf)
             # Without a gradient, the loss was not finite.
-            return math.inf if math.isnan(value) else value
+            return math.inf if value is None or math.isnan(value) else value
 
         return max(self.figures, key=size, default=None)
 

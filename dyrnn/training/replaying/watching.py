@@ -138,15 +138,15 @@ class Figures:
     origin: list = field(default_factory=list)
     probes: dict = field(default_factory=dict)
 
-    def norm(self, name: str) -> float:
+    def norm(self, name: str) -> float | None:
         """Norm over all parameters of their ``value``, ``gradient``, or ``update``.
 
         ``"hooked"`` is that of the gradient once the optimizer's hooks, such as
-        clipping, were done. NaN if there is none.
+        clipping, were done. None if it did not come to be.
         """
         found = [getattr(each, name) for each in self.parameters.values()]
         known = [each for each in found if each is not None]
-        return math.hypot(*known) if known else math.nan
+        return math.hypot(*known) if known else None
 
 
 class Watcher(FunctionHook):
@@ -273,8 +273,8 @@ class Watcher(FunctionHook):
         for path, norms in self.figures.parameters.items():
             if norms.nonfinite:
                 yield (
-                    f"parameter {path} has {norms.nonfinite} numbers that are not "
-                    "finite, before the iteration"
+                    f"parameter {path} is not finite before the iteration, at "
+                    f"{norms.nonfinite} of {math.prod(norms.shape)} places"
                 )
         for name, arrays in self.figures.batch:
             for i, array in enumerate(arrays if isinstance(arrays, list) else [arrays]):
@@ -283,8 +283,8 @@ class Watcher(FunctionHook):
                     first = tuple(int(n[0]) for n in np.nonzero(~np.isfinite(array)))
                     index = (i, *first) if isinstance(arrays, list) else first
                     yield (
-                        f"{name} of the batch has {count} numbers that are not finite, "
-                        f"the first at {list(index)}"
+                        f"{name} of the batch is not finite, at {count} of "
+                        f"{array.size} places, the first of them {list(index)}"
                     )
 
     def _place(self):
