@@ -18,6 +18,7 @@ PACKAGES = [
     "dyrnn.optimizers.hooks",
     "dyrnn.training",
     "dyrnn.training.triggers",
+    "dyrnn.training.replaying",
     "dyrnn.extensions",
     "dyrnn.iterators",
     "dyrnn.datasets",
@@ -29,7 +30,7 @@ PACKAGES = [
     "dyrnn.config",
 ]
 # Rooms that may be there: a page each as soon as they are.
-OPTIONAL = ["dyrnn.inference", "dyrnn.distributed", "dyrnn.replay"]
+OPTIONAL = ["dyrnn.inference", "dyrnn.distributed"]
 
 
 def packages():
