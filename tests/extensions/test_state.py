@@ -78,7 +78,7 @@ DERIVED = {
         *("_seen", "_is_interval_over"),
     },
     "ProgressBar": {"_bar", "_trainer", "_unit"},
-    "Evaluator": {"_iterators", "_targets"},  # started anew each time
+    "Evaluator": {"_iterators", "_targets", "_found"},  # started anew each time
     "ParameterStatistics": {"_links"},  # which the updater saves
     "Trainer": {"reporter"},
     "Snapshot": {"_to_rehearse"},  # of each run
@@ -100,7 +100,7 @@ DERIVED = {
     },
 }
 NOT_RUN = {"Extension", "Trigger", "Patience", "Trainer", "TrainingInterrupted"}
-NOT_RUN |= {"BPTTUpdater", "StandardUpdater", "Numbers", "Watch"}
+NOT_RUN |= {"BPTTUpdater", "Doubts", "StandardUpdater", "Numbers", "Watch"}
 
 
 def public_classes():
