@@ -20,14 +20,17 @@ class Fault(training.Extension):
 
     trigger = (1, "iteration")
 
-    def __init__(self, kind, rank, iteration, pause):
-        self.kind, self.rank, self.iteration, self.pause = kind, rank, iteration, pause
+    def __init__(self, args):
+        self.kind, self.rank, self.iteration = args.kind, args.rank, args.at
+        self.pause, self.mark = args.pause, os.path.join(args.out, "fault")
 
     def __call__(self, trainer):
         time.sleep(self.pause)
         own = distributed.current().rank
         if trainer.updater.iteration != self.iteration or own != self.rank:
             return
+        with open(self.mark, "w"):  # of the moment
+            pass
         if self.kind == "exception":
             raise ValueError("a fault of the test")
         if self.kind == "nan":
@@ -61,7 +64,7 @@ def main():
     dyrnn.random.seed(1)
     made = updater("dropout", "Adam", tracks=args.tracks)
     trainer = training.Trainer(made, (args.updates, "iteration"), args.out)
-    trainer.extend(Fault(args.kind, args.rank, args.at, args.pause))
+    trainer.extend(Fault(args))
     trainer.extend(extensions.LogReport(trigger=(5, "iteration")))
     trainer.extend(
         extensions.snapshot(autoload=True, n_retains=2, on_signal=True),
