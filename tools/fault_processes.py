@@ -26,7 +26,8 @@ CAUSES = {
     "exception": "rank 1 of .* failed: ValueError",
     "nan": "rank 1: .*NaN",
     "exit": "rank 1 of .* ended after",
-    "kill": r"(?is)rank 1\b.*(signal 9|killed)",
+    # The launcher names the process, whose rank was printed at the start.
+    "kill": r"(?is)by rank: \d+ (\d+).*(rank 1\b|PID \1).*signal 9",
     "stop": "rank 1 of .* has been silent",
     "loop": "rank 1 of .* has computed",
     "term": "SIGTERM",
@@ -79,6 +80,7 @@ def run(launcher, processes, out, kind, at, limit):
 
 
 def main():
+    """Run the faults, or the resumed runs, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--launcher", default="mpiexec", help="with its options")
     parser.add_argument("--processes", type=int, default=2)

@@ -21,7 +21,7 @@ from dyrnn import backend, console, kernels
 from dyrnn.config import config
 from dyrnn.distributed.guard import Guard
 
-_SMALL = 1 << 14  # bytes: smaller arrays are added up together
+_SMALL = 1 << 20  # bytes: smaller arrays are added up together, to wait once
 _CHUNK = 1 << 30  # MPI counts in 32 bits
 
 
@@ -242,10 +242,14 @@ def _share_cores(communicator, mpi):
     config.threads = min(share, kernels.threads())
     machines = communicator.allgather_object(here.Get_rank() == 0, "the start")
     here.Free()
+    # A launcher says which process was killed, but not which rank it has.
+    everyone = communicator.allgather_object(str(os.getpid()), "the start")
+    numbers = [*everyone[:64], *["..."] * (len(everyone) > 64)]
     if communicator.rank == 0:
         number = sum(machines)
         console.say(
             f"{communicator.size} processes on {number} machine{'s' * (number > 1)}; "
             f"on the first one {len(all_allowed)} share {cores} cores, "
-            f"{config.threads} thread{'s' * (config.threads > 1)} each"
+            f"{config.threads} thread{'s' * (config.threads > 1)} each; their numbers, "
+            f"by rank: {' '.join(numbers)}"
         )
