@@ -7,6 +7,7 @@ import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn.config import using_config
 from dyrnn.engine.core import Variable
+from tests.comparing import close
 from tests.links.checks import check_parameter_gradients, randomize
 
 I, H = 3, 2
@@ -62,31 +63,33 @@ def run(link, x):
 
 
 @pytest.mark.parametrize("kind", SINGLE)
-def test_stack_is_layer_after_layer_for_each_sequence(kind, rng, xs):
+def test_stack_is_layer_after_layer_for_each_sequence(kind, rng, xs, device):
     stack = make(kind, "", 2, rng)
-    *states, ys = stack(*[None] * SINGLE[kind][1], xs)
-    layers = [single_layer(kind, weights) for weights in stack]
+    layers = [single_layer(kind, weights).to_device(device) for weights in stack]
+    xs = [device.send(x) for x in xs]
+    *states, ys = stack.to_device(device)(*[None] * SINGLE[kind][1], xs)
     for n, x in enumerate(xs):
         h = run(layers[1], run(layers[0], x))
-        np.testing.assert_allclose(ys[n].array, h, rtol=1e-12, atol=1e-14)
+        close(ys[n].array, h, rtol=1e-12, atol=1e-14)
         for k, layer in enumerate(layers):
-            np.testing.assert_allclose(states[0].array[k, n], layer.h.array[0])
+            close(states[0].array[k, n], layer.h.array[0])
             if SINGLE[kind][1] == 2:
-                np.testing.assert_allclose(states[1].array[k, n], layer.c.array[0])
+                close(states[1].array[k, n], layer.c.array[0])
 
 
 @pytest.mark.parametrize("kind", SINGLE)
-def test_both_directions_are_side_by_side(kind, rng, xs):
+def test_both_directions_are_side_by_side(kind, rng, xs, device):
     stack = make(kind, "Bi", 2, rng)
-    *states, ys = stack(*[None] * SINGLE[kind][1], xs)
-    layers = [single_layer(kind, weights) for weights in stack]
+    layers = [single_layer(kind, weights).to_device(device) for weights in stack]
+    xs = [device.send(x) for x in xs]
+    *states, ys = stack.to_device(device)(*[None] * SINGLE[kind][1], xs)
     assert states[0].shape == (4, len(xs), H)
     for n, x in enumerate(xs):
         h = x
         for k in (0, 2):
             backward = run(layers[k + 1], h[::-1])[::-1]
-            h = np.concatenate([run(layers[k], h), backward], axis=1)
-        np.testing.assert_allclose(ys[n].array, h, rtol=1e-12, atol=1e-14)
+            h = device.xp.concatenate([run(layers[k], h), backward], axis=1)
+        close(ys[n].array, h, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", SINGLE)

@@ -13,6 +13,7 @@ from dyrnn.initializers import Orthogonal
 from dyrnn.link import Chain
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.testing import check_backward
+from tests.comparing import close
 from tests.links.checks import check_parameter_gradients, randomize
 
 T, B, I, H = 5, 4, 3, 2
@@ -42,14 +43,15 @@ def _double():
         yield
 
 
-def make(name, rng):
-    """Return a link whose parameters, also biases, are all random."""
-    return randomize(LINKS[name](), rng)
+@pytest.fixture
+def make(rng, device):
+    """Make a link on each device whose parameters, also biases, are all random."""
+    return lambda name: randomize(LINKS[name](), rng).to_device(device)
 
 
 @pytest.fixture
-def x(rng):
-    return rng.normal(size=(T, B, I))
+def x(rng, device):
+    return device.send(rng.normal(size=(T, B, I)))
 
 
 def sigmoid(a):
@@ -185,24 +187,25 @@ FORMULAS = {
 
 
 @every_link
-def test_link_follows_its_formula(name, rng, x, device):
-    link = make(name, rng)
-    expected = np.stack(list(FORMULAS[name](link, x)))
+def test_link_follows_its_formula(name, make, x, device):
+    link = make(name)
+    link.to_cpu()
+    expected = np.stack(list(FORMULAS[name](link, to_cpu(x))))
     link.to_device(device)
     with using_config("train", False):
-        window = link(device.send(x))
+        window = link(x)
         link.reset_state()
-        steps = [link(step) for step in device.send(x)]
+        steps = [link(step) for step in x]
     assert window.shape == (T, B, H)
     found = np.stack([to_cpu(y.array) for y in steps])
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(to_cpu(window.array), expected, rtol=1e-12, atol=1e-14)
+    close(found, expected, rtol=1e-12, atol=1e-14)
+    close(to_cpu(window.array), expected, rtol=1e-12, atol=1e-14)
 
 
 @every_link
-def test_step_and_window_give_the_same_loss_and_gradients(name, rng, x):
-    link = make(name, rng)
-    weights = rng.normal(size=(T, B, H))
+def test_step_and_window_give_the_same_loss_and_gradients(name, make, rng, x, device):
+    link = make(name)
+    weights = device.send(rng.normal(size=(T, B, H)))
     results = []
     for is_window in (True, False):
         with using_config("train", "Zoneout" not in name):
@@ -219,13 +222,13 @@ def test_step_and_window_give_the_same_loss_and_gradients(name, rng, x):
         gradients = [param.grad for param in link.params()]
         results.append([loss.array, inputs.grad, *state, *gradients])
     for window, step in zip(*results, strict=True):
-        np.testing.assert_allclose(window, step, rtol=1e-12, atol=1e-12)
+        close(window, step, rtol=1e-12, atol=1e-12)
 
 
 @every_link
 @pytest.mark.parametrize("is_window", [True, False])
-def test_gradient_is_right(name, is_window, rng, x):
-    link = make(name, rng)
+def test_gradient_is_right(name, is_window, rng):
+    link, x = randomize(LINKS[name](), rng), rng.normal(size=(T, B, I))
     weights = rng.normal(size=(T, B, H))
 
     def run(x):
@@ -240,23 +243,23 @@ def test_gradient_is_right(name, is_window, rng, x):
 
 
 @every_link
-def test_state_is_carried_until_reset(name, rng, x):
-    link = make(name, rng)
+def test_state_is_carried_until_reset(name, make, x):
+    link = make(name)
     with using_config("train", False):
         assert getattr(link, link.carried[0]) is None
         whole = link(x).array
         link.reset_state()
-        parts = np.concatenate([link(x[:2]).array, link(x[2:]).array])
-        np.testing.assert_allclose(parts, whole, rtol=1e-12, atol=1e-14)
-        assert not np.allclose(link(x).array, whole)
+        parts = F.concat([link(x[:2]), link(x[2:])], axis=0)
+        close(parts, whole, rtol=1e-12, atol=1e-14)
+        assert not np.allclose(to_cpu(link(x).array), to_cpu(whole))
         link.reset_state()
         assert all(getattr(link, key) is None for key in link.carried)
-        np.testing.assert_allclose(link(x).array, whole, rtol=1e-12, atol=1e-14)
+        close(link(x).array, whole, rtol=1e-12, atol=1e-14)
 
 
 @every_link
-def test_smaller_batches_keep_the_other_rows(name, rng, x):
-    link, single = make(name, rng), make(name, rng)
+def test_smaller_batches_keep_the_other_rows(name, make, x):
+    link, single = make(name), make(name)
     single.copyparams(link)
     with using_config("train", False):
         link(x[0])
@@ -271,48 +274,48 @@ def test_smaller_batches_keep_the_other_rows(name, rng, x):
     for key, before in zip(link.carried, first, strict=True):
         state = getattr(link, key).array
         assert state.shape == (B, link.sizes[key])
-        np.testing.assert_array_equal(state[2:], before[2:])
-        np.testing.assert_allclose(state[:1], getattr(single, key).array, rtol=1e-12)
-        assert not np.allclose(state[:2], before[:2])
+        close(state[2:], before[2:], rtol=0)
+        close(state[:1], getattr(single, key).array, rtol=1e-12)
+        assert not np.allclose(to_cpu(state[:2]), to_cpu(before[:2]))
 
 
 @every_link
-def test_window_without_steps_changes_nothing(name, rng, x):
-    link = make(name, rng)
+def test_window_without_steps_changes_nothing(name, make, x):
+    link = make(name)
     link(x)
     before = [getattr(link, key).array.copy() for key in link.carried]
     assert link(x[:0]).shape == (0, B, H)
     for key, array in zip(link.carried, before, strict=True):
-        np.testing.assert_array_equal(getattr(link, key).array, array)
+        close(getattr(link, key).array, array, rtol=0)
 
 
 @every_link
-def test_wrong_shapes_are_named(name, rng, x):
-    model = Chain(l1=make(name, rng))
+def test_wrong_shapes_are_named(name, make, x, device):
+    model = Chain(l1=make(name))
     model.forward = lambda x: model.l1(x)
     with pytest.raises(ShapeError, match=r"^Chain: l1: .*\(4, 7\)"):
-        model(np.ones((4, 7)))
+        model(device.send(np.ones((4, 7))))
     with pytest.raises(ShapeError, match=r"\(2, 2, 2, 2\); it must be \(batch, feat"):
-        model(np.ones((2, 2, 2, 2)))
+        model(device.send(np.ones((2, 2, 2, 2))))
     model.l1.reset_state()
     model(x[0])
     size = model.l1.sizes[model.l1.carried[0]]
     message = rf"\(9, 3\), but the state has shape \(4, {size}\): a batch may shrink, n"
     with pytest.raises(ShapeError, match=message):
-        model(np.ones((9, I)))
+        model(device.send(np.ones((9, I))))
 
 
 @every_link
-def test_input_size_is_found_at_the_first_call(name, x):
+def test_input_size_is_found_at_the_first_call(name, x, device):
     cls = getattr(L, name.partition(" ")[0])
     link = cls(None, 6, H) if cls is L.JordanRNN else cls(H)
-    assert link(x).shape == (T, B, H)
+    assert link.to_device(device)(x).shape == (T, B, H)
     if cls is not L.JordanRNN:
-        assert cls(None, H)(x[0]).shape == (B, H)
+        assert cls(None, H).to_device(device)(x[0]).shape == (B, H)
 
 
 @every_link
-def test_carried_state_is_saved_and_the_graph_is_not(name, rng, x, tmp_path):
+def test_carried_state_is_saved_and_the_graph_is_not(name, make, x, tmp_path):
     class Snapshot:
         def __init__(self, link):
             self.link = link
@@ -321,20 +324,20 @@ def test_carried_state_is_saved_and_the_graph_is_not(name, rng, x, tmp_path):
             self.link.serialize(s["link"])
             self.link.serialize_state(s["state"])
 
-    link, other = make(name, rng), make(name, rng)
+    link, other = make(name), make(name)
     with using_config("train", False):
         link(x)
         save_npz(tmp_path / "file", Snapshot(link))
         load_npz(tmp_path / "file", Snapshot(other))
         assert other.__dict__[link.carried[0]].node is None
-        assert link(x).array.tobytes() == other(x).array.tobytes()
+        close(link(x), other(x), rtol=0)
 
 
 def test_set_state(x, device):
     link = L.LSTM(I, H).to_device(device)
     link.set_state(np.ones((B, H)), Variable(np.zeros((B, H))))
     assert link.c.device == device
-    link(device.send(x[0]))
+    link(x[0])
     h = link.h
     link.set_state(link.c, h)
     assert link.h is h
@@ -344,19 +347,19 @@ def test_set_state(x, device):
         link.set_state(np.ones((B, H)), np.ones((B, 5)))
 
 
-def test_gradients_flow_through_the_carried_state_until_it_is_cut(rng, x):
-    link = make("LSTM", rng)
+def test_gradients_flow_through_the_carried_state_until_it_is_cut(make, x):
+    link = make("LSTM")
     inputs = Variable(x)
     link(inputs[0])
     link(inputs[1]).sum().backward()
-    assert (inputs.grad[0] != 0).all()
+    assert to_cpu(inputs.grad[0] != 0).all()
     inputs.cleargrad()
     loss = link(inputs[2]).sum()
     loss.backward()
     loss.unchain_backward()
     inputs.cleargrad()
     link(inputs[3]).sum().backward()
-    assert not inputs.grad[:3].any()
+    assert not to_cpu(inputs.grad[:3]).any()
 
 
 def test_fresh_lstm_forgets_little_and_draws_each_gate_alone():
@@ -370,39 +373,39 @@ def test_fresh_lstm_forgets_little_and_draws_each_gate_alone():
     ]
     U = L.LSTM(I, H, lateral_init=Orthogonal()).lateral.W.array
     for block in np.split(U, 4):
-        np.testing.assert_allclose(block @ block.T, np.eye(H), atol=1e-12)
+        close(block @ block.T, np.eye(H), atol=1e-12)
     values = np.arange(8.0 * H).reshape(8, H)
     assert np.array_equal(L.LSTM(I, H, lateral_init=values).lateral.W.array, values)
     link = L.LSTM(I, H, bias_init=3, forget_bias_init=5)
     assert link.upward.b.array.tolist() == [3, 3, 5, 5, 3, 3, 3, 3]
 
 
-def test_zoneout_keeps_elements_while_training(rng, x):
-    link = make("StatefulZoneoutLSTM", rng)
+def test_zoneout_keeps_elements_while_training(make, x):
+    link = make("StatefulZoneoutLSTM")
     link.c_ratio, link.h_ratio = 0.0, 0.5
     h = link(x[0]).array
-    kept = link(x[1]).array == h
+    kept = to_cpu(link(x[1]).array == h)
     assert 0 < kept.sum() < kept.size
 
 
-def test_stateless_layers_are_steps_of_the_stateful_ones(rng, x):
-    lstm = make("LSTM", rng)
+def test_stateless_layers_are_steps_of_the_stateful_ones(make, x, device):
+    lstm = make("LSTM")
     stateless = L.StatelessLSTM(I, H)
-    stateless.copyparams(lstm)
+    stateless.to_device(device).copyparams(lstm)
     c, h = stateless(None, None, x[0])
     c, h = stateless(c, h, x[1])
     lstm(x[:2])
-    np.testing.assert_allclose(c.array, lstm.c.array, rtol=1e-12)
-    np.testing.assert_allclose(h.array, lstm.h.array, rtol=1e-12)
+    close(c.array, lstm.c.array, rtol=1e-12)
+    close(h.array, lstm.h.array, rtol=1e-12)
 
-    gru = make("StatefulGRU", rng)
+    gru = make("StatefulGRU")
     stateless = L.StatelessGRU(I, H)
-    stateless.copyparams(gru)
+    stateless.to_device(device).copyparams(gru)
     h = stateless(stateless(None, x[0]), x[1])
-    np.testing.assert_allclose(h.array, gru(x[:2])[1].array, rtol=1e-12)
+    close(h.array, gru(x[:2])[1].array, rtol=1e-12)
 
 
-def test_recurrent_links_of_ones_own_define_step():
+def test_recurrent_links_of_ones_own_define_step(device):
     class Sum(L.Recurrent):
         def inputs(self, x):
             return x
@@ -412,8 +415,8 @@ def test_recurrent_links_of_ones_own_define_step():
             return self.h
 
     link = Sum(3)
-    x = np.ones((T, B, 3))
-    assert np.array_equal(link(x).array[:, 0, 0], [1, 2, 3, 4, 5])
+    x = device.send(np.ones((T, B, 3)))
+    assert link(x).array[:, 0, 0].tolist() == [1, 2, 3, 4, 5]
     with pytest.raises(NotImplementedError, match="Recurrent defines no step"):
         L.Recurrent(3).step(x)
 
@@ -428,16 +431,15 @@ def test_sizes_are_checked():
 
 
 @every_link
-def test_sequences_of_a_padded_batch_are_as_if_alone(name, rng, x, device):
-    link = make(name, rng)
-    link.to_device(device)
+def test_sequences_of_a_padded_batch_are_as_if_alone(name, make, rng, x, device):
+    link = make(name)
     lengths = [3, T, 1, 4]
     weights = device.send(rng.normal(size=(T, B, H)))
-    padded, alone = x.copy(), device.send(x)
+    padded, alone = x.copy(), x
     for b, n in enumerate(lengths):
         padded[n:, b] = np.nan
     with using_config("train", False):
-        y = link(device.send(padded), lengths)
+        y = link(padded, lengths)
         states = [getattr(link, key).array for key in link.carried]
         link.cleargrads()
         F.sum(y * weights).backward()
@@ -449,14 +451,12 @@ def test_sequences_of_a_padded_batch_are_as_if_alone(name, rng, x, device):
             F.sum(own * weights[:n, b : b + 1]).backward()
             expected = np.zeros((T, H))
             expected[:n] = to_cpu(own.array)[:, 0]
-            np.testing.assert_allclose(to_cpu(y.array)[:, b], expected, rtol=1e-12)
+            close(to_cpu(y.array)[:, b], expected, rtol=1e-12)
             for state, key in zip(states, link.carried, strict=True):
                 end = to_cpu(getattr(link, key).array)[0]
-                np.testing.assert_allclose(to_cpu(state)[b], end, rtol=1e-12)
+                close(to_cpu(state)[b], end, rtol=1e-12)
     for key, param in link.namedparams():
-        np.testing.assert_allclose(
-            found[key], to_cpu(param.grad), rtol=1e-10, atol=1e-12
-        )
+        close(found[key], to_cpu(param.grad), rtol=1e-10, atol=1e-12)
 
 
 def test_lengths_of_a_step_are_refused():
@@ -465,7 +465,7 @@ def test_lengths_of_a_step_are_refused():
 
 
 class TestTrees:
-    def test_child_sum_follows_its_formula(self, rng):
+    def test_child_sum_follows_its_formula(self, rng, device):
         link = L.ChildSumTreeLSTM(I, H)
         randomize(link, rng)
         x = rng.normal(size=(B, I))
@@ -478,22 +478,23 @@ class TestTrees:
             for c_child, h_child in zip(cs, hs, strict=True):
                 f = z[:, 3 * H :] + h_child @ link.lateral_f.W.array.T
                 c = c + sigmoid(f) * c_child
-            found_c, found_h = link(*cs, *hs, x)
-            np.testing.assert_allclose(found_c.array, c, rtol=1e-12)
-            np.testing.assert_allclose(
-                found_h.array, sigmoid(o) * np.tanh(c), rtol=1e-12
-            )
+            inputs = [device.send(array) for array in (*cs, *hs, x)]
+            found_c, found_h = link.to_device(device)(*inputs)
+            link.to_cpu()
+            close(found_c, c, rtol=1e-12)
+            close(found_h, sigmoid(o) * np.tanh(c), rtol=1e-12)
 
-    def test_n_ary_follows_its_formula(self, rng):
+    def test_n_ary_follows_its_formula(self, rng, device):
         link = L.NaryTreeLSTM(I, H, 2)
         x, cs, hs = rng.normal(size=(B, I)), *rng.normal(size=(2, 2, B, H))
         z = x @ link.upward.W.array.T + link.upward.b.array
         z += hs[0] @ link.lateral1.W.array.T + hs[1] @ link.lateral2.W.array.T
         i, g, o, f1, f2 = np.split(z, 5, axis=1)
         c = sigmoid(i) * np.tanh(g) + sigmoid(f1) * cs[0] + sigmoid(f2) * cs[1]
-        found_c, found_h = link(*cs, *hs, x)
-        np.testing.assert_allclose(found_c.array, c, rtol=1e-12)
-        np.testing.assert_allclose(found_h.array, sigmoid(o) * np.tanh(c), rtol=1e-12)
+        inputs = [device.send(array) for array in (*cs, *hs, x)]
+        found_c, found_h = link.to_device(device)(*inputs)
+        close(found_c, c, rtol=1e-12)
+        close(found_h, sigmoid(o) * np.tanh(c), rtol=1e-12)
 
     @pytest.mark.parametrize("cls", [L.ChildSumTreeLSTM, L.NaryTreeLSTM])
     def test_gradients(self, cls, rng):
