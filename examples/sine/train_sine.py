@@ -17,9 +17,14 @@ from dyrnn import command_line, extensions, optimizers, random, serializers, tra
 from dyrnn.datasets import Dataset, concat_examples
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator
 
-STEPS_PER_CYCLE = 100
 CYCLES = 50
-PRESET = "Linear, LSTM of so many units, Linear: small, and less exact"
+PRESET = (
+    "Linear, LSTM of so many units, Linear, and other defaults than those named here"
+)
+PRESETS = {"noise": 0.0, "lr": 0.03, "cycle": 50, "length": 75, "reread": True}
+REREAD = (
+    "predict each value from a fresh state after the last ones, as many as --primer"
+)
 VARIANT = "carry the state, or cut windows; see above"
 
 
@@ -127,6 +132,20 @@ def predict(model, primer, steps):
     return np.array(values)
 
 
+def reread(model, primer, steps):
+    """Predict from the last values, as many as in the primer, from a fresh state each.
+
+    The network, which has learnt from short windows, then never runs for longer.
+    """
+    values = list(primer)
+    with dyrnn.using_config("train", False), dyrnn.no_backprop_mode():
+        for _ in range(steps):
+            model.reset_state()
+            last = np.array(values[-len(primer) :], np.float32)
+            values.append(model(model.device.send(last[:, None, None]))[-1].item())
+    return np.array(values[len(primer) :])
+
+
 def draw(figure, time, wave, primer, predicted):
     """Draw the wave, and the prediction after the primer."""
     axes = figure.add_subplot(xlabel="step")
@@ -144,6 +163,8 @@ def main():
     add = parser.add_argument
     add("--variant", choices=("offsets", "cuts"), default="cuts", help=VARIANT)
     add("--preset", type=int, choices=(5, 2), help=PRESET)
+    add("--cycle", type=number(int, 1), default=100, help="steps of the wave's period")
+    add("--reread", action="store_true", help=REREAD)
     add("--unit", "-u", type=number(int, 1), default=32, help="LSTM units")
     add("--batchsize", "-b", type=number(int, 1), default=20, help="windows at once")
     add("--steps", type=number(int, 1), default=100, help="steps of a window")
@@ -154,14 +175,17 @@ def main():
     add("--length", "-n", type=number(int, 1), default=200, help="steps to predict")
     command_line.add_common_options(parser, "result/sine")
     args = parser.parse_args()
+    if args.preset is not None:
+        parser.set_defaults(**PRESETS)
+        args = parser.parse_args()
     if args.test:
         args.iteration = 20
 
     dyrnn.random.seed(args.seed)
     device = dyrnn.get_device(args.device)
     device.use()
-    time = np.arange(CYCLES * STEPS_PER_CYCLE)
-    wave = np.sin(2 * np.pi * time / STEPS_PER_CYCLE).astype(np.float32)
+    time = np.arange(CYCLES * args.cycle)
+    wave = np.sin(2 * np.pi * time / args.cycle).astype(np.float32)
     rnn = SineRNN(args.preset or args.unit, args.noise, args.preset is not None)
     model = L.Classifier(rnn, F.mean_squared_error, accfun=None)
     optimizer = optimizers.Adam(args.lr).setup(model)
@@ -175,13 +199,14 @@ def main():
     trainer.extend(extensions.LogReport(trigger=every))
     trainer.extend(extensions.PrintReport(["iteration", "main/loss", "elapsed_time"]))
     trainer.extend(extensions.ProgressBar())
-    settings = "variant", "steps", "lr", "noise", "iteration"
+    settings = "variant", "cycle", "steps", "lr", "noise", "iteration"
     command_line.extend_with_snapshots(trainer, args, every, settings=settings)
     trainer.run()
 
     time = time[: args.primer + args.length]
     truth = wave[: len(time)]
-    predicted = predict(rnn, truth[: args.primer], args.length)
+    go_on = reread if args.reread else predict
+    predicted = go_on(rnn, truth[: args.primer], args.length)
     error = np.sqrt(np.mean((predicted - truth[args.primer :]) ** 2))
     print(f"free-running RMSE over {args.length} steps: {error:.4f}")
     path = Path(args.out) / "model.npz"

@@ -68,6 +68,16 @@ def test_cuts_are_windows_with_the_next_values(sine):
     np.testing.assert_array_equal(cuts[6], ([6, 7, 8], [7, 8, 9]))
 
 
+def test_a_value_is_predicted_from_the_last_ones_alone(sine):
+    model, primer = sine.SineRNN(4, 0.1, True), np.float32([0.1, 0.3, 0.2])
+    found = sine.reread(model, primer, 3)
+    values = list(primer)
+    for step in range(3):
+        expected = sine.predict(model, np.float32(values[-3:]), 1)
+        np.testing.assert_allclose(found[step], expected[0], rtol=1e-6)
+        values.append(found[step])
+
+
 def test_noise_is_for_training_alone(sine):
     model = sine.SineRNN(4, noise=0.5)
     x = np.zeros((5, 2, 1), np.float32)
