@@ -217,7 +217,7 @@ def _numbers(group: Mapping, optimizer: Any) -> dict[str, float]:
     lr = float(group["lr"])
     numbers: dict[str, float] = {"lr": lr}
     is_decoupled = False
-    if "betas" in group:
+    if "amsgrad" in group:  # NAdam, RAdam and Adamax have betas, too
         rules: tuple[str, ...] = ("Adam", "AdamW")
         numbers["beta1"], numbers["beta2"] = (float(beta) for beta in group["betas"])
         numbers["eps"] = float(group["eps"])
@@ -227,15 +227,20 @@ def _numbers(group: Mapping, optimizer: Any) -> dict[str, float]:
         numbers["weight_decay_rate"] = lr * decay if is_decoupled else 0.0
         if getattr(optimizer, "eta", 1.0) != 1.0:
             refused.append("eta")
-    elif "momentum" in group:
+    elif "nesterov" in group:  # RMSprop has a momentum, too
         rules = ("NesterovAG",) if group.get("nesterov") else ("MomentumSGD",)
         rules = rules if group["momentum"] else ("SGD",)
         if group["momentum"]:
             numbers["momentum"] = float(group["momentum"])
     else:
         rules = ()
+    if not rules:
+        raise InterchangeError(
+            "only states of SGD, Adam and AdamW convert; this is of a rule with "
+            f"{', '.join(group)}"
+        )
     if mine not in rules:
-        expected = " or ".join(rules) or "SGD, Adam or AdamW"
+        expected = " or ".join(rules)
         raise InterchangeError(f"the state is of {expected}, but this is {mine}")
     if refused:
         raise InterchangeError(f"{mine}: {refused[0]} is set differently in PyTorch")

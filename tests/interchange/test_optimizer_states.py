@@ -10,6 +10,7 @@ from dyrnn import interchange, optimizers
 from dyrnn.errors import InterchangeError
 
 GROUP = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
+GROUP["amsgrad"] = False
 V, B = 7, 4
 
 
@@ -138,3 +139,24 @@ def test_states_that_do_not_fit(model, rule, settings, message):
     state, _ = state_of(Model())
     with pytest.raises(InterchangeError, match="give parameters="):
         interchange.load_optimizer(state, optimizer)
+
+
+OTHERS = "RMSprop NAdam RAdam Adamax Adagrad Adadelta Rprop ASGD".split()
+RMSPROP = {"lr": 0.1, "alpha": 0.99, "eps": 1e-8, "momentum": 0, "weight_decay": 0}
+
+
+@pytest.mark.parametrize("rule", [optimizers.SGD, optimizers.Adam])
+def test_states_of_other_rules_are_refused(rule):
+    model = L.Linear(2, 3)
+    optimizer = rule().setup(model)
+    states = [{"state": {}, "param_groups": [{**RMSPROP, "params": [0, 1]}]}]
+    try:
+        import torch
+    except ImportError:
+        pass
+    else:
+        params = [torch.zeros(3, 2), torch.zeros(3)]
+        states += [getattr(torch.optim, name)(params) for name in OTHERS]
+    for state in states:
+        with pytest.raises(InterchangeError, match="only states of SGD, Adam and Ad"):
+            interchange.load_optimizer(state, optimizer, ["weight", "bias"])
