@@ -12,6 +12,8 @@ momentum decays), so they make the gradient dense, unless ``optimizer.lazy_rows 
 says to leave absent rows and their state alone: much faster, and another algorithm.
 """
 
+import copy
+import fnmatch
 import inspect
 import math
 import warnings
@@ -143,6 +145,8 @@ class Optimizer:
         self.hooks = {}
         self.exchange: Callable | None = None
         self.lazy_rows = False
+        self._factors: list[tuple[str, str, float]] = []
+        self._frozen: list[str] = []
         self._states = {}
         self._walked = None
         self._flags = norms.DeviceFlags()
@@ -205,6 +209,69 @@ class Optimizer:
             raise KeyError(f"there is no hook {name!r}; there are: {names}")
         del self.hooks[name]
 
+    def scale(self, pattern: str, **factors: float) -> None:
+        """Give parameters a share of the hyperparameters, whatever schedules do.
+
+        Parameters
+        ----------
+        pattern : str
+            Which ones, by their paths: ``"/embed/*"``, ``"*/b"``; see `fnmatch`. A
+            parameter of several patterns gets the product of the factors.
+        **factors : float
+            By the hyperparameter's name, such as ``lr=0.1`` or
+            ``weight_decay_rate=0``.
+
+        Examples
+        --------
+        >>> from dyrnn import links as L, optimizers
+        >>> optimizer = optimizers.AdamW(lr=0.01).setup(L.Linear(3, 2))
+        >>> optimizer.scale("*/b", weight_decay_rate=0)
+        """
+        self._check_pattern("scale", pattern)
+        for name, factor in factors.items():
+            if name not in self.ranges:
+                raise ValueError(
+                    f"{type(self).__name__}.scale: there is no hyperparameter "
+                    f"{name!r}; there are: {', '.join(self.ranges)}"
+                )
+            if not 0 <= factor < math.inf:
+                raise ValueError(
+                    f"{type(self).__name__}.scale: {name}={factor!r}; a factor is a "
+                    "number >= 0"
+                )
+            self._factors.append((pattern, name, float(factor)))
+
+    def freeze(self, pattern: str) -> None:
+        """Leave parameters alone whose paths match, as ``"/encoder/*"`` does."""
+        self._check_pattern("freeze", pattern)
+        self._frozen.append(pattern)
+
+    def thaw(self, pattern: str) -> None:
+        """Take back a `freeze` of the same pattern."""
+        if pattern not in self._frozen:
+            raise ValueError(
+                f"{type(self).__name__}.thaw: {pattern!r} is not frozen; frozen are: "
+                f"{', '.join(self._frozen) or 'none'}"
+            )
+        self._frozen.remove(pattern)
+
+    def _check_pattern(self, what, pattern):
+        self._check_target(what)
+        paths = [path for path, _ in self.target.namedparams()]
+        if not any(fnmatch.fnmatchcase(path, pattern) for path in paths):
+            raise ValueError(
+                f"{type(self).__name__}.{what}: {pattern!r} is the path of no "
+                f"parameter; there are: {', '.join(paths)}"
+            )
+
+    def _factors_of(self, path):
+        """Return what the hyperparameters of a parameter are multiplied by."""
+        found: dict[str, float] = {}
+        for pattern, name, factor in self._factors:
+            if fnmatch.fnmatchcase(path, pattern):
+                found[name] = found.get(name, 1.0) * factor
+        return tuple(found.items())
+
     def update(
         self, lossfun: Callable | None = None, *args: Any, **kwargs: Any
     ) -> None:
@@ -250,21 +317,31 @@ class Optimizer:
         self.t += 1
         has_own_way = type(self).update_param is not Optimizer.update_param
         together: dict[tuple, list] = {}
-        for _, param, total in updates:
+        for path, param, total in updates:
             state = self._states.get(param)
             if state is None:
                 state = self._states[param] = State(0, self.init_state(param))
             state.t += 1
             gradient, rate = total.settled()
             total.square = None  # whoever holds the gradient may write to it
+            factors = self._factors_of(path) if self._factors else ()
             if has_own_way or isinstance(gradient, Rows):
-                self.update_param(param, total, state)
+                self._scaled(factors).update_param(param, total, state)
             else:
                 item = param.array, gradient, state.arrays
-                kind = state.t, rate, param.array.dtype
+                kind = state.t, rate, param.array.dtype, factors
                 together.setdefault(kind, []).append(item)
-        for (t, rate, _), items in together.items():
-            self._apply(items, t, rate)
+        for (t, rate, _, factors), items in together.items():
+            self._scaled(factors)._apply(items, t, rate)
+
+    def _scaled(self, factors):
+        """Return this optimizer, or a copy with other hyperparameters."""
+        if not factors:
+            return self
+        other = copy.copy(self)
+        for name, factor in factors:
+            setattr(other, name, getattr(self, name) * factor)
+        return other
 
     def check_gradients(self) -> None:
         """Raise `NonFiniteError` for what `update` would refuse, before any hook."""
@@ -296,7 +373,11 @@ class Optimizer:
         ]
 
     def _walk(self):
-        return list(self.target.namedparams(only_updated=True))
+        return [
+            (path, param)
+            for path, param in self.target.namedparams(only_updated=True)
+            if not any(fnmatch.fnmatchcase(path, each) for each in self._frozen)
+        ]
 
     def new_epoch(self) -> None:
         """Count an epoch."""
@@ -358,6 +439,9 @@ class Optimizer:
         for name in self.ranges:
             setattr(self, name, s(self._key(name), getattr(self, name)))
         self._serialize_frozen(s)
+        if self._factors or (s.loading and s.has("factors")):
+            factors = s("factors", [list(each) for each in self._factors])
+            self._factors = [tuple(each) for each in factors]
         params = dict(self.target.namedparams())
         states = {
             path: self._states[param]
@@ -406,7 +490,10 @@ class Optimizer:
                 numbers[f"{hook_name}.{name}"] = value
         links = self.target.namedlinks()
         frozen = [path for path, link in links if not link.update_enabled]
-        return {**numbers, "frozen": frozen}
+        for pattern, name, factor in self._factors:
+            key = f"{name} of {pattern}"
+            numbers[key] = numbers.get(key, 1.0) * factor
+        return {**numbers, "frozen": frozen + self._frozen}
 
     def tell_changes(self, saved, now):
         """Warn where a resumed program has other `settings` than when the run began."""
@@ -439,6 +526,7 @@ class Optimizer:
         if s.loading:
             for path, link in links.items():
                 link.update_enabled = path not in frozen
+            self._frozen = [each for each in frozen if each not in links]
 
     def _new_states(self, params, steps):
         states = {}
