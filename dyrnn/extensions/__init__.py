@@ -12,10 +12,12 @@ from dyrnn.extensions.observations import (
 from dyrnn.extensions.plots import PlotReport, save_figure
 from dyrnn.extensions.progress import ProgressBar, WordsPerSecond
 from dyrnn.extensions.schedules import (
+    CosineShift,
     ExponentialShift,
     InverseShift,
     LinearShift,
     MultistepShift,
+    OneCycleShift,
     PolynomialShift,
     ReduceOnPlateau,
     StepShift,

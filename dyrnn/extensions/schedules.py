@@ -12,6 +12,7 @@ a decay need not know of each other. A schedule that says its values itself, suc
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from dyrnn.optimizers.optimizer import Optimizer
@@ -318,6 +319,88 @@ class InverseShift(Shift):
 
     def value(self, t):
         return self.init * (1 + self.gamma * t) ** -self.power
+
+
+@dataclass(eq=False)
+class CosineShift(Shift):
+    """From ``init`` to ``target`` along half a cosine, in ``max_count`` steps.
+
+    A `WarmupShift` of the same attribute beside it makes the usual warm-up first.
+
+    References
+    ----------
+    Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR
+    2017, without the restarts.
+    """
+
+    attr: str
+    max_count: int
+    target: float = 0.0
+    init: float | None = None
+    optimizer: Optimizer | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._require(
+            self.max_count >= 1, "max_count must be at least 1", self.max_count
+        )
+
+    def value(self, t):
+        return _between(self.init, self.target, t / self.max_count)
+
+
+@dataclass(eq=False)
+class OneCycleShift(Shift):
+    """Up to ``init`` and down again in ``max_count`` steps, along half cosines.
+
+    Parameters
+    ----------
+    attr : str
+    max_count : int
+        Steps of the whole cycle.
+    rise : float
+        The share of them that goes up.
+    start, end : float
+        Where the cycle begins and ends, as shares of ``init``.
+    init : float, optional
+        The highest value, by default the optimizer's when training begins.
+
+    References
+    ----------
+    Smith, Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large
+    Learning Rates", arXiv:1708.07120, 2017.
+    """
+
+    attr: str
+    max_count: int
+    rise: float = 0.3
+    start: float = 0.04
+    end: float = 4e-6
+    init: float | None = None
+    optimizer: Optimizer | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._require(
+            self.max_count >= 2, "max_count must be at least 2", self.max_count
+        )
+        self._require(0 < self.rise < 1, "rise must be between 0 and 1", self.rise)
+        for name in ("start", "end"):
+            share = getattr(self, name)
+            self._require(0 <= share <= 1, f"{name} must be from 0 to 1", share)
+
+    def value(self, t):
+        top = self.rise * self.max_count
+        if t <= top:
+            return _between(self.start * self.init, self.init, t / top)
+        return _between(
+            self.init, self.end * self.init, (t - top) / (self.max_count - top)
+        )
+
+
+def _between(first, last, share):
+    """Return a value on the way along half a cosine, and ``last`` from its end on."""
+    return last + (first - last) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
 
 @dataclass(eq=False)

@@ -41,6 +41,14 @@ SHIFTS = {
         lambda **o: E.InverseShift("lr", 1, 1, **o),
         [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6],
     ),
+    "cosine": (
+        lambda **o: E.CosineShift("lr", 4, 0.2, **o),
+        [0.2 + 0.8 * (1 + math.cos(math.pi * min(t, 4) / 4)) / 2 for t in range(6)],
+    ),
+    "one cycle": (
+        lambda **o: E.OneCycleShift("lr", 4, rise=0.5, start=0.2, end=0.1, **o),
+        [0.2, 0.6, 1, 0.55, 0.1, 0.1],
+    ),
     "warm-up": (
         lambda **o: E.WarmupShift("lr", 0.2, 4, **o),
         [0.2, 0.4, 0.6, 0.8, 1, 1],

@@ -52,6 +52,8 @@ MAKERS = {
     "LinearShift": lambda: extensions.LinearShift("lr", (0.1, 0.2), (0, 9)),
     "LogReport": lambda: extensions.LogReport(trigger=(2, "iteration")),
     "MicroAverage": lambda: extensions.MicroAverage(LOSS, LOSS, "one"),
+    "CosineShift": lambda: extensions.CosineShift("lr", 4),
+    "OneCycleShift": lambda: extensions.OneCycleShift("lr", 4),
     "MultistepShift": lambda: extensions.MultistepShift("lr", 0.5, [1]),
     "ParameterStatistics": lambda: extensions.ParameterStatistics(Regression()),
     "PlotReport": lambda: extensions.PlotReport(LOSS, trigger=(2, "iteration")),
