@@ -44,7 +44,7 @@ import importlib
 
 from dyrnn import functions, initializers, links, optimizers, random
 from dyrnn.backend import get_array_module, get_device, is_available, to_cpu, to_device
-from dyrnn.config import config, no_backprop_mode, using_config
+from dyrnn.config import config, inference_mode, no_backprop_mode, using_config
 from dyrnn.engine.core import FunctionNode, Variable, as_variable
 from dyrnn.engine.higher_order import grad
 from dyrnn.engine.hooks import FunctionHook
@@ -52,6 +52,7 @@ from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import DeviceError, NonFiniteError, ShapeError, SnapshotError
 from dyrnn.link import Chain, ChainList, Link, Sequential
 from dyrnn.optimizers import hooks as optimizer_hooks
+from dyrnn.prediction import Predictor
 from dyrnn.reporter import (
     DictSummary,
     Reporter,
@@ -72,6 +73,7 @@ __all__ = [
     "Link",
     "NonFiniteError",
     "Parameter",
+    "Predictor",
     "Reporter",
     "Sequential",
     "ShapeError",
@@ -86,6 +88,7 @@ __all__ = [
     "get_current_reporter",
     "get_device",
     "grad",
+    "inference_mode",
     "initializers",
     "is_available",
     "links",

@@ -116,6 +116,32 @@ def using_config(name: str, value: Any) -> Iterator[None]:
         own.update(outer)
 
 
+@contextmanager
+def inference_mode(all_threads: bool = False) -> Iterator[None]:
+    """Evaluate without a graph inside the ``with`` block: ``train`` and backprop off.
+
+    A decorator, too. Without ``all_threads`` it is for this thread; with it for every
+    one, also those that run already, until the block ends: for a program that trains
+    in none of them.
+
+    Examples
+    --------
+    >>> with inference_mode():
+    ...     config.train, config.enable_backprop
+    (False, False)
+    """
+    names = "train", "enable_backprop"
+    before = {name: getattr(Configuration, name) for name in names}
+    try:
+        for name in names if all_threads else ():
+            setattr(Configuration, name, False)
+        with using_config("train", False), using_config("enable_backprop", False):
+            yield
+    finally:
+        for name, value in before.items() if all_threads else ():
+            setattr(Configuration, name, value)
+
+
 def no_backprop_mode():
     """Record no graph inside the ``with`` block: less memory, no ``backward``."""
     return using_config("enable_backprop", False)

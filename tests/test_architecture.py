@@ -31,7 +31,7 @@ FLOORS = [
     "engine",
     "functions",
     "link reporter serializers testing",
-    "links optimizers iterators datasets sampling",
+    "links optimizers iterators datasets sampling prediction",
     "training",
     "extensions distributed command_line interchange",
     "__init__",

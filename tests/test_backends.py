@@ -42,6 +42,7 @@ ONE_BACKEND = {
     "test_parameter.py": "shapes and messages",
     "test_real_texts.py": "texts",
     "test_refused_updates.py": "errors that a GPU tells some updates later",
+    "test_prediction.py": "refusals and threads",
     "test_reporter.py": "names and files",
     "test_sampling.py": "draws on the CPU",
     "test_strict.py": "about the stand-in itself",
