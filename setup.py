@@ -76,6 +76,7 @@ setup(
     extras_require={
         "gpu": ["cupy-cuda12x>=14"],
         "plot": ["matplotlib"],
+        "tensorboard": ["tensorboardX"],
         "digits": ["scikit-learn"],
         "chainer": CHAINER,
         "keras": ["h5py"],

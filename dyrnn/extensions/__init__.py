@@ -24,4 +24,5 @@ from dyrnn.extensions.schedules import (
     WarmupShift,
 )
 from dyrnn.extensions.snapshots import Snapshot, snapshot, snapshot_object
+from dyrnn.extensions.trackers import CsvReport, TensorBoardReport, Tracker
 from dyrnn.extensions.weights import BestWeights, WeightAverage

@@ -52,6 +52,7 @@ MAKERS = {
     "LinearShift": lambda: extensions.LinearShift("lr", (0.1, 0.2), (0, 9)),
     "LogReport": lambda: extensions.LogReport(trigger=(2, "iteration")),
     "MicroAverage": lambda: extensions.MicroAverage(LOSS, LOSS, "one"),
+    "CsvReport": lambda: extensions.CsvReport(log_report=extensions.LogReport()),
     "CosineShift": lambda: extensions.CosineShift("lr", 4),
     "OneCycleShift": lambda: extensions.OneCycleShift("lr", 4),
     "MultistepShift": lambda: extensions.MultistepShift("lr", 0.5, [1]),
@@ -73,6 +74,7 @@ MAKERS = {
 # Set up anew from the trainer by ``initialize``: nothing to save.
 DERIVED = {
     "BestWeights": {"target"},
+    "CsvReport": {"_path", "_log_report", "_written", "_has_begun"},
     "LogReport": {"_path", "_seen", "_is_interval_over"},
     "PlotReport": {"_draws", "_seen", "_is_interval_over"},
     "PrintReport": {
@@ -101,7 +103,15 @@ DERIVED = {
         "_numbers",
     },
 }
-NOT_RUN = {"Extension", "Trigger", "Patience", "Trainer", "TrainingInterrupted"}
+NOT_RUN = {
+    "Tracker",
+    "TensorBoardReport",
+    "Extension",
+    "Trigger",
+    "Patience",
+    "Trainer",
+    "TrainingInterrupted",
+}
 NOT_RUN |= {"BPTTUpdater", "Doubts", "StandardUpdater", "Numbers", "Watch"}
 
 
