@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
 from dyrnn import backend
+from dyrnn.description import Described
 from dyrnn.engine.core import Variable, as_array
 from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError, SnapshotError
@@ -23,7 +24,7 @@ from dyrnn.typing import Shape
 _Self = TypeVar("_Self", bound="Link")
 
 
-class Link:
+class Link(Described):
     """A node in the tree that makes up a model.
 
     A subclass calls ``super().__init__()`` first, makes its parameters inside
@@ -444,18 +445,6 @@ class Link:
             setattr(self, name, array)
         for name, child in self._links.items():
             child.serialize_state(s[name])
-
-    def __repr__(self):
-        lines = [
-            f"{name} {param.shape if param.is_initialized else '(not yet known)'}"
-            for name, param in self._params.items()
-        ]
-        if not self._links:
-            return f"{type(self).__name__}({', '.join(lines)})"
-        lines = [", ".join(lines)] if lines else []
-        lines += [f"{name}: {child!r}" for name, child in self._links.items()]
-        body = "\n".join(lines).replace("\n", "\n  ")
-        return f"{type(self).__name__}(\n  {body}\n)"
 
 
 class Chain(Link):

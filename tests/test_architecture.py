@@ -30,7 +30,7 @@ FLOORS = [
     "kernels random initializers",
     "engine",
     "functions",
-    "link reporter serializers testing",
+    "description link reporter serializers testing",
     "links optimizers iterators datasets sampling prediction",
     "training",
     "extensions distributed command_line interchange",

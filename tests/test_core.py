@@ -401,3 +401,12 @@ def test_node_without_rules_says_so():
 
     with pytest.raises(NotImplementedError, match="OnlyForward has no gradient"):
         OnlyForward().apply(variable(1.0)).backward()
+
+
+def test_a_variable_of_one_element_is_formatted_as_its_number():
+    loss = Variable(np.float32(1.23456))
+    assert f"{loss:.3f}" == "1.235" and f"{loss}" == str(loss)
+    with pytest.raises(
+        TypeError, match=r"shape \(2,\) has no format '.1f'; format its"
+    ):
+        f"{Variable(np.ones(2)):.1f}"

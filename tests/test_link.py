@@ -456,3 +456,20 @@ def test_repr_is_a_tree():
         ")"
     )
     assert repr(Model()).splitlines()[1] == "  scale (1,)"
+
+
+def test_a_printed_model_says_what_its_parameters_take():
+    model = Model()
+    before = str(model)
+    assert before.startswith(repr(model)) and "wait for their shape" in before
+    for param in model.params():
+        if not param.is_initialized:
+            param.initialize((2, 3))
+    model.first.disable_update()
+    values = model.count_params()
+    frozen = model.first.count_params()
+    assert str(model).endswith(
+        f"{values} values in 5 parameters, {4 * values} bytes, {frozen} of them frozen"
+    )
+    page = model._repr_html_()
+    assert page.count("<tr>") == 6 and "<td>/first/W</td><td>(2, 3)</td>" in page

@@ -142,6 +142,16 @@ class Variable(Operators):
         body = "None" if self.array is None else str(backend.to_cpu(self.array))
         return f"variable{name}({body.replace(chr(10), chr(10) + ' ' * 9)})"
 
+    def __format__(self, spec):
+        if not spec:
+            return str(self)
+        if self.size != 1:
+            raise TypeError(
+                f"a variable of shape {self.shape} has no format {spec!r}; format its "
+                "elements, those of v.array"
+            )
+        return format(self.item(), spec)
+
     def item(self) -> float:
         """Return the only element as a Python number (waits for a GPU)."""
         return self.array.item()

@@ -51,6 +51,11 @@ class Iterator:
     def __iter__(self):
         return self
 
+    def __repr__(self):
+        size = getattr(self, "batch_size", "?")
+        detail = getattr(self, "epoch_detail", 0.0)
+        return f"<{type(self).__name__}: batches of {size}, {detail:.2f} epochs>"
+
     def __next__(self) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define __next__")
 

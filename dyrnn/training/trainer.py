@@ -105,6 +105,12 @@ class Trainer:
         for extension in extensions or ():
             self.extend(extension)
 
+    def __repr__(self):
+        return (
+            f"<Trainer: {self.updater.iteration} iterations in {self.elapsed_time:.1f} "
+            f"s, out {os.fspath(self.out)!r}, extensions: {', '.join(self._entries)}>"
+        )
+
     @property
     def stop_trigger(self):
         """What ends training."""
