@@ -113,7 +113,7 @@ def translate(model, texts, width=4):
         model.read(device.send(x), device.send(lengths))
         prime = np.full((1, len(texts)), IDS[START])
         found = sampling.beam_search(model.write, prime, 12, width, IDS[STOP])
-    return ["".join(CHARACTERS[i] for i in best.ids[:-1]) for best, *_ in found]
+    return ["".join(CHARACTERS[i] for i in best.ids).rstrip(STOP) for best, *_ in found]
 
 
 def load(path):

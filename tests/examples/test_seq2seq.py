@@ -32,7 +32,9 @@ def test_dates_are_those_of_the_calendar_and_a_batch_answers_as_each_alone():
     model = dates.Translator(len(dates.CHARACTERS), 8)
     for param in model.params():
         param.array[...] = random.stream("test").generator.normal(size=param.shape)
-    model.out.b.array[...] = -9.0 * (np.arange(len(dates.IDS)) == dates.IDS[dates.STOP])
+    model.out.b.array[...] = -99.0 * (
+        np.arange(len(dates.IDS)) == dates.IDS[dates.STOP]
+    )
     together = dates.translate(model, texts[:6])
     assert together == [dates.translate(model, [text])[0] for text in texts[:6]]
     assert len(set(together)) > 1
