@@ -128,7 +128,7 @@ class Predictor:
         state: dict | None = None
         for x in xs:
             with self._copy(state) as copy:
-                copy.reset_state = _refuse_reset  # type: ignore[method-assign]
+                copy.reset_state = _refuse_reset
                 y, state = self._call(copy, x), _state_of(copy)
             yield y
 
