@@ -12,6 +12,7 @@ from dyrnn.training.extension import (
     Extension,
     make_extension,
 )
+from dyrnn.training.range_test import lr_range_test
 from dyrnn.training.signals import TrainingInterrupted
 from dyrnn.training.trainer import Trainer
 from dyrnn.training.triggers import get_trigger
