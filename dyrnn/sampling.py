@@ -266,7 +266,7 @@ def beam_search(
     >>> def count(ids):  # the next number, or less likely another
     ...     return np.log(0.7 * np.eye(10)[(ids + 1) % 10] + 0.03)
     >>> best, *_ = beam_search(count, [4], 3, state=lambda rows: None)
-    >>> best.ids, round(np.exp(best.log_probability), 3)
+    >>> best.ids, round(float(np.exp(best.log_probability)), 3)
     ([5, 6, 7], 0.389)
     """
     if width < 1 or length < 1:
