@@ -62,7 +62,11 @@ def run(module, arguments, digests):
     sys.argv = [module.__file__, *arguments]
     said = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with (
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+            dyrnn.random.Streams(0),  # none are left of another run, as in a process
+        ):
             module.main()
     except SystemExit as error:
         if error.code:

@@ -185,7 +185,8 @@ def _elsewhere(trainer, run, logs, scratch):
     out, stop, entries = trainer.out, trainer.stop_trigger, trainer._entries
     update = vars(trainer.updater).get("update")
     trainer.out, trainer.is_replay, trainer._entries = scratch, True, dict(entries)
-    trainer.stop_trigger = _Until(stop, logs.end(run.result.last), logs.last)
+    run.end = logs.end(run.result.last)
+    trainer.stop_trigger = _Until(stop, run.end, logs.last)
     trainer.updater.update = run.update
     trainer.extend(run.look, name="replay: update", priority=math.inf)
     trainer.extend(run, name="replay", priority=-math.inf)
@@ -233,6 +234,7 @@ class _Run:
 
     def __init__(self, trainer, result, probes, decode, start):
         self.result = result
+        self.end = result.last  # where the replay stops
         self._trainer = trainer
         self._probes = probes
         self._decode = decode
@@ -266,13 +268,11 @@ class _Run:
 
     def __call__(self, trainer):
         self._note_parameters("made so after the update, by an extension")
-        if trainer.updater.iteration == self.result.last:
-            end = trainer.stop_trigger._end
-            if end > self.result.last:
-                console.say(
-                    f"iteration {self.result.last} is replayed; going on to {end}, for "
-                    "which the log has a row to compare"
-                )
+        if trainer.updater.iteration == self.result.last < self.end:
+            console.say(
+                f"iteration {self.result.last} is replayed; going on to {self.end}, "
+                "for which the log has a row to compare"
+            )
         if self._watcher is not None:
             self._finish()
 
