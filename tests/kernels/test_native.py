@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import dyrnn
+import dyrnn.functions as F
 from dyrnn import kernels, optimizers
-from dyrnn.config import config
+from dyrnn.config import config, using_config
 from dyrnn.kernels import __main__ as command
 from dyrnn.kernels import machine, native
 from dyrnn.kernels.native import losses, recurrent, updates
@@ -123,6 +124,28 @@ def test_gates_are_right_for_every_number(dtype):
     with np.errstate(over="ignore"):
         meant = 1 / (1 + np.exp(-x.astype(float)))
     np.testing.assert_allclose(a[0, : len(x)], meant, rtol=bound, atol=bound)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layer", [F.lstm_window, F.gru_window, F.rnn_window])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_gates_that_infinity_shuts_have_no_slope(rng, dtype, layer, bad):
+    n = {F.lstm_window: 4, F.gru_window: 3, F.rnn_window: 1}[layer]
+    states = [(2, 3)] * (2 if n == 4 else 1)
+    shapes = [(3, 2, 2), *states, (3 * n, 2), (3 * n, 3), (3 * n,)]
+    for _ in range(5):
+        arrays = draw(rng, dtype, *shapes)
+        arrays[0][1, 0, 1] = bad
+        gradients = []
+        for is_native in (False, True):
+            inputs = [dyrnn.Variable(array) for array in arrays]
+            with using_config("native", is_native):
+                F.sum(layer(*inputs)[-1]).backward()
+            gradients.append([x.grad for x in inputs])
+        for plain, compiled in zip(*gradients, strict=True):
+            assert np.isfinite(plain).all()
+            same(compiled, plain, scale=20)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -49,7 +49,13 @@ static inline ALWAYS real NAME(exponential)(real x) {
   return x < -LARGEST ? 0 : y;
 }
 
-static inline ALWAYS real NAME(sigmoid)(real x) { return 1 / (1 + NAME(exponential)(-x)); }
+/* 0 at -infinity, so that a gate which is shut for good has no slope. */
+static inline ALWAYS real NAME(sigmoid)(real x) {
+  real scale, p;
+  NAME(split)(-x, &scale, &p);
+  real y = 1 / (1 + (scale * p + scale));
+  return x < -LARGEST ? 0 : y;
+}
 
 /* tanh(x) = E / (E + 2) with E = e^2x - 1 */
 static inline ALWAYS real NAME(tangent)(real x) {
