@@ -33,6 +33,8 @@ MEAN, SUM, SCALED, ROWS, FIRST, RATIO, TERMS = (
     "ratio",
     "terms",
 )
+_SUM = None, 1.0, SUM
+SUM_OVER_FIRST = None, 1.0, FIRST
 
 
 class _Local(threading.local):
@@ -173,16 +175,14 @@ def _larger(a, b):
     return a * (a >= b) + b * (a < b)
 
 
-def summed(x: Any, y: Any, axes: tuple[int, ...] | None) -> Any:
-    """Note that ``y`` is the sum of ``x`` over axes, or over all, and return it."""
-    if x.ndim == 0 or (y.ndim == 0 and kind_of(x) == TERMS):
+def summed(x: Any, y: Any) -> Any:
+    """Note that ``y``, a scalar, is the sum of all elements of ``x``, and return it."""
+    note = getattr(x, "_count", None)
+    if x.array.ndim == 0 or (note is not None and note[2] == TERMS):
         return passed_on(x, y)
-    if y.ndim == 0:
-        y._count = None, 1.0, SUM
-        if _local.tally is not None:
-            _local.tally.has_sums = True
-    elif axes is not None and 0 in axes:
-        y._count = None, 1.0, FIRST
+    y._count = _SUM
+    if _local.tally is not None:
+        _local.tally.has_sums = True
     return y
 
 

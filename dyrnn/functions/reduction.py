@@ -16,7 +16,7 @@ from dyrnn.engine.core import (
     as_array,
     as_variable,
 )
-from dyrnn.engine.counts import averaged, summed
+from dyrnn.engine.counts import SUM_OVER_FIRST, averaged, summed
 from dyrnn.engine.gradients import add_up
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import maximum
@@ -63,7 +63,12 @@ def sum(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Sum over ``axis``."""
     x = as_variable(x)
     axes = None if axis is None else places("sum", axis, x.ndim)
-    return summed(x, Sum(axes, keepdims).apply(x), axes)
+    y = Sum(axes, keepdims).apply(x)
+    if y.array.ndim == 0:
+        return summed(x, y)
+    if axes is not None and 0 in axes:
+        y._count = SUM_OVER_FIRST
+    return y
 
 
 def _some(name, x, axis):
