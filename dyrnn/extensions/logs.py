@@ -73,13 +73,14 @@ class LogReport(Log):
         self.filename = filename
         self._path = None
         self._trainer = None
+        self._last = None  # what `finalize` ended: the rows and means before it
 
     def set_interval(self, trigger):
         self._trigger = interval_of(self, self._trigger, trigger)
         return True
 
     def initialize(self, trainer):
-        self._trainer = trainer
+        self._trainer, self._last = trainer, None
         if self.filename is not None:
             check_file_is_own(self, trainer)
             self._path = os.path.join(trainer.out, self.filename)
@@ -132,6 +133,7 @@ class LogReport(Log):
 
     def finalize(self):
         if self._trainer is not None and len(self._summary):
+            self._last = len(self.log), self._summary
             self._write_row(self._trainer)
         self._trainer = None
         self._seen.update(*self.log)  # which tell of values before a resume
@@ -139,15 +141,19 @@ class LogReport(Log):
 
     def serialize(self, s):
         """Save or load the rows, the running means, and the trigger."""
+        if s.loading:
+            self._last = None
+        # Without a row that ended with training, not with its interval.
+        rows, summary = self._last or (len(self.log), self._summary)
         # As bytes: a manifest, which is parsed as a whole, holds some thousands only.
         if not s.loading:
-            text = "".join(map(_encode, self.log)).encode()
+            text = "".join(map(_encode, self.log[:rows])).encode()
             s("rows", np.frombuffer(text, np.uint8))
         elif s.has("rows"):
             self.log = _rows(s("rows", None))
         else:
             self.log = [_decode(line) for line in s("log", [])]
-        self._summary.serialize(s["summary"])
+        summary.serialize(s["summary"])
         self._trigger.serialize(s["trigger"])
 
 

@@ -150,6 +150,7 @@ class Snapshot(Extension):
         self._writer = BackgroundWriter() if self.background else None
 
     def initialize(self, trainer):
+        self._ready = False
         self._is_idle = self.target is None and trainer.is_replay
         if self._is_idle:
             return
@@ -193,13 +194,13 @@ class Snapshot(Extension):
                 done = trainer.world.as_first_has_it(done)
             if self.on_signal and not done:
                 self._save(trainer, name, emergency=False)
+                self.finalize()  # perhaps a second time, if the signal came so late
             if self.on_signal and self._is_on():
                 console.say(f"to go on from iteration {iteration}: {path}")
         elif self.snapshot_on_error:
             self._save(trainer, "emergency_" + self._name(trainer), emergency=True)
 
     def finalize(self):
-        self._ready = False
         if self._writer is not None:
             self._guarded(self._writer.close)
 

@@ -58,7 +58,10 @@ class Extension:
         """Clean up at the end of training, however it ended."""
 
     def on_error(self, trainer, error, traceback):
-        """Learn of the exception that ends training, before ``finalize``."""
+        """Learn of the exception that ends training, before ``finalize``.
+
+        Of a signal during ``finalize``, all learn after it.
+        """
 
     def serialize(self, s):
         """Save or load what must survive a resume."""

@@ -227,25 +227,33 @@ class Trainer:
         """
         console.reserve_descriptors()
         _check_writable(self.out)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(owning(self.out))
-            stack.enter_context(self.signals)
-            stack.callback(self._stop_clock)
-            stack.callback(getattr(self.updater, "finalize", _nothing))
-            self._started = self.clock()
-            try:
-                getattr(self.updater, "note_settings", _nothing)()
-                # All are finalized, even if one of them raises.
-                for entry in self._to_initialize():
-                    stack.callback(entry.hook("finalize"))
-                    entry.hook("initialize")(self)
-                self._loop(self._by_priority())
-            except BaseException as error:
-                if self.world is not None:
-                    self.world.learn_of(error)
-                self._tell(self._by_priority(), error)
-                raise
-        self._interrupted()  # while all was finalized
+        with self.signals, owning(self.out):
+            with contextlib.ExitStack() as stack:
+                stack.callback(self._stop_clock)
+                stack.callback(getattr(self.updater, "finalize", _nothing))
+                self._started = self.clock()
+                with self._telling():
+                    getattr(self.updater, "note_settings", _nothing)()
+                    # All are finalized, even if one of them raises.
+                    for entry in self._to_initialize():
+                        stack.callback(entry.hook("finalize"))
+                        entry.hook("initialize")(self)
+                    self._loop(self._by_priority())
+            if self.world is None:  # of several processes, not all may know it
+                with self._telling():
+                    self._interrupted()  # while all was finalized
+        self._interrupted()
+
+    @contextlib.contextmanager
+    def _telling(self):
+        """Tell the extensions of an error that ends training."""
+        try:
+            yield
+        except BaseException as error:
+            if self.world is not None:
+                self.world.learn_of(error)
+            self._tell(self._by_priority(), error)
+            raise
 
     def replay(
         self,

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
 from dyrnn.extensions import LogReport, read_log, snapshot
 from dyrnn.serializers import list_snapshots
 from dyrnn.training import Trainer, TrainingInterrupted, make_extension
-from tests.training.toys import FakeUpdater
+from tests.training.toys import FakeUpdater, language_trainer, parameters, seeded
 
 SCRIPT = """
 import sys, time
@@ -112,12 +113,32 @@ def test_a_signal_saves_whatever_became_of_the_output(tmp_path, launcher):
     assert saved.iteration == 10
 
 
-def test_a_signal_while_all_is_finalized_ends_the_program(tmp_path, capfd):
-    trainer = Trainer(FakeUpdater(), (3, "iteration"), tmp_path)
-    extension = make_extension(finalize=lambda: os.kill(os.getpid(), signal.SIGTERM))
-    trainer.extend(extension(lambda trainer: None))
-    with pytest.raises(TrainingInterrupted, match="after iteration 3"):
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("priority", [1000, -1000])
+def test_a_signal_while_all_is_finalized_saves(tmp_path, capfd, background, priority):
+    def run(out, stop):
+        seeded()
+        trainer = language_trainer(out, (stop, "iteration"), dropout=0.2)
+        saving = snapshot(autoload=True, on_signal=True, background=background)
+        trainer.extend(saving, trigger=(4, "iteration"))
+        trainer.extend(LogReport(trigger=(7, "iteration")))
+        kill = make_extension(
+            finalize=lambda: stop == 10 and os.kill(os.getpid(), signal.SIGTERM)
+        )
+        trainer.extend(kill(lambda trainer: None), priority=priority)
         trainer.run()
+        rows = read_log(out / "log.jsonl")
+        return [{**row, "elapsed_time": 0} for row in rows], parameters(trainer)
+
+    with pytest.raises(TrainingInterrupted, match="after iteration 10"):
+        run(tmp_path / "cut", 10)
+    assert [e.iteration for e in list_snapshots(tmp_path / "cut")] == [4, 8, 10]
+    for stop in (11, 16):
+        rows, arrays = run(tmp_path / "cut", stop)
+    whole_rows, whole = run(tmp_path / "whole", 16)
+    assert rows == whole_rows
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, whole[name])
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
