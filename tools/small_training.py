@@ -71,13 +71,17 @@ def language_updater(optimizer, window, dropout=0.3, units=5):
     return training.BPTTUpdater(iterator, optimizer, 3, window=window)
 
 
-def shuffled_updater(optimizer):
-    """Return an updater that shuffles ten examples anew in each epoch."""
+def shuffled_updater(optimizer, processes=0):
+    """Return an updater that shuffles ten examples, read in processes, each epoch."""
     x = np.random.default_rng(3).normal(size=(10, 3)).astype(np.float32)
     t = x @ np.array([[1.0], [2.0], [3.0]], np.float32)
     model = L.Classifier(StatelessModel(), F.mean_squared_error, accfun=None)
     optimizer.setup(model)
-    iterator = iterators.SerialIterator(list(zip(x, t, strict=True)), 4)
+    examples = list(zip(x, t, strict=True))
+    if processes:
+        iterator = iterators.MultiprocessIterator(examples, 4, n_processes=processes)
+    else:
+        iterator = iterators.SerialIterator(examples, 4)
     return training.StandardUpdater(iterator, optimizer)
 
 
@@ -132,31 +136,43 @@ def finish(out, *arguments):
     return found[1] if found and process.returncode == 0 else said
 
 
-def main():
-    """Train, and print the digest."""
+def main(arguments=None):
+    """Train, and write the digest."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     command_line.add_common_options(parser)
     number = command_line.number
     parser.add_argument("--iterations", type=number(int, 1), default=LENGTH)
     parser.add_argument("--pause", type=number(float, 0), default=0.0)
     parser.add_argument("--every", type=number(int, 1), default=7)
-    args = parser.parse_args()
+    parser.add_argument("--processes", type=number(int, 0), default=0)
+    parser.add_argument("--notes", help="file for what else goes to standard output")
+    args = parser.parse_args(arguments)
     dyrnn.random.seed(args.seed)
-    updater = language_updater(optimizers.Adam(0.01), window=True)
+    if args.processes:
+        updater = shuffled_updater(optimizers.Adam(0.01), args.processes)
+    else:
+        updater = language_updater(optimizers.Adam(0.01), window=True)
     trainer = training.Trainer(updater, (args.iterations, "iteration"), args.out)
     trainer.extend(extensions.ExponentialShift("lr", 0.99), trigger=(5, "iteration"))
     trainer.extend(extensions.LogReport(trigger=(8, "iteration")))
     command_line.extend_with_snapshots(trainer, args, (args.every, "iteration"))
 
-    def say(trainer):
+    def note(line):
         # Not print: what was written must be out when the process is killed.
-        os.write(1, f"done {trainer.updater.iteration}\n".encode())
+        if args.notes is None:
+            os.write(1, line.encode())
+        else:
+            with open(args.notes, "a") as file:
+                file.write(line)
+
+    def say(trainer):
+        note(f"done {trainer.updater.iteration}\n")
         time.sleep(args.pause)
 
     # The pause is in the iteration, before anything of it is saved.
     trainer.extend(say, priority=training.PRIORITY_WRITER + 1)
     trainer.run()
-    os.write(1, f"digest {digest(trainer)}\n".encode())
+    note(f"digest {digest(trainer)}\n")
 
 
 if __name__ == "__main__":

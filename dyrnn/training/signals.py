@@ -5,8 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 
 from dyrnn import console
+
+# Seconds in which what comes is the first signal again: Ctrl-C reaches a launcher, such
+# as ``timeout``, and the process, and then the launcher sends it on.
+_SAME = 0.2
 
 
 class TrainingInterrupted(SystemExit):
@@ -67,7 +72,10 @@ class SignalWatch:
             console.settle(sys.stderr)
 
     def _note(self, signum, _frame):
+        if self.received is not None:
+            return
         self.received = signum
+        time.sleep(_SAME)
         # The default action works even inside a long call of a C library. In an
         # interactive session it would end the session, too.
         for each in self._handlers:
