@@ -21,6 +21,7 @@ from dyrnn import console, random
 from dyrnn.kernels import native
 from dyrnn.reporter import Observation, Reporter
 from dyrnn.training.extension import PRIORITY_READER
+from dyrnn.training.own_state import Fields, OwnState
 from dyrnn.training.ownership import owning
 from dyrnn.training.replaying import Replay, replay
 from dyrnn.training.signals import SignalWatch, TrainingInterrupted
@@ -98,6 +99,7 @@ class Trainer:
         self._has_begun = False
         self._elapsed = 0.0
         self._started = None
+        self._own = OwnState(self._own_fields)
         for name, optimizer in updater.get_all_optimizers().items():
             self.reporter.add_observer(name, optimizer.target)
             links = optimizer.target.namedlinks(skipself=True)
@@ -315,6 +317,7 @@ class Trainer:
         groups = [
             list(group) for _, group in itertools.groupby(entries, lambda e: e.priority)
         ]
+        self._own.begin()
         if self.is_before_training and not self._has_begun:
             self._has_begun = True
             with self.reporter.scope(self.observation):
@@ -354,6 +357,15 @@ class Trainer:
         if failures:  # the error itself is its context
             raise failures[0]
 
+    def _own_fields(self):
+        found = {"stop_trigger": Fields(self.stop_trigger)}
+        for name, entry in self._entries.items():
+            found["extension:" + name] = Fields(entry.extension)
+            # A function as a trigger is in an object of the library.
+            trigger = getattr(entry.trigger, "function", entry.trigger)
+            found["trigger:" + name] = Fields(trigger)
+        return found
+
     def _stop_clock(self):
         self._elapsed, self._started = self.elapsed_time, None
 
@@ -370,6 +382,7 @@ class Trainer:
             entry.trigger.serialize(s["extension_triggers"][name])
         # A stop trigger asks for values after the iteration that reported them.
         self.observation.serialize(s["observation"])
+        self._own.serialize(s)
         random.serialize(s["random"])
         native.serialize(s)
         self._elapsed = s("elapsed_time", self.elapsed_time)

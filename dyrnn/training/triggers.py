@@ -68,10 +68,10 @@ class _Callable(Trigger):
     """A function of the trainer as a trigger."""
 
     def __init__(self, function):
-        self._function = function
+        self.function = function
 
     def __call__(self, trainer):
-        return self._function(trainer)
+        return self.function(trainer)
 
 
 class IntervalTrigger(Trigger):

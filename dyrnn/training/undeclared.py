@@ -18,6 +18,7 @@ from dyrnn import backend
 from dyrnn.engine.core import Variable
 from dyrnn.errors import SnapshotError
 from dyrnn.link import Link, Sequential
+from dyrnn.training.own_state import Fields, OwnState, storable
 
 _UPDATES = 2  # to watch: the first one may also set up what then stays
 _DEPTH = 4  # of objects in objects
@@ -40,6 +41,7 @@ class Watch:
     def __init__(self, models):
         self.found = {}
         self.is_over = False
+        self.written = set()  # links and names that an update writes before it reads
         self._models = models
         self._updates = 0
         self._is_checked = False
@@ -48,12 +50,6 @@ class Watch:
     def begin(self):
         """Note how the program made the models, before the first update."""
         self._shapes = _shapes(self._models)
-        self._numbers = {
-            (type(link), name)
-            for model in self._models
-            for link in model.links()
-            for name in _numbers(link)
-        }
 
     @contextlib.contextmanager
     def update(self):
@@ -69,15 +65,18 @@ class Watch:
         finally:
             for link in uses:
                 _set_class(link, type(link).__base__)
+        first = {(k, name): use for k in uses for name, use in uses[k].items()}
+        self.written |= {where for where, use in first.items() if use == "write"}
+        self.written -= {where for where, use in first.items() if use == "read"}
         self.found = {}
         for link, name in _changed(before):
             if uses[link].get(name) == "read":
                 self.found.setdefault(type(link), {})[name] = vars(link)[name]
 
-    def check(self):
-        """Return a text for each class with finds, once, at the first save."""
-        if self._is_checked or not self._updates:
-            return []
+    def check(self, s):
+        """Refuse state that cannot be saved, at the first save."""
+        if s.loading or self._is_checked or not self._updates:
+            return
         self._refuse_growth()
         self._is_checked = True
         found = {}
@@ -85,16 +84,17 @@ class Watch:
             found.update(_cleared(model))
         for kind, values in self.found.items():
             found[kind] = {**found.get(kind, {}), **values}
-        for kind, name in self._numbers:
-            if type(found.get(kind, {}).get(name)) in _NUMBERS:
-                del found[kind][name]
-        return [
-            f"{kind.__name__} has a state of its own, but a snapshot leaves out its "
-            f"{', '.join(values)}, so that a resumed run would differ. "
-            f"{declaration(kind, values)}"
-            for kind, values in found.items()
-            if values
-        ]
+        texts = []
+        for kind, values in found.items():
+            lost = {n: v for n, v in values.items() if not is_saved(v)}
+            if lost:
+                texts.append(
+                    f"{kind.__name__} has a state of its own, but a snapshot leaves "
+                    f"out its {', '.join(lost)}, so that a resumed run would differ. "
+                    f"{declaration(kind, lost)}"
+                )
+        if texts:
+            raise TypeError(" ".join(texts))
 
     def _refuse_growth(self):
         for (link, name), shape in _shapes(self._models).items():
@@ -116,7 +116,7 @@ class Numbers:
 
     def __init__(self, models):
         self._models = models  # by name
-        self._first = {name: _numbers_of(model) for name, model in models.items()}
+        self._first: dict = {name: _numbers_of(model) for name, model in models.items()}
 
     def serialize(self, s):
         """Save what has changed, or set all as they were when the file was written."""
@@ -143,6 +143,11 @@ class Numbers:
                 for name, value in values.items():
                     if path in by_path and vars(by_path[path]).get(name) != value:
                         setattr(by_path[path], name, value)
+
+    def holds(self, model, path, name, value):
+        """Whether it saves the attribute of a link."""
+        first = self._first.get(model, {}).get(path, {})
+        return name in first and type(value) in _NUMBERS
 
     def _changed(self):
         changed: dict = {}
@@ -194,6 +199,44 @@ def _shapes(models):
         for name in link._persistent
         if backend.is_array(value := getattr(link, name))
     }
+
+
+def is_saved(value):
+    """Whether a snapshot holds an attribute of this value without a declaration."""
+    return not holds_variable(value) and storable(value)
+
+
+def own_state_of(updater):
+    """Return the `OwnState` of an updater, and of its links and all else it has."""
+    return OwnState(lambda: _fields(updater, updater._numbers, updater._watch))
+
+
+def _fields(updater, numbers, watch):
+    found: dict = {"updater": updater, "converter": updater.converter}
+    if not isinstance(getattr(updater.loss_func, "__self__", updater.loss_func), Link):
+        found["loss_func"] = updater.loss_func
+    for name, iterator in updater._iterators.items():
+        found["iterator:" + name] = iterator
+        found["dataset:" + name] = getattr(iterator, "dataset", None)
+        found["order:" + name] = getattr(iterator, "order_sampler", None)
+    for name, optimizer in updater.get_all_optimizers().items():
+        found["optimizer:" + name] = optimizer
+        for hook_name, hook in optimizer.hooks.items():
+            found[f"hook:{name}:{hook_name}"] = hook
+    found = {name: Fields(each) for name, each in found.items()}
+    for name, optimizer in updater.get_all_optimizers().items():
+        for path, link in optimizer.target.namedlinks():
+
+            def is_none(key, value, where=(name, path), link=link):
+                return (
+                    key not in _undeclared(link)
+                    or numbers.holds(*where, key, value)
+                    or (link, key) in watch.written
+                    or holds_variable(value)  # it would keep its graph: declared only
+                )
+
+            found[f"model:{name}{path}"] = Fields(link, is_none)
+    return found
 
 
 def serialize_gradients(s, models, are_added_up):
@@ -250,7 +293,9 @@ def declaration(kind, values):
 
 
 def holds_variable(value):
-    """Whether a value is a variable, or a list or tuple with one in it."""
+    """Whether a value is a variable, or a list, tuple or dictionary with one in it."""
+    if isinstance(value, dict):
+        value = list(value.values())
     if isinstance(value, list | tuple):
         return any(map(holds_variable, value))
     return isinstance(value, Variable)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +43,7 @@ from dyrnn.training.undeclared import (
     Watch,
     declaration,
     holds_variable,
+    own_state_of,
     serialize_gradients,
 )
 from dyrnn.training.windows import (
@@ -148,6 +148,7 @@ class StandardUpdater:
         targets = self._models()
         self._watch = Watch(targets)
         self._doubts = Doubts(self)
+        self._own = own_state_of(self)
         if self.device is not None:
             for target in targets:
                 target.to_device(self.device)
@@ -237,6 +238,7 @@ class StandardUpdater:
             }
             self._numbers = Numbers(self._models_by_name())
             self._watch.begin()
+            self._own.begin()
 
     def update(self) -> None:
         """Do one iteration."""
@@ -391,9 +393,8 @@ class StandardUpdater:
             now, self._settings = self._settings, s("settings", self._settings)
             for name, settings in self._settings.items() if s.loading else ():
                 self._optimizers[name].tell_changes(settings, now[name])
-        if not s.loading:
-            for text in self._watch.check():
-                warnings.warn(text, stacklevel=2)
+        self._watch.check(s)
+        self._own.serialize(s)
         self.iteration = count(s, "iteration", self.iteration)
         self.previous_epoch_detail = float(
             s("previous_epoch_detail", float(self.previous_epoch_detail))

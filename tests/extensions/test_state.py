@@ -50,7 +50,7 @@ MAKERS = {
     "FailOnNonNumber": extensions.FailOnNonNumber,
     "InverseShift": lambda: extensions.InverseShift("lr", 1, 1),
     "LinearShift": lambda: extensions.LinearShift("lr", (0.1, 0.2), (0, 9)),
-    "LogReport": lambda: extensions.LogReport(trigger=(2, "iteration")),
+    "LogReport": lambda: extensions.LogReport(trigger=(3, "iteration")),
     "MicroAverage": lambda: extensions.MicroAverage(LOSS, LOSS, "one"),
     "CsvReport": lambda: extensions.CsvReport(log_report=extensions.LogReport()),
     "CosineShift": lambda: extensions.CosineShift("lr", 4),
@@ -71,6 +71,8 @@ MAKERS = {
     "WordsPerSecond": extensions.WordsPerSecond,
 }
 
+_OF_UPDATERS = {"update_time", "mean_loss", "loss_weights", "label_count", "_watch"}
+_OF_UPDATERS |= {"_numbers", "_own"}
 # Set up anew from the trainer by ``initialize``: nothing to save.
 DERIVED = {
     "BestWeights": {"target"},
@@ -86,22 +88,8 @@ DERIVED = {
     "ParameterStatistics": {"_links"},  # which the updater saves
     "Trainer": {"reporter"},
     "Snapshot": {"_to_rehearse"},  # of each run
-    "StandardUpdater": {
-        "update_time",
-        "mean_loss",
-        "loss_weights",
-        "label_count",
-        "_watch",
-        "_numbers",
-    },
-    "BPTTUpdater": {
-        "update_time",
-        "mean_loss",
-        "loss_weights",
-        "label_count",
-        "_watch",
-        "_numbers",
-    },
+    "StandardUpdater": _OF_UPDATERS,
+    "BPTTUpdater": _OF_UPDATERS,
 }
 NOT_RUN = {
     "Tracker",
@@ -113,6 +101,7 @@ NOT_RUN = {
     "TrainingInterrupted",
 }
 NOT_RUN |= {"BPTTUpdater", "Doubts", "StandardUpdater", "Numbers", "Watch"}
+NOT_RUN |= {"Fields", "OwnState"}
 
 
 def public_classes():

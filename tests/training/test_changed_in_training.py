@@ -1,5 +1,7 @@
 """What programs change on the way: saved, or refused before training has gone far."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,11 @@ from dyrnn import extensions, random
 from dyrnn.errors import SnapshotError
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator
 from dyrnn.optimizers import SGD, Adam
-from dyrnn.serializers import load_npz, save_npz
+from dyrnn.serializers import capture, load_npz, save_npz, write_snapshot
 from dyrnn.training import BPTTUpdater, StandardUpdater, Trainer
+from dyrnn.training.own_state import NotStorable, _set_state, _state_of
 from tests.training.toys import Recurrent, Regression, text
+from tools import resume_programs
 
 EXAMPLES = [(np.arange(3.0) + n, np.array([float(n % 3)])) for n in range(8)]
 
@@ -140,3 +144,99 @@ def test_an_iterator_that_cannot_be_saved_is_refused_before_training(tmp_path):
     with pytest.raises(TypeError, match=r"Endless has no serialize\(self, s\)"):
         run(tmp_path, updater)
     assert updater.iteration == 0
+
+
+class Keeps:
+    """An extension that keeps a value; ``start`` is what it begins with."""
+
+    def __init__(self, start, change):
+        self.value = start
+        self.change = change
+
+    def __call__(self, trainer):
+        self.value = self.change(self.value)
+
+
+def kept(tmp_path, start, change, name="", updates=3):
+    random.seed(0)
+    extension = Keeps(copy.deepcopy(start), change)
+    trainer = Trainer(adding_up(), (updates, "iteration"), out=tmp_path)
+    trainer.extend(extension)
+    if name:
+        load_npz(tmp_path / name, trainer)
+        trainer.stop_trigger = (4, "iteration")
+    trainer.run()
+    return trainer, extension
+
+
+@pytest.mark.parametrize(
+    ("start", "change"),
+    [
+        (0, lambda value: value + 1),
+        (None, lambda value: {"a": [*(value or {"a": []})["a"], (1, "x")]}),
+        ((), lambda value: (*value, float("nan"))),
+        (np.zeros(2, ">f4"), lambda value: value + 1),
+        ({1: set()}, lambda value: {1: value[1] | {len(value[1])}}),
+        (b"", lambda value: value + b"\0"),
+        (np.float32(1), lambda value: value * 2),
+    ],
+)
+def test_what_an_extension_keeps_is_saved(tmp_path, start, change):
+    trainer, _ = kept(tmp_path, start, change)
+    save_npz(tmp_path / "cut.npz", trainer)
+    _, resumed = kept(tmp_path, start, change, "cut.npz")
+    _, whole = kept(tmp_path, start, change, updates=4)
+    assert repr(resumed.value) == repr(whole.value)
+    assert getattr(resumed.value, "dtype", 0) == getattr(whole.value, "dtype", 0)
+
+
+def test_what_an_extension_keeps_and_nothing_can_save_is_named(tmp_path):
+    trainer, _ = kept(tmp_path, None, lambda value: (k for k in "ab"))
+    with pytest.warns(UserWarning, match=r"Keeps\.value .* of type generator"):
+        save_npz(tmp_path / "cut.npz", trainer)
+    trainer, _ = kept(tmp_path, None, lambda value: np.zeros(5 << 20, "f"))
+    with pytest.warns(UserWarning, match=r"Keeps\.value .* more than 16 MiB"):
+        save_npz(tmp_path / "cut.npz", trainer)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        b"{",
+        b"[]",
+        b"[" * 100_000,
+        b'{"extension:Keeps": {"value": "{"}}',
+        b'{"extension:Keeps": {"value": 3}}',
+        b'{"extension:Keeps": {"__class__": "3"}}',
+        b'{"extension:Keeps": {"value": "{\\"generator\\": 3}"}}',
+        b'{"extension:Keeps": {"value": "{\\"array\\": [\\"O\\", [1], \\"\\"]}"}}',
+        b'{"extension:Keeps": {"value": "{\\"array\\": [\\"f4\\", [9], \\"\\"]}"}}',
+        b'{"extension:Other": {"value": "3"}}',
+    ],
+)
+def test_forged_attributes_are_refused(tmp_path, own):
+    trainer, extension = kept(tmp_path, 0, lambda value: value + 1)
+    contents = capture(trainer)
+    contents.arrays["own"] = np.frombuffer(own, np.uint8)
+    write_snapshot(tmp_path / "forged.npz", contents)
+    with pytest.raises(SnapshotError, match="Keeps|damaged|attribute"):
+        load_npz(tmp_path / "forged.npz", trainer)
+    assert extension.value == 3
+    save_npz(tmp_path / "good.npz", trainer)
+
+
+def test_the_state_of_a_generator_is_checked():
+    for make in (np.random.RandomState, np.random.default_rng):
+        generator = make(3)
+        state = copy.deepcopy(_state_of(generator))
+        _set_state(generator, state)
+        inner = state["state"]
+        inner["pos" if "pos" in inner else "inc"] = 10**40
+        with pytest.raises(NotStorable, match="random generator"):
+            _set_state(generator, state)
+
+
+def test_programs_as_users_write_them_resume_equally():
+    names = sorted(resume_programs.PROGRAMS)[::9]
+    found = resume_programs.search(names, cuts=(3,))
+    assert {name for name in found if found[name] not in ("equal", "refused")} == set()

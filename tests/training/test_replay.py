@@ -58,6 +58,19 @@ class Slower(training.Extension):
         self.count = s("count", self.count)
 
 
+class Note:
+    """Keeps a digest of each iteration, which is no state of the training."""
+
+    def __init__(self, digests):
+        self.digests = digests
+
+    def __call__(self, trainer):
+        self.digests[trainer.updater.iteration] = digest(trainer, with_file=False)
+
+    def serialize(self, s):
+        pass
+
+
 def make(out, make_updater=windows, stop=LENGTH, n_retains=-1, digests=None, extra=()):
     """Return a trainer as a program builds it."""
     random.seed(1)
@@ -79,11 +92,7 @@ def make(out, make_updater=windows, stop=LENGTH, n_retains=-1, digests=None, ext
     for extension in extra:
         trainer.extend(extension)
     if digests is not None:
-
-        def note(trainer):
-            digests[trainer.updater.iteration] = digest(trainer, with_file=False)
-
-        trainer.extend(note, priority=-500)
+        trainer.extend(Note(digests), priority=-500)
     return trainer
 
 

@@ -141,8 +141,21 @@ RUNS = {
 }
 
 
+class Notes:
+    """An extension whose variables are no state of the training."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, trainer):
+        self.function(trainer)
+
+    def serialize(self, s):
+        pass
+
+
 def run(trainer, until, after_each=lambda trainer: None):
-    trainer.extend(after_each, "last", (1, "iteration"), -1000)
+    trainer.extend(Notes(after_each), "last", (1, "iteration"), -1000)
     trainer.stop_trigger.max_trigger.period = until
     trainer.run()
 

@@ -216,13 +216,17 @@ def test_call_before_training_happens_once(tmp_path):
 def test_call_before_training_is_not_repeated_after_a_resume(tmp_path):
     notes = []
 
-    def note(trainer):
-        notes.append(trainer.updater.iteration)
-        save_npz(tmp_path / "begun.npz", trainer)
+    class Note:
+        def __call__(self, trainer):
+            notes.append(trainer.updater.iteration)
+            save_npz(tmp_path / "begun.npz", trainer)
+
+        def serialize(self, s):
+            pass  # or else a snapshot would hold the notes, too
 
     for resumes in (False, True):
         trainer = regression_trainer(tmp_path, (1, "iteration"))
-        trainer.extend(note, "note", call_before_training=True)
+        trainer.extend(Note(), "note", call_before_training=True)
         if resumes:
             load_npz(tmp_path / "begun.npz", trainer)
             notes.clear()
