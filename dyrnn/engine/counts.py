@@ -15,12 +15,12 @@ labels. The kinds are
 - SUM, of all elements, and SCALED, a sum times a number, which may be a mean;
 - ROWS, a sum over the length of the first axis, and FIRST, a mean of sums over it;
 - RATIO, a sum over what the user divided by;
-- TERMS, whose ``labels`` are the variables that were added up.
+- TERMS, a sum of losses: ``labels`` holds what was added up, each with a factor or
+  None, and ``factor`` is how many losses these are. `terms_of` gives the losses.
 """
 
 import functools
 import math
-import operator
 import threading
 from typing import Any
 
@@ -35,6 +35,9 @@ MEAN, SUM, SCALED, ROWS, FIRST, RATIO, TERMS = (
 )
 _SUM = None, 1.0, SUM
 SUM_OVER_FIRST = None, 1.0, FIRST
+
+# Losses of one sum that are kept, where neither a graph nor a tally keeps them.
+_MAX_TERMS = 64
 
 
 class _Local(threading.local):
@@ -97,7 +100,7 @@ class Tally:
         if kind == TERMS:
             return [
                 (mean, count if own_count(term) is None else n)
-                for term in labels
+                for term in terms_of(value)
                 for mean, n in self.parts_of(term)
             ]
         if self.window is not None and kind in (SUM, FIRST, ROWS):
@@ -112,19 +115,22 @@ class Tally:
 
         None: it is a sum over labels. NaN: it does not say over how many it is a mean.
         """
-        labels, factor, kind = _note(loss)
+        _, factor, kind = _note(loss)
         if self.is_unclear(loss):
             return [math.nan]
         if kind == TERMS:
-            return [n for term in labels for n in self.weights_of(term) or [math.nan]]
+            return [
+                n
+                for term in terms_of(loss)
+                for n in self.weights_of(term) or [math.nan]
+            ]
         return None if kind == SUM else [self.count_of(loss) * factor]
 
     def is_unclear(self, loss: Any) -> bool:
         """Whether a loss was made of sums, and does not say what it is the mean of."""
         kind = kind_of(loss)
         if kind == TERMS:
-            kinds = map(kind_of, loss._count[0])
-            return any(kind in (SUM, SCALED) for kind in kinds)
+            return any(kind_of(term) in (SUM, SCALED) for term, _ in _leaves(loss))
         if kind == SUM:  # of means, which were stacked
             return self.labels is not None and not self._has_each
         no_labels = self.labels is None or self._has_each
@@ -160,7 +166,31 @@ def own_count(value: Any) -> Any:
     labels, _, kind = _note(value)
     if kind != TERMS:
         return labels
-    return largest([own_count(term) for term in labels])
+    return largest([own_count(term) for term, _ in _leaves(value)])
+
+
+def terms_of(value: Any) -> list[Any]:
+    """Return the losses that a value of the kind TERMS is the sum of."""
+    return [
+        term if factor is None else term * factor for term, factor in _leaves(value)
+    ]
+
+
+def _leaves(value):
+    # Factors are multiplied on the way down: a loop of `total = total * 0.9 + loss` has
+    # as many of them as losses.
+    found, left = [], [(value, None)]
+    while left:
+        x, factor = left.pop()
+        if kind_of(x) != TERMS:
+            found.append((x, factor))
+            continue
+        for term, own in reversed(x._count[0]):
+            both = own is not None and factor is not None
+            left.append(
+                (term, own * factor if both else factor if own is None else own)
+            )
+    return found
 
 
 def largest(counts: Any) -> Any:
@@ -192,7 +222,7 @@ def averaged(x: Any, y: Any, n: int) -> Any:
     if x.ndim == 0:
         return passed_on(x, y)
     if y.ndim == 0 and kind == TERMS:
-        return changed(lambda term: term * (1.0 / n), x, y)
+        return _scaled(x, 1.0 / n, y)
     if y.ndim == 0:
         y._count = n, 1.0, FIRST if kind == FIRST else MEAN
     return y
@@ -209,7 +239,7 @@ def passed_on(x: Any, y: Any) -> Any:
 def stacked(xs: Any, y: Any) -> Any:
     """Note the losses that ``y`` holds, for their sum or mean."""
     if all(kind_of(x) not in (None, SUM, SCALED) for x in xs):
-        y._count = tuple(xs), 1.0, TERMS
+        y._count = tuple((x, None) for x in xs), sum(map(_size, xs)), TERMS
     return y
 
 
@@ -217,10 +247,22 @@ def changed(function: Any, x: Any, y: Any) -> Any:
     """Note on ``y = function(x)``, which is linear, what ``x`` has noted."""
     note = getattr(x, "_count", None)
     if note is not None and note[2] == TERMS:
-        note = tuple(map(function, note[0])), 1.0, TERMS
+        note = tuple((function(term), None) for term in terms_of(x)), note[1], TERMS
     if note is not None:
         y._count = note
     return y
+
+
+def _scaled(x, factor, y):
+    """Note on ``y = x * factor`` what ``x`` has noted."""
+    if kind_of(x) != TERMS:
+        return passed_on(x, y)
+    y._count = ((x, factor),), x._count[1], TERMS
+    return y
+
+
+def _size(x):
+    return x._count[1] if kind_of(x) == TERMS else 1
 
 
 def added(a: Any, b: Any, y: Any) -> Any:
@@ -238,8 +280,9 @@ def added(a: Any, b: Any, y: Any) -> Any:
                 return passed_on(x, y)
             if kind_of(x) in (SUM, SCALED):
                 return y
-    terms = [x._count[0] if kind_of(x) == TERMS else (x,) for x in (a, b)]
-    y._count = operator.add(*terms), 1.0, TERMS
+    y._count = ((a, None), (b, None)), _size(a) + _size(b), TERMS
+    if y._count[1] > _MAX_TERMS and _local.tally is None and not y.requires_grad:
+        y._count = own_count(y), 1.0, MEAN
     return y
 
 
@@ -251,7 +294,7 @@ def multiplied(a: Any, b: Any, y: Any) -> Any:
     if kind_of(x) in (SUM, SCALED):
         y._count = None, 1.0, SCALED
         return y
-    return changed(lambda term: term * other, x, y)
+    return _scaled(x, other, y)
 
 
 def divided(a: Any, b: Any, y: Any) -> Any:
@@ -266,6 +309,8 @@ def divided(a: Any, b: Any, y: Any) -> Any:
     elif kind == RATIO or (kind == MEAN and type(b) not in (int, float)):
         # As in F.mean(losses * mask) / mask.mean().
         y._count = labels * over, 1.0, RATIO
+    elif type(b) in (int, float) and b:
+        _scaled(a, 1.0 / b, y)
     else:
         changed(lambda term: term / b, a, y)
     return y

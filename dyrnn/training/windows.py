@@ -9,7 +9,7 @@ import numpy as np
 
 from dyrnn.datasets import concat_examples
 from dyrnn.engine.core import Variable
-from dyrnn.engine.counts import FIRST, RATIO, SUM, TERMS, kind_of, largest
+from dyrnn.engine.counts import FIRST, RATIO, SUM, TERMS, kind_of, largest, terms_of
 from dyrnn.errors import ShapeError
 from dyrnn.iterators.base import positive_integer
 from dyrnn.link import Link
@@ -86,10 +86,11 @@ def loss_of_window(loss, tally):
     if kind in (SUM, FIRST):
         return loss, parts, doubt
     if kind == TERMS:
-        found = [loss_of_window(term, tally) for term in labels]
+        losses = terms_of(loss)
+        found = [loss_of_window(term, tally) for term in losses]
         terms = [
             term * length if kind_of(term) == SUM else loss
-            for term, (loss, _, _) in zip(labels, found, strict=True)
+            for term, (loss, _, _) in zip(losses, found, strict=True)
         ]
         doubts = [doubt, *(each for _, _, each in found)]
         return (

@@ -1,5 +1,7 @@
 """Means count what was counted, by step or by window, in batches of any size."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn.backend import get_device
 from dyrnn.datasets import pad_sequences
+from dyrnn.engine.counts import Tally
 from dyrnn.engine.parameter import Parameter
 from dyrnn.extensions import Evaluator, LogReport, WordsPerSecond
 from dyrnn.extensions import perplexity as add_perplexity
@@ -601,3 +604,29 @@ def test_a_window_without_labels_reports_no_nan(window):
         updater.update()
     assert observation["main/loss"] == 0
     assert observation.weights["main/loss"] == 0
+
+
+def one_loss(i):
+    return F.mean(np.full(1 + i % 3, i % 7, np.float64))
+
+
+def test_terms_of_a_decaying_sum_of_many_losses_keep_factor_and_count():
+    smooth = 0
+    with Tally() as tally:
+        for i in range(1000):
+            smooth = smooth * 0.5 + one_loss(i) / 2
+        parts = tally.parts_of(smooth / np.float64(4))
+    assert [n for _, n in parts] == [1 + i % 3 for i in range(1000)]
+    for i in (999, 998, 990):
+        assert float(parts[i][0]) == pytest.approx(0.5 ** (1000 - i) / 4 * (i % 7))
+
+
+def test_a_sum_without_a_graph_does_not_keep_its_losses():
+    with dyrnn.no_backprop_mode():
+        first = total = one_loss(1)
+        is_alive = weakref.ref(first)
+        del first
+        for i in range(2, 1000):
+            total = total + one_loss(i)
+    assert is_alive() is None
+    assert total.count == 3
