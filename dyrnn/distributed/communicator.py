@@ -21,7 +21,7 @@ from dyrnn import backend, console, kernels
 from dyrnn.config import config
 from dyrnn.distributed.guard import Guard
 
-_SMALL = 1 << 20  # bytes: smaller arrays are added up together, to wait once
+_SMALL = 1 << 14  # bytes: smaller arrays are added up together
 _CHUNK = 1 << 30  # MPI counts in 32 bits
 
 
@@ -74,7 +74,9 @@ class Communicator:
         """Add up small arrays in one buffer; halves in single precision."""
         working = np.float32 if dtype == np.float16 else dtype
         xp = backend.get_array_module(group[0])
-        buffer = xp.concatenate([array.ravel() for array in group]).astype(working)
+        buffer = xp.concatenate([array.ravel() for array in group]).astype(
+            working, copy=False
+        )
         self._add_up_one(buffer)
         start = 0
         for array in group:
@@ -245,7 +247,7 @@ def _share_cores(communicator, mpi):
     # A launcher says which process was killed, but not which rank it has.
     everyone = communicator.allgather_object(str(os.getpid()), "the start")
     numbers = [*everyone[:64], *["..."] * (len(everyone) > 64)]
-    if communicator.rank == 0:
+    if communicator.rank == 0 and communicator.size > 1:
         number = sum(machines)
         console.say(
             f"{communicator.size} processes on {number} machine{'s' * (number > 1)}; "

@@ -10,13 +10,14 @@ of embeddings go as rows, where that is less.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import zlib
 from typing import Any
 
 import numpy as np
 
-from dyrnn import backend, kernels
+from dyrnn import backend
 from dyrnn.distributed.communicator import Communicator
 from dyrnn.engine.gradients import Rows
 from dyrnn.errors import NonFiniteError
@@ -341,8 +342,12 @@ class Exchange:
             rows = param.total.value()
             ids, values = rows.ids, _scaled(rows.values, factor)
         ids, values = self.communicator.gather_rows(ids, values, counts, self._where)
-        ids, values = kernels.sum_rows_by_id(ids, values)
-        total = Rows(ids, values, param.shape, is_unique=True)
+        ids, places = np.unique(ids, return_inverse=True)
+        rows = np.zeros((len(ids), param.shape[1]), param.dtype)
+        bounds = [0, *counts.cumsum()]
+        for start, stop in itertools.pairwise(bounds):  # ids are unique in each
+            rows[places[start:stop]] += values[start:stop]
+        total = Rows(ids, rows, param.shape, is_unique=True)
         if param.total is None:
             param.grad = total.dense()
         param.total.replace(total)
