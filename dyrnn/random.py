@@ -100,6 +100,8 @@ class Streams:
         self.owned: weakref.WeakSet[Stream] = weakref.WeakSet()
         # Owners of streams by name, since the seed was set.
         self.owners: collections.Counter[str] = collections.Counter()
+        # Numbers below, of owners that are gone and used nothing.
+        self.unused: dict[str, set[int]] = {}
         # Names that a file had, and nobody asked for yet.
         self.from_file: set[str] = set()
         with self:
@@ -132,11 +134,13 @@ def seed(number: int) -> None:
     here = _here()
     here.number = number
     here.owners.clear()
+    here.unused = {}
     for each in [*here.streams.values(), *here.owned]:
         each.restart(number)
 
 
-# Of each stream with an owner: its set, its first name and its number there.
+# Of each stream with an owner: its set, its first name and its number there, and the
+# numbers that are unused since the same seed.
 _numbered: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _thread = threading.local()
 _start = seed  # where an argument has its name
@@ -180,15 +184,31 @@ def own_stream(name: str) -> Stream:
     """Return a new stream for one owner, who has it in its snapshots.
 
     The first owner since the seed was set draws the numbers of the stream called
-    ``name``, the second those of ``name-2``, and so on; `claim` may exchange them.
+    ``name``, the second those of ``name-2``, and so on; `claim` may exchange them, and
+    `release` frees a number.
     """
     here = _here()
-    here.owners[name] += 1
-    number = here.owners[name]
-    owned = Stream(name if number == 1 else f"{name}-{number}", here.number)
+    unused = here.unused.setdefault(name, set())
+    if unused:
+        unused.remove(number := min(unused))
+    else:
+        here.owners[name] += 1
+        number = here.owners[name]
+    owned = Stream(_numbered_name(name, number), here.number)
     here.owned.add(owned)
-    _numbered[owned] = here, name, number
+    _numbered[owned] = here, name, number, unused
     return owned
+
+
+def _numbered_name(name, number):
+    return name if number == 1 else f"{name}-{number}"
+
+
+def release(owned: Stream) -> None:
+    """Leave the number of a stream of which nothing was used to the next owner."""
+    if owned in _numbered:
+        _, _, number, unused = _numbered.pop(owned)
+        unused.add(number)
 
 
 def owner_number(owned: Stream) -> int:
@@ -196,33 +216,41 @@ def owner_number(owned: Stream) -> int:
     return _numbered[owned][2] if owned in _numbered else 0
 
 
-def claim(owned: Stream, idle: Iterable[Stream]) -> Stream | None:
-    """Exchange a stream's number with the lowest of those of its name in ``idle``.
+def claim(owned: Stream, idle: Iterable[Stream]) -> list[Stream]:
+    """Exchange a stream's number with the lowest one of its name that is free.
 
-    Both streams start anew. So an owner that goes to work draws the same numbers,
-    whatever else was made before it and is not at work yet.
+    Free are those of the streams in ``idle``, and those that were released. So an owner
+    that goes to work draws the same numbers, whatever else was made before it and is
+    not at work yet.
 
     Returns
     -------
-    Stream or None
-        The other one; None if there is none with a lower number.
+    list of Stream
+        Those that got another number, and start anew: none, or ``owned``, and the one
+        that had its number.
     """
     if owned not in _numbered:
-        return None
-    here, name, number = _numbered[owned]
-    lower = [
-        (_numbered[each][2], each)
-        for each in idle
-        if _numbered.get(each, ())[:2] == (here, name) and _numbered[each][2] < number
-    ]
-    if not lower:
-        return None
-    _, other = min(lower, key=lambda pair: pair[0])
-    _numbered[owned], _numbered[other] = _numbered[other], _numbered[owned]
-    owned.name, other.name = other.name, owned.name
-    for each in (owned, other):
+        return []
+    here, name, number, unused = _numbered[owned]
+    free: dict[int, Stream | None] = dict.fromkeys(unused)
+    for each in idle:
+        if _numbered.get(each, ())[:2] == (here, name):
+            free[_numbered[each][2]] = each
+    lowest = min(free, default=number)
+    if lowest >= number:
+        return []
+    other = free[lowest]
+    _numbered[owned] = here, name, lowest, unused
+    if other is None:
+        unused.remove(lowest)
+        unused.add(number)
+    else:
+        _numbered[other] = here, name, number, _numbered[other][3]
+    changed = [owned] if other is None else [owned, other]
+    for each in changed:
+        each.name = _numbered_name(name, _numbered[each][2])
         each.restart(here.number)
-    return other
+    return changed
 
 
 def in_scope(owned: Stream) -> Stream:

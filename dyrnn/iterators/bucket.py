@@ -78,6 +78,7 @@ class BucketIterator(SerialIterator):
         As for :class:`SerialIterator` and :class:`BucketOrderSampler`.
     """
 
+    _owns_order = True
     _fills_up = False
 
     def __init__(

@@ -104,6 +104,7 @@ class _PrefetchIterator(SerialIterator):
     def __del__(self):
         if getattr(self, "_executor", None) is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
+        super().__del__()
 
 
 class MultithreadIterator(_PrefetchIterator):

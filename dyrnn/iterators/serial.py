@@ -6,6 +6,7 @@ the places of the batches it holds, and its public attributes and snapshots stay
 the batch that was handed out last.
 """
 
+import sys
 import weakref
 from collections.abc import Callable
 from typing import NamedTuple
@@ -87,11 +88,9 @@ def claim_orders(iterators):
     own = [stream for stream, iterator in idle.items() if iterator in iterators]
     others = [stream for stream in idle if stream not in own]
     for stream in sorted(own, key=random.owner_number):
-        other = random.claim(stream, others)
-        if other is not None:
-            for each in (stream, other):
-                idle[each]._place = idle[each]._start()
-                _idle[each] = weakref.ref(idle[each]), idle[each]._place
+        for each in random.claim(stream, others):
+            idle[each]._place = idle[each]._start()
+            _idle[each] = weakref.ref(idle[each]), idle[each]._place
         del _idle[stream]  # at work
 
 
@@ -123,6 +122,7 @@ class SerialIterator(Iterator):
     """
 
     goes_on = False
+    _owns_order = False  # nobody else has the sampler
     _fills_up = True  # batches go on over the end of an epoch
 
     def __init__(
@@ -138,22 +138,31 @@ class SerialIterator(Iterator):
                 "give shuffle or order_sampler, not both: an order_sampler decides "
                 "alone whether examples are shuffled"
             )
-        if order_sampler is None and shuffle in (None, True):
-            order_sampler = ShuffleOrderSampler(shuffle_stream(repeat))
         self.dataset = dataset
         self.batch_size = positive_integer("batch_size", batch_size)
+        if order_sampler is None and shuffle in (None, True):
+            self._owns_order = True
+            order_sampler = ShuffleOrderSampler(shuffle_stream(repeat))
         self.repeat = repeat
         self.order_sampler = order_sampler
         self._drawn: list[np.ndarray] = []  # orders to use before drawing new ones
         self._place = self._start()
-        self._check_size()
         stream = getattr(order_sampler, "stream", None)
         if isinstance(stream, random.Stream):
             _idle[stream] = weakref.ref(self), self._place
+        self._check_size()
+
+    def __del__(self, is_ending=sys.is_finalizing):
+        """Leave the order to the next iterator, if no batch was drawn by it."""
+        if self._owns_order and not is_ending():
+            stream = self._idle_stream()
+            if stream is not None:
+                random.release(stream)
 
     def _idle_stream(self):
         """Return the stream of an order of which nothing was used yet, or None."""
-        stream = getattr(self.order_sampler, "stream", None)
+        # A constructor that failed has left no sampler.
+        stream = getattr(getattr(self, "order_sampler", None), "stream", None)
         if not isinstance(stream, random.Stream) or stream not in _idle:
             return None
         owner, place = _idle[stream]

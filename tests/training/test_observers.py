@@ -120,6 +120,53 @@ def test_an_iterator_that_nobody_uses_yet_may_be_made_first(tmp_path, make):
     assert any(other.order.tolist() != taken.tolist() for other in others)
 
 
+@pytest.mark.parametrize("make", [SerialIterator, BucketIterator, MultithreadIterator])
+def test_an_iterator_that_is_gone_unused_leaves_its_order(tmp_path, make):
+    options = {"length": lambda example: 1} if make is BucketIterator else {}
+    others = []
+
+    def make_some():
+        make(points(), 3, **options)
+        with pytest.raises(ValueError, match="larger than the dataset"):
+            make(points(), 1000, **options)
+        others.append(make(points(), 3, **options))
+
+    alone = parameters(train(tmp_path))
+    found = train(tmp_path, before=make_some)
+    assert parameters(found)["/W"].tobytes() == alone["/W"].tobytes()
+    random.seed(4)
+    others = [make(points(), 3, **options) for _ in range(3)]
+    orders = [each.order.tolist() for each in others]
+    del others[1]
+    iterator = make(points(), 3, **options)
+    assert iterator.order.tolist() == orders[1]
+    iterator.next()
+    del others[0]
+    StandardUpdater(iterator, SGD().setup(Regression(False)))
+    assert iterator.order.tolist() == orders[1]  # at work since its first batch
+    del iterator
+    free = make(points(), 3, **options)
+    assert free.order.tolist() == orders[0]
+    used = make(points(), 3, **options)
+    assert used.order.tolist() not in orders
+
+
+def test_an_iterator_takes_a_number_that_came_free_after_it():
+    random.seed(2)
+    first, second = (SerialIterator(range(50), 50) for _ in range(2))
+    order = first.order.tolist()
+    del first
+    StandardUpdater(second, SGD().setup(Regression(False)))
+    assert second.order.tolist() == order
+    third = SerialIterator(range(50), 50)
+    assert third.order.tolist() != order
+    random.seed(2)  # of which what came before has no numbers to leave
+    used = SerialIterator(range(50), 50)
+    used.next()
+    del third
+    assert SerialIterator(range(50), 50).order.tolist() != order
+
+
 def test_iterators_at_work_keep_their_orders():
     random.seed(2)
     first, second = (SerialIterator(range(50), 50) for _ in range(2))
