@@ -615,7 +615,7 @@ def test_terms_of_a_decaying_sum_of_many_losses_keep_factor_and_count():
     with Tally() as tally:
         for i in range(1000):
             smooth = smooth * 0.5 + one_loss(i) / 2
-        parts = tally.parts_of(smooth / np.float64(4))
+        parts = tally.parts_of(smooth / 4)
     assert [n for _, n in parts] == [1 + i % 3 for i in range(1000)]
     for i in (999, 998, 990):
         assert float(parts[i][0]) == pytest.approx(0.5 ** (1000 - i) / 4 * (i % 7))
