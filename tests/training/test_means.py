@@ -624,7 +624,7 @@ def test_terms_of_a_decaying_sum_of_many_losses_keep_factor_and_count():
 def test_a_sum_without_a_graph_does_not_keep_its_losses():
     with dyrnn.no_backprop_mode():
         first = total = one_loss(1)
-        is_alive = weakref.ref(first)
+        is_alive = weakref.ref(first.array)
         del first
         for i in range(2, 1000):
             total = total + one_loss(i)
