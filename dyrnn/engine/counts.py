@@ -36,8 +36,9 @@ MEAN, SUM, SCALED, ROWS, FIRST, RATIO, TERMS = (
 _SUM = None, 1.0, SUM
 SUM_OVER_FIRST = None, 1.0, FIRST
 
-# Losses of one sum that are kept, where neither a graph nor a tally keeps them.
-_MAX_TERMS = 64
+# Losses of one sum that are kept; a sum of more is one loss from there on.
+_MAX_TERMS = 1024
+_MAX_TERMS_UNASKED = 64  # where no graph keeps them, and no tally asks
 
 
 class _Local(threading.local):
@@ -281,7 +282,8 @@ def added(a: Any, b: Any, y: Any) -> Any:
             if kind_of(x) in (SUM, SCALED):
                 return y
     y._count = ((a, None), (b, None)), _size(a) + _size(b), TERMS
-    if y._count[1] > _MAX_TERMS and _local.tally is None and not y.requires_grad:
+    is_kept = _local.tally is not None or y.requires_grad
+    if y._count[1] > (_MAX_TERMS if is_kept else _MAX_TERMS_UNASKED):
         y._count = own_count(y), 1.0, MEAN
     return y
 
