@@ -23,20 +23,24 @@ NATIVE = os.environ.get("DYRNN_NATIVE", "1") or "1"
 class Configuration(threading.local):
     """Settings as attributes: those of all threads in the class, of a block in it."""
 
-    # Training or evaluation: dropout, zoneout and batch normalisation look at it.
+    #: Training or evaluation: dropout, zoneout and batch normalisation look at it.
     train = True
-    # Whether operations are recorded for backpropagation.
+    #: Whether operations are recorded for backpropagation.
     enable_backprop = True
-    # Slow checks: where each node was made, NaN, saved arrays changed in place.
+    #: Slow checks: where each node was made, NaN, saved arrays changed in place.
     debug = os.environ.get("DYRNN_DEBUG", "0") not in ("", "0")
-    # Type of new parameters.
+    #: Type of new parameters.
     dtype = np.dtype(np.float32)
-    # What a GPU may round the factors of float32 products to, for speed; sums are kept
-    # in float32. "bfloat16" lets windows keep recurrent matrices in it, too.
+    #: What a GPU may round the factors of float32 products to, for speed; sums are kept
+    #: in float32. "bfloat16" lets windows keep recurrent matrices in it, too.
     matmul_precision = "float32"
-    # Threads of the CPU kernels; None: as many as NumPy's BLAS would have used.
+    #: Threads of the CPU kernels; None: as many as NumPy's BLAS would have used.
     threads = None
-    # Whether the CPU's kernels are those in C, where they were compiled.
+    #: MB of freed memory that Linux's C library keeps for the next step instead of
+    #: handing it to the system; 0 leaves the library as it is. Counts from the first
+    #: step or product on.
+    kept_memory = 512
+    #: Whether the CPU's kernels are those in C, where they were compiled.
     native = NATIVE != "0"
 
     def __setattr__(self, name, value):
@@ -74,6 +78,8 @@ def _checked(name, value):
         raise ValueError(
             f"config.threads is a number from 1 on, or None, not {value!r}"
         )
+    if name == "kept_memory" and not (type(value) is int and value >= 0):
+        raise ValueError(f"config.kept_memory is a number of MB, not {value!r}")
     if name == "native" and type(value) is not bool:
         raise ValueError(f"config.native is True or False, not {value!r}")
     return _float_type(value) if name == "dtype" else value

@@ -18,7 +18,13 @@ from dyrnn.kernels.losses import (
     mean_loss,
     softmax_cross_entropy,
 )
-from dyrnn.kernels.machine import blas_threads, parallel, prepare, threads
+from dyrnn.kernels.machine import (
+    blas_threads,
+    parallel,
+    prepare,
+    release_memory,
+    threads,
+)
 from dyrnn.kernels.masks import dropout_mask
 from dyrnn.kernels.native import form
 from dyrnn.kernels.products import linear, matmul, sum_rows

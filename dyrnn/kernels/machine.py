@@ -8,9 +8,9 @@ the first product or kernel runs:
   core), and the BLAS runs on the thread that calls it. So elementwise passes use all
   cores, too, and work is cut where it is best cut: an LSTM between the sequences of a
   batch, a product of matrices between rows.
-- glibc keeps freed memory instead of handing it back to the system: a window's arrays
-  are of the same sizes every time, and page faults on fresh ones cost more than the
-  arithmetic on them.
+- glibc keeps freed memory, up to ``config.kept_memory``, instead of handing it back to
+  the system: a window's arrays are of the same sizes every time, and page faults on
+  fresh ones cost more than the arithmetic on them. :func:`release_memory` frees it.
 
 With a BLAS that threadpoolctl does not know, kernels run on one thread by default, and
 the BLAS on its own.
@@ -119,13 +119,29 @@ def _libc(name):
 
 
 def _keep_memory():
-    """Tell glibc to serve large blocks from its heap, and not to shrink the heap."""
+    """Tell glibc to serve blocks from its heap, and when to shrink the heap."""
     mallopt = _libc("mallopt")
-    if mallopt is not None:
+    if mallopt is not None and config.kept_memory:
         trim_threshold, top_pad, mmap_threshold = -1, -2, -3
-        mallopt(mmap_threshold, 1 << 30)
-        mallopt(trim_threshold, (1 << 31) - 1)
+        size = min(config.kept_memory << 20, (1 << 31) - 1)  # an int of C
+        mallopt(mmap_threshold, size)
+        mallopt(trim_threshold, size)
         mallopt(top_pad, 1 << 24)
+
+
+def release_memory():
+    """Hand memory that is free but kept for the next step back to the system.
+
+    A long-lived program calls it after a training. It does nothing but on Linux.
+
+    Examples
+    --------
+    >>> from dyrnn import kernels
+    >>> kernels.release_memory()
+    """
+    malloc_trim = _libc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
 
 
 _jobs: queue.SimpleQueue = queue.SimpleQueue()

@@ -219,3 +219,42 @@ def test_a_kernel_runs_while_the_interpreter_ends(started):
     program = AT_EXIT.replace("STARTED", str(started))
     command = [sys.executable, "-c", program]
     assert subprocess.check_output(command, timeout=60) == np.float64(1).tobytes()[6:]
+
+
+KEEP = """
+import os, sys
+import numpy as np
+import dyrnn
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+dyrnn.config.kept_memory = int(sys.argv[1])
+dyrnn.kernels.prepare()
+before = resident()
+arrays = [np.ones(1 << 17) for _ in range(200)]  # 1 MB each
+after = resident()
+del arrays
+kept = resident()
+dyrnn.kernels.release_memory()
+print(after - before, kept - before, resident() - before)
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not machine._libc("malloc_trim"), reason="of glibc"
+)
+@pytest.mark.parametrize("megabytes", [0, 100, 300])
+def test_freed_memory_is_kept_up_to_the_setting_or_released(megabytes):
+    command = [sys.executable, "-c", KEEP, str(megabytes)]
+    used, kept, released = map(int, subprocess.check_output(command).split())
+    assert used >= 195 and released <= 10
+    assert kept >= 195 if megabytes > used else kept <= megabytes + 20
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, None])
+def test_an_amount_of_memory_that_is_none_is_refused(value):
+    with pytest.raises(ValueError, match="config.kept_memory is a number of MB, not"):
+        config.kept_memory = value
+    assert config.kept_memory == 512
