@@ -81,6 +81,23 @@ docs: $(VENV)-docs/.docs
 	$(VENV)-docs/bin/python docs/check_links.py docs/_build/html
 	@echo "the site begins at docs/_build/html/index.html"
 
+# The wheel is made from the sdist, as an index would. The sdist's tests then run on what
+# the wheel installed: its folder is the last on the path, and only tests are found there.
+RELEASE := $(CURDIR)/$(VENV)-release/bin
+TESTS := tests
+release:
+	rm -rf dist $(VENV)-release
+	$(PYTHON) -m venv $(VENV)-release
+	$(RELEASE)/python -m pip install --quiet --disable-pip-version-check build twine
+	$(RELEASE)/python -m build --outdir dist . > $(VENV)-release/build.log
+	$(RELEASE)/python -m twine check --strict dist/*
+	$(RELEASE)/python -m pip install --quiet --disable-pip-version-check \
+		"$$(ls dist/*.whl)[test]"
+	folder=$$(mktemp -d) && trap 'rm -rf '$$folder EXIT && \
+	tar -xzf dist/*.tar.gz -C $$folder --strip-components 1 && \
+	echo $$folder > $$(ls -d $(VENV)-release/lib/python*/site-packages)/sdist.pth && \
+	cd $$folder && $(RELEASE)/pytest -o pythonpath= -n 2 $(TESTS)
+
 # Two files at a time, in processes of their own: about seven minutes on two cores.
 chainer-tests: $(VENV)/.test
 	@test -n "$(CHAINER)" || { echo "Name a checkout of Chainer v7.8.1:" \
@@ -116,5 +133,5 @@ bench: $(VENV)-bench/.bench
 	$(VENV)-bench/bin/python benchmarks/compare.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-interchange build dist \
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-docs $(VENV)-release $(VENV)-interchange build dist \
 		*.egg-info docs/_build docs/api docs/examples result

@@ -9,6 +9,7 @@ granted, such as a trained model.
 
 import doctest
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ import dyrnn
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
     path.relative_to(ROOT).as_posix(): path
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for path in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 }
 PARTS = re.compile(
     r"^(?P<heading>#)|^<!-- needs (?P<needs>[\w.]+) -->"
@@ -73,9 +74,11 @@ def scratch(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.syspath_prepend(str(tmp_path))
-    kept = set(sys.modules)
+    kept, settings = set(sys.modules), dict(vars(type(dyrnn.config)))
     with dyrnn.random.Streams(0):
         yield tmp_path
+    for name in ("threads", "kept_memory"):
+        setattr(dyrnn.config, name, settings[name])
     for name in set(sys.modules) - kept:
         origin = getattr(sys.modules[name], "__file__", None)
         if origin and Path(origin).is_relative_to(tmp_path):
@@ -107,6 +110,35 @@ def test_wrong_code_is_found():
     assert run(skipped) == ["no_such_package"]
     with pytest.raises(ZeroDivisionError):
         run(skipped + "# Next\n```python\n1 / 0\n```\n")
+
+
+def program(name):
+    """Return a program of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_notebook_is_the_tutorial():
+    page = PAGES["docs/tutorial.md"].read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8")
+    assert text == program("notebook").notebook(page), (
+        "write it anew: python docs/notebook.py docs/tutorial.md"
+    )
+    cells = [c for c in json.loads(text)["cells"] if c["cell_type"] == "code"]
+    code = [code for kind, code, _ in parts(page) if kind == "code"]
+    assert ["".join(cell["source"]) for cell in cells] == [c.strip() for c in code]
+
+
+def test_pictures_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    pictures = program("pictures")
+    whole, cut = pictures.reach(0), pictures.reach(4)
+    assert cut[:8] == [0.0] * 8 and cut[8:] == whole[8:] and min(whole) > 0
+    pictures.main(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"windows.svg", "truncated.svg"}
 
 
 def slug(heading):
@@ -146,10 +178,7 @@ def test_dead_links_are_found(tmp_path):
 
 
 def test_links_of_the_site_lead_somewhere_or_are_named(tmp_path):
-    location = ROOT / "docs" / "check_links.py"
-    spec = importlib.util.spec_from_file_location("check_links", location)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = program("check_links")
     (tmp_path / "a.html").write_text('<a id="x" href="b.html#y">, <img src="no.png">')
     (tmp_path / "b.html").write_text('<a id="y" href="a.html#z">, <a href="http://c">')
     found = {(path.name, link) for path, link in module.dead_links(tmp_path)}

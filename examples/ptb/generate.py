@@ -63,7 +63,7 @@ def main():
     number = command_line.number
     add = parser.add_argument
     add("--model", "-m", default="result/model.npz", help="what training saved")
-    add("--prime", "-p", default="the", help="words to continue")
+    add("--prime", "-p", help="words to continue (default: begin a line)")
     add("--length", "-n", type=number(int, 0), default=50, help="words to add")
     add("--temperature", type=number(float, 0), default=1.0, help="0: likeliest words")
     add("--top-k", type=number(int, 1), help="choose among the k likeliest words")
@@ -79,7 +79,10 @@ def main():
     dyrnn.random.seed(args.seed)
     model, vocabulary = load_model(args.model)
     try:
-        prime = vocabulary.encode(args.prime, strict=True)
+        if args.prime is None:
+            prime = np.int32([vocabulary.ids.get("<eos>", 0)])
+        else:
+            prime = vocabulary.encode(args.prime, strict=True)
     except ValueError as error:
         parser.error(f"--prime: {error}")
     if len(prime) == 0:
@@ -96,8 +99,8 @@ def main():
     words = sampling.generate(
         predict, prime, args.length, args.temperature, args.top_k, args.top_p
     )
-    print(args.prime, end="", flush=True)
-    separator = " "
+    print(args.prime or "", end="", flush=True)
+    separator = " " if args.prime else ""
     for i in words:
         text = console.harmless(vocabulary.decode([i]))
         print(text if text == "\n" else separator + text, end="", flush=True)
