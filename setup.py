@@ -39,7 +39,8 @@ NATIVE = Extension(
         f"dyrnn/kernels/native/{name}.h" for name in ("kernels", "rules", "types")
     ],
     extra_compile_args=(
-        "-O3 -std=gnu11 -pthread -ffp-contract=off -fno-math-errno -fno-trapping-math"
+        "-O3 -g0 -std=gnu11 -pthread -ffp-contract=off"
+        " -fno-math-errno -fno-trapping-math"
     ).split(),
     extra_link_args=["-pthread"],
     libraries=["m"],

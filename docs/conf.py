@@ -111,6 +111,13 @@ def render_math(self, node):
     raise nodes.SkipNode
 
 
+def add_example(app, kind, name, value, options, lines):
+    """Put the example of a name at the end of its docstring."""
+    package, _, short = name.rpartition(".")
+    if example := reference.examples(package).get(short):
+        lines += ["", "Examples", "--------", *example, ""]
+
+
 def take_links_back(app, name, template, context, doctree):
     """Leave out the links from sources to pages: some name a member without a page."""
     if name.startswith("_modules/"):
@@ -121,6 +128,7 @@ def take_links_back(app, name, template, context, doctree):
 def setup(app):
     """Connect what is defined above."""
     app.connect("source-read", complete)
+    app.connect("autodoc-process-docstring", add_example, priority=400)
     app.connect("html-page-context", take_links_back)
     app.add_html_math_renderer("mathml", (render_math, None), (render_math, None))
 

@@ -18,7 +18,6 @@ PACKAGES = [
     "dyrnn.optimizers.hooks",
     "dyrnn.training",
     "dyrnn.training.triggers",
-    "dyrnn.training.replaying",
     "dyrnn.extensions",
     "dyrnn.iterators",
     "dyrnn.datasets",
@@ -30,7 +29,29 @@ PACKAGES = [
     "dyrnn.config",
 ]
 # Rooms that may be there: a page each as soon as they are.
-OPTIONAL = ["dyrnn.inference", "dyrnn.distributed"]
+OPTIONAL = ["dyrnn.prediction", "dyrnn.distributed"]
+# What parts of the library share, and a user has no use for.
+INTERNAL = set(
+    "is_every is_default interval_of Patience refuse_streams own_stream owner_number"
+    " claim in_scope serialize".split()
+)
+# What each example begins with.
+SETUP = """\
+from pathlib import Path
+
+import numpy as np
+import dyrnn
+import dyrnn.functions as F
+import dyrnn.links as L
+from dyrnn.training import triggers
+
+layers = dyrnn.Sequential(L.EmbedID(3, 8), L.LSTM(8, 16), L.Linear(16, 3))
+model = L.Classifier(layers)
+optimizer = dyrnn.optimizers.SGD(lr=0.1).setup(model)
+iterator = dyrnn.iterators.WindowIterator(np.arange(400) % 3, batch_size=4, steps=10)
+updater = dyrnn.training.BPTTUpdater(iterator, optimizer)
+trainer = dyrnn.training.Trainer(updater, (2, "epoch"), out="result")
+"""
 
 
 def packages():
@@ -54,7 +75,11 @@ def public_names(module):
             if not name.startswith("_")
             and (getattr(value, "__module__", None) or "").startswith(below)
         ]
-    found = {name: getattr(module, name) for name in names if name[0] != "_"}
+    found = {
+        name: getattr(module, name)
+        for name in names
+        if name[0] != "_" and name not in INTERNAL
+    }
     return {name: value for name, value in found.items() if not inspect.ismodule(value)}
 
 
@@ -69,6 +94,18 @@ def reference():
         }
         seen |= {id(value) for value in found[package].values()}
     return found
+
+
+def examples(package):
+    """Return the examples of ``docs/names``: {name: lines of a doctest}.
+
+    They are those that a docstring has not: what is shown here, no reader of the code
+    has to pass by.
+    """
+    path = ROOT / "docs" / "names" / f"{package.removeprefix('dyrnn.')}.txt"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    entries = [entry.split("\n") for entry in text.strip().split("\n\n") if entry]
+    return {name: [line[4:] for line in lines] for name, *lines in entries}
 
 
 def topics(names):
@@ -104,6 +141,8 @@ def write_pages(folder):
     folder.mkdir(exist_ok=True)
     index = ["Reference", "=========", "", ".. toctree::", "   :maxdepth: 1", ""]
     index += [f"   {package}.package" for package in packages()]
+    index += ["", "The examples of names begin with", "", ".. code-block:: python", ""]
+    index += ["   " + line for line in SETUP.split("\n")]
     write_if_new(folder / "index.rst", "\n".join([*index, ""]))
     for package, names in reference().items():
         doc = inspect.getdoc(importlib.import_module(package)) or ""

@@ -105,7 +105,9 @@ __all__ = [
 
 _LATER = {
     "datasets",
+    "distributed",
     "extensions",
+    "interchange",
     "iterators",
     "sampling",
     "serializers",

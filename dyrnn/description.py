@@ -1,6 +1,5 @@
 """What a link looks like: in a program, printed, and in a notebook."""
 
-import html
 from typing import Any
 
 
@@ -45,6 +44,8 @@ class Described:
 
     def _repr_html_(self):
         """Return a table of the parameters, for a notebook."""
+        import html  # takes its time
+
         rows = [
             (
                 path,

@@ -31,6 +31,7 @@ ONE_BACKEND = {
     "test_core.py": "meets NumPy itself: operators, conversions, views, copies",
     "test_doctests.py": "runs the documentation",
     "test_documents.py": "runs the documentation",
+    "test_reference.py": "runs the documentation",
     "test_gpu_benchmark.py": "needs a GPU or none",
     "test_gradients.py": "sums and sparse rows, by the bytes of NumPy",
     "test_initializers.py": "drawn on the CPU, then sent",

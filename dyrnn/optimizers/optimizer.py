@@ -31,7 +31,6 @@ from dyrnn.kernels.updates import working_dtype
 from dyrnn.link import Link
 from dyrnn.optimizers import norms
 from dyrnn.optimizers.refused import restoring
-from dyrnn.serializers.protocol import count
 
 _Self = TypeVar("_Self", bound="Optimizer")
 
@@ -434,6 +433,8 @@ class Optimizer:
             raise SnapshotError(
                 f"the file has the state of optimizer {saved}, but this is {mine}"
             )
+        from dyrnn.serializers.protocol import count  # takes long to import
+
         self.t = count(s, "t", self.t)
         self.epoch = count(s, "epoch", self.epoch)
         for name in self.ranges:
