@@ -99,6 +99,7 @@ class Snapshot(snapshots.Snapshot, Extension):
     """Saves the trainer or another target by means of a writer."""
 
     default_name = "_Snapshot"  # part of the keys in Chainer's files
+    _is_idle = False  # nothing is replayed here
 
     def __post_init__(self):
         """Check nothing: a filename may be a function, and any number of files kept."""
