@@ -33,8 +33,8 @@ from dyrnn.reporter import (
 
 _NOTHING, _DENSE = -2.0, -1.0  # in place of a number of rows
 _SLOTS = 16  # values that are reported, without a message of their own
-_WEIGHTS = 4  # losses in a sum, each with labels of its own
-_COLUMNS = ("refuses", "signal", "time", "digest", "keys", "mean", "count")
+_WEIGHTS = 4  # of the losses in a sum, different ones
+_COLUMNS = ("terms", "refuses", "signal", "time", "digest", "keys", "mean", "count")
 _AT = {name: i for i, name in enumerate(_COLUMNS, _WEIGHTS)}
 _VALUES = _WEIGHTS + len(_COLUMNS)
 _ROWS = _VALUES + 2 * _SLOTS
@@ -193,18 +193,22 @@ class Exchange:
         )
         pairs = [(observation[key], weights.get(key, 1.0)) for key in keys]
         own = [math.inf] if self.weights is None else list(self.weights)
-        own += own[:1] * (_WEIGHTS - len(own))
         numbers = [*own, self.mean, self.count]
         numbers += [number for pair in pairs for number in pair]
         numbers = read_scalars(numbers)
-        row[:_WEIGHTS] = numbers[:_WEIGHTS] if len(own) == _WEIGHTS else math.nan
         row[_AT["mean"]], row[_AT["count"]] = numbers[len(own) : len(own) + 2]
+        numbers, own = numbers[len(own) + 2 :], numbers[: len(own)]
+        different = list(dict.fromkeys(own))
+        terms = " ".join(str(different.index(weight)) for weight in own)
+        row[_AT["terms"]] = zlib.crc32(terms.encode())
+        if len(different) <= _WEIGHTS:
+            row[:_WEIGHTS] = [*different, *different[:1] * _WEIGHTS][:_WEIGHTS]
         parts = getattr(observation, "parts", {})
         is_many = len(keys) > _SLOTS or any(key in parts for key in keys)
         text = "\n".join(keys).encode()
         row[_AT["keys"]] = -1 if is_many else zlib.crc32(text)
         if not is_many:
-            row[_VALUES : _VALUES + 2 * len(keys)] = numbers[len(own) + 2 :]
+            row[_VALUES : _VALUES + 2 * len(keys)] = numbers
         return keys
 
     def _decide(self, row, params, problem=None):
@@ -246,8 +250,8 @@ class Exchange:
                 ValueError(
                     "the loss does not say over how many labels it is the mean, by "
                     "which processes are weighed: it was computed from sums, or is the "
-                    f"sum of more than {_WEIGHTS} losses. Say so, loss.count = n, or "
-                    "return F.mean(losses)"
+                    f"sum of more than {_WEIGHTS} with different labels. Say so, "
+                    "loss.count = n, or return F.mean(losses)"
                 )
             )
         is_sum = np.isinf(weights)
@@ -259,11 +263,10 @@ class Exchange:
                     )
                 )
             return None, 1.0
-        if (weights == weights[0]).all() and (weights[0] > 0).all():
-            return None, 1 / len(weights)
         totals = weights.sum(axis=0)
         shares = weights / (totals + (totals == 0))
-        if np.ptp(shares, axis=1).max() > 1e-9:
+        terms = table[weights.any(axis=1), _AT["terms"]]
+        if np.ptp(shares, axis=1).max() > 1e-9 or len(set(terms)) > 1:
             raise _common(
                 ValueError(
                     "the loss is a sum of losses with labels of their own, of which "
@@ -273,6 +276,8 @@ class Exchange:
                     "weighed by"
                 )
             )
+        if (weights == weights[0]).all() and (weights[0] > 0).all():
+            return None, 1 / len(weights)
         return float(shares[self.communicator.rank, 0]), 1.0
 
     def _reduce(self, table, observation, keys):

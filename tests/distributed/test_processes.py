@@ -63,6 +63,7 @@ CASES = [
     {"case": "sums", "tracks": 5},
     {"case": "statistics", "tracks": 8},
     {"case": "examples", "tracks": 5},
+    {"case": "loop", "tracks": 4},
     {"case": "short", "tracks": 6, "updates": 17},
 ]
 
