@@ -36,6 +36,7 @@ ONE_BACKEND = {
     "test_gradients.py": "sums and sparse rows, by the bytes of NumPy",
     "test_initializers.py": "drawn on the CPU, then sent",
     "test_link.py": "names, copies and registration",
+    "test_optimizer_groups.py": "a snapshot, refusals; what computes takes `device`",
     "test_optimizer_hooks.py": "refusals and messages",
     "test_optimizers.py": "each rule runs on each backend against its formula; the "
     "rest are files, types and messages",
