@@ -84,34 +84,64 @@ def make_csv(path, seed=0, days=730):
             writer.writerow([(start + timedelta(hours=int(i))).isoformat(), *cells])
 
 
+def is_time(cell):
+    try:
+        datetime.fromisoformat(cell.strip())
+    except ValueError:
+        return False
+    return True
+
+
 def read_csv(path):
     """Return the time of the first row, the step, names, and values (N, F) with NaN."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        header, *rows = csv.reader(file)
-    rows = [row for row in rows if row]
-    if len(rows) < 3 or len(header) < 2:
-        raise ValueError(f"{path}: a column of times and one of numbers are needed")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: {error}; save it as UTF-8") from None
+    numbered = [(line, row) for line, row in enumerate(rows, 2) if row]
+    if len(numbered) < 3 or len(header) < 2:
+        raise ValueError(
+            f"{path}: a column of times and one of numbers are needed, separated by "
+            f"commas, and 3 rows; its first line is {','.join(header)[:60]!r}"
+        )
+    if is_time(header[0]):
+        raise ValueError(
+            f"{path}: the first line is to name the columns, but begins with a time, "
+            f"{header[0]!r}"
+        )
+    if len(set(header)) < len(header):
+        raise ValueError(f"{path}: two columns have one name: {', '.join(header)}")
     times = []
-    values = np.full((len(rows), len(header) - 1), np.nan)
-    for i, row in enumerate(rows):
+    values = np.full((len(numbered), len(header) - 1), np.nan)
+    for i, (line, row) in enumerate(numbered):
         try:
+            if len(row) != len(header):
+                raise ValueError(f"{len(row)} cells under {len(header)} names")
+            if not is_time(row[0]):
+                raise ValueError(
+                    f"{row[0]!r} in the first column is no time such as "
+                    "2024-01-31 or 2024-01-31 18:00"
+                )
             times.append(datetime.fromisoformat(row[0].strip()))
+            if (times[-1].tzinfo is None) != (times[0].tzinfo is None):
+                raise ValueError("some times have an offset from UTC, others do not")
             for j, cell in enumerate(row[1:]):
                 if cell.strip().lower() not in ("", "nan", "na", "null"):
                     values[i, j] = float(cell)
-        except (ValueError, IndexError) as error:
-            raise ValueError(f"{path}, line {i + 2}: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: {error}") from None
     steps = [b - a for a, b in itertools.pairwise(times)]
     step = min(steps)
     if step <= timedelta(0):
-        line = steps.index(step) + 3
+        line = numbered[steps.index(step) + 1][0]
         raise ValueError(f"{path}, line {line}: its time is not after the one before")
     places = np.array([(time - times[0]) / step for time in times])
     odd = np.flatnonzero(abs(places - np.round(places)) > 1e-6)
     if len(odd):
         raise ValueError(
-            f"{path}, line {odd[0] + 2}: its time is no multiple of {step} after the "
-            "first"
+            f"{path}, line {numbered[odd[0]][0]}: its time is no multiple of {step} "
+            "after the first"
         )
     series = np.full((round(places[-1]) + 1, values.shape[1]), np.nan)
     series[np.round(places).astype(int)] = values
@@ -230,6 +260,12 @@ def main():
     known = calendar(start, step, 0, len(series))
     ends = int(0.7 * len(series)), int(0.85 * len(series))
 
+    empty = np.isnan(series[: ends[0]]).all(axis=0)
+    if empty.any():
+        raise ValueError(
+            f"{args.data}: column {names[empty.argmax()]!r} is empty in the part "
+            "that is trained on; leave it out"
+        )
     model = Forecaster(len(names), known.shape[1], 1, args.unit)
     model.scaler.fit(series[: ends[0]])
     parts = [slice(0, ends[0]), slice(*ends), slice(ends[1], None)]

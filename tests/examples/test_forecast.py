@@ -20,7 +20,7 @@ def forecast():
 def test_it_learns_and_another_process_forecasts_the_day_that_follows(tmp_path):
     data = tmp_path / "load.csv"
     load(SCRIPT).make_csv(data, days=60)
-    args = ("--data", data, "--epoch", "4", "--unit", "8", "--batchsize", "16")
+    args = ("--data", data, "--epoch", "2", "--unit", "8", "--batchsize", "16")
     text = run(SCRIPT, *args, "--lr", "0.01", cwd=tmp_path)
     out = tmp_path / "result" / "forecast"
     found = json.loads((out / "errors.json").read_text())
@@ -56,6 +56,22 @@ def test_rows_and_cells_may_be_missing(forecast, tmp_path):
             "line 4: its time is no mul",
         ),
         (["2024-01-01,1"], "a column of times and one of numbers are needed"),
+        (
+            ["01/31/2024,1", "02/01/2024,2", "02/02/2024,1"],
+            "line 2: '01/31/2024' in the first column is no time such as 2024-01-31",
+        ),
+        (
+            ["2024-01-01,1", "2024-01-02", "2024-01-03,1"],
+            "line 3: 1 cells under 2 names",
+        ),
+        (
+            ["2024-01-01T00:00,1", "2024-01-02T00:00+00:00,2", "2024-01-03T00:00,1"],
+            "line 3: some times have an offset",
+        ),
+        (
+            ["", "2024-01-01,1", "2024-01-02,1", "x,2"],
+            "line 5: 'x' in the first column is no time",
+        ),
     ],
 )
 def test_files_that_are_no_series_are_refused_with_the_line(
@@ -63,6 +79,23 @@ def test_files_that_are_no_series_are_refused_with_the_line(
 ):
     path = tmp_path / "x.csv"
     path.write_text("\n".join(["time,a", *rows]))
+    with pytest.raises(ValueError, match=message):
+        forecast.read_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("2023-12-31,1", "the first line is to name the columns, but begins with a t"),
+        ("time;a", "separated by commas, and 3 rows; its first line is 'time;a'"),
+        ("time,a,a", "two columns have one name: time, a, a"),
+        ("time,\xfc", "save it as UTF-8"),
+    ],
+)
+def test_the_first_line_names_the_columns(forecast, tmp_path, header, message):
+    path = tmp_path / "x.csv"
+    rows = [f"2024-01-0{day},1" for day in (1, 2, 3)]
+    path.write_text("\n".join([header, *rows]), encoding="latin-1")
     with pytest.raises(ValueError, match=message):
         forecast.read_csv(path)
 
