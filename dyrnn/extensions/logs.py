@@ -125,11 +125,12 @@ class LogReport(Log):
                 file.write(_encode(row))
 
     def rows_in(self, folder: PathLike) -> list[dict]:
-        """The rows of the file that this log, or an earlier run's, has in a folder."""
+        """The rows, with an iteration, of the file that this log has in a folder."""
         if self.filename is None:
             return []
         path = os.path.join(folder, self.filename)
-        return read_log(path) if os.path.exists(path) else []
+        rows = read_log(path) if os.path.exists(path) else []
+        return [row for row in rows if isinstance(row.get("iteration"), int)]
 
     def finalize(self):
         if self._trainer is not None and len(self._summary):
@@ -199,6 +200,8 @@ def _encode(row):
 
 def _decode(line):
     row = json.loads(line)
+    if not isinstance(row, dict) or not isinstance(row.get("nonfinite", {}), dict):
+        raise ValueError(f"it is {line[:40]!r}, not a dictionary of values")
     for key, text in row.pop("nonfinite", {}).items():
         row[key] = float(text)
     return row
@@ -218,15 +221,17 @@ def read_log(path: PathLike) -> list[dict]:
     ValueError
         If another line is damaged.
     """
-    with open(path, encoding="utf-8", newline="\n") as file:
-        lines = file.read().split("\n")
+    with open(path, "rb") as file:
+        lines = file.read().split(b"\n")
     rows = []
     for number, line in enumerate(lines[:-1], 1):
         try:
             rows.append(_decode(line))
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
-                f"{os.fspath(path)}, line {number}: not a row of a log ({error})"
+                f"{os.fspath(path)}, line {number}: not a row of a log ({error}). "
+                "Remove the line, or resume the training from a snapshot, which holds "
+                "the rows and writes them again"
             ) from error
     return rows
 

@@ -223,9 +223,24 @@ def test_torn_last_line_is_left_out_and_other_damage_named(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"a": 1}\n{"a": 2}\n{"a')
     assert extensions.read_log(path) == [{"a": 1}, {"a": 2}]
-    path.write_text('{"a": 1}\n{"a"\n{"a": 3}\n')
-    with pytest.raises(ValueError, match=r"log\.jsonl, line 2: not a row of a log"):
-        extensions.read_log(path)
+    for damaged in (
+        b'{"a"',
+        b"",
+        b"\0\0",
+        b"\xff",
+        b"5",
+        b'{"nonfinite": 3}',
+        b"[" * 10**5,
+    ):
+        path.write_bytes(b'{"a": 1}\n' + damaged + b'\n{"a": 3}\n')
+        message = r"log\.jsonl, line 2: not a row of a log .*\. Remove the line, or"
+        with pytest.raises(ValueError, match=message):
+            extensions.read_log(path)
+
+
+def test_rows_without_an_iteration_are_none_to_compare(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"iteration": 1}\n{"a": 2}\n')
+    assert extensions.LogReport().rows_in(tmp_path) == [{"iteration": 1}]
 
 
 def test_perplexity_of_both_losses():

@@ -321,7 +321,7 @@ class _Logs:
     def compare(self, result):
         """Enter into the result what is equal, and what is not."""
         for name, (log, rows) in self._logs.items():
-            made = {row["iteration"]: row for row in log.log}
+            made = {row["iteration"]: row for row in log.log if "iteration" in row}
             reached = max(made, default=0)
             found = []
             for row in rows:
