@@ -85,7 +85,7 @@ def additive_attention(
     lengths: Sequence[int] | Array | None = None,
     mask: Array | None = None,
 ) -> tuple[Variable, Variable]:
-    """Average the values by the softmax of ``v . tanh(query + keys)``.
+    """Average the values by the softmax of ``tanh(query + keys) @ v``.
 
     Query and keys are mapped to as many features first, which for the keys is done once
     for all steps.
