@@ -134,7 +134,7 @@ class World:
     ) -> None:
         self.communicator = communicator
         self.is_writer = communicator.rank == 0
-        self._updater: Any = trainer.updater
+        self._trainer, self._updater = trainer, trainer.updater
         self._is_alone = False  # after an error that the others do not have
         self._streams = _OwnStreams(communicator.rank)
         self._apart = contextlib.ExitStack()
@@ -279,6 +279,10 @@ class World:
         """Return what the first process has for a value."""
         return self.communicator.broadcast_object(value, "a snapshot")
 
+    def _own_states(self):
+        owners = {"trainer": self._trainer, "updater": self._updater}
+        return {name: owner.own_state for name, owner in owners.items()}
+
     def serializer(self, s: Serializer) -> Serializer:
         """Return a serializer that holds all processes' carried state."""
         if self._is_alone:
@@ -290,13 +294,16 @@ class World:
         return gathering
 
     def serialize(self, s: Serializer) -> None:
-        """Save or load how far the streams of all processes are."""
+        """Save or load the streams of all processes, and what their programs keep."""
         if s.loading:
             saved = s("processes", 1) if s.has("processes") else 1
             states = s("streams_of_others", None) if saved != 1 else []
             tell_processes(saved, self.communicator.size)
             if saved == self.communicator.size and not self.is_writer:
                 state = states[self.communicator.rank - 1]
+                own = {k: v.encode() for k, v in state.pop("own", {}).items()}
+                for name, each in self._own_states().items():
+                    each.serialize(Restorer(own), name)
                 self._streams.serialize(Restorer(state), state)
             while self._copies:
                 with contextlib.suppress(OSError):
@@ -304,6 +311,10 @@ class World:
             return
         mine = Keeper()
         self._streams.serialize(mine)
+        kept = Keeper()
+        for name, each in self._own_states().items():
+            each.serialize(kept, name)
+        mine.kept["own"] = {k: v.tobytes().decode() for k, v in kept.kept.items()}
         everyone = [mine.kept]
         if not self._is_alone:
             everyone = self.communicator.allgather_object(mine.kept, "a snapshot")

@@ -246,7 +246,8 @@ def _parse(array):
     if array is None:
         return {}
     try:
-        found = json.loads(np.asarray(array, np.uint8).tobytes())
+        is_array = isinstance(array, np.ndarray)
+        found = json.loads(array.astype(np.uint8).tobytes() if is_array else array)
         for texts in found.values():
             for text in texts.values():
                 json.loads(text)

@@ -47,11 +47,12 @@ class SignalWatch:
 
     def __init__(self):
         self.received = None
+        self._is_noted = False
         self._handlers = {}
         self._streams = None
 
     def __enter__(self):
-        self.received = None
+        self.received, self._is_noted = None, False
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGINT, signal.SIGTERM):
                 handler = signal.getsignal(signum)
@@ -72,8 +73,9 @@ class SignalWatch:
             console.settle(sys.stderr)
 
     def _note(self, signum, _frame):
-        if self.received is not None:
+        if self._is_noted:
             return
+        self._is_noted = True
         self.received = signum
         time.sleep(_SAME)
         # The default action works even inside a long call of a C library. In an

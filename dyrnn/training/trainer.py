@@ -99,7 +99,7 @@ class Trainer:
         self._has_begun = False
         self._elapsed = 0.0
         self._started = None
-        self._own = OwnState(self._own_fields)
+        self.own_state = OwnState(self._own_fields)
         for name, optimizer in updater.get_all_optimizers().items():
             self.reporter.add_observer(name, optimizer.target)
             links = optimizer.target.namedlinks(skipself=True)
@@ -317,7 +317,7 @@ class Trainer:
         groups = [
             list(group) for _, group in itertools.groupby(entries, lambda e: e.priority)
         ]
-        self._own.begin()
+        self.own_state.begin()
         if self.is_before_training and not self._has_begun:
             self._has_begun = True
             with self.reporter.scope(self.observation):
@@ -382,7 +382,7 @@ class Trainer:
             entry.trigger.serialize(s["extension_triggers"][name])
         # A stop trigger asks for values after the iteration that reported them.
         self.observation.serialize(s["observation"])
-        self._own.serialize(s)
+        self.own_state.serialize(s)
         random.serialize(s["random"])
         native.serialize(s)
         self._elapsed = s("elapsed_time", self.elapsed_time)

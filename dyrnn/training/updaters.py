@@ -148,7 +148,7 @@ class StandardUpdater:
         targets = self._models()
         self._watch = Watch(targets)
         self._doubts = Doubts(self)
-        self._own = own_state_of(self)
+        self.own_state = own_state_of(self)
         if self.device is not None:
             for target in targets:
                 target.to_device(self.device)
@@ -238,7 +238,7 @@ class StandardUpdater:
             }
             self._numbers = Numbers(self._models_by_name())
             self._watch.begin()
-            self._own.begin()
+            self.own_state.begin()
 
     def update(self) -> None:
         """Do one iteration."""
@@ -394,7 +394,7 @@ class StandardUpdater:
             for name, settings in self._settings.items() if s.loading else ():
                 self._optimizers[name].tell_changes(settings, now[name])
         self._watch.check(s)
-        self._own.serialize(s)
+        self.own_state.serialize(s)
         self.iteration = count(s, "iteration", self.iteration)
         self.previous_epoch_detail = float(
             s("previous_epoch_detail", float(self.previous_epoch_detail))

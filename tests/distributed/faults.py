@@ -49,6 +49,16 @@ class Fault(training.Extension):
             ctypes.string_at(0)
 
 
+class Draws:
+    """An extension that keeps something else in each process, and nothing saves it."""
+
+    def __init__(self, rank):
+        self.rng, self.total = np.random.default_rng(rank), 0.0
+
+    def __call__(self, trainer):
+        self.total += self.rng.normal()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", required=True)
@@ -65,6 +75,8 @@ def main():
     made = updater("dropout", "Adam", tracks=args.tracks)
     trainer = training.Trainer(made, (args.updates, "iteration"), args.out)
     trainer.extend(Fault(args))
+    draws = Draws(communicator.rank)
+    trainer.extend(draws)
     trainer.extend(extensions.LogReport(trigger=(5, "iteration")))
     trainer.extend(
         extensions.snapshot(autoload=True, n_retains=2, on_signal=True),
@@ -76,6 +88,8 @@ def main():
     state = made.get_optimizer().target.rnn.h.array
     states = communicator.allgather_object(np.asarray(state), "the test")
     arrays.append(np.concatenate(states).tobytes())
+    totals = communicator.allgather_object(draws.total, "the test")
+    arrays.append(np.array(totals).tobytes())
     print(made.iteration, hashlib.sha256(b"".join(arrays)).hexdigest(), flush=True)
 
 

@@ -72,7 +72,7 @@ MAKERS = {
 }
 
 _OF_UPDATERS = {"update_time", "mean_loss", "loss_weights", "label_count", "_watch"}
-_OF_UPDATERS |= {"_numbers", "_own"}
+_OF_UPDATERS |= {"_numbers", "own_state"}
 # Set up anew from the trainer by ``initialize``: nothing to save.
 DERIVED = {
     "BestWeights": {"target"},
