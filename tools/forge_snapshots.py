@@ -8,6 +8,8 @@ bit, and be saved and loaded again. A file that loads must be able to be saved a
 
 import argparse
 import collections
+import contextlib
+import json
 import random
 import sys
 import tempfile
@@ -29,6 +31,7 @@ from tools.small_training import language_updater
 HOSTILE = [
     *(None, True, -1, 0, 2.5, 10**400, -(10**400), 2**63, 2**64, 1e308, -0.0, ""),
     *("\0", "/", "..", "x" * 3000, "\ud800", [], {}, [[]], {"a": 1}, [None], ["\0"]),
+    *(-1.5, 1 << 40, "1" * 5000, [0] * 40, [[[[[]]]]] * 3, {"a": {"b": {"c": [{}]}}}),
     *({"$float": "nan"}, {"$float": "inf"}, [""], ["x"], [0.5, "y"]),
 ]
 
@@ -42,23 +45,68 @@ def make_trainer(out):
     trainer = Trainer(updater, (3, "iteration"), out)
     trainer.extend(extensions.LogReport(trigger=(2, "iteration")))
     trainer.extend(extensions.ExponentialShift("lr", 0.9), trigger=(2, "iteration"))
+    trainer.extend(Keeping())
     trainer.extend(extensions.snapshot(), trigger=(100, "iteration"))
     trainer.run()
     return trainer
+
+
+class Keeping:
+    """An extension with a state that its class does not save."""
+
+    def __init__(self):
+        self.rng, self.seen = np.random.RandomState(1), {"calls": [0], 1: (None, "a")}
+
+    def __call__(self, trainer):
+        self.seen["calls"].append(self.rng.randint(9))
+
+
+def inside(value, rng):
+    """Return a copy of a value with a hostile one somewhere in it."""
+    if isinstance(value, dict) and value and rng.random() < 0.9:
+        key = rng.choice(list(value))
+        return {**value, key: inside(value[key], rng)}
+    if isinstance(value, list) and value and rng.random() < 0.9:
+        place = rng.randrange(len(value))
+        return [*value[:place], inside(value[place], rng), *value[place + 1 :]]
+    return rng.choice(HOSTILE)
+
+
+def inside_own(array, rng):
+    """Return the bytes of what a program keeps with a hostile value somewhere in it."""
+    found = json.loads(array.tobytes())
+    place = rng.choice(list(found))
+    name = rng.choice(list(found[place]))
+    found[place][name] = json.dumps(inside(json.loads(found[place][name]), rng))
+    if rng.random() < 0.2:
+        found = inside(found, rng)
+    return np.frombuffer(json.dumps(found).encode(), np.uint8)
 
 
 def forge(contents, rng):
     """Return contents with one to three changes."""
     arrays, values = dict(contents.arrays), dict(contents.values)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        kind = rng.randrange(5)
+        kind = rng.randrange(7)
         if kind < 3:
             values[rng.choice(list(values))] = rng.choice(HOSTILE)
+        elif kind == 5:
+            key = rng.choice(list(values))
+            values[key] = inside(values[key], rng)
+        elif kind == 6:
+            with contextlib.suppress(
+                ValueError, LookupError, AttributeError, TypeError
+            ):
+                arrays["own"] = inside_own(arrays["own"], rng)
         elif kind == 3:
             key = rng.choice(list(arrays))
             values.pop(key, None)
             arrays[key] = rng.choice(
-                [np.zeros((0, 3)), np.array(1), np.full(arrays[key].shape, np.nan)]
+                [
+                    *(np.zeros((0, 3)), np.array(1), arrays[key].astype(np.float16)),
+                    *(np.full(arrays[key].shape, np.nan), arrays[key].ravel()[:-1]),
+                    np.frombuffer(rng.randbytes(99), np.uint8),
+                ]
             )
         else:
             values.pop(rng.choice(list(values)))

@@ -280,7 +280,7 @@ class World:
         return self.communicator.broadcast_object(value, "a snapshot")
 
     def _own_states(self):
-        owners = {"trainer": self._trainer, "updater": self._updater}
+        owners: Any = {"trainer": self._trainer, "updater": self._updater}
         return {name: owner.own_state for name, owner in owners.items()}
 
     def serializer(self, s: Serializer) -> Serializer:

@@ -481,6 +481,11 @@ class Optimizer:
                 numbers = _numbers(hook)
                 for key, value in s["hooks"][name]("numbers", numbers).items():
                     if s.loading and key in numbers:
+                        if type(value) not in (bool, int, float):
+                            raise SnapshotError(
+                                f"the file has {value!r:.80} as {key!r:.80} of the "
+                                f"hook {name}, which is a number"
+                            )
                         setattr(hook, key, value)
 
     def settings(self):

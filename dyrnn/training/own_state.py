@@ -143,6 +143,8 @@ class OwnState:
         """Note how the program made the objects, before training changes them."""
         if self._first is None:
             self._first, self._odd = self._texts()
+            # To give an object back in whose place a file had something else.
+            self._objects = {p: f.values() for p, f in self._find().items()}
             if self._loaded is not None:
                 self._set(self._loaded)
         self._loaded = None
@@ -224,8 +226,10 @@ class OwnState:
                 if texts[place].get(name) == text:
                     continue
                 value = fields.values().get(name)
+                first = self._objects.get(place, {}).get(name)
+                is_another = first is not None and type(value) is not type(first)
                 try:
-                    new = _decode(json.loads(text), value)
+                    new = _decode(json.loads(text), first if is_another else value)
                 except (
                     NotStorable,
                     ValueError,

@@ -8,13 +8,20 @@ import dyrnn
 from dyrnn.errors import SnapshotError
 from dyrnn.serializers import capture, load_npz, save_npz, write_snapshot
 from tests.training.toys import language_trainer
-from tools import forge_snapshots
+from tools import forge_snapshots, fuzz_data
 
 
 def test_forged_snapshots_are_refused_and_leave_the_process_intact():
     outcomes, problems, _ = forge_snapshots.search(60, seed=5)
     assert problems == []
     assert outcomes["refused"] > 30
+
+
+@pytest.mark.parametrize("kind", fuzz_data.KINDS)
+def test_damaged_data_and_models_raise_documented_errors(kind):
+    outcomes, problems, _ = fuzz_data.search(kind, 12)
+    assert problems == []
+    assert outcomes["refused"]
 
 
 @pytest.mark.parametrize(
