@@ -122,7 +122,7 @@ class WeightAverage(Extension):
     model : Link
         What is trained.
     decay : float or None
-        ``d`` is at most this, and ``(1 + t) / (10 + t)`` in the first updates, so that
+        ``d`` is at most this, and ``(1 + t) / (10 + t)`` after t other updates, so that
         the initial weights do not count for long. None takes the mean of all updates
         alike.
     start : int

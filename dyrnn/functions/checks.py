@@ -55,7 +55,7 @@ def places(name, axis, n, key="axis"):
     """Return axes as a tuple of different :func:`place`; None stands for all."""
     if axis is None:
         return tuple(range(n))
-    if not isinstance(axis, (tuple, list, np.ndarray)):
+    if not isinstance(axis, (tuple, list)) and np.ndim(axis) == 0:
         return (place(name, axis, n, key),)
     axes = tuple([place(name, i, n, key) for i in axis])
     if len(set(axes)) < len(axes):

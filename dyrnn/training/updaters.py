@@ -287,6 +287,12 @@ class StandardUpdater:
         for model in models:
             model.cleargrads()
         loss.backward()
+        if loss.node is None and not any(o.updates for o in self._optimizers.values()):
+            raise ValueError(
+                f"{type(self).__name__}: the loss is a Variable without a graph, from "
+                "which no parameter gets a gradient. Return what functions computed, "
+                "such as F.mean(losses), and not a Variable made of its array."
+            )
         if cuts:
             loss.unchain_backward()
         if len(self._optimizers) > 1:

@@ -229,7 +229,7 @@ def test_axes_may_be_numbers_of_numpy(name):
         return  # draws each time
     for function in AXES[name]:
         plain = [y.array for y in sequence(function(1 if name != "transpose" else 0))]
-        for number in (np.int64, np.int8, np.uint8):
+        for number in (np.int64, np.int8, np.uint8, np.array):
             ys = sequence(function(number(1 if name != "transpose" else 0)))
             for y, value in zip(ys, plain, strict=True):
                 np.testing.assert_array_equal(y.array, value)

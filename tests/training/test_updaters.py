@@ -161,6 +161,12 @@ def test_loss_that_is_none_or_no_variable_is_refused(make, value, message):
             make(loss_func=loss, **options).update()
 
 
+def test_loss_without_a_graph_is_refused():
+    updater = standard(loss_func=lambda x, t: Variable(np.ones(())))
+    with pytest.raises(ValueError, match="the loss is a Variable without a graph"):
+        updater.update()
+
+
 @pytest.mark.parametrize("make", [standard, sequential])
 def test_loss_may_have_axes_around_its_one_element(make):
     model = Regression(False) if make is standard else Recurrent()
