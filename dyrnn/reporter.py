@@ -23,6 +23,7 @@ import numpy as np
 from dyrnn import backend
 from dyrnn.engine.core import Variable
 from dyrnn.engine.counts import current_tally, largest
+from dyrnn.errors import SnapshotError
 
 __all__ = [
     "DictSummary",
@@ -88,6 +89,12 @@ class Observation(dict):
         if parts or (s.loading and s.has("parts")):
             parts = s("parts", parts)
         if s.loading:
+            for key, value in [*values.items(), *weights.items()]:
+                if type(value) not in (int, float):
+                    raise SnapshotError(
+                        f"observation: the file has {value!r:.80} as {key!r:.80}, "
+                        "which is a number"
+                    )
             self.clear()
             self.update(values)
             self.weights = dict(weights)
