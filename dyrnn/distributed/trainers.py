@@ -156,7 +156,7 @@ class World:
         if not self.is_writer:
             trainer.out = tempfile.mkdtemp(prefix=f"dyrnn-rank-{communicator.rank}-")
             atexit.register(shutil.rmtree, trainer.out, ignore_errors=True)
-        self._out = trainer.out
+        self._out = os.path.abspath(trainer.out)
 
     # Updates
 

@@ -288,9 +288,10 @@ def normalize(x: VariableLike, eps: float = 1e-5, axis: Axis = -1) -> Variable:
     tiny = float(np.finfo(x.dtype).tiny)
     # Squares of large numbers, too, must not exceed the largest one.
     scale = 1.0
+    axes, eps = places("normalize", axis, x.ndim), float(eps)
     if x.size:
-        top = abs(x.array).max(axis=axis, keepdims=True)
+        top = abs(x.array).max(axis=axes, keepdims=True)
         scale = x.xp.where((top > 2.0**40) & (top < np.inf), top, 1).astype(x.dtype)
     x = x / scale
-    norm = sqrt(maximum(sum(square(x), axis, keepdims=True), tiny))
+    norm = sqrt(maximum(sum(square(x), axes, keepdims=True), tiny))
     return x / (norm + eps / scale)

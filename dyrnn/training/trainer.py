@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import pathlib
 import sys
 import tempfile
 import time
@@ -229,7 +230,7 @@ class Trainer:
         """
         console.reserve_descriptors()
         _check_writable(self.out)
-        with self.signals, owning(self.out):
+        with self._fixed_place(), self.signals, owning(self.out):
             with contextlib.ExitStack() as stack:
                 stack.callback(self._stop_clock)
                 stack.callback(getattr(self.updater, "finalize", _nothing))
@@ -245,6 +246,17 @@ class Trainer:
                 with self._telling():
                     self._interrupted()  # while all was finalized
         self._interrupted()
+
+    @contextlib.contextmanager
+    def _fixed_place(self):
+        """Stay in the output directory, should the program go to another one."""
+        given = self.out
+        absolute = os.path.abspath(given)
+        self.out = absolute if isinstance(given, str) else pathlib.Path(absolute)
+        try:
+            yield
+        finally:
+            self.out = given
 
     @contextlib.contextmanager
     def _telling(self):

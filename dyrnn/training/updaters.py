@@ -49,6 +49,7 @@ from dyrnn.training.undeclared import (
 from dyrnn.training.windows import (
     Doubts,
     check_goes_on,
+    check_graph,
     check_window,
     cut_history,
     finalize_all,
@@ -194,8 +195,7 @@ class StandardUpdater:
         if name not in given:
             names = ", ".join(map(repr, given)) or "none"
             raise KeyError(
-                f"{type(self).__name__}: no {kind} is called {name!r}; there are: "
-                f"{names}"
+                f"{type(self).__name__}: no {kind} {name!r}; there are: {names}"
             )
         return given[name]
 
@@ -233,8 +233,7 @@ class StandardUpdater:
         """
         if self._settings is None:
             self._settings = {
-                name: optimizer.settings()
-                for name, optimizer in self._optimizers.items()
+                name: each.settings() for name, each in self._optimizers.items()
             }
             self._numbers = Numbers(self._models_by_name())
             self._watch.begin()
@@ -287,12 +286,7 @@ class StandardUpdater:
         for model in models:
             model.cleargrads()
         loss.backward()
-        if loss.node is None and not any(o.updates for o in self._optimizers.values()):
-            raise ValueError(
-                f"{type(self).__name__}: the loss is a Variable without a graph, from "
-                "which no parameter gets a gradient. Return what functions computed, "
-                "such as F.mean(losses), and not a Variable made of its array."
-            )
+        check_graph(type(self).__name__, loss, self._optimizers.values())
         if cuts:
             loss.unchain_backward()
         if len(self._optimizers) > 1:

@@ -292,3 +292,13 @@ def cut_history(model):
             state = getattr(link, name)
             if isinstance(state, Variable):
                 state.unchain_backward()
+
+
+def check_graph(name, loss, optimizers):
+    """Refuse a loss that was not computed by functions: nothing would be trained."""
+    if loss.node is None and not any(each.updates for each in optimizers):
+        raise ValueError(
+            f"{name}: the loss is a Variable without a graph, from which no parameter "
+            "gets a gradient. Return what functions computed, such as F.mean(losses), "
+            "and not a Variable made of its array."
+        )

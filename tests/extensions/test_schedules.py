@@ -62,10 +62,22 @@ def make(out, extension, stop=5, values=None):
     return trainer
 
 
+class Rates:
+    """Notes the learning rate after each iteration, and is not saved."""
+
+    def __init__(self, optimizer, seen):
+        self.optimizer, self.seen = optimizer, seen
+
+    def __call__(self, _trainer):
+        self.seen.append(self.optimizer.lr)
+
+    def serialize(self, s):
+        pass
+
+
 def used(trainer, seen):
     """Run, and note the learning rate after each iteration."""
-    optimizer = trainer.updater.optimizer
-    trainer.extend(lambda _: seen.append(optimizer.lr), "note", priority=-1)
+    trainer.extend(Rates(trainer.updater.optimizer, seen), "note", priority=-1)
     trainer.run()
     return seen
 

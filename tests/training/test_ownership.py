@@ -10,9 +10,9 @@ import threading
 
 import pytest
 
-from dyrnn.extensions import snapshot
+from dyrnn.extensions import LogReport, read_log, snapshot
 from dyrnn.training import Trainer, ownership
-from tests.training.toys import FakeUpdater
+from tests.training.toys import FakeUpdater, regression_trainer
 
 HOLD = """
 import sys
@@ -109,3 +109,17 @@ def test_two_snapshots_of_one_name_keep_as_many(tmp_path):
     trainer.extend(snapshot(n_retains=2))
     with pytest.raises(ValueError, match="would pass"):
         trainer.run()
+
+
+def test_a_change_of_directory_does_not_move_the_output(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere" / "out").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    trainer = regression_trainer("out", (4, "iteration"))
+    trainer.extend(LogReport(trigger=(1, "iteration")))
+    trainer.extend(snapshot(), trigger=(1, "iteration"))
+    trainer.extend(lambda _: os.chdir(tmp_path / "elsewhere"), trigger=(2, "iteration"))
+    trainer.run()
+    assert trainer.out == "out"
+    assert not list((tmp_path / "elsewhere" / "out").iterdir())
+    assert len(read_log(tmp_path / "out" / "log.jsonl")) == 4
+    assert len(list((tmp_path / "out").glob("snapshot*.npz"))) == 4

@@ -119,13 +119,13 @@ def test_several_iterators_and_optimizers_by_name():
     assert updater.get_iterator("more") is main
     assert updater.get_optimizer("other") is optimizers["other"]
     assert updater.get_all_optimizers() == optimizers
-    with pytest.raises(KeyError, match="no iterator is called 'main'.* are: 'train'"):
+    with pytest.raises(KeyError, match="no iterator 'main'.* are: 'train'"):
         StandardUpdater({"train": main}, optimizers)
-    with pytest.raises(KeyError, match="no optimizer is called 'main'.* are: none"):
+    with pytest.raises(KeyError, match="no optimizer 'main'.* are: none"):
         StandardUpdater(main, {})
-    with pytest.raises(KeyError, match="no iterator is called 'x'; .* 'main', 'more'"):
+    with pytest.raises(KeyError, match="no iterator 'x'; .* 'main', 'more'"):
         updater.get_iterator("x")
-    with pytest.raises(KeyError, match="no optimizer is called 'x'; .*'main', 'other'"):
+    with pytest.raises(KeyError, match="no optimizer 'x'; .*'main', 'other'"):
         updater.get_optimizer("x")
 
 
