@@ -169,10 +169,12 @@ def _check_sequences(sequences, steps, padding):
                 f"{steps[key][i]} steps, and part {sequences[0]!r} has {first[i]}"
             )
     if padding is None and len(set(first)) > 1:
+        values = "0" if len(sequences) == 1 else "(0, -1)"  # labels do not count
         raise ShapeError(
             f"time_major: sequences of {min(first)} to {max(first)} steps in a batch. "
-            "Say converter=functools.partial(time_major, padding=0): it pads them and "
-            "adds an argument, their lengths."
+            f"Say converter=functools.partial(time_major, padding={values}): it pads "
+            "them, labels with the -1 that softmax_cross_entropy ignores, and adds an "
+            "argument, their lengths."
         )
 
 

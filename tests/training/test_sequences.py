@@ -223,6 +223,12 @@ def test_only_sequences_are_turned():
         ([(1, 2)], {}, ShapeError, "is a number"),
         ([3, 4], {}, ShapeError, "is a number"),
         ([[1, 2], [3]], {}, ShapeError, "1 to 2 steps.*padding=0"),
+        (
+            [([1, 2], [1, 2]), ([3], [3])],
+            {},
+            ShapeError,
+            r"1 to 2 steps.*padding=\(0, -1\)",
+        ),
         ([([1], 2), ([1],)], {}, ShapeError, "different numbers of parts"),
         ([([1, 2], [3])], {"sequences": (0, 1)}, ShapeError, "part 1 has 1 steps"),
         ([([1, 2], [3])], {"sequences": (2,)}, ValueError, r"\[2\].*\[0, 1\]"),
