@@ -40,6 +40,8 @@ class Tracker(Extension):
                 self.run.finish()
     """
 
+    is_saved = False  # a client and its connections are those of one process
+
     def __init__(self, log_report: str | LogReport = "LogReport") -> None:
         self._log_report: Any = log_report
         self._written = 0

@@ -95,8 +95,10 @@ def _set_attribute(owner, name, value):
 def _names_of_library(cls: Any) -> set[str] | None:
     """The names that dyrnn's own bases of a class use; None: its state is its affair.
 
-    So it is where a class has a ``serialize`` of its own.
+    So it is where a class has a ``serialize`` of its own, or ``is_saved = False``.
     """
+    if not getattr(cls, "is_saved", True):
+        return None
     names: set[str] = set()
     for base in cls.__mro__:
         if base.__module__.partition(".")[0] == "dyrnn":

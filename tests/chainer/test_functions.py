@@ -153,11 +153,11 @@ def test_interleaved_gates_of_an_lstm():
 
 
 def test_labels_in_a_list_too_many_are_refused_with_the_numbers_of_axes():
-    x = np.zeros((1, 5), np.float32)
+    x = np.zeros((2, 5), np.float32)
     with pytest.raises(
         type_check.InvalidType, match=r"t\.ndim == x\.ndim - 1"
     ) as error:
-        F.softmax_cross_entropy(x, np.array([[3]], np.int32))
+        F.softmax_cross_entropy(x, np.array([[3], [1]], np.int32))
     assert "Actual: 2 != 1" in str(error.value)
 
 
