@@ -40,7 +40,7 @@ def start():
     if addresses is None:
         return None, "NumPy multiplies with a library that those in C do not know"
     known = found.kinds()
-    kind = NATIVE if NATIVE.isalpha() else known[0]
+    kind = known[0] if NATIVE in ("0", "1") else NATIVE
     if kind not in known:
         return None, f"this processor runs {', '.join(known)}, and not {kind}"
     found.use(kind, *addresses)
@@ -90,6 +90,7 @@ def run(name, parts, *arguments):
     _run(NUMBERS[name], min(parts, 256), *arguments)
 
 
-def parts(work, most=None):
-    """Return how many threads are worth ``work`` elementary functions."""
-    return max(1, min(machine.threads(), work // 8192, most or work))
+def run_each(calls):
+    """Run kernels one after the other, given the arguments of `run` for each."""
+    for call in calls:
+        run(*call)
