@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 
 from dyrnn import backend
 from dyrnn.description import Described
-from dyrnn.engine.core import Variable, as_array
+from dyrnn.engine.core import Variable, as_array, clear
 from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError, SnapshotError
 from dyrnn.initializers import InitializerLike
@@ -280,8 +280,7 @@ class Link(Described):
 
     def cleargrads(self) -> None:
         """Forget the gradients of all parameters."""
-        for param in self.params():
-            param.cleargrad()
+        clear(self.params())
 
     def copyparams(self, link: "Link") -> None:
         """Copy the values of all parameters from a link of the same structure."""

@@ -170,7 +170,7 @@ class Reporter:
             if weight is None:
                 means = tally.parts_of(value)
             means = Parts((_detached(mean), _detached(n)) for mean, n in means)
-            count = largest(n for _, n in means)
+            count = largest([n for _, n in means])
             self.observation[name] = _sum_of(means)
             if count is not None:
                 weights[name] = count
@@ -420,7 +420,8 @@ def means_of(observations):
             (_mean(*zip(*column, strict=True)), sum(n for _, n in column))
             for column in columns
         )
-        means[key], means.weights[key] = _sum_of(parts), largest(n for _, n in parts)
+        means[key] = _sum_of(parts)
+        means.weights[key] = largest([n for _, n in parts])
         if len(parts) > 1:
             means.parts[key] = parts
     return means

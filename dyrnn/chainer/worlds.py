@@ -27,8 +27,8 @@ from dyrnn.chainer.configuration import config
 from dyrnn.chainer.function_node import FunctionNode
 from dyrnn.chainer.utils import type_check
 from dyrnn.chainer.variable import Variable
+from dyrnn.engine.core import roles_of
 from dyrnn.engine.gradients import densify
-from dyrnn.engine.roles import roles_of
 
 
 class _Names:

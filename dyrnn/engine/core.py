@@ -27,7 +27,6 @@ from dyrnn.engine.backprop import propagate
 from dyrnn.engine.counts import MEAN, own_count
 from dyrnn.engine.gradients import Sum
 from dyrnn.engine.operators import Operators
-from dyrnn.engine.roles import distinct, roles_of
 from dyrnn.errors import ShapeError
 from dyrnn.typing import Array
 
@@ -276,6 +275,17 @@ class Variable(Operators):
             node.cut()
 
 
+def totals(variables):
+    """Return of each variable its ``total``."""
+    return [variable.total for variable in variables]
+
+
+def clear(variables):
+    """Forget the gradients of variables."""
+    for variable in variables:
+        variable.cleargrad()
+
+
 def _refuse(array):
     raise TypeError(
         f"an array of {array.dtype} was given; use real numbers or booleans, such as "
@@ -476,3 +486,42 @@ def edge_of(variable):
     return (
         (variable, None) if variable.node is None else (variable.node, variable.index)
     )
+
+
+# What the arrays are that a node saves is told by identity when it runs: in gradients
+# of gradients an input or output stands for a variable of the graph.
+
+
+def distinct(inputs, arrays):
+    """Give different variables that share one array different array objects.
+
+    :func:`role` tells saved arrays apart by identity: it would take one for another.
+    """
+    seen = {}
+    for i, array in enumerate(arrays):
+        if backend.is_array(array):
+            if seen.setdefault(id(array), inputs[i]) is not inputs[i]:
+                arrays[i] = array.view()
+    return arrays
+
+
+def roles_of(saved, inputs, outputs):
+    """Return the role of each array that was saved."""
+    return [role(array, inputs, outputs) for array in saved]
+
+
+def role(array, inputs, outputs):
+    """Return what a saved array is: an input, an output, a constant, or None.
+
+    Integers and booleans (ids, masks) are constants, whatever they were computed from:
+    they do not change with small changes of the inputs.
+    """
+    if not hasattr(array, "dtype"):
+        return ("number", 0)
+    for i, x in enumerate(inputs):
+        if array is x:
+            return ("input", i)
+    for i, y in enumerate(outputs):
+        if array is y:
+            return ("output", i)
+    return ("constant", 0) if array.dtype.kind in "biu" else None

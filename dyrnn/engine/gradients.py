@@ -274,6 +274,11 @@ def settled(arrived):
     return totals
 
 
+def settle(sums):
+    """Return of each `Sum` what its ``settled`` does."""
+    return [each.settled() for each in sums]
+
+
 def _add_in_place(value, term):
     if backend.is_array(value) and backend.is_array(term):
         value += term

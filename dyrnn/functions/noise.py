@@ -54,7 +54,8 @@ def dropout(x: VariableLike, ratio: float = 0.5) -> Variable:
     check_ratio("dropout", ratio)
     if ratio == 0 or not config.train:
         return as_variable(x)
-    check_floats("dropout", x=x)
+    if not isinstance(x, Variable) or x.dtype.kind != "f":
+        check_floats("dropout", x=x)
     return Dropout(ratio).apply(x)
 
 

@@ -123,11 +123,12 @@ class LSTMStep(FunctionNode):
     def backward(self, xp, gc, gh):
         _, h, c, U, gates, tanh_c = self.saved
         gx, gc = kernels.lstm_gates_backward(gates, c, tanh_c, gc, gh)
+        _, to_h, _, to_U = self.edges
         return (
             gx,
-            times(xp, gx, U) if self.wants(1) else None,
+            None if to_h is None else times(xp, gx, U),
             gc,
-            gradients.product(xp, gx, h) if self.wants(3) else None,
+            None if to_U is None else gradients.product(xp, gx, h),
         )
 
     def composed(self, x, h, c, U):

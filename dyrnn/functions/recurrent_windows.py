@@ -81,16 +81,16 @@ class _Window(FunctionNode):
         ``ga`` is the gradient of the recurrent product, mostly ``gz`` itself.
         """
         gz, ga = gz.reshape((-1, len(W))), ga.reshape((-1, len(W)))
-        first = 1 + self.n_states
+        to_x, to_W, to_U, to_b = self.edges[0], *self.edges[1 + self.n_states :][:3]
         gx = gW = gU = gb = None
-        if self.wants(0):
+        if to_x is not None:
             gx = times(xp, gz, W).reshape(x.shape)
-        if self.wants(first):
+        if to_W is not None:
             x = self.within(xp, x)
             gW = gradients.product(xp, gz, x.reshape((-1, x.shape[2])))
-        if self.wants(first + 1):
+        if to_U is not None:
             gU = gradients.product(xp, ga, h[:-1].reshape((-1, h.shape[2])))
-        if self.wants(first + 2):
+        if to_b is not None:
             gb = column_sums(gz)
         return gx, gW, gU, gb
 
@@ -119,14 +119,16 @@ def _window(node, x, states, W, U, biases, lengths):
     check_floats(node.name, x=x, **given)
     H = U.shape[-1]
     sizes = {name: H for name in states}
-    inputs = _checked(node.name, x, given, sizes, node.n_gates * H)
-    node.lengths = check_lengths(node.name, as_variable(x).xp, lengths, x)
+    x = as_variable(x)
+    xp = x.xp
+    inputs = _checked(node.name, xp, x, given, sizes, node.n_gates * H)
+    node.lengths = check_lengths(node.name, xp, lengths, x)
     if len(x) == 0:
         return _of_no_steps(x, inputs[: len(states)])
     return node.apply(x, *inputs)
 
 
-def _checked(name, x, given, sizes, rows):
+def _checked(name, xp, x, given, sizes, rows):
     """Return the inputs after x, zeros in place of None, if their shapes are right.
 
     ``sizes`` are the columns of the states, h first; ``rows`` those of W, U and biases.
@@ -153,7 +155,6 @@ def _checked(name, x, given, sizes, rows):
                 f"{given['U'].shape} it must have shape {shapes[key]}."
             )
     check_batch(name, x, 1)
-    xp = as_variable(x).xp
     return [
         xp.zeros(shapes[key], x.dtype) if x_key is None else x_key
         for key, x_key in given.items()
@@ -162,7 +163,7 @@ def _checked(name, x, given, sizes, rows):
 
 def _of_no_steps(x, states):
     """Return the states as they are, and no outputs."""
-    empty = as_variable(x).xp.zeros((0, *states[0].shape), x.dtype)
+    empty = x.xp.zeros((0, *states[0].shape), x.dtype)
     return tuple([as_variable(a) for a in (*states, empty)])
 
 
@@ -270,8 +271,8 @@ def _projected_window(x, h, c, W, U, b, lengths, V):
     if V.ndim != 2:
         raise ShapeError(f"{name}: V has shape {V.shape}; a projection is (P, H).")
     sizes = {"h": V.shape[0], "c": V.shape[1]}
-    h, c, W, U, b, V = _checked(name, x, given, sizes, 4 * V.shape[1])
     x = as_variable(x)
+    h, c, W, U, b, V = _checked(name, x.xp, x, given, sizes, 4 * V.shape[1])
     lengths = check_lengths(name, x.xp, lengths, x)
     if len(x) == 0:
         return _of_no_steps(x, (h, c))

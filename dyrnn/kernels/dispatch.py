@@ -8,6 +8,7 @@ import inspect
 import numpy as np
 
 from dyrnn.backend import get_array_module
+from dyrnn.config import config
 from dyrnn.kernels import native
 from dyrnn.kernels.machine import prepare
 
@@ -15,14 +16,14 @@ from dyrnn.kernels.machine import prepare
 def place_of(x):
     """Return which forms take an array, or a list that begins with one.
 
-    ``"native"`` or ``"cpu"`` for NumPy's float32 and float64, ``"cuda"`` for CuPy's
-    arrays, and ``"plain"`` for all others: half precision on the CPU, array modules
-    made known by :func:`dyrnn.backend.register_array_module`.
+    For NumPy's float32 and float64 ``"native"``, or with ``config.native`` off
+    ``"cpu"``, for CuPy's arrays ``"cuda"``, and ``"plain"`` for all others: halves on
+    the CPU, modules made known by :func:`dyrnn.backend.register_array_module`.
     """
     if type(x) is np.ndarray:
         if x.dtype.char not in "fd":
             return "plain"
-        return "native" if native.is_on() else "cpu"
+        return "native" if config.native else "cpu"
     if isinstance(x, (list, tuple)):
         return place_of(x[0])
     return "cuda" if get_array_module(x).__name__ == "cupy" else "plain"
@@ -64,11 +65,15 @@ def kernel(array):
 
 
 def find(plain, place):
-    """Return the form of a definition for a place, or the definition."""
+    """Return the form of a definition for a place, or the definition.
+
+    Where the kernels in C do not run, their place has NumPy's.
+    """
     if place in ("cpu", "native"):
         prepare()
     package, _, topic = plain.__module__.rpartition(".")
-    for each in ("native", "cpu") if place == "native" else (place,):
+    places = {"native": ("native", "cpu") if native.start()[0] else ("cpu",)}
+    for each in places.get(place, (place,)):
         name = f"{package}.{each}.{topic}"
         if importlib.util.find_spec(name) is not None:
             form = getattr(importlib.import_module(name), plain.__name__, None)

@@ -253,6 +253,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_workers)
 
 
+def parts(work, most=None):
+    """Return how many threads ``work`` elementary functions are worth, up to ``most``.
+
+    A number that is only multiplied and added is a quarter of one.
+    """
+    return max(1, min(threads(), work // 8192, most or work))
+
+
 def shares(size, grain=1):
     """Cut ``range(size)`` into one slice per thread, each a multiple of ``grain``."""
     parts = max(1, min(threads(), size // grain))

@@ -28,7 +28,7 @@ def dropout_mask(like, generator, ratio):
     mask = np.empty(like.shape, like.dtype)
     is_kept = bits.reshape(like.shape) >= threshold
     np.multiply(is_kept, mask.dtype.type(1 / keep), out=mask)
-    return get_array_module(like).asarray(mask)
+    return mask if type(like) is np.ndarray else get_array_module(like).asarray(mask)
 
 
 def drop_threshold(ratio, dtype):

@@ -95,7 +95,7 @@ class Classifier(Chain):
                 )
             t = kwargs.pop(self.label_key)
         # Frees the graph of the last call before a new one is made.
-        self.y = self.loss = self.accuracy = None
+        vars(self).update(y=None, loss=None, accuracy=None)
         self.y = self.predictor(*args, **kwargs)
         self.loss = loss = self.lossfun(self.y, t)
         values = {"loss": loss}

@@ -11,7 +11,7 @@ import numpy as np
 
 from dyrnn import kernels
 from dyrnn.backend import get_array_module, to_cpu
-from dyrnn.engine.gradients import Rows
+from dyrnn.engine.gradients import Rows, settle
 from dyrnn.errors import DeviceError, NonFiniteError
 from dyrnn.kernels.updates import working_dtype
 
@@ -27,7 +27,7 @@ def squares(updates):
     """Return the sum of the squares of each gradient, without its waiting factor."""
     unknown = [total for _, _, total in updates if total.square is None]
     if unknown:
-        arrays = [values_of(total.settled()[0]) for total in unknown]
+        arrays = [values_of(gradient) for gradient, _ in settle(unknown)]
         for total, square in zip(unknown, kernels.squared_norms(arrays), strict=True):
             total.square = square
     return [total.square for _, _, total in updates]

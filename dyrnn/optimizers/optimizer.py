@@ -25,7 +25,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dyrnn import kernels
-from dyrnn.engine.gradients import Rows
+from dyrnn.engine.core import totals
+from dyrnn.engine.gradients import Rows, settle
 from dyrnn.errors import NonFiniteError, SnapshotError
 from dyrnn.kernels.updates import working_dtype
 from dyrnn.link import Link
@@ -316,12 +317,14 @@ class Optimizer:
         self.t += 1
         has_own_way = type(self).update_param is not Optimizer.update_param
         together: dict[tuple, list] = {}
-        for path, param, total in updates:
+        gradients = settle([total for *_, total in updates])
+        for (path, param, total), (gradient, rate) in zip(
+            updates, gradients, strict=True
+        ):
             state = self._states.get(param)
             if state is None:
                 state = self._states[param] = State(0, self.init_state(param))
             state.t += 1
-            gradient, rate = total.settled()
             total.square = None  # whoever holds the gradient may write to it
             factors = self._factors_of(path) if self._factors else ()
             if has_own_way or isinstance(gradient, Rows):
@@ -365,10 +368,12 @@ class Optimizer:
         """
         # A hook may freeze a part of the model.
         is_known = self._walked is not None and self._walked[0] == Link._version
+        walked = self._walked[1] if is_known else self._walk()
+        found = totals([param for _, param in walked])
         return [
             (path, param, total)
-            for path, param in (self._walked[1] if is_known else self._walk())
-            if (total := param.total) is not None
+            for (path, param), total in zip(walked, found, strict=True)
+            if total is not None
         ]
 
     def _walk(self):

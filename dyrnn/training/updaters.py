@@ -335,7 +335,7 @@ class StandardUpdater:
         """Report the mean loss, unless the model has said itself what its loss is."""
         self.loss_weights = weights
         parts = [(as_array(mean), count) for mean, count in parts]
-        self.mean_loss, self.label_count = total(parts), largest(n for _, n in parts)
+        self.mean_loss, self.label_count = total(parts), largest([n for _, n in parts])
         reporter, model = get_current_reporter(), self.get_optimizer().target
         name = None if reporter is None else reporter.name_of(model)
         if name is not None and f"{name}/loss" not in reporter.observation:

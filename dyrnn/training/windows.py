@@ -27,7 +27,7 @@ def loss_of_steps(steps, is_sum):
         Whether they are sums, to be added without weights.
     """
     if len({len(parts) for parts in steps}) > 1:  # no step says which it lacks
-        steps = [[(total(parts), largest(n for _, n in parts))] for parts in steps]
+        steps = [[(total(parts), largest([n for _, n in parts]))] for parts in steps]
     losses, parts = [], []
     for column in zip(*steps, strict=True):
         means, counts = zip(*column, strict=True)

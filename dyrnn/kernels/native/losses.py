@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from dyrnn.kernels.native import dense, parts, run
+from dyrnn.kernels.machine import parts
+from dyrnn.kernels.native import dense, run
 
 
 def softmax_cross_entropy(logits, t, ignore_label=-1, out=None):

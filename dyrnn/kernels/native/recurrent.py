@@ -7,7 +7,8 @@ for each other. Which, the sizes decide: the bits of a product may depend on it.
 import numpy as np
 
 from dyrnn.kernels import machine
-from dyrnn.kernels.native import dense, parts, run
+from dyrnn.kernels.machine import parts
+from dyrnn.kernels.native import dense, run
 from dyrnn.kernels.recurrent import states_from
 
 _FEW = 32  # sequences of a thread: products of fewer rows are slow
@@ -18,7 +19,8 @@ def lstm_gates(a, c_prev, x=None):
     """One pass."""
     if not a.flags.c_contiguous:
         return NotImplemented
-    c_prev, x = dense(c_prev, np.zeros_like(a) if x is None else x)
+    x = np.zeros_like(a) if x is None else np.ascontiguousarray(x)
+    c_prev = np.ascontiguousarray(c_prev)
     B, H = c_prev.shape
     c, tanh_c, h = (np.empty_like(c_prev) for _ in range(3))
     run("lstm_gates", parts(a.size), a, c_prev, x, c, tanh_c, h, B, H)
@@ -27,12 +29,12 @@ def lstm_gates(a, c_prev, x=None):
 
 def lstm_gates_backward(gates, c_prev, tanh_c, gc, gh):
     """One pass."""
-    gates, c_prev, tanh_c, gh = dense(gates, c_prev, tanh_c, gh)
     B, H = c_prev.shape
-    gz = np.empty_like(gates)
-    gc_prev = np.zeros_like(c_prev) if gc is None else gc.copy()
-    gh = np.zeros_like(c_prev) if gh is None else gh
-    given = gates, c_prev, tanh_c, gh, gz, gc_prev
+    gc_prev = np.zeros(c_prev.shape, gates.dtype) if gc is None else gc.copy()
+    gh = np.zeros(c_prev.shape, gates.dtype) if gh is None else gh
+    given = [np.ascontiguousarray(a) for a in (gates, c_prev, tanh_c, gh)]
+    gz = np.empty(gates.shape, gates.dtype)
+    given += gz, gc_prev
     run("lstm_gates_backward", parts(gates.size // 4), *given, B, H)
     return gz, gc_prev
 

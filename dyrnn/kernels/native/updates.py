@@ -2,7 +2,10 @@
 
 import numpy as np
 
-from dyrnn.kernels.native import NUMBERS, parts, run
+from dyrnn.kernels import machine
+from dyrnn.kernels.native import NUMBERS, run_each
+
+_WORTH = 32768  # numbers that another thread pays for
 
 
 def update(optimizer, numbers, rate, items):
@@ -24,10 +27,13 @@ def update(optimizer, numbers, rate, items):
     ]
     if is_apart:
         return NotImplemented
+    most, calls = machine.threads(), []
     for array, gradient, states in items:
         kept = [states[name] for name in names]
         kept += [None] * (3 - len(kept))
         gradient = np.ascontiguousarray(gradient, array.dtype)
-        threads = parts(array.size // 4)
-        run(rule, threads, array, gradient, *kept, *values, array.size, float(rate))
+        threads = max(1, min(most, array.size // _WORTH))
+        arrays = array, gradient, *kept
+        calls.append((rule, threads, *arrays, *values, array.size, float(rate)))
+    run_each(calls)
     return None
