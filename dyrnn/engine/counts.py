@@ -11,7 +11,7 @@ mean over so many.
 A note is ``labels, factor, kind``: the value times the factor is the mean over the
 labels. The kinds are
 
-- MEAN;
+- MEAN, of labels, and AVERAGE, of all elements of an array, whatever they are;
 - SUM, of all elements, and SCALED, a sum times a number, which may be a mean;
 - ROWS, a sum over the length of the first axis, and FIRST, a mean of sums over it;
 - RATIO, a sum over what the user divided by;
@@ -24,8 +24,9 @@ import math
 import threading
 from typing import Any
 
-MEAN, SUM, SCALED, ROWS, FIRST, RATIO, TERMS = (
+MEAN, AVERAGE, SUM, SCALED, ROWS, FIRST, RATIO, TERMS = (
     "mean",
+    "average",
     "sum",
     "scaled",
     "rows",
@@ -131,11 +132,24 @@ class Tally:
         """Whether a loss was made of sums, and does not say what it is the mean of."""
         kind = kind_of(loss)
         if kind == TERMS:
-            return any(kind_of(term) in (SUM, SCALED) for term, _ in _leaves(loss))
+            return any(
+                kind_of(term) in (SUM, SCALED) or self._is_of_sums(term)
+                for term, _ in _leaves(loss)
+            )
         if kind == SUM:  # of means, which were stacked
             return self.labels is not None and not self._has_each
+        if kind == SCALED or self._is_of_sums(loss):
+            return True
         no_labels = self.labels is None or self._has_each
-        return kind == SCALED or (kind is None and self.has_sums and no_labels)
+        return kind is None and self.has_sums and no_labels
+
+    def _is_of_sums(self, loss: Any) -> bool:
+        """Whether a loss averages less than a window has: sums over steps, it seems."""
+        labels, _, kind = _note(loss)
+        if kind != AVERAGE or self.window is None:
+            return False
+        length, batch_size = self.window
+        return labels % batch_size == 0 and labels % (length * batch_size) != 0
 
     def note(self, loss: Any, labels: Any, factor: float, kind: str) -> None:
         """Add the labels of a loss."""
@@ -225,7 +239,7 @@ def averaged(x: Any, y: Any, n: int) -> Any:
     if y.ndim == 0 and kind == TERMS:
         return _scaled(x, 1.0 / n, y)
     if y.ndim == 0:
-        y._count = n, 1.0, FIRST if kind == FIRST else MEAN
+        y._count = n, 1.0, FIRST if kind == FIRST else AVERAGE
     return y
 
 
@@ -277,7 +291,9 @@ def added(a: Any, b: Any, y: Any) -> Any:
         return y
     for x, other, kind in (a, b, kinds[1]), (b, a, kinds[0]):
         if kind is None:
-            if kind_of(x) in (MEAN, RATIO) or (type(other) is int and other == 0):
+            if kind_of(x) in (MEAN, AVERAGE, RATIO) or (
+                type(other) is int and other == 0
+            ):
                 return passed_on(x, y)
             if kind_of(x) in (SUM, SCALED):
                 return y
@@ -308,7 +324,7 @@ def divided(a: Any, b: Any, y: Any) -> Any:
             # Nothing, divided by max(1, labels), has no label.
             over = over * ((over != 1) | (a.array != 0))
         y._count = over, 1.0, RATIO
-    elif kind == RATIO or (kind == MEAN and type(b) not in (int, float)):
+    elif kind == RATIO or (kind in (MEAN, AVERAGE) and type(b) not in (int, float)):
         # As in F.mean(losses * mask) / mask.mean().
         y._count = labels * over, 1.0, RATIO
     elif type(b) in (int, float) and b:

@@ -13,7 +13,7 @@ from dyrnn.config import no_backprop_mode, using_config
 from dyrnn.datasets import concat_examples
 from dyrnn.datasets.convert import call_with, target_count
 from dyrnn.engine.core import Variable
-from dyrnn.engine.counts import SUM, Tally, kind_of
+from dyrnn.engine.counts import RATIO, SUM, Tally, kind_of, own_count
 from dyrnn.iterators.base import is_window
 from dyrnn.link import Link
 from dyrnn.reporter import (
@@ -27,6 +27,8 @@ from dyrnn.training import PRIORITY_WRITER, Extension
 from dyrnn.training.undeclared import Watch, reset_keeping
 from dyrnn.training.windows import Doubts, finalize_all, unrelated_examples
 from dyrnn.typing import Batches
+
+_TOLD = "Means over batches weigh by it."
 
 
 class Evaluator(Extension):
@@ -131,7 +133,8 @@ class Evaluator(Extension):
             self.eval_hook(self)
         reporter: Any = get_current_reporter()  # the one of __call__
         loss_key = reporter.name_of(target) + "/loss"
-        summary, sizes = DictSummary(), set()
+        summary = DictSummary()
+        sums: dict[Any, list] = {}  # what they were divided by: sizes of their batches
         with self._state_set_aside():
             for batch in self._batches(iterator):
                 arguments = self._arguments(iterator, batch)
@@ -149,22 +152,28 @@ class Evaluator(Extension):
                     if result is not None and loss_key not in observation:
                         report({"loss": result}, target)
                 if isinstance(result, Variable) and not tally.is_told:
-                    sizes.add(default if kind_of(result) == SUM else 0)
-                    self._tell_doubts(result, tally, sizes)
+                    over = own_count(result) if kind_of(result) in (SUM, RATIO) else 0
+                    # One that was counted, as of a mask, is of NumPy's types.
+                    over = over if type(over) in (type(None), int, float) else 0
+                    sums.setdefault(over, []).append(default)
+                    if tally.is_unclear(result):
+                        found = "was computed from sums"
+                        self._doubts.tell(found, tally.count_of(result), _TOLD)
                 summary.add(observation)
+        self._tell_of_sums(sums)
         if self._world is not None:
             summary = self._world.merge(summary)
         return summary.compute_mean()
 
-    def _tell_doubts(self, loss, tally, sizes):
-        found = None
-        if len(sizes) > 1:
-            found = f"is a sum over each batch, of sizes {sizes},"
-        elif tally.is_unclear(loss):
-            found = "was computed from sums"
-        if found is not None:
-            told = "Means over batches weigh by it."
-            self._doubts.tell(found, tally.count_of(loss), told)
+    def _tell_of_sums(self, sums):
+        """Warn if all losses were sums, divided by one number whatever the batch."""
+        if len(sums) != 1:
+            return
+        ((over, sizes),) = sums.items()
+        if over != 0 and len(set(sizes)) > 1:
+            divided = "" if over is None else f" divided by {over:g}"
+            found = f"is a sum over each batch{divided}, of sizes {set(sizes)},"
+            self._doubts.tell(found, sizes[-1] if over is None else over, _TOLD)
 
     def _batches(self, iterator):
         if self._world is None:

@@ -511,7 +511,11 @@ def test_an_unclear_loss_is_warned_of_once_and_by_name():
 
     rng = np.random.default_rng(5)
     batches = [(rng.integers(0, V, n), rng.integers(0, V, n)) for n in (4, 2)]
-    for each in (loss, lambda y, t: F.sum(F.square(y))):
+    for each in (
+        loss,
+        lambda y, t: F.sum(F.square(y)),
+        lambda y, t: F.sum(F.square(y)) / 2,
+    ):
         with pytest.warns(UserWarning, match=r"Evaluator: .*loss\.count = n") as found:
             Evaluator(Text(batches), Model(None, each))()
         assert len(found) == 1
@@ -577,6 +581,11 @@ def test_masked_means_do_not_depend_on_batches():
         lambda y, t: F.mean(each(y, t)) + 0.25 * F.sum(each(y, t)),
         lambda y, t: sum(F.mean(each(y[i], t[i])) for i in range(len(t))),
         lambda y, t: F.sum(F.concat([F.mean(y).reshape(1), F.max(y).reshape(1)])) * 2,
+        lambda y, t: F.mean(F.sum(each(y, t), axis=0) * 0.5),
+        lambda y, t: F.mean(F.sum(each(y, t), axis=0).reshape(-1, 1)),
+        lambda y, t: F.mean(F.sum(F.transpose(each(y, t)), axis=1)),
+        lambda y, t: F.mean(F.stack([F.sum(each(y, t), axis=0)])),
+        lambda y, t: F.mean(F.sum(each(y, t), axis=0)[:]) + 0.1 * F.mean(y),
     ],
 )
 def test_a_window_warns_of_a_sum_that_it_may_mistake_for_a_mean(loss):
