@@ -1,7 +1,7 @@
 """Recurrent layers: what follows the products of a step, and whole windows.
 
-With many sequences the threads share them; with few, the units of every step, and wait
-for each other. Which, the sizes decide: the bits of a product may depend on it.
+With many sequences the threads share them; with few, or many units, the units of every
+step, and wait for each other. Which, the sizes decide: the bits of a product may depend on it.
 """
 
 import numpy as np
@@ -13,6 +13,7 @@ from dyrnn.kernels.recurrent import states_from
 
 _FEW = 32  # sequences of a thread: products of fewer rows are slow
 _WORTH = 100_000  # multiplications of a step that another thread pays for
+_LARGE = 8 << 20  # bytes of U that no cache of a thread holds: each reads its own part
 
 
 def lstm_gates(a, c_prev, x=None):
@@ -58,12 +59,13 @@ def gru_gates_backward(gy, gates, h, a):
     return gz, ga, gh
 
 
-def _shared(T, B, H, gates):
+def _shared(T, B, H, U):
     """Return the number of threads and (T, B, H, whether they share the units)."""
+    gates = len(U) // H
     threads = machine.threads()
     if B * H * gates * (H + 64) < _WORTH:
         threads = 1
-    by_units = _FEW * threads > B
+    by_units = _FEW * threads > B or U.nbytes > _LARGE
     return min(threads, H if by_units else B), (T, B, H, int(by_units))
 
 
@@ -74,7 +76,7 @@ def lstm_forward(z, h0, c0, U, mask=None):
     T, B, H = len(z), *h0.shape
     h, c = states_from(np, T, h0), states_from(np, T, c0)
     U, mask = dense(U, mask)
-    threads, sizes = _shared(T, B, H, 4)
+    threads, sizes = _shared(T, B, H, U)
     scratch = np.empty(4 * B * H + threads * H, z.dtype)
     room = np.empty_like(U)
     run("lstm_forward", threads, z, h, c, U, room, scratch, mask, *sizes)
@@ -87,7 +89,7 @@ def lstm_backward(gh, gc_last, gates, c, U, mask=None):
     gh, gates, c, U, mask = dense(gh, gates, c, U, mask)
     gz, gh0 = np.empty_like(gates), np.zeros_like(c[0])
     gc0 = np.zeros_like(c[0]) if gc_last is None else gc_last.copy()
-    threads, sizes = _shared(T, B, H, 4)
+    threads, sizes = _shared(T, B, H, U)
     scratch = np.zeros(B * H + threads * H, gates.dtype)
     args = gh, gates, c, U, gz, gh0, gc0, scratch, mask
     run("lstm_backward", threads, *args, *sizes)
@@ -101,7 +103,7 @@ def gru_forward(z, h0, U, b=None, reset_after=True, mask=None):
     T, B, H = len(z), *h0.shape
     h, inner = states_from(np, T, h0), np.empty((T, B, H), z.dtype)
     U, b, mask = dense(U, b, mask)
-    threads, sizes = _shared(T, B, H, 3)
+    threads, sizes = _shared(T, B, H, U)
     room, scratch = np.empty_like(U), np.empty(3 * B * H, z.dtype)
     args = z, h, inner, U, b, room, scratch, mask, int(reset_after)
     run("gru_forward", threads, *args, *sizes)
@@ -114,7 +116,7 @@ def gru_backward(gh, gates, inner, h, U, reset_after=True, mask=None):
     gh, gates, inner, h, U, mask = dense(gh, gates, inner, h, U, mask)
     gz, gh0 = np.empty_like(gates), np.zeros_like(h[0])
     ga = np.empty_like(gates) if reset_after else None
-    threads, sizes = _shared(T, B, H, 3)
+    threads, sizes = _shared(T, B, H, U)
     scratch = np.zeros(3 * B * H, gates.dtype)
     args = gh, gates, inner, h, U, gz, ga, gh0, scratch, mask
     run("gru_backward", threads, *args, *sizes)
@@ -126,7 +128,7 @@ def rnn_forward(z, h0, U, activation="tanh", mask=None):
     T, B, H = len(z), *h0.shape
     h = states_from(np, T, h0)
     z, U, mask = dense(z, U, mask)
-    threads, sizes = _shared(T, B, H, 1)
+    threads, sizes = _shared(T, B, H, U)
     room, scratch = np.empty_like(U), np.empty(B * H, z.dtype)
     args = z, h, U, room, scratch, mask, int(activation == "relu")
     run("rnn_forward", threads, *args, *sizes)
@@ -138,7 +140,7 @@ def rnn_backward(gh, h, U, activation="tanh", mask=None):
     T, B, H = len(h) - 1, *h[0].shape
     gh, h, U, mask = dense(gh, h, U, mask)
     gz, gh0 = np.empty_like(h[1:]), np.zeros_like(h[0])
-    threads, sizes = _shared(T, B, H, 1)
+    threads, sizes = _shared(T, B, H, U)
     scratch = np.zeros(B * H, h.dtype)
     args = gh, h, U, gz, gh0, scratch, mask, int(activation == "relu")
     run("rnn_backward", threads, *args, *sizes)
