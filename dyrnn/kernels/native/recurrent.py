@@ -1,7 +1,8 @@
 """Recurrent layers: what follows the products of a step, and whole windows.
 
 With many sequences the threads share them; with few, or many units, the units of every
-step, and wait for each other. Which, the sizes decide: the bits of a product may depend on it.
+step, and wait for each other. Which, the sizes decide: the bits of a product may depend
+on it.
 """
 
 import numpy as np
