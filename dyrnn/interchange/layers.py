@@ -25,7 +25,8 @@ Kinds, and the names and shapes of their arrays, for I inputs and H units:
 - ``"parameters"``: what a link has beside these, under its own names.
 
 A stack, such as ``NStepLSTM``, is several layers with one path, told apart by
-``index``. A layer in two directions has the arrays of the backward one as
+``index``. A layer in two directions, also a ``Bidirectional`` around two of one kind
+and size, has the arrays of the backward one as
 ``W_reverse``, ...; ``layer.cells`` are the dictionaries of each direction.
 """
 
@@ -129,12 +130,20 @@ def _joined(parts):
 # -- From links to layers ------------------------------------------------------------
 
 
-def describe(model: Link) -> list[Layer]:
-    """Return the layers of a model in the order in which it registers them."""
-    return list(_layers(model, ""))
+def describe(model: Link, joins_directions: bool = True) -> list[Layer]:
+    """Return the layers of a model in the order in which it registers them.
+
+    Those of a ``Bidirectional`` are one in two directions, or two.
+    """
+    return list(_layers(model, "", joins_directions))
 
 
-def _layers(link, path):
+def _layers(link, path, joins_directions):
+    if joins_directions and isinstance(link, L.Bidirectional):
+        both = _both_directions(link, path)
+        if both is not None:
+            yield both
+            return
     found = next((f for kind, f in _KINDS.items() if isinstance(link, kind)), None)
     layers = [] if found is None else found(link, path)
     yield from layers
@@ -149,7 +158,26 @@ def _layers(link, path):
     links_used = {key for key, _ in used}
     for child in link.children():
         if id(child) not in links_used:
-            yield from _layers(child, f"{path}/{child.name}" if path else child.name)
+            below = f"{path}/{child.name}" if path else child.name
+            yield from _layers(child, below, joins_directions)
+
+
+def _both_directions(link, path):
+    """Return the two layers as one in two directions; None if they are not alike."""
+    pair = [describe(link.forward_layer), describe(link.backward_layer)]
+    if link.merge != "concat" or [len(layers) for layers in pair] != [1, 1]:
+        return None
+    (forward,), (backward,) = pair
+
+    def form(layer):
+        shapes = {name: array.shape for name, array in layer.arrays.items()}
+        return layer.kind, layer.options, shapes
+
+    if form(forward) != form(backward) or forward.kind == "parameters":
+        return None
+    parts = join_directions([forward.parts, backward.parts])
+    kind, options = forward.kind, forward.options
+    return Layer(kind, path, link, parts, directions=2, options=options)
 
 
 def _plain(link, *names, **renamed):

@@ -196,7 +196,7 @@ def match(
     used: set[str] = set()
     problems: list[str] = []
     values = []
-    layers = describe(model)
+    layers = describe(model, system.has_directions)
     _check_names(names, layers)
     _check_known(model, system)
     for _, group in itertools.groupby(layers, key=lambda layer: layer.path):
@@ -227,16 +227,34 @@ def match(
         and not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
     ]
     if problems:
+        prefix = _common_prefix(layers, names, system, known)
+        hint = f"All are below {prefix!r}: give names={{'': {prefix!r}}}. "
         more = len(problems) - _SHOWN
         shown = problems[:_SHOWN] + ([f"and {more} more"] if more > 0 else [])
         raise InterchangeError(
             f"the weights of {system.name} do not fit to the model, which is as it was:"
             + "".join(f"\n  {line}" for line in shown)
-            + "\nCreate the model with the same sizes; say with names={'path here': "
+            + (f"\n{hint}" if prefix else "\n")
+            + "Create the model with the same sizes; say with names={'path here': "
             "'name there'} what is called otherwise, and with ignore=['pattern'] what "
             "may be left over."
         )
     assign(values)
+
+
+def _common_prefix(layers, names, system, known):
+    """Return below what name all arrays are, as those of a checkpoint; or None."""
+    if names:
+        return None
+    wanted = [form[0] for layer in layers if (form := _forms(layer, names, system))]
+    groups = [_names_of(form) for form in wanted]
+    ends = [system.separator + name for name in groups[0]]
+    for name in known:
+        prefixes = [name.removesuffix(end) for end in ends if name.endswith(end)]
+        for start in (f"{prefix}{system.separator}" for prefix in prefixes):
+            if all(any(start + each in known for each in group) for group in groups):
+                return prefixes[0]
+    return None
 
 
 def _check_names(names, layers):
@@ -331,7 +349,7 @@ def packed(
     arrays: dict[str, np.ndarray] = {}
     first: dict[tuple, str] = {}
     tied = {}
-    layers = describe(model)
+    layers = describe(model, system.has_directions)
     _check_names(names, layers)
     _check_known(model, system)
     for layer in layers:

@@ -29,6 +29,8 @@ class System:
         Between the names of a path.
     has_stacks : bool
         Whether a stack of layers, or of directions, is one module there.
+    has_directions : bool
+        Whether a layer in two directions is one there.
     infixes : tuple of str
         What may stand between a layer's path and the names.
     ignored : tuple of str
@@ -41,6 +43,7 @@ class System:
     layouts: Callable[[Layer], list[Layout]]
     separator: str = "."
     has_stacks: bool = False
+    has_directions: bool = True
     infixes: tuple[str, ...] = ("",)
     ignored: tuple[str, ...] = ()
     unknown: tuple[type, ...] = ()
@@ -323,5 +326,12 @@ SYSTEMS = {
     "flax": System("Flax", _linen, "/", infixes=("", "cell/")),
     "nnx": System("Flax nnx", _nnx, "/", infixes=("cell/", ""), ignored=("*rngs/*",)),
     "equinox": System("Equinox", _equinox, "/", infixes=("", "cell/")),
-    "chainer": System("Chainer", _chainer, "/", has_stacks=True, unknown=_UNKNOWN),
+    "chainer": System(
+        "Chainer",
+        _chainer,
+        "/",
+        has_stacks=True,
+        has_directions=False,
+        unknown=_UNKNOWN,
+    ),
 }

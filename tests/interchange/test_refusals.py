@@ -1,6 +1,7 @@
 """What does not fit is refused with its name, and the model stays as it was."""
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -178,6 +179,16 @@ def test_formulas_that_differ_are_refused():
     model.norm.eps = 1e-3
     with pytest.raises(InterchangeError, match="eps is 1e-06, but 0.001 in LayerNorm"):
         interchange.load(GOLDEN / "keras rnn.keras", model)
+
+
+@pytest.mark.parametrize("prefix", ["module", "_orig_mod", "model.net"])
+def test_weights_below_a_name_are_pointed_to(prefix):
+    model = dyrnn.Sequential(L.LSTM(3, 4), L.Linear(4, 2))
+    arrays = interchange.to_arrays(model, "torch")
+    arrays = {f"{prefix}.{name}": array for name, array in arrays.items()}
+    with pytest.raises(InterchangeError, match=re.escape(f"names={{'': '{prefix}'}}")):
+        interchange.load(arrays, model, "torch")
+    interchange.load(arrays, model, "torch", names={"": prefix})
 
 
 def test_what_the_user_leaves_out(rng):

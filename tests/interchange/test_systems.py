@@ -377,3 +377,33 @@ def test_chainer_file_through_interchange(tmp_path):
     interchange.load(tmp_path / "model.npz", other)
     for a, b in zip(model.params(), other.params(), strict=True):
         np.testing.assert_array_equal(a.array, b.array)
+
+
+@pytest.mark.parametrize("layer", [L.LSTM, L.GRU, L.ElmanRNN])
+def test_two_layers_as_one_in_two_directions(layer, rng):
+    stacks = {L.LSTM: L.NStepBiLSTM, L.GRU: L.NStepBiGRU, L.ElmanRNN: L.NStepBiRNNTanh}
+    stack = stacks[layer](1, 3, 4)
+    both = L.Bidirectional(layer(3, 4), layer(3, 4))
+    interchange.load(interchange.to_arrays(stack, "torch"), both, "torch")
+    sequences = [rng.normal(size=(n, 3)).astype(np.float32) for n in (5, 2)]
+    for y, expected in zip(
+        both(sequences), stack_outputs(stack, sequences), strict=True
+    ):
+        np.testing.assert_allclose(y.array, expected.array, 1e-6, 1e-6)
+    for system in ("torch", "keras"):
+        arrays = interchange.to_arrays(both, system)
+        given = interchange.to_arrays(stack, system)
+        assert arrays.keys() == given.keys()
+
+
+def stack_outputs(stack, sequences):
+    return stack(*[None] * stack.n_states, sequences)[-1]
+
+
+def test_two_layers_that_are_not_alike_keep_their_names():
+    both = L.Bidirectional(L.LSTM(3, 4), L.GRU(3, 4))
+    arrays = interchange.to_arrays(both, "torch")
+    assert {name.split(".")[0] for name in arrays} == {
+        "forward_layer",
+        "backward_layer",
+    }
