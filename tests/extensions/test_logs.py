@@ -69,6 +69,14 @@ def test_rows_are_in_the_file_as_soon_as_they_are_made(tmp_path):
     assert seen == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_a_file_that_is_removed_is_written_again(tmp_path):
+    trainer = make(tmp_path)
+    remove = lambda _: (tmp_path / "log.jsonl").unlink()
+    trainer.extend(remove, name="remove", trigger=(3, "iteration"))
+    trainer.run()
+    assert [row["iteration"] for row in rows(tmp_path)] == [2, 4, 6, 7]
+
+
 def test_error_keeps_the_partial_interval(tmp_path):
     trainer = make(tmp_path)
 
