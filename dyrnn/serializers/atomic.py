@@ -119,7 +119,10 @@ def atomic_output(path, check=None):
     try:
         fd = os.open(temporary, _FLAGS, 0o666)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        reason = error.strerror
+        if isinstance(error, FileNotFoundError):
+            reason = "its directory is not there, or was removed"
+        raise OSError(error.errno, reason, os.fspath(path)) from error
     try:
         with _File(fd) as file:
             output = io.BufferedWriter(file, _BUFFER)

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import socket
+import stat
 import sys
 import warnings
 
@@ -17,8 +18,9 @@ except ImportError:  # Windows
 
 _NAME = ".owner"
 _LONGEST = 4096  # bytes read of the file that names the owner
-# Of this process: locks are between processes, and closing a file gives them up.
-_owned: set[str] = set()
+# By the process that owns them, this one or one that it was forked from: locks are
+# between processes, and closing a file gives them up.
+_owned: dict[str, int] = {}
 
 
 @contextlib.contextmanager
@@ -34,23 +36,27 @@ def owning(out):
     ------
     BlockingIOError
         If there is another owner.
+    OSError
+        If something that is no file has the file's name.
     """
-    place = os.path.realpath(out)
+    place, process = os.path.realpath(out), os.getpid()
     path = os.path.join(out, _NAME)
-    if place in _owned:
+    if _owned.get(place) == process:
         raise _refusal(out, "this very process")
-    _owned.add(place)
+    _owned[place] = process
     try:
         descriptor = _take(out, path)
         try:
             yield
         finally:
-            # While it is locked: then nobody has locked another file of this name.
+            # While it is locked: then nobody has locked another file of this name. In a
+            # forked child, it is the parent's.
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                if os.getpid() == process and _is_still(descriptor, path):
+                    os.unlink(path)
             os.close(descriptor)
     finally:
-        _owned.discard(place)
+        _owned.pop(place, None)
 
 
 def _take(out, path):
@@ -58,7 +64,7 @@ def _take(out, path):
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
     flags |= getattr(os, "O_NOFOLLOW", 0)
     while True:
-        descriptor = os.open(path, flags, 0o666)
+        descriptor = _open(path, flags)
         try:
             is_locked = _lock(out, descriptor)
             if _is_still(descriptor, path):
@@ -71,6 +77,19 @@ def _take(out, path):
             os.close(descriptor)
             raise
         os.close(descriptor)  # its owner has just removed it
+
+
+def _open(path, flags):
+    """Open the file, which nobody else than a training makes."""
+    is_in_the_way = os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode)
+    if is_in_the_way:
+        raise FileExistsError(
+            errno.EEXIST,
+            "it is no file, and in the way of the one that a training locks, and names "
+            "itself in: remove it",
+            path,
+        )
+    return os.open(path, flags, 0o666)
 
 
 def _lock(out, descriptor):

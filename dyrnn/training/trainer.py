@@ -304,12 +304,13 @@ class Trainer:
         ------
         SnapshotError
             If the snapshot is of another run, as when training is resumed.
+        FileNotFoundError
+            If there is no directory ``out``.
         ValueError
             If there is nothing to start from: the trainer has run, and no snapshot is
             old enough.
         """
-        pair = iteration if isinstance(iteration, tuple) else (iteration, iteration)
-        return replay(self, *pair, probes, decode)
+        return replay(self, iteration, probes, decode)
 
     def _to_initialize(self):
         """Yield each entry once, those that others add meanwhile, too.
@@ -339,7 +340,7 @@ class Trainer:
         first = self.updater.iteration
         while not self._interrupted():
             if self.stop_trigger(self):
-                if first == self.updater.iteration > 0:
+                if first == self.updater.iteration > 0 and not self.is_replay:
                     print(
                         f"nothing to do: training was over after iteration {first}; a "
                         "later stop trigger goes on from there",
@@ -429,9 +430,13 @@ def _check_writable(out):
         with tempfile.TemporaryFile(dir=out) as file:
             file.write(b"dyrnn")
     except OSError as error:
+        reason = error.strerror
+        if isinstance(error, FileExistsError):
+            is_link = os.path.islink(out)
+            reason = "a link that leads nowhere" if is_link else "it is a file"
         raise OSError(
             error.errno,
-            f"the output directory cannot be written to ({error.strerror}). "
+            f"the output directory cannot be written to ({reason}). "
             "Choose another one: Trainer(..., out=DIRECTORY), or --out DIRECTORY on "
             "the command line of the examples",
             os.fspath(out),

@@ -1,5 +1,6 @@
 """A directory has one training that writes into it."""
 
+import contextlib
 import errno
 import json
 import os
@@ -101,6 +102,46 @@ def test_without_locks_the_named_owner_counts(
 def test_a_file_that_is_in_the_way_does_not_block(tmp_path, text):
     (tmp_path / ".owner").write_bytes(text)
     make(tmp_path).run()
+
+
+@pytest.mark.parametrize("make_it", [os.mkdir, os.mkfifo, lambda p: os.symlink("x", p)])
+def test_what_is_no_file_and_in_the_way_is_named(tmp_path, make_it):
+    make_it(tmp_path / ".owner")
+    with pytest.raises(FileExistsError, match=r"it is no file, .* remove it: .*owner"):
+        make(tmp_path).run()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no os.fork")
+def test_a_forked_child_neither_owns_nor_gives_up(tmp_path):
+    context = ownership.owning(tmp_path)
+    context.__enter__()
+    process = os.fork()
+    if process == 0:
+        try:
+            with contextlib.suppress(BlockingIOError), ownership.owning(tmp_path):
+                os._exit(1)
+            context.__exit__(None, None, None)
+        finally:
+            os._exit(0)
+    assert os.waitpid(process, 0)[1] == 0
+    assert os.listdir(tmp_path) == [".owner"]
+    context.__exit__(None, None, None)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_file_of_the_next_owner_stays(tmp_path):
+    with ownership.owning(tmp_path):
+        (tmp_path / ".owner").unlink()  # by somebody
+        (tmp_path / ".owner").touch()
+    assert (tmp_path / ".owner").exists()
+
+
+def test_out_that_is_no_directory_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, reason in (("file", "it is a file"), ("link", "a link that leads now")):
+        with pytest.raises(FileExistsError, match=reason):
+            make(tmp_path / name).run()
 
 
 def test_two_snapshots_of_one_name_keep_as_many(tmp_path):
