@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -76,8 +77,10 @@ def add_common_options(parser, out="result"):
     add = parser.add_argument
     add("--device", "-d", default="-1", help="-1 for the CPU, 0 or cuda:0 for a GPU")
     add("--gpu", "-g", dest="device", help=argparse.SUPPRESS)
-    add("--out", "-o", default=out, help="directory for logs, snapshots and plots")
-    add("--resume", "-r", help="a snapshot to go on from, or 'auto': the newest in out")
+    # No shell does so in --out=~/x, which would make a directory called ~.
+    path = {"type": os.path.expanduser}
+    add("--out", "-o", **path, default=out, help="directory of logs, snapshots, plots")
+    add("--resume", "-r", **path, help="a snapshot, or 'auto': the newest in out")
     add(
         "--replay",
         type=_iterations,
@@ -85,7 +88,7 @@ def add_common_options(parser, out="result"):
         help="show what happened in iteration N of the run in out, or in A:B, or in "
         "'worst', the log's worst interval; with the run's other arguments",
     )
-    add("--replay-file", metavar="CSV", help="where figures of A:B go, and a picture")
+    add("--replay-file", **path, metavar="CSV", help="of A:B's figures, and a picture")
     add("--seed", type=number(int, 0), default=0, help="of all random numbers")
     add(
         "--allow-change",
@@ -110,6 +113,10 @@ def _iterations(text):
     """Return what --replay names: a pair of iterations, or "worst"."""
     if text == "worst":
         return text
+    if not re.fullmatch(r"-?\d+(:\d+)?", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.60}: give an iteration, A:B or 'worst'"
+        )
     first, colon, last = text.partition(":")
     convert = number(int, 1)
     pair = convert(first), convert(last if colon else first)
@@ -252,6 +259,11 @@ def epochs(args, optimizer, identity=None):
             "--distributed shares the work of a trainer, and this script has a loop of "
             "its own, in which each process would do all of it: start it once"
         )
+    if args.replay:
+        raise ValueError(
+            "--replay is for a trainer, and this script has a loop of its own: "
+            "run it again in another --out"
+        )
     identity = {"seed": args.seed, **(identity or {})}
     loop = _Loop(optimizer, identity, args.allow_change)
     path = Path(args.out) / "loop.npz"
@@ -309,6 +321,8 @@ def _replay(trainer, args, decode):
     for change in _changes(trainer.out, args):
         console.say(f"not as in the run: {change}")
     path = args.replay_file
+    if path is not None:
+        _check_figures_file(path, trainer.out)
     if args.replay == "worst":
         first, last, why = worst_interval(trainer)
         print(f"worst row of the log: iterations {first} to {last}, {why}")
@@ -316,11 +330,6 @@ def _replay(trainer, args, decode):
         first, last = args.replay
         if path is None and last > first:
             path = f"replay_{first}-{last}.csv"
-    if path is not None and Path(trainer.out).resolve() in Path(path).resolve().parents:
-        raise ValueError(
-            f"--replay-file {path}: it is in {trainer.out}, which a replay leaves as "
-            "it is; name a file elsewhere"
-        )
     result = trainer.replay((first, last), decode=decode)
     print(result)
     if path is not None and result.figures:
@@ -329,7 +338,23 @@ def _replay(trainer, args, decode):
         picture = Path(path).with_suffix(".png")
         if extensions.save_figure(picture, result.draw, (7, 7)):
             print(f"picture: {picture}")
-    raise SystemExit(1 if result.differences else 0)
+    is_there = result.figures or result.error
+    raise SystemExit(0 if is_there and not result.differences else 1)
+
+
+def _check_figures_file(path, out):
+    """Refuse, before anything is computed, a file that cannot be or must not be."""
+    name = Path(path)
+    if Path(out).resolve() in name.resolve().parents:
+        raise ValueError(
+            f"--replay-file {path}: it is in {out}, which a replay leaves as it is; "
+            "name a file elsewhere"
+        )
+    if name.suffix == ".png" or name.is_dir() or not os.access(name.parent, os.W_OK):
+        raise ValueError(
+            f"--replay-file {path}: name a CSV file in a directory that is there; a "
+            "picture of the name with .png is drawn beside it"
+        )
 
 
 def _changes(out, args):

@@ -168,8 +168,33 @@ def test_replay_of_many_iterations_writes_figures_elsewhere(
     said = replay(capsys, "run", "--replay", "worst", "--replay-file", "worst.csv").out
     assert said.startswith("worst row of the log: iterations ")
     assert (tmp_path / "worst.csv").exists()
-    with pytest.raises(ValueError, match="name a file elsewhere"):
-        train("run", "--replay=1:2", "--replay-file=run/figures.csv")
+    for name in ("run/figures.csv", "figures.png", "run", "nowhere/figures.csv"):
+        with pytest.raises(ValueError, match=f"--replay-file {name}: .*name a"):
+            train("run", "--replay=1:2", "--replay-file", name)
+
+
+def test_the_home_directory_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    parser = argparse.ArgumentParser()
+    command_line.add_common_options(parser)
+    args = parser.parse_args(["--out=~/run", "--replay-file=~/x.csv"])
+    found = [args.out, args.replay_file]
+    assert found == [str(tmp_path / "run"), str(tmp_path / "x.csv")]
+
+
+def test_a_loop_by_hand_has_no_replay():
+    parser = argparse.ArgumentParser()
+    command_line.add_common_options(parser)
+    epochs = command_line.epochs(parser.parse_args(["--replay", "3"]), None)
+    with pytest.raises(ValueError, match="this script has a loop of its own"):
+        next(epochs)
+
+
+def test_a_replay_beyond_the_end_fails(tmp_path, capsys):
+    train(tmp_path)
+    said = replay(capsys, tmp_path, "--replay", "70", code=1)
+    assert "the run ended after iteration" in said.out
+    assert "nothing to do" not in said.err
 
 
 def test_a_diverged_run_prints_the_command_that_shows_why(
@@ -190,8 +215,10 @@ def test_a_diverged_run_prints_the_command_that_shows_why(
     [
         ("0", "0 is less than 1"),
         ("5:4", "the range ends before it begins"),
-        ("best", "'best' is not a whole number"),
-        ("3:", "'' is not a whole number"),
+        ("-3", "-3 is less than 1"),
+        ("best", "'best': give an iteration, A:B or 'worst'"),
+        ("3:", "'3:': give an iteration"),
+        (":3", "':3': give an iteration"),
     ],
 )
 def test_replay_refuses_what_names_no_iterations(tmp_path, capsys, text, message):

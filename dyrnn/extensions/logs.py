@@ -86,8 +86,7 @@ class LogReport(Log):
             self._path = os.path.join(trainer.out, self.filename)
             if not self.log and os.path.exists(self._path):
                 rename_aside(self._path, ".bak")
-            with atomic_output(self._path) as output:
-                output.write("".join(map(_encode, self.log)).encode())
+            self._write_all()
 
     def __call__(self, trainer):
         self._take_in(trainer.observation)
@@ -120,9 +119,17 @@ class LogReport(Log):
         self._write(row, trainer)
 
     def _write(self, row, trainer):
-        if self._path is not None:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(_encode(row))
+        if self._path is None:
+            return
+        if not os.path.exists(self._path):  # somebody has removed it
+            self._write_all()
+            return
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(_encode(row))
+
+    def _write_all(self):
+        with atomic_output(self._path) as output:
+            output.write("".join(map(_encode, self.log)).encode())
 
     def rows_in(self, folder: PathLike) -> list[dict]:
         """The rows, with an iteration, of the file that this log has in a folder."""

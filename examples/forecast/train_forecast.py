@@ -244,10 +244,11 @@ def main():
 
     dyrnn.random.seed(args.seed)
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
     if args.data is None:
         args.data = out / "load.csv"
-        make_csv(args.data)
+        if not args.replay:
+            out.mkdir(parents=True, exist_ok=True)
+            make_csv(args.data)
     start, step, names, series = read_csv(args.data)
     column = args.column or names[0]
     if column not in names:

@@ -17,8 +17,9 @@ from dyrnn.errors import NonFiniteError, SnapshotError
 from dyrnn.iterators import MultithreadIterator, WindowIterator
 from dyrnn.serializers import list_snapshots
 from dyrnn.training import triggers
-from dyrnn.training.replaying import worst_interval
+from dyrnn.training.replaying import report, worst_interval
 from dyrnn.training.replaying.protection import untouched
+from dyrnn.training.replaying.watching import _arrays
 from tests.training.toys import VOCABULARY, Recurrent, text
 from tools.small_training import digest, language_updater, shuffled_updater
 
@@ -171,6 +172,7 @@ def test_steps_and_windows_have_the_same_figures(tmp_path):
             make_updater(optimizers.SGD(0.1)), (3, "iteration"), tmp_path / name
         )
         trainer.updater.get_optimizer().target.predictor.dropout = 0.0
+        (tmp_path / name).mkdir()
         decode = lambda ids: "".join(map(str, ids))
         found.append(trainer.replay(1, decode=decode).figures[0])
     first, second = found
@@ -197,9 +199,27 @@ def test_old_iterations_start_from_the_beginning_in_a_new_trainer_only(tmp_path)
     replay = make(tmp_path, n_retains=1).replay(3)
     assert (replay.start, replay.is_same) == (None, True)
     assert "replayed from its beginning" in str(replay)
+
+
+def test_what_cannot_be_replayed_is_refused_or_said(tmp_path):
+    trainer = make(tmp_path)
+    trainer.run()
     for wrong in (0, (5, 4)):
         with pytest.raises(ValueError, match="they count from 1"):
-            make(tmp_path).replay(wrong)
+            trainer.replay(wrong)
+    for wrong in ("5", 5.0, (1, 2, 3), None):
+        with pytest.raises(TypeError, match=r"write trainer.replay\(75\) or"):
+            trainer.replay(wrong)
+    with pytest.raises(TypeError, match="a probe is called with .* 'lr' is float"):
+        trainer.replay(24, {"lr": 0.1})
+    with pytest.raises(FileNotFoundError, match="there is no run to replay"):
+        make(tmp_path / "none").replay(5)
+    replay = trainer.replay((23, LENGTH + 5), digest)
+    assert len(replay.figures) == 2 and replay.end == LENGTH
+    assert f"the run ended after iteration {LENGTH}" in str(replay)
+    trainer.world = object()
+    with pytest.raises(ValueError, match="for one process"):
+        trainer.replay(24)
 
 
 def test_a_damaged_snapshot_is_passed_over_and_keeps_its_name(tmp_path):
@@ -312,7 +332,7 @@ def test_early_stopping_and_other_triggers_act_as_in_the_run(tmp_path):
     assert end < 60
     assert stopping(tmp_path).replay(end - 1).is_same
     replay = stopping(tmp_path).replay(end + 5)
-    assert replay.figures == [] and f"ended before iteration {end + 5}" in str(replay)
+    assert replay.figures == [] and f"ended after iteration {end}" in str(replay)
 
 
 class Fragile(dyrnn.Chain):
@@ -409,6 +429,18 @@ def test_the_data_is_named_that_is_not_finite(tmp_path):
         str(replay),
     )
     assert "the first NaN of the forward pass: Linear" in str(replay)
+
+
+def test_batches_of_texts_and_with_the_time_first_are_shown(tmp_path):
+    class Example(tuple):
+        def collate(self, batch, device):
+            return np.zeros((7, len(batch), 2), np.float32), np.zeros(len(batch))
+
+    texts = [("4 May", "05-04"), ("1\nJune", "06-01")]
+    found = report.decoded(_arrays([(False, texts)]), None)
+    assert found == ["4 May | 05-04", r"1\nJune | 06-01"]
+    names = [name for name, _ in _arrays([(False, [Example(), Example()])])]
+    assert names == ["part 0, (T, B, ...)", "part 1, (B, ...)"]
 
 
 def test_figures_of_a_range_are_a_table_and_a_picture(tmp_path):

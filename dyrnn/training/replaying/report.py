@@ -51,8 +51,8 @@ def _head(replay):
                 "changes in the data, the program and its arguments"
             )
     yield from (f"  {each}" for each in replay.changes)
-    if not replay.figures and replay.error is None:
-        yield f"the run ended before iteration {replay.first}"
+    if replay.end < replay.last and replay.error is None:
+        yield f"the run ended after iteration {replay.end}"
 
 
 def _rows_of_range(replay):
@@ -154,15 +154,26 @@ def _describe(arrays):
 
 
 def decoded(batch, decode):
-    """Return the texts of the first part of a batch that is made of ids."""
+    """Return the texts of a batch: its own, or those of its first part of ids."""
+    own = [arrays for _, arrays in batch if _kind(arrays) == "U"]
+    if own:
+        return [_one_line(" | ".join(row)) for row in zip(*own, strict=False)]
     for name, arrays in batch if decode is not None else ():
         rows = arrays if isinstance(arrays, list) else list(arrays)
         if not all(np.ndim(row) == 1 and row.dtype.kind in "iu" for row in rows):
             continue
         if "(T, B" in name:
             rows = list(np.asarray(arrays).T)
-        return [harmless(decode(row)).replace("\n", "\\n") for row in rows]
+        return [_one_line(decode(row)) for row in rows]
     return []
+
+
+def _kind(arrays):
+    return "" if isinstance(arrays, list) else arrays.dtype.kind
+
+
+def _one_line(text):
+    return harmless(text).replace("\n", "\\n")
 
 
 def flat(figures):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import operator
 import os
@@ -44,6 +45,8 @@ class Replay:
     start : str or None
         The snapshot that it started from; None is the beginning.
     start_iteration : int
+    end : int
+        The iteration that it reached.
     figures : list of Figures
         For each iteration that was asked for and reached.
     rows : int
@@ -64,6 +67,7 @@ class Replay:
     last: int
     start: str | None = None
     start_iteration: int = 0
+    end: int = 0
     figures: list[Figures] = field(default_factory=list)
     rows: int = 0
     differences: list[str] = field(default_factory=list)
@@ -103,20 +107,19 @@ class Replay:
 
 def replay(
     trainer: Any,
-    first: int,
-    last: int,
+    iteration: int | tuple[int, int],
     probes: Mapping[str, Callable] | Iterable[Callable] = (),
     decode: Callable | None = None,
 ) -> Replay:
     """See `Trainer.replay`."""
-    first, last = operator.index(first), operator.index(last)
-    if not 1 <= first <= last:
-        raise ValueError(
-            f"replay: iterations {first} to {last}; they count from 1, and the first "
-            "is not after the last"
+    first, last = _range(iteration)
+    if trainer.world is not None:
+        raise ValueError("replay: it is for one process: start it without mpiexec")
+    if not os.path.isdir(trainer.out):
+        raise FileNotFoundError(
+            errno.ENOENT, "there is no run to replay", os.fspath(trainer.out)
         )
-    if not isinstance(probes, Mapping):
-        probes = {getattr(each, "__name__", str(each)): each for each in probes}
+    probes = _named(probes)
     result = Replay(os.fspath(trainer.out), first, last)
     start, known = _find_start(trainer, first)
     if start is not None:
@@ -130,10 +133,43 @@ def replay(
             except NonFiniteError as error:
                 result.error = error
                 run.note_end()
+            result.end = trainer.updater.iteration
     logs.compare(result)
     if known is not None:
         result.changes += _changes(trainer, known)
     return result
+
+
+def _range(iteration):
+    """Return the first and the last iteration that are asked for."""
+    pair = iteration if isinstance(iteration, tuple | list) else (iteration, iteration)
+    try:
+        first, last = map(operator.index, pair)
+    except (TypeError, ValueError):
+        raise TypeError(
+            "replay: an iteration, or a pair of the first and the last one, not "
+            f"{iteration!r:.60}: write trainer.replay(75) or trainer.replay((70, 80))"
+        ) from None
+    if not 1 <= first <= last:
+        raise ValueError(
+            f"replay: iterations {first} to {last}; they count from 1, and the first "
+            "is not after the last"
+        )
+    return first, last
+
+
+def _named(probes):
+    """Return probes by their names."""
+    if not isinstance(probes, Mapping):
+        given = [probes] if callable(probes) else probes
+        probes = {getattr(each, "__name__", str(each)): each for each in given}
+    for name, probe in probes.items():
+        if not callable(probe):
+            raise TypeError(
+                f"replay: a probe is called with the trainer, and {name!r:.40} is "
+                f"{type(probe).__name__}: give functions, or a dictionary of them"
+            )
+    return probes
 
 
 class _Start(NamedTuple):

@@ -392,7 +392,11 @@ def _arrays(batches):
     for key in keys:
         parts = [each[key] for each in columns if key in each]
         if len(parts) == 1:
-            found.append((f"part {key}, (B, ...)", parts[0]))
+            # A batch may come with the time first, see `SeriesWindows`.
+            size = len(steps[0]) if isinstance(steps[0], list) else None
+            shape = getattr(parts[0], "shape", ())
+            axes = "T, B" if size in shape[1:2] and shape[0] != size else "B"
+            found.append((f"part {key}, ({axes}, ...)", parts[0]))
         elif len({getattr(part, "shape", None) for part in parts}) == 1:
             found.append((f"part {key}, (T, B, ...)", np.stack(parts)))
         else:
