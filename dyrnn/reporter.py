@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _local = threading.local()
+_HUGE = 1 << 1023  # whole numbers below it are numbers of floats, too
 
 # Values waiting on a device are read after this many, so that they stay few.
 _MAX_PENDING = 1024
@@ -90,11 +91,9 @@ class Observation(dict):
             parts = s("parts", parts)
         if s.loading:
             for key, value in [*values.items(), *weights.items()]:
-                if type(value) not in (int, float):
-                    raise SnapshotError(
-                        f"observation: the file has {value!r:.80} as {key!r:.80}, "
-                        "which is a number"
-                    )
+                _check_numbers(key, [value])
+            for key, numbers in parts.items():
+                _check_numbers(key, numbers)
             self.clear()
             self.update(values)
             self.weights = dict(weights)
@@ -437,6 +436,17 @@ def _sum_of(parts):
         if n is None or _on_device(n) or n > 0
     ]
     return functools.reduce(operator.add, values or [parts[0][0]])
+
+
+def _check_numbers(key, numbers):
+    """Raise unless a file has a list of numbers, which a float can hold."""
+    for each in numbers if isinstance(numbers, list) else [None]:
+        is_number = type(each) is float or (type(each) is int and -_HUGE < each < _HUGE)
+        if not is_number:
+            raise SnapshotError(
+                f"observation: the file has {each!r:.80} as {key!r:.80}, which is a "
+                "number"
+            )
 
 
 def _pairs(numbers):

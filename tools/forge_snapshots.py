@@ -1,7 +1,8 @@
 """Forge snapshots with right hashes: each is refused, and the process stays intact.
 
-``python -m tools.forge_snapshots`` takes the snapshot of a small training, changes one
-to three of its values, arrays or keys, and writes it as a valid file. Loading it must
+``python -m tools.forge_snapshots`` takes the snapshots of a small training and of one
+with all triggers, schedules and other extensions that have a state, changes one to
+three of the values, arrays or keys, and writes a valid file. Loading it must
 work or raise ``SnapshotError``; after that error, the trainer must be as it was, bit by
 bit, and be saved and loaded again. A file that loads must be able to be saved again.
 """
@@ -25,6 +26,7 @@ from dyrnn.errors import SnapshotError
 from dyrnn.optimizers import Adam
 from dyrnn.serializers import Contents, capture, load_npz, save_npz, write_snapshot
 from dyrnn.training import Trainer
+from tools import resume_everywhere
 from tools.fuzz_npz import memory_folder
 from tools.small_training import language_updater
 
@@ -48,6 +50,24 @@ def make_trainer(out):
     trainer.extend(Keeping())
     trainer.extend(extensions.snapshot(), trigger=(100, "iteration"))
     trainer.run()
+    return trainer
+
+
+def make_full_trainer(out):
+    """Return a trainer with everything that has a state, after nine updates."""
+    dyrnn.random.seed(4)
+    parts = list(resume_everywhere.PARTS)
+    trainer = resume_everywhere.make_trainer(out, "RMSprop", "BPTT by window", parts)
+    stop = trainer.stop_trigger
+    trainer.stop_trigger = lambda trainer: (
+        stop(trainer) or trainer.updater.iteration > 8
+    )
+    model = trainer.updater.get_optimizer().target
+    best = extensions.BestWeights("main/loss", check_trigger=(2, "iteration"))
+    trainer.extend(best)
+    trainer.extend(extensions.WeightAverage(model, 0.9))
+    trainer.run()
+    trainer.stop_trigger = stop
     return trainer
 
 
@@ -121,18 +141,19 @@ def state(trainer):
     return arrays, repr(values)
 
 
-def search(count, seed=0):
+def search(count, seed=0, make=make_trainer):
     """Return outcomes and their numbers, problems, and the slowest load."""
     rng = random.Random(seed)
     outcomes, problems, slowest = collections.Counter(), [], 0.0
     place = tempfile.TemporaryDirectory(dir=memory_folder())
     with place as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = make_trainer(folder)
+        trainer = make(folder)
         good, forged = Path(folder) / "good.npz", Path(folder) / "forged.npz"
         save_npz(good, trainer)
         original, before = capture(trainer, copy=True), state(trainer)
         for number in range(count):
+            where = f"{make.__name__}, seed {seed}, {number}"
             try:
                 write_snapshot(forged, forge(original, rng))
             except (ValueError, TypeError):
@@ -148,17 +169,18 @@ def search(count, seed=0):
             slowest = max(slowest, time.perf_counter() - start)
             outcomes[outcome] += 1
             if outcome not in ("loaded", "refused"):
-                problems.append(f"{number} of seed {seed}: {outcome}")
+                problems.append(f"{where}: {outcome}")
             try:
                 if outcome == "refused" and state(trainer) != before:
-                    problems.append(f"{number} of seed {seed}: not as it was")
+                    problems.append(f"{where}: not as it was")
                 save_npz(forged, trainer)
                 load_npz(good, trainer)
                 if state(trainer) != before:
-                    problems.append(f"{number} of seed {seed}: not as in the file")
+                    problems.append(f"{where}: not as in the file")
             except Exception as error:
-                problems.append(f"{number} of seed {seed}: afterwards {error!r:.300}")
-                trainer = make_trainer(folder)
+                problems.append(f"{where}: afterwards {error!r:.300}")
+                trainer = make(folder)
+                load_npz(good, trainer)
     return outcomes, problems, slowest
 
 
@@ -168,7 +190,11 @@ def main():
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    outcomes, problems, slowest = search(options.count, options.seed)
+    outcomes, problems, slowest = collections.Counter(), [], 0.0
+    for make in (make_trainer, make_full_trainer):
+        found, wrong, seconds = search(options.count // 2, options.seed, make)
+        outcomes, problems = outcomes + found, problems + wrong
+        slowest = max(slowest, seconds)
     for outcome, number in outcomes.most_common():
         print(f"{number:8} {outcome}")
     print(f"slowest: {slowest:.3f} s; {len(problems)} problems")

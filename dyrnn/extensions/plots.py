@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from dyrnn.errors import SnapshotError
 from dyrnn.extensions.checks import Log, check_file_is_own
 from dyrnn.serializers.atomic import atomic_output
 from dyrnn.training import get_trigger
@@ -165,13 +166,19 @@ class PlotReport(Log):
         if s.loading and not s.has("keys"):
             # Lists, for which there is a limit.
             self._points = s("points", self._points)
+        elif s.loading:
+            self._points = {key: [] for key in self._names}
+            for number, key in enumerate(s("keys", [])):
+                array = s["curves"](str(number), None)
+                if array is None:  # it is not there, and the loader says so
+                    continue
+                if not isinstance(key, str) or np.shape(array)[1:] != (2,):
+                    raise SnapshotError(f"the file has no points of {key!r:.80} (N, 2)")
+                self._points[key] = array.tolist()
         else:
-            curves = s["curves"]
-            keys = s("keys", list(self._points))
-            for number, key in enumerate(keys):
-                points = np.array(self._points.get(key, ()), np.float64).reshape(-1, 2)
-                array = curves(str(number), None if s.loading else points)
-                if s.loading and array is not None:
-                    self._points[key] = array.tolist()
+            s("keys", list(self._points))
+            for number, points in enumerate(self._points.values()):
+                array = np.array(points, np.float64).reshape(-1, 2)
+                s["curves"](str(number), array)
         self._summary.serialize(s["summary"])
         self._trigger.serialize(s["trigger"])

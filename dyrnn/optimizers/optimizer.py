@@ -508,6 +508,9 @@ class Optimizer:
 
     def tell_changes(self, saved, now):
         """Warn where a resumed program has other `settings` than when the run began."""
+        if not isinstance(saved, dict):
+            raise SnapshotError(f"the file has {saved!r:.80} for hyperparameters")
+        _check_paths(saved.get("frozen"))
         texts = [
             f"{name} is {now[name]} in the program, but was {saved[name]}"
             for name in now
@@ -535,6 +538,7 @@ class Optimizer:
         links = dict(self.target.namedlinks())
         frozen = s("frozen", self.settings()["frozen"])
         if s.loading:
+            _check_paths(frozen)
             for path, link in links.items():
                 link.update_enabled = path not in frozen
             self._frozen = [each for each in frozen if each not in links]
@@ -574,6 +578,11 @@ def _numbers(hook):
             public = name.lstrip("_")
             numbers[public if hasattr(type(hook), public) else name] = value
     return numbers
+
+
+def _check_paths(frozen):
+    if not isinstance(frozen, list) or not all(isinstance(x, str) for x in frozen):
+        raise SnapshotError(f"the file has {frozen!r:.80} for paths of what is frozen")
 
 
 def _check_loss(loss):

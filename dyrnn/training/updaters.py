@@ -384,15 +384,14 @@ class StandardUpdater:
         self._numbers.serialize(s)
         if not type(self).update_core.__module__.startswith("dyrnn."):
             # An update in each iteration leaves no gradients to the next one.
-            are_added_up = {
-                name: each.t != self.iteration
-                for name, each in self._optimizers.items()
-            }
+            optimizers = self._optimizers.items()
+            are_added_up = {name: o.t != self.iteration for name, o in optimizers}
             serialize_gradients(s, self._models_by_name(), are_added_up)
         if s.has("settings"):
-            now, self._settings = self._settings, s("settings", self._settings)
-            for name, settings in self._settings.items() if s.loading else ():
-                self._optimizers[name].tell_changes(settings, now[name])
+            saved = s("settings", self._settings)
+            for name, optimizer in self._optimizers.items() if s.loading else ():
+                optimizer.tell_changes(saved.get(name), self._settings[name])
+            self._settings = saved
         self._watch.check(s)
         self.own_state.serialize(s)
         self.iteration = count(s, "iteration", self.iteration)

@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,7 +14,8 @@ import pytest
 
 from dyrnn import kernels
 from dyrnn.config import config, using_config
-from dyrnn.kernels import machine
+from dyrnn.kernels import machine, native
+from tools import fault_kernels
 
 IMPORT_ALL = """
 import ctypes, importlib, json, os, pkgutil
@@ -196,7 +198,8 @@ AT_EXIT = """
 import os
 import numpy as np
 import dyrnn
-from dyrnn.kernels import machine
+from dyrnn.kernels import machine, native
+from tools import fault_kernels
 dyrnn.config.threads = 4
 
 def add_one(part, counts):
@@ -258,3 +261,14 @@ def test_an_amount_of_memory_that_is_none_is_refused(value):
     with pytest.raises(ValueError, match="config.kept_memory is a number of MB, not"):
         config.kept_memory = value
     assert config.kept_memory == 512
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of the C library of Linux")
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.skipif(native.start()[0] is None, reason="no native kernels")
+def test_nothing_hangs_without_threads(tmp_path):
+    faults = {"FAULT_CREATE": "1", "FAULT_LENGTH": "1", "FAULT_SET": "0"}
+    library = fault_kernels.compile_library(tmp_path)
+    said, code = fault_kernels.run("alone", 3, 0, faults, library)
+    first, *others = [line.split()[-1] for line in said]
+    assert (code, first, len(set(others)), len(others)) == (0, "refused", 1, 2)

@@ -12,9 +12,10 @@ from tools import forge_snapshots, fuzz_data
 
 
 def test_forged_snapshots_are_refused_and_leave_the_process_intact():
-    outcomes, problems, _ = forge_snapshots.search(60, seed=5)
-    assert problems == []
-    assert outcomes["refused"] > 30
+    for make in (forge_snapshots.make_trainer, forge_snapshots.make_full_trainer):
+        outcomes, problems, _ = forge_snapshots.search(40, seed=5, make=make)
+        assert problems == []
+        assert outcomes["refused"] > 20
 
 
 @pytest.mark.parametrize("kind", fuzz_data.KINDS)
@@ -31,6 +32,11 @@ def test_damaged_data_and_models_raise_documented_errors(kind):
         ("updater/iteration", 2.5),
         ("updater/optimizer:main/t", True),
         ("updater/optimizer:main/lr", 10**400),
+        ("updater/optimizer:main/frozen", [[]]),
+        ("updater/settings", {}),
+        ("updater/settings", {"main": {"frozen": 5}}),
+        ("observation/values", {"main/loss": 10**400}),
+        ("observation/weights", {"main/loss": "x"}),
         ("random/names", [""]),
         ("random/names", ["\0"]),
         ("random/seed", "-1"),
