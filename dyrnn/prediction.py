@@ -163,7 +163,10 @@ class Predictor:
         name = "forward" if self.method == "__call__" else self.method
         found = getattr(self.model, name)
         takes_lengths = "lengths" in inspect.signature(found).parameters
-        sequences = [np.asarray(sequence) for sequence in sequences]
+        sequences = [
+            backend.to_cpu(x) if backend.is_array(x) else np.asarray(x)
+            for x in sequences
+        ]
         order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
         results: list[Any] = [None] * len(sequences)
         while order:

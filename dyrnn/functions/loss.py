@@ -85,7 +85,7 @@ class SoftmaxCrossEntropy(FunctionNode):
     def composed(self, x):
         rows = x.reshape((-1, x.shape[-1]))
         ids, weight = self._weights(x.xp, x)
-        picked = rows[np.arange(rows.shape[0]), ids]
+        picked = rows[x.xp.arange(rows.shape[0]), ids]
         loss = (logsumexp(rows, axis=1) - picked) * weight
         return loss.sum() if self.reduce == "mean" else loss.reshape(self.t.shape)
 

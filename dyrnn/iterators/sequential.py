@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
+from dyrnn import backend
 from dyrnn.errors import SnapshotError
 from dyrnn.iterators.base import Iterator, positive_integer
 from dyrnn.typing import Array, Examples
@@ -55,7 +56,7 @@ class ParallelSequentialIterator(_SequentialIterator):
     Parameters
     ----------
     dataset : sequence of numbers, or array whose first axis is time
-        Integers are kept as int32.
+        Integers are kept as int32. Batches of an array on a GPU are made there.
     batch_size : int, from 1 to the length
     repeat : bool
 
@@ -116,7 +117,8 @@ class ParallelSequentialIterator(_SequentialIterator):
             steps = min(steps, max(left - 1, 1))
         times = np.arange(self.position, self.position + steps + 1)[:, None]
         offsets = self.offsets[:rows][self._own(rows)]
-        items = self.dataset[(times + offsets) % length]
+        places = backend.device_of(self.dataset).send((times + offsets) % length)
+        items = self.dataset[places]
         self.previous_epoch_detail = self.epoch_detail
         self.position += steps
         epoch = self.position * self.batch_size // length
@@ -135,13 +137,13 @@ class WindowIterator(_SequentialIterator):
     The sequence is cut into ``batch_size`` tracks of equal length (the remainder is
     dropped), the tracks into windows of ``steps`` items, each with the items one
     later as targets; every epoch starts at the beginning of the tracks. ``next()``
-    returns one window ``(x, t)``, arrays (T, B). They are read-only views: copy one
-    before writing into it.
+    returns one window ``(x, t)``, arrays (T, B). They are views, on the CPU read-only:
+    copy one before writing into it.
 
     Parameters
     ----------
     dataset : sequence of numbers, or array whose first axis is time
-        Integers are kept as int32.
+        Integers are kept as int32. Batches of an array on a GPU are made there.
     batch_size : int
     steps : int
         Length T of a window.
@@ -184,8 +186,10 @@ class WindowIterator(_SequentialIterator):
         self._last = length - 1 if remainder else full * self.steps
         tracks = items[: length * self.batch_size]
         tracks = tracks.reshape(self.batch_size, length, *items.shape[1:])
-        self._items = np.ascontiguousarray(tracks.swapaxes(0, 1))
-        self._items.setflags(write=False)
+        xp = backend.get_array_module(items)
+        self._items = xp.ascontiguousarray(tracks.swapaxes(0, 1))
+        if xp is np:
+            self._items.setflags(write=False)
         self.reset()
 
     def __len__(self) -> int:
@@ -254,7 +258,7 @@ def ptb_producer(
 
 def _sequence(dataset):
     """Return a dataset as an array of at least 2 items, integers as int32."""
-    array = np.asarray(dataset)
+    array = backend.get_array_module(dataset).asarray(dataset)
     if array.dtype.kind not in "iuf":
         raise TypeError(
             f"the sequence must hold numbers, such as word ids, got {array.dtype}"

@@ -301,7 +301,11 @@ def holds_variable(value):
     return isinstance(value, Variable)
 
 
-_CONTAINERS = list | dict | set | collections.deque | np.ndarray
+_CONTAINERS = list | dict | set | collections.deque
+
+
+def _is_changed_in_place(value):
+    return isinstance(value, _CONTAINERS) or backend.is_array(value)
 
 
 def reset_keeping(models, found):
@@ -322,7 +326,7 @@ def reset_keeping(models, found):
         (link, name): copy.copy(value)
         for link in links
         for name, value in values[link].items()
-        if isinstance(value, _CONTAINERS)
+        if _is_changed_in_place(value)
     }
     for model in models:
         model.reset_state()
@@ -346,7 +350,7 @@ def reset_keeping(models, found):
 
 
 def _refill(value, content):
-    if isinstance(value, np.ndarray):
+    if backend.is_array(value):
         value[...] = content
         return
     value.clear()
@@ -415,12 +419,32 @@ def _changed(pictures):
                 yield link, name
 
 
+class _OnDevice:
+    """An array of a GPU, which is waited for only if it is still the same object."""
+
+    __hash__ = None
+
+    def __init__(self, array, content):
+        self.array, self.content = array, content
+
+    def __eq__(self, other):
+        if not isinstance(other, _OnDevice) or self.array is not other.array:
+            return False
+        if self.content is None or other.content is None:
+            return True
+        before, now = (backend.to_cpu(each.content) for each in (self, other))
+        return (before.shape, before.tobytes()) == (now.shape, now.tobytes())
+
+
 def _picture(value, depth=_DEPTH):
     """Something to compare a value with later, even if it is changed in place."""
-    if isinstance(value, Variable):
+    is_constant = isinstance(value, Variable)  # its array is not changed in place
+    if is_constant:
         value = value.array
     if isinstance(value, np.ndarray):
         return value.dtype, value.shape, value.tobytes()
+    if backend.is_array(value):
+        return _OnDevice(value, None if is_constant else value.copy())
     if value is None or isinstance(value, str | bytes | int | float | np.generic):
         return repr(value)
     if isinstance(value, np.random.Generator):
@@ -441,7 +465,7 @@ def _cleared(model):
     twin = model.copy()
     for link in twin.links():
         for name, value in _undeclared(link).items():
-            if isinstance(value, _CONTAINERS):
+            if _is_changed_in_place(value):
                 vars(link)[name] = copy.copy(value)
     pictures = _pictures([twin])
     values = {link: _undeclared(link) for link in twin.links()}
