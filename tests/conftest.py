@@ -1,5 +1,6 @@
 """Fixtures for every test: array modules, seeded random numbers, quiet surroundings."""
 
+import inspect
 import os
 import signal
 
@@ -18,7 +19,8 @@ import pytest
 import dyrnn.random
 from dyrnn import backend
 from dyrnn.config import config, using_config
-from tests import strict, toys
+from tests import strict
+from tests.arrays import made_on, xp
 
 hypothesis.settings.register_profile(
     "dyrnn", deadline=None, derandomize=True, database=None
@@ -26,7 +28,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("dyrnn")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    """Leave out devices that a test is not for, skip those that are not here."""
+
+    def is_left_out(item):
+        device = getattr(item, "callspec", None) and item.callspec.params.get("device")
+        return item.get_closest_marker("one_device") and device not in (None, "@numpy")
+
+    left_out = [item for item in items if is_left_out(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not is_left_out(item)]
     if not backend.is_available():
         skip = pytest.mark.skip(reason="needs a CUDA device and CuPy")
         for item in items:
@@ -48,8 +60,10 @@ def _kernels():
 
 
 @pytest.fixture
-def rng():
+def rng(request):
     """Random numbers for the test itself: a seeded ``numpy.random.Generator``."""
+    if "on_every_device" in request.fixturenames:
+        return xp.random.default_rng(0)
     return np.random.default_rng(0)
 
 
@@ -61,18 +75,18 @@ def device(request):
     return backend.get_device(request.param)
 
 
-@pytest.fixture
-def xp(device):
+@pytest.fixture(name="xp")
+def _xp(device):
     """The array module of each device."""
     return device.xp
 
 
 @pytest.fixture
-def on_every_device(device):
-    """Variables of `tests.toys` on each device."""
-    before = toys.make_variables_on(device)
-    yield
-    toys.make_variables_on(before)
+def on_every_device(request, device):
+    """Let `xp` of `tests.arrays` be each device, if the test does not name one."""
+    names = inspect.signature(request.function).parameters
+    with made_on(backend.CPU if {"device", "xp"} & names.keys() else device):
+        yield
 
 
 @pytest.fixture

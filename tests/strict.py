@@ -357,7 +357,7 @@ class ndarray:
             if isinstance(k, ndarray) and k.dtype == bool:
                 _wait()  # the number of rows picked
             elif isinstance(k, ndarray) and axis is not None and self.size:
-                keys[i] = ndarray(k._array % self.shape[axis])
+                keys[i] = ndarray(k._array.astype(np.int64) % self.shape[axis])
             if k is Ellipsis or axis is None:
                 axis = None  # from here on the axes are counted from the end
             elif isinstance(k, ndarray) and k.dtype == bool:

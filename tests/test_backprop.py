@@ -11,7 +11,10 @@ import dyrnn.functions as F
 from dyrnn.config import no_backprop_mode, using_config
 from dyrnn.engine.core import FunctionNode, Variable
 from dyrnn.engine.higher_order import grad
-from tests.toys import every_device, variable
+from tests.arrays import every_device, one_device, xp
+from tests.toys import variable
+
+pytestmark = every_device
 
 # Long and deep graphs
 
@@ -25,6 +28,7 @@ def test_deep_graph_is_differentiated_without_recursion():
     assert x.grad.tolist() == [1]
 
 
+@one_device("no arrays")
 def test_long_chain_is_freed_without_recursion():
     y = variable(1.0)
     for _ in range(1_000_000):
@@ -54,13 +58,13 @@ def test_wide_graph_is_ordered_by_age():
     for y in layer[1:]:
         total = total * 1.0 + y * x
     total.backward()
-    n = np.arange(2, 31)
-    np.testing.assert_allclose(x.grad, 1 + 2 * n.sum())
+    n = xp.arange(2, 31)
+    xp.testing.assert_allclose(x.grad, 1 + 2 * n.sum())
 
 
 def test_operation_takes_microseconds():
     # Measured: 6 on one core; the bound allows for a busy machine.
-    x = Variable(np.ones(10, np.float32))
+    x = Variable(xp.ones(10, np.float32))
     best = np.inf
     for _ in range(5):
         start = time.perf_counter()
@@ -76,7 +80,6 @@ def test_operation_takes_microseconds():
 # Cutting
 
 
-@every_device
 def test_unchain_backward_frees_the_history():
     x = variable(1.0)
     h = F.tanh(x * 2)
@@ -88,7 +91,6 @@ def test_unchain_backward_frees_the_history():
     assert h.array is not None and not h.requires_grad and h.creator is None
 
 
-@every_device
 def test_backward_after_unchain_is_an_error():
     y = variable(1.0) * 2
     y.unchain_backward()
@@ -96,7 +98,6 @@ def test_backward_after_unchain_is_an_error():
         y.backward()
 
 
-@every_device
 def test_graph_starts_anew_from_a_cut_value():
     x = variable(1.0)
     h = x * 2
@@ -114,13 +115,12 @@ def test_gradient_ends_where_the_graph_was_cut_later(cut, rng):
     y = h * w
     h.unchain_backward()
     F.sum(y).backward()
-    np.testing.assert_allclose(w.grad, [h.array.sum()])
+    xp.testing.assert_allclose(w.grad, [h.array.sum()])
     assert x.grad is None and W.grad is None
     (gh,) = grad(F.sum(y), [h], create_graph=True)
     assert (gh.array == 5).all()
 
 
-@every_device
 def test_unchain_makes_a_constant():
     x = variable(1.0)
     h = x * 2
@@ -128,7 +128,6 @@ def test_unchain_makes_a_constant():
     assert not h.requires_grad and not (h * 2).requires_grad
 
 
-@every_device
 def test_no_backprop_mode_records_nothing():
     x = variable(1.0)
     with no_backprop_mode():
@@ -138,7 +137,6 @@ def test_no_backprop_mode_records_nothing():
         assert (x * 2).requires_grad
 
 
-@every_device
 def test_nothing_is_kept_where_nothing_is_recorded():
     kept = []
 
@@ -155,7 +153,6 @@ def test_nothing_is_kept_where_nothing_is_recorded():
 # Gradients of gradients
 
 
-@every_device
 def test_grad_adds_nothing_to_leaves():
     x, y = variable(2.0), variable(3.0)
     gx, gy, other = grad(x * x * y, [x, y, variable(1.0)])
@@ -163,7 +160,6 @@ def test_grad_adds_nothing_to_leaves():
     assert other is None and x.grad is None
 
 
-@every_device
 def test_grad_of_an_intermediate_variable():
     x = variable(2.0)
     h = x * 3
@@ -174,11 +170,10 @@ def test_grad_of_an_intermediate_variable():
 def test_grad_takes_weights_of_outputs():
     x = variable(1.0, 2.0)
     ys = [x * 2, x * x]
-    (gx,) = grad(ys, x, [np.array([1.0, 0.0]), Variable(np.array([0.0, 1.0]))])
+    (gx,) = grad(ys, x, [xp.array([1.0, 0.0]), Variable(xp.array([0.0, 1.0]))])
     assert gx.array.tolist() == [2, 4]
 
 
-@every_device
 def test_grad_without_weights_is_that_of_the_sum_of_all_outputs():
     x = variable(1.0, 2.0)
     (gx,) = grad([x * 2, x * x, F.sum(x)], x)
@@ -194,22 +189,22 @@ def test_third_derivative():
         lambda t: (6 * t**2 - 2) * (1 - t**2),
     ):
         (y,) = grad(y, x, create_graph=True)
-        np.testing.assert_allclose(y.array, expected(np.tanh(0.7)), rtol=1e-12)
+        xp.testing.assert_allclose(y.array, expected(xp.tanh(0.7)), rtol=1e-12)
 
 
 def test_third_derivative_without_axes():
-    x = Variable(np.array(0.7))
+    x = Variable(xp.array(0.7))
     y = x**4
     for power, factor in ((3, 4), (2, 12), (1, 24)):
         (y,) = grad(y, x, create_graph=True)
-        np.testing.assert_allclose(y.array, factor * 0.7**power, rtol=1e-12)
+        xp.testing.assert_allclose(y.array, factor * 0.7**power, rtol=1e-12)
 
 
 def test_gradient_penalty_reaches_the_parameters():
     x, W = variable(1.0, 2.0), variable(3.0, 4.0)
     (gx,) = grad(F.sum(x * x * W), x, create_graph=True)
     F.sum(gx * gx).backward()
-    np.testing.assert_allclose(W.grad, 8 * x.array**2 * W.array)
+    xp.testing.assert_allclose(W.grad, 8 * x.array**2 * W.array)
 
 
 class Fused(FunctionNode):
@@ -230,7 +225,6 @@ class Composed(Fused):
         return x * F.tanh(h)
 
 
-@every_device
 def test_node_that_kept_an_intermediate_refuses_a_second_derivative():
     x, h = variable(0.5), variable(1.5)
     Fused().apply(x, h).backward()
@@ -247,4 +241,4 @@ def test_composed_rule_counts_each_path_once():
 
     found = second(lambda x, h: Composed().apply(x, h))
     expected = second(lambda x, h: x * F.tanh(h))
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    xp.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -7,6 +7,7 @@ this is the index.
 """
 
 import errno
+import math
 import os
 import re
 import sys
@@ -27,6 +28,7 @@ from dyrnn.optimizers.hooks import GradientClipping
 from dyrnn.serializers import load_npz, read_manifest, save_npz
 from dyrnn.serializers import manifest as manifests
 from dyrnn.training import BPTTUpdater, Trainer, triggers
+from tests.arrays import every_device, xp
 from tests.examples.running import load
 from tests.training.toys import FakeUpdater, Recurrent, Scene, language_trainer
 
@@ -34,11 +36,11 @@ NAN, INF = float("nan"), float("inf")
 
 
 def ids(*values, dtype=np.int32):
-    return np.array(values, dtype)
+    return xp.array(values, dtype)
 
 
 def floats(*shape, dtype=np.float32):
-    return np.linspace(-1, 1, int(np.prod(shape)), dtype=dtype).reshape(shape)
+    return xp.linspace(-1, 1, int(math.prod(shape)), dtype=dtype).reshape(shape)
 
 
 def cross_entropy(t, x=None, **options):
@@ -73,7 +75,7 @@ def uninitialized():
 
 
 def windows(length=12, batch_size=2, steps=3):
-    return WindowIterator(np.arange(length), batch_size, steps)
+    return WindowIterator(xp.arange(length), batch_size, steps)
 
 
 def trainer_with(*extended):
@@ -240,6 +242,7 @@ def test_every_number_has_a_case():
 # -- Labels and ids ------------------------------------------------------------------
 
 
+@every_device
 @pytest.mark.parametrize("normalize", [False, True])
 def test_03_all_labels_ignored_give_loss_0_and_gradient_0(normalize):
     x = dyrnn.Variable(floats(2, 3))
@@ -248,6 +251,7 @@ def test_03_all_labels_ignored_give_loss_0_and_gradient_0(normalize):
     assert float(loss.array) == 0 and not x.grad.any()
 
 
+@every_device
 def test_04_nothing_to_count_is_no_nan():
     assert float(F.accuracy(floats(2, 3), ids(7, 7), ignore_label=7).array) == 0
     log = extensions.LogReport(trigger=(2, "iteration"), filename=None)
@@ -257,18 +261,20 @@ def test_04_nothing_to_count_is_no_nan():
     assert log.log[0]["loss"] == 2
 
 
+@every_device
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64])
 def test_06_labels_of_any_integer_type_work_but_booleans_do_not(dtype):
     wanted = float(cross_entropy(ids(0, 2)).array)
     assert float(cross_entropy(ids(0, 2, dtype=dtype)).array) == wanted
     with pytest.raises(TypeError, match="array of integers, not bool"):
-        cross_entropy(np.array([True, False]))
+        cross_entropy(xp.array([True, False]))
 
 
+@every_device
 def test_09_ignored_label_may_be_out_of_range():
     rows = L.EmbedID(4, 2, ignore_label=99)(ids(1, 99)).array
     assert rows[0].any() and not rows[1].any()
-    assert np.isfinite(cross_entropy(ids(0, 255), ignore_label=255).array)
+    assert xp.isfinite(cross_entropy(ids(0, 255), ignore_label=255).array)
 
 
 def test_12_nan_among_logits_is_refused_and_found():
@@ -301,6 +307,7 @@ def test_14_batch_of_the_input_must_fit_the_state():
         model(floats(5, 3))
 
 
+@every_device
 def test_15_no_steps_leave_the_state():
     model = L.LSTM(3, 2)
     model(floats(4, 2, 3))
@@ -316,33 +323,36 @@ def test_16_sequence_of_length_0_keeps_its_state():
     np.testing.assert_array_equal(hy.array[:, 0], h[:, 0])
 
 
+@every_device
 def test_18_one_step_is_a_window():
     model, x = L.LSTM(3, 2), floats(2, 3)
     step = model(x).array
     model.reset_state()
-    np.testing.assert_allclose(model(x[None]).array[0], step, rtol=1e-6)
+    xp.testing.assert_allclose(model(x[None]).array[0], step, rtol=1e-6)
 
 
+@every_device
 def test_20_lengths_in_any_order_work():
     model = L.NStepLSTM(1, 3, 2)
     xs = [floats(2, 3), floats(5, 3), floats(1, 3)]
     together = model(None, None, xs)[2]
     for x, y in zip(xs, together, strict=True):
         alone = model(None, None, [x])[2][0]
-        np.testing.assert_allclose(y.array, alone.array, rtol=1e-5, atol=1e-7)
+        xp.testing.assert_allclose(y.array, alone.array, rtol=1e-5, atol=1e-7)
 
 
+@every_device
 def test_24_read_only_and_strided_inputs_work():
     model = L.LSTM(3, 2)
     wanted = model(floats(4, 2, 3)).array
-    strided = np.ascontiguousarray(floats(4, 2, 3).transpose(2, 1, 0)).transpose()
-    wide = np.zeros((4, 2, 6), np.float32)
+    strided = xp.ascontiguousarray(floats(4, 2, 3).transpose(2, 1, 0)).transpose()
+    wide = xp.zeros((4, 2, 6), np.float32)
     wide[..., ::2] = floats(4, 2, 3)
     for x in (strided, wide[..., ::2]):
         x = x.copy() if x.flags.c_contiguous else x
         x.flags.writeable = False
         model.reset_state()
-        np.testing.assert_allclose(model(x).array, wanted, rtol=1e-5, atol=1e-7)
+        xp.testing.assert_allclose(model(x).array, wanted, rtol=1e-5, atol=1e-7)
 
 
 def test_25_numpy_array_for_a_model_on_a_device_names_both():
@@ -355,6 +365,7 @@ def test_25_numpy_array_for_a_model_on_a_device_names_both():
 # -- Settings ------------------------------------------------------------------------
 
 
+@every_device
 def test_47_name_that_is_taken_gets_a_suffix():
     logs = [extensions.LogReport(filename=None) for _ in range(3)]
     found = trainer_with(*logs).extensions
@@ -478,9 +489,10 @@ def refuse(path, target, *messages):
     for message in messages:
         assert re.search(message, str(caught.value)), caught.value
     for name, param in target.namedparams():
-        np.testing.assert_array_equal(param.array, before[name])
+        xp.testing.assert_array_equal(param.array, before[name])
 
 
+@every_device
 def test_65_truncated_snapshot_is_refused(model):
     for size in (0, 100, model.stat().st_size - 1):
         model.write_bytes(model.read_bytes()[:size] or b"")
@@ -496,6 +508,7 @@ def identified(out, stop, **options):
     return trainer
 
 
+@every_device
 def test_66_vocabulary_of_the_same_size_in_another_order_is_refused(tmp_path):
     hashes = [Vocabulary(words).sha256 for words in (["a", "b"], ["b", "a"])]
     identified(tmp_path, 1, identity={"vocabulary": hashes[0]})
@@ -504,6 +517,7 @@ def test_66_vocabulary_of_the_same_size_in_another_order_is_refused(tmp_path):
         identified(tmp_path, 2, identity={"vocabulary": hashes[1]})
 
 
+@every_device
 def test_67_parameters_that_do_not_fit_are_named_with_both_shapes(model):
     more = dyrnn.Sequential(L.Linear(3, 2), F.tanh, L.Linear(2, 1), L.Linear(1, 1))
     refuse(model, more, "not in the file: 2/W, 2/b")
@@ -516,6 +530,7 @@ def test_67_parameters_that_do_not_fit_are_named_with_both_shapes(model):
     refuse(model, other, "0/W", "float32", "float64")
 
 
+@every_device
 def test_68_state_of_another_optimizer_is_refused(tmp_path):
     whole = language_trainer(tmp_path, optimizer=optimizers.Adam())
     save_npz(tmp_path / "s.npz", whole)
@@ -524,6 +539,7 @@ def test_68_state_of_another_optimizer_is_refused(tmp_path):
         load_npz(tmp_path / "s.npz", other)
 
 
+@every_device
 def test_69_newer_format_names_both_versions(model, monkeypatch):
     version = manifests.VERSION
     monkeypatch.setattr(manifests, "VERSION", version + 1)
@@ -534,6 +550,7 @@ def test_69_newer_format_names_both_versions(model, monkeypatch):
     refuse(model, dyrnn.Sequential(L.Linear(3, 2)), message)
 
 
+@every_device
 def test_70_another_world_size_seed_threads_or_batch_is_refused(tmp_path, monkeypatch):
     identified(tmp_path, 1, identity={"world_size": 2})
     with pytest.raises(SnapshotError, match="world_size is 2 in the file and 1 here"):
@@ -554,6 +571,7 @@ def test_70_another_world_size_seed_threads_or_batch_is_refused(tmp_path, monkey
         load_npz(tmp_path / "batch.npz", other)
 
 
+@every_device
 def test_71_directory_that_cannot_be_written_to_is_found_before_training(tmp_path):
     (tmp_path / "file").write_text("in the way")
     trainer = Trainer(FakeUpdater(), (1, "iteration"), tmp_path / "file")
@@ -562,6 +580,7 @@ def test_71_directory_that_cannot_be_written_to_is_found_before_training(tmp_pat
     assert trainer.updater.iteration == 0
 
 
+@every_device
 @pytest.mark.parametrize("background", [False, True])
 def test_72_full_disk_ends_training_or_warns(tmp_path, monkeypatch, background):
     def full(*_):

@@ -12,71 +12,65 @@ from dyrnn.engine.gradients import (
     product,
     sum_to,
 )
+from tests.arrays import every_device, xp
+
+pytestmark = every_device
 
 
-@pytest.fixture
-def send(device):
-    return lambda x: device.send(np.asarray(x))
-
-
-def to_host(x):
-    return x if isinstance(x, np.ndarray) else x.get()
-
-
-def test_sum_of_products_is_the_sum_of_their_values(rng, send):
+def test_sum_of_products_is_the_sum_of_their_values(rng):
     pairs = [(rng.random((n, 3)), rng.random((n, 2))) for n in (4, 1, 5)]
-    total = Sum(Product(send(pairs[0][0]), send(pairs[0][1])))
+    total = Sum(Product(pairs[0][0], pairs[0][1]))
     for gy, x in pairs[1:]:
-        total.add(Product(send(gy), send(x)))
+        total.add(Product(gy, x))
     expected = sum(gy.T @ x for gy, x in pairs)
-    np.testing.assert_allclose(to_host(total.dense()), expected, rtol=1e-12)
+    xp.testing.assert_allclose(total.dense(), expected, rtol=1e-12)
 
 
-def test_sum_of_rows_is_the_sum_of_their_values(rng, send):
+def test_sum_of_rows_is_the_sum_of_their_values(rng):
     terms = [
-        (np.array(ids), rng.random((len(ids), 2)))
+        (xp.array(ids), rng.random((len(ids), 2)))
         for ids in ([3, 1, 3], [0], [1, 1, 3, 4])
     ]
-    expected = np.zeros((6, 2))
+    expected = xp.zeros((6, 2))
     for ids, values in terms:
-        np.add.at(expected, ids, values)
-    first, *others = [Rows(send(ids), send(values), (6, 2)) for ids, values in terms]
+        xp.add.at(expected, ids, values)
+    first, *others = [Rows(ids, values, (6, 2)) for ids, values in terms]
     total = Sum(first)
     for term in others:
         total.add(term)
     rows = total.value()
-    if isinstance(send(expected), np.ndarray):  # elsewhere the sum is dense
+    if isinstance(expected, np.ndarray):  # elsewhere the sum is dense
         assert isinstance(rows, Rows) and rows.is_unique
         assert rows.ids.tolist() == [0, 1, 3, 4]
-    np.testing.assert_allclose(to_host(total.dense()), expected, rtol=1e-12)
+    xp.testing.assert_allclose(total.dense(), expected, rtol=1e-12)
 
 
-def test_parts_of_one_array_share_one_gradient(rng, send, monkeypatch):
+def test_parts_of_one_array_share_one_gradient(rng, monkeypatch):
     totals = []
     total = Part.total
     monkeypatch.setattr(
         Part, "total", staticmethod(lambda terms: totals.append(terms) or total(terms))
     )
-    x, w = Variable(send(rng.random((6, 3)))), send(rng.random((6, 3)))
+    x, w = Variable(rng.random((6, 3))), rng.random((6, 3))
     h = x * 1.0
     F.sum(sum(h[t] * w[t] for t in range(6)) + F.sum(h[2:4]) + h[-1, 0]).backward()
     assert [len(terms) for terms in totals] == [8]
-    expected = to_host(w).copy()
+    expected = w.copy()
     expected[2:4] += 3  # added to each of three elements
     expected[-1, 0] += 3
-    np.testing.assert_allclose(to_host(x.grad), expected, rtol=1e-12)
+    xp.testing.assert_allclose(x.grad, expected, rtol=1e-12)
 
 
 def test_terms_of_all_kinds_add_up(rng):
     gy, x = rng.random((4, 5)), rng.random((4, 2))
-    ids, values, array = np.array([1, 1]), rng.random((2, 2)), rng.random((5, 2))
+    ids, values, array = xp.array([1, 1]), rng.random((2, 2)), rng.random((5, 2))
     total = Sum(array)
     total.add(Product(gy, x))
     total.add(Rows(ids, values, (5, 2)))
     total.add(array)
     expected = 2 * array + gy.T @ x
-    np.add.at(expected, ids, values)
-    np.testing.assert_allclose(total.dense(), expected, rtol=1e-12)
+    xp.add.at(expected, ids, values)
+    xp.testing.assert_allclose(total.dense(), expected, rtol=1e-12)
 
 
 def test_borrowed_arrays_are_never_written_to(rng):
@@ -94,21 +88,21 @@ def test_borrowed_arrays_are_never_written_to(rng):
 
 def test_factor_is_applied_when_somebody_reads(rng):
     array, values = rng.random((4, 2)), rng.random((1, 2))
-    for term in (array, Rows(np.array([2]), values, (4, 2))):
+    for term in (array, Rows(xp.array([2]), values, (4, 2))):
         total = Sum(term)
         total.scale(0.5)
         value, rate = total.settled()
         assert rate == 0.5
-        np.testing.assert_allclose(densify(value), densify(term))
+        xp.testing.assert_allclose(densify(value), densify(term))
         total.add(term)
-        np.testing.assert_allclose(total.dense(), 1.5 * densify(term), rtol=1e-12)
+        xp.testing.assert_allclose(total.dense(), 1.5 * densify(term), rtol=1e-12)
 
 
 def test_product_of_variables_is_differentiable(rng):
     gy, x = Variable(rng.random((4, 3))), Variable(rng.random((4, 2)))
     y = product(F, gy, x)
     assert isinstance(y, Variable) and y.requires_grad
-    np.testing.assert_allclose(y.array, gy.array.T @ x.array)
+    xp.testing.assert_allclose(y.array, gy.array.T @ x.array)
     assert isinstance(product(np, gy.array, x.array), Product)
 
 
@@ -127,7 +121,7 @@ def test_weight_used_at_many_steps_has_the_eager_gradient(rng):
     deferred = gradient(lambda h: h @ W)
     # With a third axis the product is evaluated at once.
     eager = gradient(lambda h: F.matmul(h.reshape(1, 2, 3), W).reshape(2, 3))
-    np.testing.assert_allclose(deferred, eager, rtol=1e-12)
+    xp.testing.assert_allclose(deferred, eager, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -145,25 +139,25 @@ def test_sum_to_undoes_broadcasting(shape, target, rng):
     gy = rng.random(shape)
     found = sum_to(gy, target)
     assert found.shape == target
-    ones = Variable(np.ones(target))
+    ones = Variable(xp.ones(target))
     y = F.broadcast_to(ones, shape)
     y.grad = gy
     y.backward()
-    np.testing.assert_allclose(found, ones.grad)
-    np.testing.assert_allclose(found.sum(), gy.sum())
+    xp.testing.assert_allclose(found, ones.grad)
+    xp.testing.assert_allclose(found.sum(), gy.sum())
 
 
 def test_an_owned_array_is_taken_over_without_a_copy():
-    array = np.ones(3)
+    array = xp.ones(3)
     total = Sum(array, owned=True)
     assert total.dense() is array
-    total.add(np.ones(3))
-    np.testing.assert_array_equal(total.dense(), 2 * np.ones(3))
+    total.add(xp.ones(3))
+    xp.testing.assert_array_equal(total.dense(), 2 * xp.ones(3))
 
 
 def test_a_lent_sum_is_not_written_to_by_its_reader():
-    total = Sum(np.ones(3), owned=True)
+    total = Sum(xp.ones(3), owned=True)
     lent = total.lend()
     owned = total.dense()
     owned *= 0
-    np.testing.assert_array_equal(lent, np.ones(3))
+    xp.testing.assert_array_equal(lent, xp.ones(3))

@@ -11,6 +11,7 @@ from dyrnn.config import using_config
 from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError
 from dyrnn.initializers import generate_array, get_initializer
+from tests.arrays import every_device, xp
 
 SHAPE = (300, 200)
 # Class and standard deviation for SHAPE with scale 0.5: outputs 300, inputs 200.
@@ -44,8 +45,8 @@ def test_draws_come_from_their_own_stream_and_repeat(cls):
     second = generate_array(cls(), (4, 3))
     dyrnn.random.seed(5)
     dyrnn.random.stream("dropout").generator.random(10)
-    assert np.array_equal(generate_array(cls(), (4, 3)), first)
-    assert not np.array_equal(first, second)
+    assert xp.array_equal(generate_array(cls(), (4, 3)), first)
+    assert not xp.array_equal(first, second)
 
 
 def test_fans_count_the_axes_after_the_second():
@@ -59,7 +60,7 @@ def test_orthogonal_has_orthonormal_rows_or_columns(shape):
     matrix = array.reshape(len(array), -1)
     if len(matrix) > matrix.shape[1]:
         matrix = matrix.T
-    assert matrix @ matrix.T == pytest.approx(4 * np.eye(len(matrix)), abs=1e-12)
+    assert matrix @ matrix.T == pytest.approx(4 * xp.eye(len(matrix)), abs=1e-12)
 
 
 def test_orthogonal_fills_an_empty_array():
@@ -67,11 +68,11 @@ def test_orthogonal_fills_an_empty_array():
 
 
 def test_constants():
-    assert np.array_equal(generate_array(initializers.Zero(), (2,)), [0, 0])
-    assert np.array_equal(generate_array(initializers.One(), (2,)), [1, 1])
-    assert np.isnan(generate_array(initializers.NaN(), (2,))).all()
-    assert np.array_equal(generate_array(initializers.Constant(3), (2,)), [3, 3])
-    assert np.array_equal(
+    assert xp.array_equal(generate_array(initializers.Zero(), (2,)), [0, 0])
+    assert xp.array_equal(generate_array(initializers.One(), (2,)), [1, 1])
+    assert xp.isnan(generate_array(initializers.NaN(), (2,))).all()
+    assert xp.array_equal(generate_array(initializers.Constant(3), (2,)), [3, 3])
+    assert xp.array_equal(
         generate_array(initializers.Identity(2.0), (2, 2)), [[2, 0], [0, 2]]
     )
 
@@ -85,25 +86,27 @@ def test_type_is_that_of_the_initializer_or_the_configuration():
     assert Parameter(initializers.Normal(1.0, np.float16), (2,)).dtype == np.float16
 
 
+@every_device
 def test_get_initializer_takes_callables_numbers_arrays_and_none():
     normal = initializers.Normal()
     assert get_initializer(normal) is normal
     assert get_initializer(2).value == 2.0
     assert get_initializer(np.float32(2)).value == 2.0
-    values = np.arange(3.0)
-    assert np.array_equal(generate_array(values, (3,)), values)
+    values = xp.arange(3.0)
+    xp.testing.assert_array_equal(generate_array(values, (3,)), values)
     assert generate_array(values, (3,)).dtype == np.float64
     assert isinstance(get_initializer(None), initializers.LeCunNormal)
     assert get_initializer(None, normal) is normal
 
 
+@every_device
 def test_wrong_use_says_what_is_needed():
     with pytest.raises(ShapeError, match=r"fill a matrix .*, not shape \(3,\)"):
         generate_array(initializers.GlorotUniform(), (3,))
     with pytest.raises(ShapeError, match=r"square matrices, not .* \(2, 3\)"):
         generate_array(initializers.Identity(), (2, 3))
     with pytest.raises(ShapeError, match=r"shape \(2,\) .* shape \(3,\)"):
-        generate_array(np.zeros(2), (3,))
+        generate_array(xp.zeros(2), (3,))
     with pytest.raises(ValueError, match="Normal: scale is -1; use a number >= 0"):
         initializers.Normal(-1)
     with pytest.raises(ValueError, match="Uniform: scale is nan"):
@@ -111,4 +114,4 @@ def test_wrong_use_says_what_is_needed():
     with pytest.raises(TypeError, match="an array or None, not a str"):
         get_initializer("normal")
     with pytest.raises(NotImplementedError, match="Initializer defines no __call__"):
-        initializers.Initializer()(np.zeros(1))
+        initializers.Initializer()(xp.zeros(1))

@@ -12,7 +12,10 @@ from dyrnn.engine.core import Variable
 from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError
 from dyrnn.link import Chain, ChainList, Link, Sequential
+from tests.arrays import every_device, one_device, xp
 from tests.toys import Counter, Layer, Model
+
+pytestmark = every_device
 
 
 @pytest.fixture
@@ -35,6 +38,7 @@ def test_names_are_paths_in_order_of_assignment(model):
     assert model.first.name == "first"
 
 
+@one_device("no arrays")
 def test_only_what_is_assigned_in_the_scope_is_registered():
     link = Link()
     link.outside = Parameter(0.0, (1,))
@@ -46,6 +50,7 @@ def test_only_what_is_assigned_in_the_scope_is_registered():
     assert [path for path, _ in link.namedparams()] == ["/inside", "/after"]
 
 
+@one_device("no arrays")
 def test_uninitialised_parameters_can_be_left_out():
     model = Model()
     assert len(list(model.params())) == 5
@@ -92,7 +97,7 @@ def test_arithmetic_in_place_does_not_end_a_registration(model, name, is_in_scop
     with pytest.raises(TypeError, match=r"assign to Model.scale.array\[...\] instead"):
         model.scale *= 2
     with pytest.raises(TypeError, match=r"Model.scale is registered, but a ndarray"):
-        model.scale = np.ones(1, np.float32)
+        model.scale = xp.ones(1, np.float32)
 
 
 def test_a_link_may_take_the_place_of_a_parameter(model):
@@ -104,6 +109,7 @@ def test_a_link_may_take_the_place_of_a_parameter(model):
     assert "/scale/b" not in dict(model.namedparams())
 
 
+@one_device("no arrays")
 @pytest.mark.parametrize("kind", [list, tuple, lambda x: dict(enumerate(x))])
 @pytest.mark.parametrize("part", [Layer, lambda: Parameter(0.0, (1,))])
 def test_links_in_a_list_are_refused_since_nothing_would_train_them(kind, part):
@@ -115,6 +121,7 @@ def test_links_in_a_list_are_refused_since_nothing_would_train_them(kind, part):
         model.layers = kind([1, part()])
 
 
+@one_device("no arrays")
 def test_links_appended_to_a_list_are_refused_but_not_those_registered():
     model = Chain()
     with pytest.raises(TypeError, match="nothing would train"), model.init_scope():
@@ -127,6 +134,7 @@ def test_links_appended_to_a_list_are_refused_but_not_those_registered():
     assert len(list(model.params())) == 3
 
 
+@one_device("no arrays")
 @pytest.mark.parametrize("base", [Link, Chain, ChainList, Sequential])
 def test_a_forgotten_call_of_the_base_does_no_harm(base):
     class Forgetful(base):
@@ -155,6 +163,7 @@ def test_a_tree_that_was_walked_knows_what_is_registered_later(model):
         assert "/first/inner/W" not in dict(tree.namedparams())
 
 
+@one_device("no arrays")
 def test_a_model_is_freed_when_nobody_holds_it():
     model = Model()
     assert list(model.namedparams())
@@ -181,6 +190,7 @@ class Several(Link):
         return tuple(f"h{i}" for i in range(self.size))
 
 
+@one_device("no arrays")
 def test_carried_may_be_a_property():
     for link in (copy.copy(Several(2)), pickle.loads(pickle.dumps(Several(2)))):
         assert link.carried == ("h0", "h1")
@@ -190,17 +200,20 @@ def test_carried_may_be_a_property():
         assert link.h1 is None
 
 
+@one_device("no arrays")
 def test_missing_attributes_are_named_as_always():
     with pytest.raises(AttributeError, match="'Model' object has no attribute 'thrid'"):
         _ = Model().thrid
     assert not hasattr(Model(), "third")
 
 
+@one_device("no arrays")
 def test_calling_a_link_without_forward():
     with pytest.raises(NotImplementedError, match="Link has no forward"):
         Link()(1)
 
 
+@one_device("no arrays")
 def test_shape_errors_name_the_links_on_the_way():
     class Strict(Link):
         def forward(self, x):
@@ -214,7 +227,7 @@ def test_shape_errors_name_the_links_on_the_way():
 
 
 def test_cleargrads(model):
-    model(Variable(np.ones((4, 5), np.float32))).sum().backward()
+    model(Variable(xp.ones((4, 5), np.float32))).sum().backward()
     assert all(param.grad is not None for param in model.params())
     model.cleargrads()
     assert all(param.grad is None for param in model.params())
@@ -224,22 +237,24 @@ def test_add_param_and_persistent():
     link = Link()
     link.add_param("W", (2, 2), 3.0)
     link.add_param("lazy")
-    link.add_persistent("mean", np.zeros(2))
+    link.add_persistent("mean", xp.zeros(2))
     link.count = 1
     link.register_persistent("count")
-    assert np.array_equal(link.W.array, np.full((2, 2), 3.0))
+    assert xp.array_equal(link.W.array, xp.full((2, 2), 3.0))
     assert not link.lazy.is_initialized
     with pytest.raises(AttributeError, match="Link has no attribute 'gone' to save"):
         link.register_persistent("gone")
 
 
 class TestChain:
+    @one_device("no arrays")
     def test_takes_links_by_name(self):
         chain = Chain(a=Layer(), b=Layer())
         chain.add_link("c", Layer())
         assert [link.name for link in chain.children()] == ["a", "b", "c"]
         assert chain["b"] is chain.b
 
+    @one_device("no arrays")
     def test_wrong_names_and_types(self):
         chain = Chain(a=Layer())
         with pytest.raises(KeyError, match="no child link 'x'; there are: a"):
@@ -251,6 +266,7 @@ class TestChain:
 
 
 class TestChainList:
+    @one_device("no arrays")
     def test_children_are_numbered(self):
         links = ChainList(Layer(), Layer())
         links.append(Layer())
@@ -265,10 +281,12 @@ class TestChainList:
         assert links[1].name == "1"
         assert list(links) == list(links.children())
 
+    @one_device("no arrays")
     def test_holds_links_only(self):
         with pytest.raises(TypeError, match="ChainList holds links, not a function"):
             ChainList(lambda x: x)
 
+    @one_device("no arrays")
     def test_shared_copy_has_copies_of_the_children(self):
         links = ChainList(Counter())
         clone = links.copy()
@@ -282,8 +300,8 @@ class TestSequential:
         first, last = Layer(3), Layer(2)
         model = Sequential(first, lambda y: (y, 2.0), lambda y, z: y * z)
         model.append(last)
-        x = np.ones((4, 5), np.float32)
-        assert np.array_equal(
+        x = xp.ones((4, 5), np.float32)
+        assert xp.array_equal(
             model(Variable(x)).array, last(first(Variable(x)) * 2.0).array
         )
         assert len(model) == 4
@@ -291,35 +309,38 @@ class TestSequential:
         assert next(iter(model)) is first
         assert [path for path, _ in model.namedlinks()] == ["/", "/0", "/1"]
 
+    @one_device("no arrays")
     def test_returns_a_tuple_of_several(self):
         assert Sequential(lambda x: (x, x + 1))(1) == (1, 2)
 
     def test_shared_copy_uses_its_own_children(self):
         model = Sequential(Counter(), Counter())
         clone = model.copy()
-        clone(Variable(np.ones((1, 2), np.float32)))
+        clone(Variable(xp.ones((1, 2), np.float32)))
         assert model[0].total is None
         assert clone[0].total is not None
         assert clone[0].W is model[0].W
 
+    @one_device("no arrays")
     def test_a_copy_grows_by_itself(self):
         model = Sequential(Counter())
         model.copy().append(Counter())
         assert len(model) == 1
         assert len(list(model.links())) == 2
 
+    @one_device("no arrays")
     def test_holds_callables_only(self):
         with pytest.raises(TypeError, match="links and functions, not a int"):
             Sequential(3)
 
     def test_repeat_draws_each_copy_anew(self):
         layer = Layer(2)
-        layer(Variable(np.ones((1, 2), np.float32)))
+        layer(Variable(xp.ones((1, 2), np.float32)))
         layers = layer.repeat(3)
         values = [layer.W.array, *[copy.W.array for copy in layers]]
         assert len({value.tobytes() for value in values}) == 4
         same = layer.repeat(2, mode="copy")
-        assert np.array_equal(same[1].W.array, layer.W.array)
+        assert xp.array_equal(same[1].W.array, layer.W.array)
         assert same[1].W is not layer.W
 
 
@@ -336,22 +357,22 @@ class TestCopy:
     def test_shared_copy_of_a_lazy_model_stays_shared(self):
         model = Model()
         clone = model.copy()
-        model(Variable(np.ones((4, 5), np.float32)))
+        model(Variable(xp.ones((4, 5), np.float32)))
         assert clone.first.W.shape == (3, 5)
 
     def test_copy_has_values_of_its_own(self, model):
         clone = model.copy("copy")
         assert [path for path, _ in clone.namedparams()] == PATHS
         for mine, other in zip(model.params(), clone.params(), strict=True):
-            assert np.array_equal(mine.array, other.array)
-            assert not np.shares_memory(mine.array, other.array)
+            assert xp.array_equal(mine.array, other.array)
+            assert not xp.shares_memory(mine.array, other.array)
 
     def test_init_draws_values_anew_and_forgets_state(self, model):
-        model.scale.grad = np.ones(1, np.float32)
+        model.scale.grad = xp.ones(1, np.float32)
         clone = model.copy("init")
-        assert not np.array_equal(clone.first.W.array, model.first.W.array)
-        assert np.isfinite(clone.first.W.array).all()
-        assert np.array_equal(clone.first.b.array, model.first.b.array)
+        assert not xp.array_equal(clone.first.W.array, model.first.W.array)
+        assert xp.isfinite(clone.first.W.array).all()
+        assert xp.array_equal(clone.first.b.array, model.first.b.array)
         assert clone.scale.grad is None
         assert clone.second.total is None
 
@@ -362,7 +383,7 @@ class TestCopy:
                 model.tied.W = model.first.W
         for clone in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
             assert clone.tied.W is clone.first.W
-            assert np.array_equal(clone.first.W.array, model.first.W.array)
+            assert xp.array_equal(clone.first.W.array, model.first.W.array)
 
     def test_unknown_mode(self, model):
         with pytest.raises(ValueError, match="copy mode 'deep': use 'share', 'copy'"):
@@ -372,7 +393,7 @@ class TestCopy:
 def test_carried_state_may_begin_with_a_value_of_the_class():
     class Begun(Link):
         carried = ("h",)
-        h = Variable(np.ones(2, np.float32))
+        h = Variable(xp.ones(2, np.float32))
 
     assert Begun().h is Begun.h
 
@@ -382,25 +403,25 @@ class TestCopyAndAdd:
         other = Model()
         other.copyparams(model)
         for mine, theirs in zip(model.params(), other.params(), strict=True):
-            assert np.array_equal(mine.array, theirs.array)
-            assert not np.shares_memory(mine.array, theirs.array)
+            assert xp.array_equal(mine.array, theirs.array)
+            assert not xp.shares_memory(mine.array, theirs.array)
 
     def test_addgrads_adds(self, model):
         other = model.copy("copy")
         model.cleargrads()
-        other.scale.grad = np.full(1, 2.0, np.float32)
+        other.scale.grad = xp.full(1, 2.0, np.float32)
         lazy = Model()
         for target in (model, lazy):
             target.addgrads(other)
             target.addgrads(other)
-            assert np.array_equal(target.scale.grad, [4.0])
-        assert np.array_equal(other.scale.grad, [2.0])
+            assert xp.array_equal(target.scale.grad, [4.0])
+        assert xp.array_equal(other.scale.grad, [2.0])
 
     def test_other_structures_and_shapes_are_refused(self, model):
         with pytest.raises(ValueError, match="Model and Layer .* same parameters: /W,"):
             model.copyparams(Layer())
         other = Model()
-        other(Variable(np.ones((4, 7), np.float32)))
+        other(Variable(xp.ones((4, 7), np.float32)))
         with pytest.raises(
             ShapeError, match=r"/first/W has shape \(3, 5\), but \(3, 7"
         ):
@@ -439,12 +460,14 @@ def test_lazy_parameters_are_made_on_the_device(device):
     assert layer.W.device == device
 
 
+@one_device("no arrays")
 @pytest.mark.gpu
 def test_to_gpu():
     layer = Layer().to_gpu()
     assert layer.b.device.name == "@cupy:0"
 
 
+@one_device("no arrays")
 def test_repr_is_a_tree():
     model = Sequential(Chain(a=Layer(), b=Link()))
     assert repr(model) == (
@@ -458,6 +481,7 @@ def test_repr_is_a_tree():
     assert repr(Model()).splitlines()[1] == "  scale (1,)"
 
 
+@one_device("no arrays")
 def test_a_printed_model_says_what_its_parameters_take():
     model = Model()
     before = str(model)

@@ -9,6 +9,7 @@ from dyrnn import Chain, extensions, optimizers, random, training
 from dyrnn.backend import to_cpu
 from dyrnn.iterators import SerialIterator
 from dyrnn.serializers import load_npz, save_npz
+from tests.arrays import xp
 
 
 class Model(Chain):
@@ -31,7 +32,7 @@ def updated(optimizer, device, prepare=lambda optimizer: None, n=3):
     before = {path: to_cpu(p.array).copy() for path, p in model.namedparams()}
     optimizer.setup(model)
     prepare(optimizer)
-    t = device.send(np.ones((3, 2), np.float32))
+    t = device.send(xp.ones((3, 2), np.float32))
     for _ in range(n):
         optimizer.update(model, device.send(IDS), t)
     return {path: to_cpu(p.array) for path, p in model.namedparams()}, before

@@ -12,6 +12,7 @@ from dyrnn import Predictor, config
 from dyrnn.backend import to_cpu
 from dyrnn.config import inference_mode, using_config
 from dyrnn.errors import ShapeError
+from tests.arrays import every_device, xp
 
 
 class Model(dyrnn.Chain):
@@ -112,6 +113,7 @@ def test_a_series_in_pieces_is_the_series(x, device, steps):
     )
 
 
+@every_device
 def test_what_cannot_be_cut_is_refused(x):
     backward, resets = Model(backward=True), Model(resets=True)
     backward(x)
@@ -126,6 +128,7 @@ def test_what_cannot_be_cut_is_refused(x):
         Predictor(resets).series(x, 0)
 
 
+@every_device
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("method", ["__call__", "without_lengths", "last"])
 def test_sequences_of_any_lengths_are_each_as_alone(rng, backward, method):
@@ -139,19 +142,21 @@ def test_sequences_of_any_lengths_are_each_as_alone(rng, backward, method):
     for y, sequence in zip(found, sequences, strict=True):
         alone = predict(sequence[:, None])
         alone = alone[0] if method == "last" else alone[:, 0]
-        np.testing.assert_allclose(y, alone, rtol=1e-5, atol=1e-6)
+        xp.testing.assert_allclose(y, alone, rtol=1e-5, atol=1e-6)
     assert predict.sequences([]) == []
 
 
+@every_device
 def test_an_output_of_an_unknown_form_is_refused(rng):
     predict = Predictor(dyrnn.Sequential(lambda x: F.sum(x)))
     with pytest.raises(ShapeError, match=r"an output has shape \(\), for 1 sequences"):
-        predict.sequences([np.ones((3, 2))])
+        predict.sequences([xp.ones((3, 2))])
     predict = Predictor(dyrnn.Sequential(lambda x: x))
     with pytest.raises(ShapeError, match="say per_step=True or per_step=False"):
-        predict.sequences([np.ones((3, 2))] * 3)
+        predict.sequences([xp.ones((3, 2))] * 3)
 
 
+@every_device
 def test_threads_do_not_disturb_each_other_or_a_training(rng):
     model = Model()
     xs = [rng.normal(size=(n, 1, 3)).astype(np.float32) for n in range(1, 13)]

@@ -11,6 +11,9 @@ from dyrnn.iterators import SerialIterator, WindowIterator
 from dyrnn.optimizers import hooks, restoring
 from dyrnn.serializers.protocol import capture
 from dyrnn.training import BPTTUpdater, StandardUpdater
+from tests.arrays import every_device, xp
+
+pytestmark = every_device
 
 RULES = [
     getattr(optimizers, name)
@@ -60,7 +63,7 @@ def test_rules_and_hooks_refuse(rule, hook, loss):
     optimizer = rule().setup(model)
     if hook is not None:
         optimizer.add_hook(hook)
-    ids = np.array([1, 1, 3])
+    ids = xp.array([1, 1, 3])
     optimizer.update(lambda: F.sum(layer(embed(ids)) ** 2))
     before = state_of(model, optimizer)
     with pytest.raises(NonFiniteError, match=r"nothing was updated"):
@@ -74,11 +77,11 @@ def test_a_hook_may_repair_a_gradient():
 
     def repair(optimizer):
         for _, _, total in optimizer.updates:
-            np.nan_to_num(total.dense(), copy=False)
+            xp.nan_to_num(total.dense(), copy=False)
 
     optimizer.add_hook(repair)
-    optimizer.update(lambda: nan_gradient(layer(np.ones((1, 2), np.float32))))
-    assert optimizer.t == 1 and np.isfinite(layer.W.array).all()
+    optimizer.update(lambda: nan_gradient(layer(xp.ones((1, 2), np.float32))))
+    assert optimizer.t == 1 and xp.isfinite(layer.W.array).all()
 
 
 def test_a_hook_that_breaks_a_gradient_is_refused():
@@ -87,7 +90,7 @@ def test_a_hook_that_breaks_a_gradient_is_refused():
     optimizer.add_hook(lambda o: o.updates[0][2].scale(np.inf), "breaks")
     before = state_of(layer, optimizer)
     with pytest.raises(NonFiniteError, match="of parameter /W .* has infinity"):
-        optimizer.update(lambda: F.sum(layer(np.ones((1, 2), np.float32))))
+        optimizer.update(lambda: F.sum(layer(xp.ones((1, 2), np.float32))))
     assert state_of(layer, optimizer) == before
 
 
@@ -95,7 +98,7 @@ def test_gradients_whose_squares_would_overflow():
     for rule in RULES:
         layer = L.Linear(1, 1, nobias=True)
         optimizer = rule().setup(layer)
-        layer.W.grad = np.full((1, 1), 1e25, np.float32)
+        layer.W.grad = xp.full((1, 1), 1e25, np.float32)
         if not optimizer.states or optimizer.is_linear or rule is optimizers.ASGD:
             optimizer.update()
             continue
@@ -104,18 +107,18 @@ def test_gradients_whose_squares_would_overflow():
         assert optimizer.t == 0
         optimizer.add_hook(hooks.GradientClipping(1.0))
         optimizer.update()
-        assert np.isfinite(layer.W.array).all()
+        assert xp.isfinite(layer.W.array).all()
 
 
 def test_clipping_of_finite_numbers_with_infinite_squares():
     layer = L.Linear(2, 2)
-    layer.W.array, layer.b.array = np.zeros((2, 2)), np.zeros(2)
+    layer.W.array, layer.b.array = xp.zeros((2, 2)), xp.zeros(2)
     optimizer = optimizers.SGD(1.0).setup(layer)
     optimizer.add_hook(hooks.GradientClipping(5.0))
-    layer.W.grad, layer.b.grad = np.full((2, 2), -1.5e200), np.array([0.0, 4e200])
+    layer.W.grad, layer.b.grad = xp.full((2, 2), -1.5e200), xp.array([0.0, 4e200])
     optimizer.update()
-    np.testing.assert_allclose(layer.W.array, 1.5, rtol=1e-14)
-    np.testing.assert_allclose(layer.b.array, [0, -4], rtol=1e-14)
+    xp.testing.assert_allclose(layer.W.array, 1.5, rtol=1e-14)
+    xp.testing.assert_allclose(layer.b.array, [0, -4], rtol=1e-14)
 
 
 class Normed(Chain):
@@ -137,11 +140,11 @@ class Normed(Chain):
 
 def data(bad):
     """Points (x, t), the third batch with NaN in the loss or in its gradient."""
-    x = np.linspace(-1, 1, 24, dtype=np.float32).reshape(24, 1)
+    x = xp.linspace(-1, 1, 24, dtype=np.float32).reshape(24, 1)
     if bad == "gradient":
         x[9] = 0
     return [
-        (each, np.full(1, np.nan if k == 9 and bad == "loss" else 2, "f4"))
+        (each, xp.full(1, np.nan if k == 9 and bad == "loss" else 2, "f4"))
         for k, each in enumerate(x)
     ]
 
@@ -162,7 +165,7 @@ def test_a_refused_update_goes_on_with_the_next_batch(bad):
             carried = model.rnn.h
             if number == 2 and skips:
                 iterator.next()
-                F.dropout(np.zeros((4, 3), np.float32), 0.5)
+                F.dropout(xp.zeros((4, 3), np.float32), 0.5)
                 continue
             try:
                 updater.update()
@@ -181,7 +184,7 @@ def test_a_refused_update_goes_on_with_the_next_batch(bad):
 
 
 def test_one_step_of_a_window_makes_it_refused():
-    x = np.ones((40, 1), np.float32)
+    x = xp.ones((40, 1), np.float32)
     x[7] = 0
 
     class Model(Chain):
@@ -208,13 +211,13 @@ def test_one_step_of_a_window_makes_it_refused():
                 assert state_of(model, optimizer) == before
                 assert model.rnn.h.array.tobytes() == state
         assert refused == 1
-        assert all(np.isfinite(p.array).all() for p in model.params())
+        assert all(xp.isfinite(p.array).all() for p in model.params())
 
 
 def test_a_loop_of_ones_own_puts_back_what_it_asks_for():
     model = Normed()
     optimizer = optimizers.SGD().setup(model)
-    x = np.array([[0.5], [1.0]], np.float32)
+    x = xp.array([[0.5], [1.0]], np.float32)
     before = state_of(model)
     with pytest.raises(NonFiniteError), restoring(model):
         loss = model(x, np.nan * x)
@@ -227,7 +230,7 @@ def test_a_loop_of_ones_own_puts_back_what_it_asks_for():
 class TestDebugMode:
     def test_names_the_operation_and_the_line(self):
         w = L.Linear(2, 2)
-        y = w(np.ones((1, 2), np.float32))
+        y = w(xp.ones((1, 2), np.float32))
         with using_config("debug", True):
             loss = F.mean(F.sqrt(F.square(y - y)))
             with pytest.raises(
@@ -242,13 +245,13 @@ class TestDebugMode:
     def test_sees_into_promises(self):
         layer = L.Linear(2, 2)
         with using_config("debug", True):
-            y = layer(np.full((1, 2), 1e30, np.float32))
-            y.grad = np.full((1, 2), 1e30, np.float32)
+            y = layer(xp.full((1, 2), 1e30, np.float32))
+            y.grad = xp.full((1, 2), 1e30, np.float32)
             with pytest.raises(NonFiniteError, match="backward of Linear.* input 1"):
                 y.backward()
 
     def test_node_made_before(self):
-        y = F.sqrt(L.Linear(2, 2)(np.ones((1, 2), np.float32)) * 0)
+        y = F.sqrt(L.Linear(2, 2)(xp.ones((1, 2), np.float32)) * 0)
         with (
             using_config("debug", True),
             pytest.raises(

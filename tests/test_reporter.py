@@ -22,6 +22,7 @@ from dyrnn.reporter import (
     report_scope,
 )
 from dyrnn.serializers import load_npz, save_npz
+from tests.arrays import every_device, xp
 
 
 def reload(tmp_path, source, target):
@@ -65,8 +66,9 @@ def test_unregistered_observer_is_an_error_that_lists_the_registered():
         report({"loss": 1.0}, Chain())
 
 
+@every_device
 def test_reported_variable_keeps_no_graph():
-    x = Variable(np.ones(3))
+    x = Variable(xp.ones(3))
     y = F.sum(x * 2)
     node = weakref.ref(y.node)
     observation = {}
@@ -74,7 +76,7 @@ def test_reported_variable_keeps_no_graph():
         report({"loss": y})
     del y
     gc.collect()
-    assert isinstance(observation["loss"], np.ndarray | np.generic)
+    assert isinstance(observation["loss"], xp.ndarray | np.generic)
     assert node() is None
 
 
@@ -106,15 +108,16 @@ def test_reporter_belongs_to_its_thread():
     assert found == [None]
 
 
+@every_device
 def test_a_value_counts_as_said_or_as_its_own_labels_or_as_all_of_the_call():
     observation = Observation()
-    loss = Variable(np.array(1.0))
+    loss = Variable(xp.array(1.0))
     loss.count = 2
     with Reporter().scope(observation), Tally(5) as tally:
         report({"nothing yet": 1.0})
         report({"said": loss}, weight=9)
-        counted(Variable(np.ones(3)), 3)
-        counted(Variable(np.array(1.0)), 4)
+        counted(Variable(xp.ones(3)), 3)
+        counted(Variable(xp.array(1.0)), 4)
         report({"own": loss, "scaled": loss * 2, "number": 1.0})
         report({"of the call": F.exp(loss)})
         with Tally(7):
@@ -172,16 +175,17 @@ def test_a_value_reported_anew_without_weight_loses_its_weight():
     assert observation.weights == {}
 
 
+@every_device
 def test_mean_is_weighted():
     summary = Summary()
-    for value, weight in ((0.1, 100), (8.0, 1), (np.float32(0.5), np.array(3))):
+    for value, weight in ((0.1, 100), (8.0, 1), (np.float32(0.5), xp.array(3))):
         summary.add(value, weight)
     expected = (0.1 * 100 + 8.0 + 0.5 * 3) / 104
     assert summary.compute_mean() == pytest.approx(expected, rel=1e-15)
 
 
 def test_statistics_do_not_cancel():
-    values = 1e8 + np.random.default_rng(0).normal(size=100)
+    values = 1e8 + xp.random.default_rng(0).normal(size=100)
     summary = Summary()
     for value in values:
         summary.add(value)
@@ -241,6 +245,7 @@ def test_scalars_of_all_kinds_are_read_in_order(xp):
     assert read_scalars([]) == []
 
 
+@every_device
 def test_summary_goes_on_exactly_when_loaded(tmp_path, rng):
     values, weights = rng.normal(size=50), rng.integers(1, 9, 50)
     whole, half = Summary(), Summary()
@@ -263,10 +268,11 @@ def test_non_finite_means_are_saved(tmp_path, value):
     assert loaded == value or (math.isnan(loaded) and math.isnan(value))
 
 
+@every_device
 def test_dict_summary_takes_scalars_with_their_weights(tmp_path):
     summary = DictSummary()
     for loss, weight in ((0.0, 3), (4.0, 1)):
-        observation = Observation(note="text", vector=np.zeros(3), count=2)
+        observation = Observation(note="text", vector=xp.zeros(3), count=2)
         with Reporter().scope(observation):
             report({"loss": loss}, weight=weight)
         summary.add(observation)

@@ -10,6 +10,7 @@ import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import backend, sampling
 from dyrnn.errors import NonFiniteError, ShapeError
+from tests.arrays import every_device, xp
 
 LOGITS = np.log(np.array([[0.5, 0.25, 0.15, 0.1]]))
 
@@ -19,10 +20,11 @@ def test_probabilities_are_the_softmax():
     np.testing.assert_allclose(p, [[0.5, 0.25, 0.15, 0.1]], rtol=1e-12)
 
 
+@every_device
 def test_temperature_divides_the_logits():
     p = sampling.probabilities(LOGITS, temperature=0.5)
-    square = np.array([0.25, 0.0625, 0.0225, 0.01])
-    np.testing.assert_allclose(p[0], square / square.sum(), rtol=1e-12)
+    square = xp.array([0.25, 0.0625, 0.0225, 0.01])
+    xp.testing.assert_allclose(p[0], square / square.sum(), rtol=1e-12)
 
 
 def test_temperature_0_takes_the_likeliest():
@@ -71,7 +73,7 @@ def test_nan_logits_are_refused():
 
 def test_generate_feeds_tokens_back_side_by_side():
     def count(ids):
-        return 50.0 * np.eye(10)[(ids + 1) % 10]
+        return 50.0 * xp.eye(10)[(ids + 1) % 10]
 
     batch = [ids.tolist() for ids in sampling.generate(count, [[3, 7], [4, 8]], 3)]
     assert batch == [[5, 9], [6, 0], [7, 1]]
@@ -84,7 +86,7 @@ def test_generate_needs_a_token():
 
 
 def counting(ids):
-    return 50.0 * np.eye(10)[(ids + 1) % 10]
+    return 50.0 * xp.eye(10)[(ids + 1) % 10]
 
 
 def test_a_sequence_ends_with_its_stop_token():
@@ -93,9 +95,10 @@ def test_a_sequence_ends_with_its_stop_token():
     assert [ids.tolist() for ids in batch] == [[4, 6], [5, 7], [6, 7], [7, 7]]
 
 
+@every_device
 def test_a_seed_of_its_own_is_that_of_the_streams_and_moves_no_other():
     def even(ids):
-        return np.zeros((len(ids), 50))
+        return xp.zeros((len(ids), 50))
 
     def draws(**options):
         return list(sampling.generate(even, [1], 9, **options))
@@ -168,9 +171,9 @@ def log_probability(model, prime, ids):
     total = 0.0
     given = [*prime, *ids]
     for i, token in enumerate(given[:-1]):
-        logits = backend.to_cpu(model(np.array([token])).array)[0].astype(np.float64)
+        logits = backend.to_cpu(model(xp.array([token])).array)[0].astype(np.float64)
         if i + 1 >= len(prime):
-            total += logits[given[i + 1]] - np.log(np.exp(logits).sum())
+            total += logits[given[i + 1]] - xp.log(xp.exp(logits).sum())
     return total
 
 

@@ -19,10 +19,12 @@ from dyrnn.datasets import (
     split_lines,
 )
 from dyrnn.errors import ShapeError
+from tests.arrays import every_device, xp
 
 
+@every_device
 def test_tuple_and_dict_datasets_join_examples():
-    pairs = TupleDataset([1, 2, 3], np.array([4, 5, 6]))
+    pairs = TupleDataset([1, 2, 3], xp.array([4, 5, 6]))
     assert len(pairs) == 3
     assert pairs[1] == (2, 5)
     assert pairs[-1] == (3, 6)
@@ -116,40 +118,43 @@ def test_split_in_n_parts():
             split_dataset_n(range(7), n)
 
 
+@every_device
 def test_examples_become_arrays():
     x, t = concat_examples([([1, 2], 1), ([3, 4], 2)])
     assert (x.tolist(), t.tolist()) == ([[1, 2], [3, 4]], [1, 2])
     batch = [(np.int32(1), np.int32(2)), (np.int32(3), np.int32(4))]
     assert [a.dtype for a in concat_examples(batch)] == [np.int32, np.int32]
-    both = concat_examples([{"x": np.ones(2, "f"), "t": 0}, {"x": np.ones(2), "t": 1}])
+    both = concat_examples([{"x": xp.ones(2, "f"), "t": 0}, {"x": xp.ones(2), "t": 1}])
     assert both["x"].shape == (2, 2)
     assert both["t"].tolist() == [0, 1]
     assert concat_examples([1.5, 2.5]).tolist() == [1.5, 2.5]
 
 
+@every_device
 def test_padding_fills_up_and_keeps_the_type():
-    batch = [(np.array([1, 2], "i"), 0), (np.array([3], "i"), 1)]
+    batch = [(xp.array([1, 2], "i"), 0), (xp.array([3], "i"), 1)]
     x, t = concat_examples(batch, padding=(-1, None))
     assert x.tolist() == [[1, 2], [3, -1]]
     assert x.dtype == np.int32
     assert t.tolist() == [0, 1]
-    named = [{"x": np.ones((1, 2))}, {"x": np.ones((2, 1))}]
+    named = [{"x": xp.ones((1, 2))}, {"x": xp.ones((2, 1))}]
     assert concat_examples(named, padding={"x": 0})["x"].sum() == 4
     assert concat_examples(named, padding=5)["x"][0, 1].tolist() == [5, 5]
     assert concat_examples([[], [1, 2]], padding=0).dtype.kind == "i"
 
 
+@every_device
 def test_batches_that_cannot_be_joined_are_refused():
     with pytest.raises(ValueError, match="the batch is empty"):
         concat_examples([])
     with pytest.raises(
         ShapeError, match=r"different shapes .*\(1,\), \(2,\).* padding"
     ):
-        concat_examples([np.ones(2), np.ones(1)])
+        concat_examples([xp.ones(2), xp.ones(1)])
     with pytest.raises(ShapeError, match=r"different numbers of parts: \[1, 2\]"):
         concat_examples([(1, 2), (1,)])
     with pytest.raises(ShapeError, match="different numbers of axes"):
-        concat_examples([np.ones(2), np.ones((1, 1))], padding=0)
+        concat_examples([xp.ones(2), xp.ones((1, 1))], padding=0)
 
 
 def test_batches_are_sent_to_the_device(device):
@@ -168,12 +173,13 @@ def test_arrays_are_joined_on_their_own_device(device):
     assert concat_examples([arrays[0], arrays[0]]).shape == (2, 2)
 
 
+@every_device
 def test_sequences_become_columns():
     array, lengths = pad_sequences([[1, 2, 3], [4]])
     assert array.tolist() == [[1, 4], [2, -1], [3, -1]]
     assert lengths.tolist() == [3, 1]
     assert lengths.dtype == np.int32
-    array, _ = pad_sequences([np.ones((2, 3), "f"), np.ones((1, 3), "f")], padding=0)
+    array, _ = pad_sequences([xp.ones((2, 3), "f"), xp.ones((1, 3), "f")], padding=0)
     assert array.shape == (2, 2, 3)
     assert array[1, 1].tolist() == [0, 0, 0]
     with pytest.raises(ShapeError, match="all sequences of the batch are empty"):

@@ -10,6 +10,7 @@ from dyrnn import extensions, optimizers, training
 from dyrnn.datasets import SeriesWindows, concat_examples
 from dyrnn.errors import ShapeError
 from dyrnn.iterators import SerialIterator
+from tests.arrays import every_device, xp
 
 
 def parts(windows, i):
@@ -33,11 +34,11 @@ def test_windows_are_what_their_definition_says(rng, every_step):
         )
         assert len(windows) == len(starts)
         for start, (x, ahead, t) in zip(starts, windows, strict=True):
-            both = np.concatenate([series, known], axis=1)
-            np.testing.assert_array_equal(x, both[start : start + T])
+            both = xp.concatenate([series, known], axis=1)
+            xp.testing.assert_array_equal(x, both[start : start + T])
             first = start + S if every_step else start + T
-            np.testing.assert_array_equal(t, targets[first : start + T + S])
-            np.testing.assert_array_equal(ahead, known[first : start + T + S])
+            xp.testing.assert_array_equal(t, targets[first : start + T + S])
+            xp.testing.assert_array_equal(ahead, known[first : start + T + S])
             assert len(t) == (T if every_step else S)
 
 
@@ -82,7 +83,7 @@ def test_batches_have_time_first_in_updaters_and_evaluators(rng, batch_size):
 
 
 def test_windows_of_their_own_are_no_steps_of_one_series():
-    iterator = SerialIterator(SeriesWindows(np.ones((9, 2), np.float32), 3), 2)
+    iterator = SerialIterator(SeriesWindows(xp.ones((9, 2), np.float32), 3), 2)
     optimizer = optimizers.SGD().setup(Forecaster())
     with pytest.raises(ValueError, match="do not go on where .* StandardUpdater"):
         training.BPTTUpdater(iterator, optimizer, 3)
@@ -117,6 +118,7 @@ REFUSED = [
 # fmt: on
 
 
+@every_device
 @pytest.mark.parametrize(("call", "error", "message"), REFUSED)
 def test_what_cannot_be_cut_or_scaled_is_refused(call, error, message):
     with pytest.raises(error, match=message):

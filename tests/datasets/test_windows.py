@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dyrnn.datasets import PaddedWindows, sequence_lengths
 from dyrnn.errors import ShapeError
+from tests.arrays import every_device, xp
 
 
 @given(
@@ -48,6 +49,7 @@ def test_lengths_are_those_before_the_padding(xp):
     assert sequence_lengths(xp.zeros((3, 2), np.int32)).tolist() == [0, 0]
 
 
+@every_device
 def test_wrong_windows_are_refused():
     for window, overlap in ((0, 0), (3, 3), (3, -1)):
         with pytest.raises(ValueError, match=f"a window of {window} with an overlap"):
@@ -59,4 +61,4 @@ def test_wrong_windows_are_refused():
     with pytest.raises(ValueError, match="sequences hold 0, which is the padding"):
         PaddedWindows([[1, 0]], 3)
     with pytest.raises(ShapeError, match=r"x has shape \(3,\)"):
-        sequence_lengths(np.arange(3))
+        sequence_lengths(xp.arange(3))

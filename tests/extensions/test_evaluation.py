@@ -11,6 +11,7 @@ from dyrnn.iterators import ParallelSequentialIterator, SerialIterator, WindowIt
 from dyrnn.link import Chain
 from dyrnn.reporter import Observation, Reporter, report
 from dyrnn.training.undeclared import Watch
+from tests.arrays import every_device, xp
 from tests.training.toys import (
     Recurrent,
     Regression,
@@ -19,6 +20,8 @@ from tests.training.toys import (
     points,
     text,
 )
+
+pytestmark = every_device
 
 
 def serial(batch_size=4, count=10):
@@ -177,7 +180,7 @@ def test_training_goes_on_as_without_evaluation(tmp_path):
         trainer.run()
         results.append(parameters(trainer))
     for name, array in results[0].items():
-        np.testing.assert_array_equal(array, results[1][name])
+        xp.testing.assert_array_equal(array, results[1][name])
 
 
 class Own(Chain):
@@ -185,7 +188,7 @@ class Own(Chain):
 
     def __init__(self):
         super().__init__()
-        self.h, self.array, self.seen = F.sum(np.ones(2)), np.ones(2), [1]
+        self.h, self.array, self.seen = F.sum(xp.ones(2)), xp.ones(2), [1]
         self.last = None  # to be looked at
 
     def forward(self, x):
@@ -198,7 +201,7 @@ class Own(Chain):
 
 class OwnReset(Own):
     def reset_state(self):
-        self.h = F.sum(np.zeros(2))
+        self.h = F.sum(xp.zeros(2))
         self.array[...] = 0
         self.seen.clear()
 
@@ -207,13 +210,13 @@ class OwnReset(Own):
 def test_undeclared_state_is_put_back(kind):
     model = kind()
     array, seen = model.array, model.seen
-    evaluator = Evaluator(SerialIterator(np.ones(4), 2, False, False), model)
+    evaluator = Evaluator(SerialIterator(xp.ones(4), 2, False, False), model)
     trainer = Namespace(updater=Namespace(_watch=Watch([model])), extensions={})
     with trainer.updater._watch.update():
-        model(np.ones(1))
+        model(xp.ones(1))
     h, content, items = model.h, array.copy(), [*seen]
     evaluator(trainer)
     assert model.h is h and model.array is array and model.seen is seen
-    np.testing.assert_array_equal(array, content)
+    xp.testing.assert_array_equal(array, content)
     assert seen == items
     assert model.last.sum() == 2

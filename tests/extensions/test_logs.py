@@ -10,13 +10,16 @@ from dyrnn import Variable, extensions
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import Trainer
 from dyrnn.training.triggers import ManualScheduleTrigger
+from tests.arrays import every_device, one_device, xp
 from tests.training.toys import FakeUpdater, regression_trainer
+
+pytestmark = every_device
 
 VALUES = {1: 1.0, 2: 3.0, 3: math.nan, 4: math.inf, 5: 5.0, 6: 6.0, 7: 7.0}
 
 
 def make(out, stop=7, trigger=(2, "iteration"), **options):
-    updater = FakeUpdater(3, lambda i: {"loss": VALUES[i], "text": np.ones(2)})
+    updater = FakeUpdater(3, lambda i: {"loss": VALUES[i], "text": xp.ones(2)})
     trainer = Trainer(updater, (stop, "iteration"), out)
     trainer.extend(extensions.LogReport(trigger=trigger, **options))
     return trainer
@@ -219,6 +222,7 @@ def test_nothing_is_called_misspelt_before_an_interval_is_over(tmp_path):
     assert len(rows(tmp_path)) == 1
 
 
+@one_device("no arrays")
 def test_a_single_name_is_no_list_of_names():
     message = r"entries is 'epoch': give a list of names, such as \['epoch'\]"
     with pytest.raises(TypeError, match=message):
@@ -227,6 +231,7 @@ def test_a_single_name_is_no_list_of_names():
         extensions.LogReport("loss")
 
 
+@one_device("no arrays")
 def test_torn_last_line_is_left_out_and_other_damage_named(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"a": 1}\n{"a": 2}\n{"a')
@@ -246,11 +251,13 @@ def test_torn_last_line_is_left_out_and_other_damage_named(tmp_path):
             extensions.read_log(path)
 
 
+@one_device("no arrays")
 def test_rows_without_an_iteration_are_none_to_compare(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"iteration": 1}\n{"a": 2}\n')
     assert extensions.LogReport().rows_in(tmp_path) == [{"iteration": 1}]
 
 
+@one_device("no arrays")
 def test_perplexity_of_both_losses():
     row = {"main/loss": math.log(100), "validation/main/loss": 1000.0}
     extensions.perplexity(row)
@@ -304,6 +311,7 @@ def test_rows_are_not_printed_again_after_a_resume(tmp_path):
     assert out.getvalue().split() == ["iteration", "6", "7"]
 
 
+@one_device("chooses its device")
 def test_logging_does_not_wait_for_the_device(tmp_path, synchronisations):
     trainer = regression_trainer(tmp_path, (9, "iteration"))
     trainer.updater.device = None
@@ -331,8 +339,8 @@ def test_any_value_of_a_postprocess_is_written(tmp_path):
         row["half"] = np.float16(0.5)
         row["nan"] = np.float32("nan")
         row["count"] = np.int64(3)
-        row["array"] = np.array([1.0, np.inf])
-        row["variable"] = Variable(np.array(2.0))
+        row["array"] = xp.array([1.0, np.inf])
+        row["variable"] = Variable(xp.array(2.0))
         row["set"] = {1}
         row["date"] = datetime.date(2000, 1, 2)
         row["nested"] = {1: [np.bool_(True)]}

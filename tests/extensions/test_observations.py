@@ -9,7 +9,10 @@ from dyrnn import extensions as E
 from dyrnn.errors import NonFiniteError
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import Trainer
+from tests.arrays import every_device, host
 from tests.training.toys import FakeUpdater, language_trainer, regression_trainer
+
+pytestmark = every_device
 
 
 def make(out, stop=6, values=None):
@@ -68,12 +71,12 @@ def test_statistics_of_parameters_and_gradients(tmp_path):
     found = {}
     trainer.extend(lambda t: found.update(t.observation), priority=-1)
     trainer.run()
-    W, gW = model.W.array, model.W.grad
-    assert found["p/Regression/W/data/mean"] == pytest.approx(W.mean())
-    assert found["p/Regression/W/data/max"] == W.max()
-    assert found["p/Regression/W/data/min"] == W.min()
-    assert found["p/Regression/W/grad/std"] == pytest.approx(gW.std())
-    assert found["p/Regression/W/grad/zeros"] == 0
+    W, gW = host(model.W.array), host(model.W.grad)
+    assert float(found["p/Regression/W/data/mean"]) == pytest.approx(W.mean())
+    assert float(found["p/Regression/W/data/max"]) == W.max()
+    assert float(found["p/Regression/W/data/min"]) == W.min()
+    assert float(found["p/Regression/W/grad/std"]) == pytest.approx(gW.std())
+    assert float(found["p/Regression/W/grad/zeros"]) == 0
 
 
 def test_statistics_may_be_chosen(tmp_path):

@@ -9,7 +9,10 @@ from dyrnn.optimizers import SGD
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import Trainer
 from dyrnn.training.triggers import ManualScheduleTrigger
+from tests.arrays import every_device, one_device
 from tests.training.toys import FakeUpdater, Regression
+
+pytestmark = every_device
 
 SHIFTS = {
     "exponential": (
@@ -171,6 +174,7 @@ def test_plateau_respects_its_minimum(tmp_path):
     assert used(trainer, []) == [1, 0.5, 0.3, 0.3, 0.3]
 
 
+@one_device("no arrays")
 def test_bad_arguments():
     with pytest.raises(
         ValueError, match="ExponentialShift: rate must be positive, got 0"

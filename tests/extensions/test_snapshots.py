@@ -12,7 +12,10 @@ from dyrnn.kernels import native
 from dyrnn.serializers import list_snapshots, load_npz, read_manifest
 from dyrnn.training import Trainer
 from dyrnn.training.triggers import MinValueTrigger, OnceTrigger
+from tests.arrays import every_device
 from tests.training.toys import FakeUpdater, language_trainer, parameters
+
+pytestmark = every_device
 
 
 def make(out, stop=6, every=1, values=None, **options):

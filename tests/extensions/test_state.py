@@ -9,15 +9,15 @@ equal to it.
 import inspect
 import math
 
-import numpy as np
 import pytest
 
-from dyrnn import extensions, training
+from dyrnn import backend, extensions, training
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator
 from dyrnn.optimizers import SGD
 from dyrnn.reporter import DictSummary, Summary
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import BPTTUpdater, StandardUpdater, Trainer, triggers, updaters
+from tests.arrays import every_device
 from tests.training.toys import Recurrent, Regression, points, text
 
 ITERATION = (1, "iteration")
@@ -120,7 +120,7 @@ def state(value, known=()):
         return "itself"
     if isinstance(value, float) and math.isnan(value):
         return "nan"
-    if isinstance(value, np.ndarray):
+    if backend.is_array(value):
         return value.tobytes()
     if isinstance(value, str | int | float | bytes | None):
         return value
@@ -195,6 +195,7 @@ def test_what_changes_is_saved(tmp_path, name):
             assert found[key] == value, key
 
 
+@every_device
 @pytest.mark.parametrize("kind", [StandardUpdater, BPTTUpdater])
 def test_what_changes_in_an_updater_is_saved(tmp_path, kind):
     trainer = trainer_for(tmp_path, kind)
@@ -217,6 +218,7 @@ def test_classes_with_state_are_recognised():
     assert own_state(stateful) != before
 
 
+@every_device
 @pytest.mark.parametrize(
     "make",
     [
@@ -236,6 +238,7 @@ def test_trigger_within_is_saved(tmp_path, make):
     assert fresh.finished
 
 
+@every_device
 def test_stop_trigger_is_saved(tmp_path):
     def build():
         trainer = trainer_for(tmp_path, StandardUpdater)

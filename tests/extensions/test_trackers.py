@@ -10,7 +10,10 @@ from dyrnn.extensions.report import main as write_report
 from dyrnn.extensions.report import render
 from dyrnn.reporter import report
 from dyrnn.training import Trainer
+from tests.arrays import every_device, one_device
 from tests.training.toys import FakeUpdater
+
+pytestmark = every_device
 
 
 class Rows(extensions.Tracker):
@@ -110,6 +113,7 @@ def test_a_page_compares_runs_without_any_other_file(tmp_path, monkeypatch, caps
         assert foreign not in page
 
 
+@one_device("no arrays")
 def test_a_folder_without_a_log_is_refused(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"there is no log.jsonl in .*LogReport"

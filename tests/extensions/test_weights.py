@@ -1,6 +1,5 @@
 """The best weights and the average ones are those that their definition says."""
 
-import numpy as np
 import pytest
 
 from dyrnn import extensions, random, training
@@ -8,7 +7,10 @@ from dyrnn.iterators import SerialIterator
 from dyrnn.optimizers import SGD
 from dyrnn.reporter import report
 from dyrnn.serializers import load_npz
+from tests.arrays import every_device, one_device, xp
 from tests.training.toys import Regression, points
+
+pytestmark = every_device
 
 VALUES = [3.0, 1.0, 2.0, float("nan"), 1.5]
 
@@ -45,18 +47,18 @@ def best(trainer, model):
 def test_the_best_weights_are_restored_in_the_end(tmp_path):
     model, history, extension = trained(tmp_path, 5, best)
     assert (extension.iteration, extension.best_value) == (2, 1.0)
-    np.testing.assert_array_equal(model.W.array, history[1])
-    assert not np.array_equal(history[1], history[4])
+    xp.testing.assert_array_equal(model.W.array, history[1])
+    assert not xp.array_equal(history[1], history[4])
 
 
 def test_a_resumed_run_goes_on_from_the_last_weights_and_knows_the_best(tmp_path):
     model, whole, _ = trained(tmp_path / "a", 5, best)
     first, _, _ = trained(tmp_path / "b", 3, best, snapshots=True)
     resumed, rest, extension = trained(tmp_path / "b", 5, best, snapshots=True)
-    np.testing.assert_array_equal(rest, whole)  # what a function collects is saved
+    xp.testing.assert_array_equal(rest, whole)  # what a function collects is saved
     assert extension.iteration == 2
     for each in (first, resumed):
-        np.testing.assert_array_equal(each.W.array, model.W.array)
+        xp.testing.assert_array_equal(each.W.array, model.W.array)
 
 
 def test_an_error_leaves_the_weights_as_they_are(tmp_path):
@@ -76,9 +78,10 @@ def test_an_error_leaves_the_weights_as_they_are(tmp_path):
     model, extension = add.found
     before = model.W.array.copy()
     extension.restore()
-    assert not np.array_equal(model.W.array, before)
+    assert not xp.array_equal(model.W.array, before)
 
 
+@one_device("no arrays")
 def test_there_is_nothing_to_restore_before_the_first_value():
     with pytest.raises(RuntimeError, match="there was no value yet"):
         extensions.BestWeights().restore()
@@ -92,7 +95,7 @@ def test_the_average_follows_its_formula_and_is_resumed(tmp_path, decay, start):
         return extension
 
     model, history, extension = trained(tmp_path / "a", 5, add)
-    mean = np.full((1, 3), 0.5)  # at first
+    mean = xp.full((1, 3), 0.5)  # at first
     for i, weights in enumerate(history, 1):
         t = i - start
         if t <= 0:
@@ -100,13 +103,13 @@ def test_the_average_follows_its_formula_and_is_resumed(tmp_path, decay, start):
         else:
             d = 1 - 1 / t if decay is None else min(decay, t / (9 + t))
             mean = d * mean + (1 - d) * weights
-    np.testing.assert_allclose(extension.model.W.array, mean, rtol=1e-12)
-    np.testing.assert_array_equal(model.W.array, history[-1])
+    xp.testing.assert_allclose(extension.model.W.array, mean, rtol=1e-12)
+    xp.testing.assert_array_equal(model.W.array, history[-1])
     if decay is None:
-        np.testing.assert_allclose(mean, np.mean(history, axis=0), rtol=1e-12)
+        xp.testing.assert_allclose(mean, xp.mean(history, axis=0), rtol=1e-12)
     trained(tmp_path / "b", 2, add, snapshots=True)
     _, _, resumed = trained(tmp_path / "b", 5, add, snapshots=True)
-    np.testing.assert_array_equal(resumed.model.W.array, extension.model.W.array)
+    xp.testing.assert_array_equal(resumed.model.W.array, extension.model.W.array)
 
 
 def test_evaluators_and_files_take_the_averaged_model(tmp_path):
@@ -125,12 +128,12 @@ def test_evaluators_and_files_take_the_averaged_model(tmp_path):
         return average
 
     _, _, average = trained(tmp_path, 4, add)
-    x, t = map(np.array, zip(*points(), strict=True))
-    meant = ((x @ average.model.W.array.T - t) ** 2).mean()
+    x, t = map(xp.stack, zip(*points(), strict=True))
+    meant = float(((x @ average.model.W.array.T - t) ** 2).mean())
     assert float(found["validation/main/loss"]) == pytest.approx(meant)
     other = Regression()
     load_npz(tmp_path / "average.npz", other)
-    np.testing.assert_array_equal(other.W.array, average.model.W.array)
+    xp.testing.assert_array_equal(other.W.array, average.model.W.array)
 
 
 def test_a_decay_of_1_is_refused():

@@ -4,7 +4,10 @@ import pytest
 import dyrnn.functions as F
 from dyrnn.engine.core import Variable
 from dyrnn.errors import ShapeError
+from tests.arrays import every_device, xp
 from tests.comparing import close, host
+
+pytestmark = every_device
 
 FAR = np.array([-1e4, -700.0, -100.0, -20.0, 0.0, 20.0, 100.0, 1e4])
 
@@ -80,10 +83,10 @@ def test_a_window_gives_what_its_steps_give(function, rng, xp):
 
 @pytest.mark.parametrize("function", [F.leaky_relu, F.elu, F.relu])
 def test_a_graph_that_is_cut_keeps_nothing(function):
-    y = function(Variable(np.ones(3)))
+    y = function(Variable(xp.ones(3)))
     node = y.node
     y.unchain_backward()
-    assert not [value for value in vars(node).values() if isinstance(value, np.ndarray)]
+    assert not [value for value in vars(node).values() if isinstance(value, xp.ndarray)]
     assert node.saved == ()
 
 
@@ -103,9 +106,9 @@ def test_elu_of_any_alpha_has_the_gradient_of_its_side(alpha, xp):
 
 def test_maxout_refuses_a_pool_that_does_not_divide():
     with pytest.raises(ShapeError, match=r"axis 1 of shape \(2, 5\) .* pool size 2"):
-        F.maxout(np.zeros((2, 5)), 2)
+        F.maxout(xp.zeros((2, 5)), 2)
 
 
 def test_prelu_refuses_slopes_of_another_shape():
     with pytest.raises(ShapeError, match=r"W has shape \(4,\), expected \(3,\)"):
-        F.prelu(np.zeros((2, 3)), np.zeros(4))
+        F.prelu(xp.zeros((2, 3)), xp.zeros(4))

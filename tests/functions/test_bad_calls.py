@@ -6,20 +6,21 @@ import pytest
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn.errors import NonFiniteError, ShapeError
+from tests.arrays import xp
 
 CTC = F.connectionist_temporal_classification
 
 
 def a(*shape, dtype=np.float64):
-    return np.zeros(shape, dtype)
+    return xp.zeros(shape, dtype)
 
 
 def ids(*values):
-    return np.array(values, np.int32)
+    return xp.array(values, np.int32)
 
 
 def labels(*shape):
-    return np.zeros(shape, np.int32)
+    return xp.zeros(shape, np.int32)
 
 
 def lstm_weights(n=1, inputs=3, H=2):
@@ -217,9 +218,9 @@ def test_wrong_call_is_explained(call, error, message):
 
 
 def test_shards_of_other_lengths_are_refused():
-    shards = [np.ones((2, 3)), np.ones((3, 3))]
+    shards = [xp.ones((2, 3)), xp.ones((3, 3))]
     with pytest.raises(ShapeError, match=r"2 shards have \[2, 3\] rows; all must have"):
-        F.embed_id(np.array([0]), shards)
+        F.embed_id(xp.array([0]), shards)
     with pytest.raises(ValueError, match=r"id 5 at position \(0,\) is out of"):
         F.embed_id(ids(5), shards[::-1])
     with pytest.raises(ValueError, match=r"one_hot: id 3 at position \(1,\) is"):

@@ -7,6 +7,9 @@ import dyrnn.functions as F
 from dyrnn import backend, testing
 from dyrnn.engine.core import Variable
 from dyrnn.engine.higher_order import grad
+from tests.arrays import every_device, one_device, xp
+
+pytestmark = every_device
 
 CTC = F.connectionist_temporal_classification
 
@@ -24,7 +27,7 @@ def test_unnormalized_loss_of_a_window_is_the_sum_of_batch_means(window):
 
 
 def test_loss_of_a_window_without_steps_is_zero():
-    x, t = Variable(np.zeros((0, 2, 3))), np.zeros((0, 2), np.int32)
+    x, t = Variable(xp.zeros((0, 2, 3))), xp.zeros((0, 2), np.int32)
     loss = F.softmax_cross_entropy(x, t)
     loss.backward()
     assert loss.array == 0 and x.grad.shape == (0, 2, 3)
@@ -34,7 +37,7 @@ def test_loss_of_a_window_without_steps_is_zero():
 
 def test_classes_may_be_on_axis_1(window):
     x, t = window
-    apart = np.ascontiguousarray(x.transpose(0, 2, 1))
+    apart = xp.ascontiguousarray(x.transpose(0, 2, 1))
     testing.assert_allclose(
         F.softmax_cross_entropy(apart, t), F.softmax_cross_entropy(x, t), rtol=1e-14
     )
@@ -61,16 +64,16 @@ def test_class_weights_scale_the_gradient(window, device, reduce):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_logits_keep_their_precision(dtype):
-    x = np.array([[1000, 0, -1000], [-1000, -1001, -999]], dtype)
-    loss = F.softmax_cross_entropy(x, np.array([1, 0]), reduce="no")
+    x = xp.array([[1000, 0, -1000], [-1000, -1001, -999]], dtype)
+    loss = F.softmax_cross_entropy(x, xp.array([1, 0]), reduce="no")
     expected = [1000, 1 + np.log(1 + np.exp(-1) + np.exp(-2))]
     testing.assert_allclose(loss, expected, rtol=1e-6)
     assert loss.dtype == dtype
 
 
 def test_impossible_class_may_cost_infinity():
-    x = np.array([[0, -np.inf], [0, -np.inf]])
-    loss = F.softmax_cross_entropy(x, np.array([0, 1]), reduce="no").array
+    x = xp.array([[0, -np.inf], [0, -np.inf]])
+    loss = F.softmax_cross_entropy(x, xp.array([0, 1]), reduce="no").array
     assert loss.tolist() == [0, np.inf]
 
 
@@ -89,18 +92,19 @@ def test_loss_does_not_wait_for_a_device(window, synchronisations):
     assert count() == 0
 
 
+@one_device("chooses its device")
 def test_binary_labels_out_of_range_on_a_device_give_nan():
     send = backend.get_device("@strict").send
     loss = F.sigmoid_cross_entropy(
-        send(np.zeros(3)), send(np.array([0, 2, -1])), reduce="no"
+        send(xp.zeros(3)), send(xp.array([0, 2, -1])), reduce="no"
     )
-    assert np.isnan(backend.to_cpu(loss.array)).tolist() == [False, True, False]
+    assert xp.isnan(backend.to_cpu(loss.array)).tolist() == [False, True, False]
 
 
 def test_binary_loss_by_batch_size():
-    x, t = np.zeros((2, 3)), np.array([[0, 1, -1], [-1, -1, -1]])
-    testing.assert_allclose(F.sigmoid_cross_entropy(x, t, False), np.log(2))
-    testing.assert_allclose(F.sigmoid_cross_entropy(x, t), np.log(2))
+    x, t = xp.zeros((2, 3)), xp.array([[0, 1, -1], [-1, -1, -1]])
+    testing.assert_allclose(F.sigmoid_cross_entropy(x, t, False), xp.log(2))
+    testing.assert_allclose(F.sigmoid_cross_entropy(x, t), xp.log(2))
     assert float(F.sigmoid_cross_entropy(x, t * 0 - 1).array) == 0
 
 
@@ -132,30 +136,30 @@ def test_ctc_of_padded_sequences_is_that_of_each_alone(rng, device):
 
 
 def test_ctc_padding_may_be_nan(rng):
-    x, t, lengths = rng.normal(size=(5, 2, 3)), np.array([[1, 2], [2, 2]]), [5, 3]
+    x, t, lengths = rng.normal(size=(5, 2, 3)), xp.array([[1, 2], [2, 2]]), [5, 3]
     x[3:, 1] = np.nan
     v = Variable(x)
-    CTC(v, t, 0, np.array(lengths)).backward()
+    CTC(v, t, 0, xp.array(lengths)).backward()
     x[3:, 1] = 0
     expected = Variable(x)
-    CTC(expected, t, 0, np.array(lengths)).backward()
-    np.testing.assert_array_equal(v.grad, expected.grad)
+    CTC(expected, t, 0, xp.array(lengths)).backward()
+    xp.testing.assert_array_equal(v.grad, expected.grad)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
 def test_ctc_blank_may_exceed_the_type_of_the_labels(dtype, rng):
-    x, t = rng.normal(size=(4, 2, 400)), np.array([[1, 2], [2, 2]])
+    x, t = rng.normal(size=(4, 2, 400)), xp.array([[1, 2], [2, 2]])
     testing.assert_allclose(CTC(x, t.astype(dtype), 399), CTC(x, t, 399), rtol=1e-14)
 
 
 def test_ctc_takes_a_list_of_steps(rng):
-    x, t = rng.normal(size=(4, 2, 3)), np.array([[1, 2], [2, 2]])
+    x, t = rng.normal(size=(4, 2, 3)), xp.array([[1, 2], [2, 2]])
     testing.assert_allclose(CTC(list(x), t, 0), CTC(x, t, 0), rtol=1e-14)
 
 
 def test_ctc_of_too_few_steps_is_infinite_and_has_no_gradient(rng):
     x = Variable(rng.normal(size=(2, 1, 3)))
-    loss = CTC(x, np.array([[1, 1]]), 0)  # a blank is needed between equal labels
+    loss = CTC(x, xp.array([[1, 1]]), 0)  # a blank is needed between equal labels
     assert float(loss.array) == np.inf
     loss.backward()
     assert not x.grad.any()
@@ -166,7 +170,7 @@ def test_ctc_of_a_long_sequence_does_not_underflow(rng):
     loss = CTC(x, rng.integers(1, 5, (2, 40)), 0)
     loss.backward()
     assert 100 < float(loss.array) < 2000
-    testing.assert_allclose(x.grad.sum(axis=2), np.zeros((500, 2)), atol=1e-3)
+    testing.assert_allclose(x.grad.sum(axis=2), xp.zeros((500, 2)), atol=1e-3)
 
 
 # Conditional random fields
@@ -174,7 +178,7 @@ def test_ctc_of_a_long_sequence_does_not_underflow(rng):
 
 @pytest.fixture
 def chain(rng):
-    x, lengths = rng.normal(size=(4, 3, 2)), np.array([2, 4, 3])
+    x, lengths = rng.normal(size=(4, 3, 2)), xp.array([2, 4, 3])
     return rng.normal(size=(2, 2)), x, rng.integers(0, 2, (4, 3)), lengths
 
 
@@ -195,8 +199,8 @@ def test_crf_with_lengths_is_that_of_each_alone(chain, device):
 
 def test_crf_of_falling_batches_is_that_of_lengths(chain):
     cost, x, y, lengths = chain
-    order = np.argsort(-lengths)
-    counts = [(lengths > t).sum() for t in range(4)]
+    order = xp.argsort(-lengths)
+    counts = [int((lengths > t).sum()) for t in range(4)]
     xs = [x[t, order[:n]] for t, n in enumerate(counts)]
     ys = [y[t, order[:n]] for t, n in enumerate(counts)]
     testing.assert_allclose(F.crf1d(cost, xs, ys), F.crf1d(cost, x, y, lengths))
@@ -212,9 +216,9 @@ def test_crf_of_falling_batches_is_that_of_lengths(chain):
 
 
 def test_weighted_r2_score_of_columns():
-    true = np.array([[1.0, 5], [2, 5], [9, 5]])
-    pred = true + np.array([[0.5, 1], [0.5, 0], [100, 0]])
-    weight = np.array([1.0, 1, 0])
+    true = xp.array([[1.0, 5], [2, 5], [9, 5]])
+    pred = true + xp.array([[0.5, 1], [0.5, 0], [100, 0]])
+    weight = xp.array([1.0, 1, 0])
     score = F.r2_score(pred, true, weight, "raw_values").array
     assert score.tolist() == [0, 0]  # as bad as the mean; and a constant column
     assert float(F.r2_score(true, true).array) == 0.5
@@ -222,11 +226,11 @@ def test_weighted_r2_score_of_columns():
 
 @pytest.mark.parametrize("shape", [(), (3,)])
 def test_huber_loss_is_curved_where_both_are_equal(shape):
-    x = Variable(np.zeros(shape))
-    y = F.huber_loss(x, np.zeros(shape), 1, reduce="no")
+    x = Variable(xp.zeros(shape))
+    y = F.huber_loss(x, xp.zeros(shape), 1, reduce="no")
     (gx,) = grad(F.sum(y), [x], create_graph=True)
     (ggx,) = grad(F.sum(gx), [x])
-    np.testing.assert_array_equal(ggx.array, np.ones(shape))
+    xp.testing.assert_array_equal(ggx.array, xp.ones(shape))
 
 
 def test_sequence_loss_weighs_labels_as_tensorflow_does(xp, rng):

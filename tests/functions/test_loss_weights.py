@@ -13,6 +13,9 @@ from dyrnn.backend import to_cpu
 from dyrnn.engine.core import Variable
 from dyrnn.engine.counts import Tally
 from dyrnn.errors import ShapeError
+from tests.arrays import every_device, one_device, xp
+
+pytestmark = every_device
 
 B, C = 7, 4
 WEIGHTS = np.array([2, 0, 1, 3, 0, 1, 1])
@@ -188,24 +191,25 @@ def test_second_gradients_know_the_weights(rng):
         (gW,) = dyrnn.grad([loss], [W], create_graph=True)
         (ggW,) = dyrnn.grad([F.sum(gW**2)], [W])
         results.append(ggW.array)
-    np.testing.assert_allclose(results[0], results[2], rtol=1e-10)
-    np.testing.assert_allclose(results[1], results[2], rtol=1e-10)
+    xp.testing.assert_allclose(results[0], results[2], rtol=1e-10)
+    xp.testing.assert_allclose(results[1], results[2], rtol=1e-10)
 
 
+@one_device("a device is not waited for")
 def test_wrong_weights_are_refused(rng):
     x, t = rng.normal(size=(5, C)), rng.integers(0, C, 5)
     with pytest.raises(ShapeError, match=r"weights have shape \(4,\).* have \(5,\)"):
-        F.softmax_cross_entropy(x, t, weights=np.ones(C))
+        F.softmax_cross_entropy(x, t, weights=xp.ones(C))
     with pytest.raises(ShapeError, match=r"have \(5, 4\).*, or its first axes"):
-        F.mean_squared_error(x, x, weights=np.ones((1, C)))
+        F.mean_squared_error(x, x, weights=xp.ones((1, C)))
     with pytest.raises(ValueError, match="weights go from -1; a mean has weights of 0"):
-        F.softmax_cross_entropy(x, t, weights=-np.ones(5))
+        F.softmax_cross_entropy(x, t, weights=-xp.ones(5))
     with pytest.raises(TypeError, match="weights is a list"):
         F.hinge(x, t, weights=[1] * 5)
     with pytest.raises(TypeError, match="constants, but these were computed"):
-        F.softmax_cross_entropy(x, t, weights=F.exp(Variable(np.ones(5))))
+        F.softmax_cross_entropy(x, t, weights=F.exp(Variable(xp.ones(5))))
     with pytest.raises(TypeError, match="labels must be an array of integers"):
-        F.softmax_cross_entropy(x, x[:, 0], weights=np.ones(5))
+        F.softmax_cross_entropy(x, x[:, 0], weights=xp.ones(5))
 
 
 class Model(dyrnn.Chain):
@@ -218,7 +222,7 @@ class Model(dyrnn.Chain):
 
     def forward(self, x, t):
         y = self.out(self.rnn(self.embed(x)))
-        weights = np.array([0, 0.3, 1, 2], np.float32)[t]
+        weights = xp.array([0, 0.3, 1, 2], np.float32)[t]
         return F.softmax_cross_entropy(y, t, weights=weights)
 
 
@@ -236,7 +240,7 @@ def test_steps_and_windows_give_one_update(rng):
             updater.update()
         results.append([param.array for param in model.params()])
     for one, other in zip(*results, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+        xp.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_an_evaluation_weighs_batches_by_their_weights(rng):
@@ -258,5 +262,5 @@ def test_an_evaluation_weighs_batches_by_their_weights(rng):
     )
     with dyrnn.using_config("train", False):
         found = extensions.Evaluator(iterator, each)()["validation/main/loss"]
-        expected = each(*np.stack(examples, axis=1)).item()
+        expected = each(*xp.stack(examples, axis=1)).item()
     assert found == pytest.approx(expected, rel=1e-5)

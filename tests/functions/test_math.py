@@ -7,7 +7,10 @@ import dyrnn.functions as F
 from dyrnn.engine.core import Variable
 from dyrnn.engine.higher_order import grad
 from dyrnn.errors import ShapeError
+from tests.arrays import every_device, xp
 from tests.comparing import close, host
+
+pytestmark = every_device
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def gradient(xp):
 
 def test_add_takes_two_or_more():
     with pytest.raises(ValueError, match="two or more arrays, but 1 was given"):
-        F.add(np.ones(2))
+        F.add(xp.ones(2))
 
 
 def test_gradient_keeps_the_type_of_each_operand(xp):
@@ -47,7 +50,7 @@ def test_gradient_keeps_the_type_of_each_operand(xp):
 
 @pytest.mark.parametrize("operand", [[1, 2], None, 1j])
 def test_operand_of_another_kind_is_refused(operand):
-    x = Variable(np.ones(2))
+    x = Variable(xp.ones(2))
     for function in (F.add, F.multiply, F.power, F.maximum):
         with pytest.raises(TypeError, match=r"an input is of type \w+; use variables"):
             function(x, operand)
@@ -120,14 +123,14 @@ def test_half_precision_is_added_up_in_single(gradient, xp):
 
 def test_mean_of_nothing_is_an_error():
     with pytest.raises(ValueError, match=r"axis 0 of shape \(0, 3\): no elements"):
-        F.mean(np.zeros((0, 3)), 0)
+        F.mean(xp.zeros((0, 3)), 0)
 
 
 def test_average_refuses_weights_of_another_shape():
     with pytest.raises(
         ValueError, match=r"weights have shape \(2,\), expected \(2, 3\)"
     ):
-        F.average(np.ones((2, 3)), 1, np.ones(2))
+        F.average(xp.ones((2, 3)), 1, xp.ones(2))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -173,27 +176,27 @@ def test_normalized_halves_have_length_one(size, xp):
 
 
 def test_products_refuse_shapes_that_do_not_fit():
-    a = np.ones((2, 3))
+    a = xp.ones((2, 3))
     with pytest.raises(ShapeError, match=r"\(2, 3\) and \(2, 3\) do not fit: 3 col"):
         F.matmul(a, a)
     with pytest.raises(ShapeError, match=r"\(2, 3\) and \(2,\) do not fit"):
-        F.matmul(a, np.ones(2))
+        F.matmul(a, xp.ones(2))
     with pytest.raises(ShapeError, match="has no axes; use multiply"):
-        F.matmul(a, np.array(2.0))
+        F.matmul(a, xp.array(2.0))
     with pytest.raises(ShapeError, match="2 and 3 matrices do not pair"):
-        F.batch_matmul(np.ones((2, 3, 4)), np.ones((3, 4, 3)))
+        F.batch_matmul(xp.ones((2, 3, 4)), xp.ones((3, 4, 3)))
     with pytest.raises(ShapeError, match=r"tensordot: axes \[1\] .* differ in length"):
         F.tensordot(a, a, axes=1)
     with pytest.raises(ShapeError, match=r"scale: y has shape \(2,\), but x \(2, 3\)"):
-        F.scale(a, np.ones(2))
+        F.scale(a, xp.ones(2))
 
 
 def test_einsum_refuses_operands_that_do_not_fit():
-    a = np.ones((2, 2))
+    a = xp.ones((2, 2))
     with pytest.raises(ValueError, match="names 2 operands, 1 were given"):
         F.einsum("ij,jk", a)
     with pytest.raises(ShapeError, match=r"axes 'i' of \(2, 3\) differ in length"):
-        F.einsum("ii", np.ones((2, 3)))
+        F.einsum("ii", xp.ones((2, 3)))
     with pytest.raises(ShapeError, match=r"'ijk' does not name the axes of \(2, 2\)"):
         F.einsum("ijk->i", a)
 

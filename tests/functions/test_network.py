@@ -9,6 +9,9 @@ from dyrnn.config import using_config
 from dyrnn.engine import gradients
 from dyrnn.engine.core import Variable
 from dyrnn.engine.higher_order import grad
+from tests.arrays import every_device, one_device, xp
+
+pytestmark = every_device
 
 
 def variables(rng, *shapes, dtype=np.float64):
@@ -74,16 +77,17 @@ def test_gradient_of_an_embedding_has_the_rows_used(device):
     testing.assert_allclose(W.grad, expected)
 
 
+@one_device("chooses its device")
 def test_id_out_of_range_on_a_device_gives_nan_without_waiting(synchronisations):
     device = backend.get_device("@strict")
-    W = device.send(np.ones((4, 2)))
+    W = device.send(xp.ones((4, 2)))
     with synchronisations() as count:
-        rows = F.embed_id(device.send(np.array([1, 4, -1])), W)
-        loss = F.softmax_cross_entropy(W, device.send(np.array([0, 1, 2, 0])))
+        rows = F.embed_id(device.send(xp.array([1, 4, -1])), W)
+        loss = F.softmax_cross_entropy(W, device.send(xp.array([0, 1, 2, 0])))
     assert count() == 0
-    is_nan = np.isnan(backend.to_cpu(rows.array))
+    is_nan = xp.isnan(backend.to_cpu(rows.array))
     assert is_nan.all(axis=1).tolist() == [False, True, True]
-    assert np.isnan(backend.to_cpu(loss.array))
+    assert xp.isnan(backend.to_cpu(loss.array))
 
 
 # Noise
@@ -128,7 +132,7 @@ def test_zoneout_keeps_elements_or_takes_the_mean(rng):
 
 
 def test_gaussian_takes_and_returns_its_noise():
-    mean, ln_var = np.full((2, 3), 5.0), np.full((2, 3), np.log(4.0))
+    mean, ln_var = xp.full((2, 3), 5.0), xp.full((2, 3), xp.log(4.0))
     y, eps = F.gaussian(mean, ln_var, return_eps=True)
     testing.assert_allclose(y, 5 + 2 * eps)
     testing.assert_allclose(F.gaussian(mean, ln_var, eps=eps), y)
@@ -174,7 +178,7 @@ def test_window_with_lengths_does_not_wait_for_a_device(cell, synchronisations, 
     send = backend.get_device("@strict").send
     x = Variable(send(rng.normal(size=(4, 3, 2))))
     W = Variable(send(rng.normal(size=(gates * 2, 2))))
-    lengths = send(np.array([4, 0, 2]))
+    lengths = send(xp.array([4, 0, 2]))
     run = getattr(F, f"{cell}_window")
     with synchronisations() as count:
         *_, y = run(x, *[None] * states, W, W, lengths=lengths)
@@ -222,13 +226,13 @@ def test_padding_may_be_nan(window, rng):
         first = [w.grad for w in weights]
         found.append([*first, *[g.array for g in (y, *gradients, *second)]])
     for plain, with_nan in zip(*found, strict=True):
-        np.testing.assert_array_equal(plain, with_nan)
+        xp.testing.assert_array_equal(plain, with_nan)
 
 
 def test_sequences_without_elements_leave_all_states(rng):
     hx, cx = variables(rng, (1, 2, 2), (1, 2, 2))
-    ws, bs = [[np.ones((8, 3)), np.ones((8, 2))]], [[np.ones(8), np.ones(8)]]
-    empty = np.zeros((0, 3))
+    ws, bs = [[xp.ones((8, 3)), xp.ones((8, 2))]], [[xp.ones(8), xp.ones(8)]]
+    empty = xp.zeros((0, 3))
     hy, cy, ys = F.n_step_lstm(1, 0.0, hx, cx, ws, bs, [empty, empty])
     assert hy is hx and cy is cx and [y.shape for y in ys] == [(0, 2)] * 2
 
@@ -239,8 +243,8 @@ def test_stacked_weights_are_those_of_the_gates(rng):
     ws += [rng.normal(size=(2, 2)) for _ in range(4)]
     bs = [rng.normal(size=2) for _ in range(8)]
     apart = F.n_step_lstm(1, 0.0, None, None, [ws], [bs], xs)[2]
-    stacked = [np.concatenate(ws[:4]), np.concatenate(ws[4:])]
-    biases = [np.concatenate(bs[:4]), np.concatenate(bs[4:])]
+    stacked = [xp.concatenate(ws[:4]), xp.concatenate(ws[4:])]
+    biases = [xp.concatenate(bs[:4]), xp.concatenate(bs[4:])]
     together = F.n_step_lstm(1, 0.0, None, None, [stacked], [biases], xs)[2]
     for a, b in zip(apart, together, strict=True):
         testing.assert_allclose(a, b, rtol=0, atol=0)
@@ -254,8 +258,8 @@ def test_dropout_is_between_layers_only(rng):
     def run(n, ratio):
         return F.n_step_rnn(n, ratio, None, ws[:n], bs[:n], xs)[1][0].array
 
-    assert np.array_equal(run(1, 0.5), run(1, 0.0))
-    assert not np.array_equal(run(2, 0.5), run(2, 0.0))
+    assert xp.array_equal(run(1, 0.5), run(1, 0.0))
+    assert not xp.array_equal(run(2, 0.5), run(2, 0.0))
 
 
 @pytest.mark.parametrize("function", [F.layer_normalization, F.batch_normalization])
@@ -265,10 +269,10 @@ def test_normalization_of_halves_squares_them_as_floats(function, rng):
     found = []
     for dtype in (np.float16, np.float64):
         v = Variable(x.astype(dtype))
-        y = function(v, np.ones(4, dtype), np.zeros(4, dtype))
+        y = function(v, xp.ones(4, dtype), xp.zeros(4, dtype))
         y.grad = gy.astype(dtype)
         y.backward()
         assert y.dtype == v.grad.dtype == dtype
         found.append((y.array, v.grad))
-    np.testing.assert_allclose(found[0][0], found[1][0], rtol=2e-3, atol=1e-3)
-    np.testing.assert_allclose(found[0][1], found[1][1], rtol=2e-2, atol=1e-6)
+    xp.testing.assert_allclose(found[0][0], found[1][0], rtol=2e-3, atol=1e-3)
+    xp.testing.assert_allclose(found[0][1], found[1][1], rtol=2e-2, atol=1e-6)

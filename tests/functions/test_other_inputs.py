@@ -15,6 +15,7 @@ import pytest
 import dyrnn.functions as F
 from dyrnn.engine.core import Variable
 from dyrnn.engine.higher_order import grad
+from tests.arrays import every_device, xp
 from tests.functions.cases import spread
 from tests.functions.running import is_float, sequence
 from tests.functions.table import CASES
@@ -58,11 +59,11 @@ def expected(case, inputs):
 def agree(found, values):
     assert len(found) == len(values)
     for y, value in zip(found, values, strict=True):
-        assert type(y.array) is np.ndarray
+        assert type(y.array) is xp.ndarray
         tolerance = 1e-6 if y.dtype == np.float32 else 1e-9
-        np.testing.assert_allclose(
+        xp.testing.assert_allclose(
             y.array.astype(np.float64),
-            np.asarray(value, np.float64),
+            xp.asarray(value, np.float64),
             rtol=tolerance,
             atol=tolerance,
         )
@@ -72,7 +73,7 @@ def as_integers(x, dtype):
     """Round away from 0."""
     if np.dtype(dtype).kind in "ub":
         x = abs(x) if dtype is not bool else x > 0
-    return np.where(x > 0, np.ceil(x), np.floor(x)).astype(dtype)
+    return xp.where(x > 0, xp.ceil(x), xp.floor(x)).astype(dtype)
 
 
 @each
@@ -99,9 +100,9 @@ def test_integers_keep_their_values(case):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_without_axes_up_to_the_third_derivative(case, dtype):
     inputs = [
-        np.asarray(0.37 + 0.05 * i, dtype)
+        xp.asarray(0.37 + 0.05 * i, dtype)
         if is_float(x)
-        else (np.asarray(True) if x.dtype == bool else x)
+        else (xp.asarray(True) if x.dtype == bool else x)
         for i, x in enumerate(case.inputs)
     ]
     variables, found = call(case, inputs)
@@ -117,11 +118,11 @@ def test_without_axes_up_to_the_third_derivative(case, dtype):
         outputs = [y for y in found if y is not None and y.requires_grad]
         if not outputs or not case.has_gradient:
             break
-        ones = [np.ones(y.shape, y.dtype) for y in outputs]
+        ones = [xp.ones(y.shape, y.dtype) for y in outputs]
         found = grad(outputs, wanted, ones, create_graph=order < 3)
         for g in found:
             assert g is None or (g.shape == () and g.dtype == dtype)
-            assert g is None or type(g.array) is np.ndarray
+            assert g is None or type(g.array) is xp.ndarray
 
 
 @each
@@ -133,15 +134,15 @@ def test_without_elements(case):
         if found is None:
             continue
         values = expected(case, inputs)
-        if values is not None and not any(np.isnan(v).any() for v in values):
+        if values is not None and not any(xp.isnan(v).any() for v in values):
             agree(found, values)
         outputs = [y for y in found if y.requires_grad]
         wanted = [v for v in variables if v.requires_grad]
         if outputs and case.has_gradient:
-            ones = [np.ones(y.shape, y.dtype) for y in outputs]
+            ones = [xp.ones(y.shape, y.dtype) for y in outputs]
             for g, x in zip(grad(outputs, wanted, ones), wanted, strict=True):
                 assert g is None or g.shape == x.shape
-                assert g is None or np.isfinite(g.array).all()
+                assert g is None or xp.isfinite(g.array).all()
 
 
 # Axes: how to call each function with one.
@@ -210,6 +211,7 @@ def message_of(function, axis):
     return str(caught.value)
 
 
+@every_device
 @pytest.mark.parametrize("name", AXES)
 def test_axes_out_of_range_are_refused(name):
     for function in AXES[name]:
@@ -229,16 +231,17 @@ def test_axes_may_be_numbers_of_numpy(name):
         return  # draws each time
     for function in AXES[name]:
         plain = [y.array for y in sequence(function(1 if name != "transpose" else 0))]
-        for number in (np.int64, np.int8, np.uint8, np.array):
+        for number in (np.int64, np.int8, np.uint8, xp.array):
             ys = sequence(function(number(1 if name != "transpose" else 0)))
             for y, value in zip(ys, plain, strict=True):
-                np.testing.assert_array_equal(y.array, value)
+                xp.testing.assert_array_equal(y.array, value)
 
 
+@every_device
 def test_axes_are_named_once():
     for function in (F.sum, F.max, F.flip, F.squeeze, F.logsumexp, F.prod):
         with pytest.raises(ValueError, match=r"\(0, -3\) names an axis twice"):
-            function(np.ones((1, 1, 1)), (0, -3))
+            function(xp.ones((1, 1, 1)), (0, -3))
     with pytest.raises(ValueError, match="names an axis twice"):
         F.moveaxis(X, (0, 0), (1, 2))
     with pytest.raises(ValueError, match="must name each axis of x"):
@@ -295,6 +298,6 @@ def test_numbers_may_be_numpys(name):
 )
 def test_numbers_alone_make_an_array(function):
     y = function(3, 2.0)
-    assert type(y.array) is np.ndarray
+    assert type(y.array) is xp.ndarray
     assert y.shape == () and y.dtype == np.float32
     assert F.exp(1.0).dtype == np.float32

@@ -7,6 +7,9 @@ import dyrnn
 import dyrnn.functions as F
 from dyrnn import testing
 from dyrnn.errors import NonFiniteError, ShapeError
+from tests.arrays import every_device, one_device, xp
+
+pytestmark = every_device
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def test_it_agrees_with_linear_and_softmax_cross_entropy(problem, normalize, has
         used = inputs if has_bias else inputs[:2]
         results.append([loss.array, *(v.grad for v in used)])
     for fused, plain in zip(*results, strict=True):
-        np.testing.assert_allclose(fused, plain, rtol=1e-12, atol=1e-14)
+        xp.testing.assert_allclose(fused, plain, rtol=1e-12, atol=1e-14)
 
 
 def test_gradients_are_those_of_the_loss(problem):
@@ -55,19 +58,19 @@ def test_backward_twice_gives_the_gradient_twice(problem):
     loss.backward()
     once = W.grad.copy()
     loss.backward()
-    np.testing.assert_array_equal(W.grad, 2 * once)
+    xp.testing.assert_array_equal(W.grad, 2 * once)
 
 
 def test_everything_ignored_gives_0(problem):
     x, W, b, t = problem
-    loss = F.linear_softmax_cross_entropy(x, W, b, np.full_like(t, -1))
+    loss = F.linear_softmax_cross_entropy(x, W, b, xp.full_like(t, -1))
     assert loss.array == 0
 
 
 def test_extreme_logits_are_finite():
-    x = np.array([[1e3], [-1e3]])
-    W = np.array([[1.0], [-1.0], [0.5]])
-    t = np.array([0, 1])
+    x = xp.array([[1e3], [-1e3]])
+    W = xp.array([[1.0], [-1.0], [0.5]])
+    t = xp.array([0, 1])
     loss = F.linear_softmax_cross_entropy(x, W, None, t)
     assert 0 <= loss.array < 1e-6
 
@@ -91,9 +94,9 @@ def derivatives(function, *arrays, t):
 def test_impossible_words_have_neither_share_nor_gradient(rng, function, size):
     # 400 words are several blocks, of which the first is all impossible.
     x, W, b = rng.normal(size=(3, 4)), rng.normal(size=(size, 4)), rng.normal(size=size)
-    n, t = size // 2, np.array([1, -1, 0])
+    n, t = size // 2, xp.array([1, -1, 0])
     b[:n] = -np.inf
-    found = derivatives(function, x, W, b, t=np.where(t < 0, -1, t + n))
+    found = derivatives(function, x, W, b, t=xp.where(t < 0, -1, t + n))
     loss, gx, gW, gb = derivatives(function, x, W[n:], b[n:], t=t)
     testing.assert_allclose(found[0], loss, rtol=1e-12)
     testing.assert_allclose(found[1], gx, rtol=1e-9)
@@ -104,9 +107,9 @@ def test_impossible_words_have_neither_share_nor_gradient(rng, function, size):
 
 @both
 def test_large_logits_keep_their_differences(function):
-    W = 1e6 + np.array([[0.0], [1], [2]])
-    inputs = np.ones((2, 1)), W, np.zeros(3)
-    t = np.array([2, 0])
+    W = 1e6 + xp.array([[0.0], [1], [2]])
+    inputs = xp.ones((2, 1)), W, xp.zeros(3)
+    t = xp.array([2, 0])
     loss, _, gW, gb = derivatives(function, *inputs, t=t)
     found = derivatives(function, *[a.astype(np.float32) for a in inputs], t=t)
     testing.assert_allclose(found[0], loss, rtol=1e-6)
@@ -114,12 +117,13 @@ def test_large_logits_keep_their_differences(function):
     testing.assert_allclose(found[3], gb, rtol=1e-6)
 
 
+@one_device("the CPU's products leave rows out")
 @both
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_what_ignored_rows_hold_does_not_matter(rng, function, dtype):
     x, W, b = (rng.normal(size=s).astype(dtype) for s in ((4, 3), (6, 3), 6))
     x[0] *= 20  # a row that must be shifted, beside one that is not a number
-    t = np.array([2, -1, 5, 0])
+    t = xp.array([2, -1, 5, 0])
     x[1] = 0
     expected = derivatives(function, x, W, b, t=t)
     for bad in (np.nan, np.inf, -np.inf):
@@ -134,22 +138,23 @@ def test_what_ignored_rows_hold_does_not_matter(rng, function, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_no_cross_entropy_is_negative(rng, function, dtype):
     for scale in (1, 10, 29, 31, 1000):
-        x = (scale * np.eye(8) + rng.normal(size=(8, 8))).astype(dtype)
+        x = (scale * xp.eye(8) + rng.normal(size=(8, 8))).astype(dtype)
         losses = [
-            float(function(x[k : k + 1], np.eye(8, dtype=dtype), None, t).array)
-            for k, t in enumerate(np.arange(8)[:, None])
+            float(function(x[k : k + 1], xp.eye(8, dtype=dtype), None, t).array)
+            for k, t in enumerate(xp.arange(8)[:, None])
         ]
         assert min(losses) >= 0
         if scale == 10:
             assert max(losses) > 0
 
 
+@one_device("a device is not waited for")
 def test_bad_input_is_refused(problem):
     x, W, b, t = problem
     with pytest.raises(ShapeError, match=r"x has shape \(3, 4, 5\)"):
         F.linear_softmax_cross_entropy(x, W, b, t[:2])
     with pytest.raises(ValueError, match="300"):
-        F.linear_softmax_cross_entropy(x, W, b, np.full_like(t, 300))
+        F.linear_softmax_cross_entropy(x, W, b, xp.full_like(t, 300))
     x[0, 0, 0] = np.nan
     with pytest.raises(NonFiniteError):
         F.linear_softmax_cross_entropy(x, W, b, t)

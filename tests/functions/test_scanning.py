@@ -6,6 +6,7 @@ import pytest
 import dyrnn.functions as F
 from dyrnn import Variable
 from dyrnn.testing import check_backward, check_double_backward
+from tests.arrays import every_device, xp
 
 
 def test_doubling_three_times():
@@ -69,6 +70,7 @@ def test_n_steps_may_be_less_than_the_sequences():
     assert y.array.tolist() == [1, 3]
 
 
+@every_device
 def test_gradients_flow_through_all_steps(rng):
     def power(a, w):
         return F.scan(lambda prior, w: F.tanh(prior * w), None, a, w, n_steps=4)
@@ -76,7 +78,9 @@ def test_gradients_flow_through_all_steps(rng):
     inputs = [rng.uniform(0.5, 1, 3), rng.uniform(0.5, 1, 3)]
     check_backward(power, inputs)
     check_double_backward(power, inputs)
-    check_backward(lambda s: F.scan(lambda x, p: x + p * p, s, 0.5), [rng.random(4)])
+    check_backward(
+        lambda s: F.scan(lambda x, p: x + p * p, s, xp.array(0.5)), [rng.random(4)]
+    )
 
 
 def test_a_step_may_do_what_python_can():

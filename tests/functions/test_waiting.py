@@ -3,8 +3,11 @@
 import pytest
 
 from tests import strict
+from tests.arrays import every_device
 from tests.functions.running import run
 from tests.functions.table import CASES
+
+pytestmark = every_device
 
 # The size of what a mask picks is known to the device only.
 WAITING = {"get_item-mask", "get_item-mask_of_all"}

@@ -5,13 +5,15 @@ import pytest
 
 from dyrnn.errors import SnapshotError
 from dyrnn.iterators import ParallelSequentialIterator, WindowIterator, ptb_producer
+from tests.arrays import every_device, here, host, xp
 from tests.iterators.saving import load, save
 
 SIZES = [(2, 1), (2, 2), (5, 2), (7, 3), (12, 4), (13, 4), (9, 9)]
 
 
+@every_device
 def test_tracks_start_evenly_and_move_on_together():
-    iterator = ParallelSequentialIterator(np.arange(10), 3)
+    iterator = ParallelSequentialIterator(xp.arange(10), 3)
     assert iterator.offsets.tolist() == [0, 3, 6]
     assert next(iterator) == [(0, 1), (3, 4), (6, 7)]
     assert next(iterator) == [(1, 2), (4, 5), (7, 8)]
@@ -40,18 +42,20 @@ def status(iterator):
     )
 
 
+@every_device
 @pytest.mark.parametrize(("length", "batch_size"), SIZES)
 def test_with_repeat_the_sequence_is_a_ring(length, batch_size):
-    iterator = ParallelSequentialIterator(np.arange(length), batch_size)
+    iterator = ParallelSequentialIterator(xp.arange(length), batch_size)
     assert iterator.previous_epoch_detail is None
     for batch, expected in chainer_semantics(length, batch_size, 3 * length):
         assert next(iterator) == batch
         assert status(iterator) == expected
 
 
+@every_device
 @pytest.mark.parametrize(("length", "batch_size"), SIZES)
 def test_without_repeat_only_the_wrap_pair_is_left_out(length, batch_size):
-    iterator = ParallelSequentialIterator(np.arange(length), batch_size, repeat=False)
+    iterator = ParallelSequentialIterator(xp.arange(length), batch_size, repeat=False)
     found = list(iterator)
     steps = -(-length // batch_size)
     expected = [b for b, _ in chainer_semantics(length, batch_size, steps)]
@@ -65,10 +69,11 @@ def test_without_repeat_only_the_wrap_pair_is_left_out(length, batch_size):
     assert list(iterator) == found
 
 
+@every_device
 @pytest.mark.parametrize("repeat", [True, False])
 @pytest.mark.parametrize(("length", "batch_size"), SIZES)
 def test_a_window_is_that_many_steps(length, batch_size, repeat):
-    data = np.random.default_rng(0).integers(0, 50, length)
+    data = xp.random.default_rng(0).integers(0, 50, length)
     for steps in (1, 2, 3, 5):
         single = ParallelSequentialIterator(data, batch_size, repeat)
         window = ParallelSequentialIterator(data, batch_size, repeat)
@@ -88,8 +93,9 @@ def test_a_window_is_that_many_steps(length, batch_size, repeat):
             assert status(window) == (single.epoch, ended, single.epoch_detail, before)
 
 
+@every_device
 def test_evaluation_with_batch_1_reads_every_pair_once():
-    iterator = ParallelSequentialIterator(np.arange(100), 1, repeat=False)
+    iterator = ParallelSequentialIterator(xp.arange(100), 1, repeat=False)
     windows = []
     while True:
         try:
@@ -97,17 +103,18 @@ def test_evaluation_with_batch_1_reads_every_pair_once():
         except StopIteration:
             break
     assert [len(x) for x, _ in windows] == [35, 35, 29]
-    assert np.concatenate([t for _, t in windows]).ravel().tolist() == [*range(1, 100)]
+    assert xp.concatenate([t for _, t in windows]).ravel().tolist() == [*range(1, 100)]
 
 
+@every_device
 def test_real_valued_sequences_keep_their_type_and_features():
-    data = np.linspace(0, 1, 20, dtype=np.float32).reshape(10, 2)
+    data = xp.linspace(0, 1, 20, dtype=np.float32).reshape(10, 2)
     x, t = ParallelSequentialIterator(data, 2).next_window(3)
     assert x.shape == t.shape == (3, 2, 2)
     assert x.dtype == np.float32
     x, t = next(WindowIterator(data, 2, 4))
     assert x.shape == (4, 2, 2)
-    np.testing.assert_array_equal(t[:, 1], data[6:10])
+    xp.testing.assert_array_equal(t[:, 1], data[6:10])
 
 
 RAW = [4, 3, 2, 1, 0, 5, 6, 1, 1, 1, 1, 0, 3, 4, 1]
@@ -121,11 +128,12 @@ def test_ptb_producer_cuts_as_tensorflow_does():
     ]
 
 
+@every_device
 def test_ptb_producer_agrees_with_its_formula():
     generator = np.random.default_rng(1)
     for _ in range(50):
         length, batch, steps = generator.integers((2, 1, 1), (200, 6, 9))
-        data = generator.integers(0, 1000, length)
+        data = here(generator.integers(0, 1000, length))
         rows = data[: length // batch * batch].reshape(batch, -1)
         size = (length // batch - 1) // steps
         if size < 1:
@@ -135,8 +143,8 @@ def test_ptb_producer_agrees_with_its_formula():
         found = list(ptb_producer(data, batch, steps))
         assert len(found) == size
         for i, (x, y) in enumerate(found):
-            np.testing.assert_array_equal(x, rows[:, i * steps : (i + 1) * steps])
-            np.testing.assert_array_equal(
+            xp.testing.assert_array_equal(x, rows[:, i * steps : (i + 1) * steps])
+            xp.testing.assert_array_equal(
                 y, rows[:, i * steps + 1 : (i + 1) * steps + 1]
             )
 
@@ -166,8 +174,9 @@ def test_windows_are_time_major_and_epochs_start_at_the_start():
         assert status(iterator) == (epoch + 1, True, epoch + 1.0, epoch + 0.5)
 
 
+@every_device
 def test_remainder_reads_the_tracks_to_their_end():
-    iterator = WindowIterator(np.arange(11), 1, 4, repeat=False, remainder=True)
+    iterator = WindowIterator(xp.arange(11), 1, 4, repeat=False, remainder=True)
     assert [x.ravel().tolist() for x, _ in iterator] == [
         [0, 1, 2, 3],
         [4, 5, 6, 7],
@@ -176,9 +185,9 @@ def test_remainder_reads_the_tracks_to_their_end():
     assert iterator.epoch_detail == 1.0
     iterator.reset()
     assert next(iterator)[1].ravel().tolist() == [1, 2, 3, 4]
-    whole = WindowIterator(np.arange(9), 1, 4, remainder=True)
+    whole = WindowIterator(xp.arange(9), 1, 4, remainder=True)
     assert len(whole) == 2
-    assert len(WindowIterator(np.arange(3), 1, 4, remainder=True)) == 1
+    assert len(WindowIterator(xp.arange(3), 1, 4, remainder=True)) == 1
 
 
 def test_windows_cannot_be_written_into():
@@ -187,18 +196,19 @@ def test_windows_cannot_be_written_into():
         x[0, 0] = 1
 
 
+@every_device
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: ParallelSequentialIterator(np.arange(17), 3),
-        lambda: ParallelSequentialIterator(np.arange(17), 3, repeat=False),
-        lambda: WindowIterator(np.arange(17), 2, 3),
-        lambda: WindowIterator(np.arange(17), 2, 3, repeat=False, remainder=True),
+        lambda: ParallelSequentialIterator(xp.arange(17), 3),
+        lambda: ParallelSequentialIterator(xp.arange(17), 3, repeat=False),
+        lambda: WindowIterator(xp.arange(17), 2, 3),
+        lambda: WindowIterator(xp.arange(17), 2, 3, repeat=False, remainder=True),
     ],
 )
 def test_resume_is_exact_at_every_point(make):
     def run(iterator, n):
-        rows = ((np.array(b).tolist(), status(iterator)) for b in iterator)
+        rows = ((np.array(host(b)).tolist(), status(iterator)) for b in iterator)
         return [row for row, _ in zip(rows, range(n), strict=False)]
 
     expected = run(make(), 12)
@@ -211,23 +221,24 @@ def test_resume_is_exact_at_every_point(make):
         assert run(resumed, 12 - stop) == expected[stop:]
 
 
+@every_device
 def test_a_snapshot_of_other_data_is_refused():
-    saved = save(ParallelSequentialIterator(np.arange(9), 3))
+    saved = save(ParallelSequentialIterator(xp.arange(9), 3))
     with pytest.raises(SnapshotError, match="made with length 9, this iterator has 8"):
-        load(saved, ParallelSequentialIterator(np.arange(8), 3))
+        load(saved, ParallelSequentialIterator(xp.arange(8), 3))
     with pytest.raises(SnapshotError, match="made with batch_size 3"):
-        load(saved, ParallelSequentialIterator(np.arange(9), 2))
+        load(saved, ParallelSequentialIterator(xp.arange(9), 2))
     saved.values["position"] = -4
     with pytest.raises(SnapshotError, match="position -4 or epoch 0 .* is not a count"):
-        load(saved, ParallelSequentialIterator(np.arange(9), 3))
-    saved = save(WindowIterator(np.arange(19), 3, 2))
+        load(saved, ParallelSequentialIterator(xp.arange(9), 3))
+    saved = save(WindowIterator(xp.arange(19), 3, 2))
     with pytest.raises(SnapshotError, match="made with steps 2, this iterator has 1"):
-        load(saved, WindowIterator(np.arange(19), 3, 1))
+        load(saved, WindowIterator(xp.arange(19), 3, 1))
     with pytest.raises(SnapshotError, match="made with windows 2, this iterator has 4"):
-        load(saved, WindowIterator(np.arange(30), 3, 2))
+        load(saved, WindowIterator(xp.arange(30), 3, 2))
     saved.values["position"] = 2
     with pytest.raises(SnapshotError, match="position 2 is beyond the last of 2"):
-        load(saved, WindowIterator(np.arange(19), 3, 2))
+        load(saved, WindowIterator(xp.arange(19), 3, 2))
 
 
 def test_bad_arguments_are_refused_at_construction():

@@ -19,6 +19,7 @@ from dyrnn.iterators import (
     SerialIterator,
     ShuffleOrderSampler,
 )
+from tests.arrays import every_device, xp
 from tests.iterators.saving import Saved, load, save
 
 ROUND = ("epoch", "is_new_epoch", "epoch_detail", "previous_epoch_detail")
@@ -268,7 +269,7 @@ def test_state_of_an_order_sampler_is_saved(make):
 
         def __call__(self, order, position):
             self.shift += 1
-            return np.roll(np.arange(5), self.shift)
+            return xp.roll(xp.arange(5), self.shift)
 
         def serialize(self, s):
             self.shift = s("shift", self.shift)
@@ -342,9 +343,10 @@ def test_a_damaged_snapshot_is_refused_and_changes_nothing(key, value):
     np.testing.assert_equal(save(iterator).values, before)
 
 
+@every_device
 def test_buckets_hold_similar_lengths():
-    lengths = np.random.default_rng(0).integers(1, 100, 1000)
-    dataset = [np.zeros(n) for n in lengths]
+    lengths = xp.random.default_rng(0).integers(1, 100, 1000)
+    dataset = [xp.zeros(n) for n in lengths]
 
     def padding(iterator):
         waste = 0

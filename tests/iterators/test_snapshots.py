@@ -14,6 +14,7 @@ from dyrnn.iterators import (
     WindowIterator,
 )
 from dyrnn.serializers import load_npz, save_npz
+from tests.arrays import every_device, xp
 
 MAKERS = {
     "serial": lambda: SerialIterator(range(7), 3),
@@ -39,11 +40,12 @@ class Run:
 
 def batches(iterator, n):
     return [
-        ([np.asarray(part).tolist() for part in next(iterator)], iterator.epoch_detail)
+        ([xp.asarray(part).tolist() for part in next(iterator)], iterator.epoch_detail)
         for _ in range(n)
     ]
 
 
+@every_device
 @pytest.mark.parametrize("name", MAKERS)
 def test_iterators_resume_from_a_file(name, tmp_path):
     for steps in (0, 2, 5):

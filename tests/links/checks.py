@@ -1,6 +1,6 @@
 """Checks that the tests of several links share."""
 
-import numpy as np
+from tests.arrays import xp
 
 
 def randomize(link, rng, scale=0.5):
@@ -27,4 +27,4 @@ def check_parameter_gradients(link, loss, rng, step=5e-4, rtol=1e-7):
 
     slope = 8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))
     at(0)
-    np.testing.assert_allclose(found, slope / (12 * step), rtol=rtol, atol=1e-9)
+    xp.testing.assert_allclose(found, slope / (12 * step), rtol=rtol, atol=1e-9)

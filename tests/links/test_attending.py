@@ -9,7 +9,10 @@ from dyrnn.backend import to_cpu
 from dyrnn.config import using_config
 from dyrnn.engine.core import Variable
 from dyrnn.errors import ShapeError
+from tests.arrays import every_device, xp
 from tests.links.checks import check_parameter_gradients, randomize
+
+pytestmark = every_device
 
 SCORES = "dot", "general", "additive"
 
@@ -121,11 +124,11 @@ REFUSED = [
 @pytest.mark.parametrize(("call", "error", "message"), REFUSED)
 def test_what_does_not_fit_is_refused(call, error, message):
     with pytest.raises(error, match=message):
-        call(lambda *shape: np.zeros(shape))
+        call(lambda *shape: xp.zeros(shape))
 
 
 def test_a_query_of_other_features_is_refused(rng):
     link = made("general", rng)
     link.remember(rng.normal(size=(5, 2, 4)))
     with pytest.raises(ShapeError, match=r"query has shape \(2, 3\); it must be \(B, "):
-        link(np.zeros((2, 3)))
+        link(xp.zeros((2, 3)))

@@ -12,7 +12,10 @@ from dyrnn.config import using_config
 from dyrnn.engine.core import Variable
 from dyrnn.errors import ShapeError
 from dyrnn.serializers import load_npz, save_npz
+from tests.arrays import every_device, one_device, xp
 from tests.links.checks import check_parameter_gradients, randomize
+
+pytestmark = every_device
 
 T, B, I, H = 6, 5, 3, 4
 LENGTHS = [4, 0, T, 1, 3]
@@ -104,9 +107,9 @@ def test_merges(rng, device):
 
 def test_windows_and_lists_of_no_steps():
     layer = L.Bidirectional(L.GRU(I, H), L.GRU(I, H))
-    assert layer(np.ones((0, B, I))).shape == (0, B, 2 * H)
-    assert layer(np.ones((0, B, I)), [0] * B).shape == (0, B, 2 * H)
-    assert [y.shape for y in layer([np.ones((0, I))])] == [(0, 2 * H)]
+    assert layer(xp.ones((0, B, I))).shape == (0, B, 2 * H)
+    assert layer(xp.ones((0, B, I)), [0] * B).shape == (0, B, 2 * H)
+    assert [y.shape for y in layer([xp.ones((0, I))])] == [(0, 2 * H)]
 
 
 def test_weights_may_be_shared_and_are_saved_by_path(rng, tmp_path):
@@ -116,13 +119,13 @@ def test_weights_may_be_shared_and_are_saved_by_path(rng, tmp_path):
     x = Variable(rng.normal(size=(T, B, I)))
     check_parameter_gradients(layer, lambda: F.sum(layer(x, LENGTHS) ** 2), rng)
 
-    layer, other = make("Jordan and Elman", rng), make("Jordan and Elman", rng)
+    layer, other = (make("Jordan and Elman", rng, x.device) for _ in range(2))
     paths = [path for path, _ in layer.namedparams()]
     assert paths[0] == "/forward_layer/upward/W"
     assert paths[-1] == "/backward_layer/lateral/W"
     save_npz(tmp_path / "model.npz", layer)
     load_npz(tmp_path / "model.npz", other)
-    np.testing.assert_array_equal(layer(x).array, other(x).array)
+    xp.testing.assert_array_equal(layer(x).array, other(x).array)
 
 
 def test_misuse_is_refused():
@@ -139,15 +142,15 @@ def test_misuse_is_refused():
         L.Bidirectional(rnn, L.GRU(I, 5), "sum")
     layer = L.Bidirectional(rnn, L.LSTM(I, H))
     with pytest.raises(ShapeError, match=r"\(5, 3\); it must be \(time.* no future"):
-        layer(np.ones((B, I)))
+        layer(xp.ones((B, I)))
     with pytest.raises(ShapeError, match="lengths must be 5 integers"):
-        layer(np.ones((T, B, I)), [1])
+        layer(xp.ones((T, B, I)), [1])
     with pytest.raises(
         ShapeError, match=r"x\[1\] has shape \(2, 4\).* 3 features as x"
     ):
-        layer([np.ones((T, I)), np.ones((2, 4))])
+        layer([xp.ones((T, I)), xp.ones((2, 4))])
     with pytest.raises(TypeError, match="a list of sequences has its own"):
-        layer([np.ones((T, I))], [T])
+        layer([xp.ones((T, I))], [T])
     with pytest.raises(ValueError, match="empty list"):
         layer([])
 
@@ -183,6 +186,7 @@ def test_a_tagger_learns_what_only_the_future_tells(rng):
     assert optimizer.target(x, t, lengths).item() < 0.1
 
 
+@one_device("no arrays")
 def test_it_is_pytorchs_packed_lstm(rng):
     torch = pytest.importorskip("torch")
     theirs = torch.nn.LSTM(I, H, bidirectional=True).double()

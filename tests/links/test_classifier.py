@@ -8,6 +8,7 @@ import dyrnn.links as L
 from dyrnn.backend import get_device
 from dyrnn.links.classifier import count_labels
 from dyrnn.reporter import Reporter
+from tests.arrays import every_device, xp
 
 
 @pytest.fixture
@@ -15,7 +16,9 @@ def x(rng):
     return rng.normal(size=(4, 3)).astype(np.float32)
 
 
-T = np.array([0, 1, -1, 1])
+@pytest.fixture
+def t():
+    return xp.array([0, 1, -1, 1])
 
 
 def reported(model, *args, **kwargs):
@@ -27,18 +30,19 @@ def reported(model, *args, **kwargs):
     return observation
 
 
-def test_reports_loss_and_accuracy_of_labels_that_count(x):
+@every_device
+def test_reports_loss_and_accuracy_of_labels_that_count(x, t):
     model = L.Classifier(L.Linear(3, 2))
-    observation = reported(model, x, T)
+    observation = reported(model, x, t)
     assert set(observation) == {"main/loss", "main/accuracy"}
-    expected = F.softmax_cross_entropy(model.predictor(x), T)
+    expected = F.softmax_cross_entropy(model.predictor(x), t)
     assert float(observation["main/loss"]) == float(expected) == float(model.loss)
     assert model.y.shape == (4, 2)
 
 
-def test_accuracy_is_optional(x):
+def test_accuracy_is_optional(x, t):
     model = L.Classifier(L.Linear(3, 2), accfun=None)
-    assert set(reported(model, x, T)) == {"main/loss"}
+    assert set(reported(model, x, t)) == {"main/loss"}
     assert model.accuracy is None
 
 
@@ -53,8 +57,9 @@ def test_a_setting_that_nothing_would_read_is_refused(name):
         setattr(L.Classifier(L.Linear(3, 2)), name, 0)
 
 
-def test_loss_and_accuracy_functions_can_be_chosen(x):
-    t = np.ones((4, 2), np.float32)
+@every_device
+def test_loss_and_accuracy_functions_can_be_chosen(x, t):
+    t = xp.ones((4, 2), np.float32)
     model = L.Classifier(L.Linear(3, 2), F.mean_squared_error, F.mean_absolute_error)
     observation = reported(model, x, t)
     assert float(observation["main/loss"]) == pytest.approx(
@@ -63,11 +68,11 @@ def test_loss_and_accuracy_functions_can_be_chosen(x):
     assert float(model.accuracy) == float(F.mean_absolute_error(model.y, t))
 
 
-def test_labels_by_position_or_name(x):
-    plain = float(L.Classifier(lambda x: x)(x, T))
-    assert float(L.Classifier(lambda x: x, label_key=0)(T, x)) == plain
+def test_labels_by_position_or_name(x, t):
+    plain = float(L.Classifier(lambda x: x)(x, t))
+    assert float(L.Classifier(lambda x: x, label_key=0)(t, x)) == plain
     model = L.Classifier(lambda x: x, label_key="labels")
-    assert float(model(x=x, labels=T)) == plain
+    assert float(model(x=x, labels=t)) == plain
     with pytest.raises(ValueError, match="label_key is 'labels', but .* are: x$"):
         model(x=x)
     with pytest.raises(ValueError, match="label_key is 2, but there are 1 positional"):
@@ -77,9 +82,9 @@ def test_labels_by_position_or_name(x):
 
 
 def test_counting_labels_does_not_wait_for_a_device(synchronisations):
-    t = get_device("@strict").send(T)
+    t = get_device("@strict").send(np.array([0, 1, -1, 1]))
     with synchronisations() as count:
         number = count_labels(t)
     assert count() == 0
     assert int(number) == 3
-    assert count_labels(np.ones((5, 2))) == 10
+    assert count_labels(xp.ones((5, 2))) == 10

@@ -12,7 +12,10 @@ from dyrnn.engine.gradients import Rows
 from dyrnn.errors import ShapeError
 from dyrnn.initializers import Constant
 from dyrnn.link import Chain
+from tests.arrays import every_device, one_device, xp
 from tests.links.checks import check_parameter_gradients, randomize
+
+pytestmark = every_device
 
 
 @pytest.fixture(autouse=True)
@@ -36,16 +39,17 @@ class TestLinear:
             assert y.device == device
             np.testing.assert_allclose(to_cpu(y.array), x @ W.T + b, rtol=1e-12)
 
+    @one_device("no arrays")
     def test_names_and_shapes(self):
         assert names(L.Linear(3, 2)) == [("/W", (2, 3)), ("/b", (2,))]
         assert names(L.Linear(3, 2, nobias=True)) == [("/W", (2, 3))]
 
     def test_starts_with_lecun_weights_and_no_bias(self):
         link = L.Linear(400, 300)
-        assert link.W.array.std() == pytest.approx(1 / 20, rel=0.02)
+        assert float(link.W.array.std()) == pytest.approx(1 / 20, rel=0.02)
         assert not link.b.array.any()
-        values = np.ones((2, 3))
-        assert np.array_equal(L.Linear(3, 2, initialW=values).W.array, values)
+        values = xp.ones((2, 3))
+        assert xp.array_equal(L.Linear(3, 2, initialW=values).W.array, values)
         assert L.Linear(3, 2, initial_bias=5).b.array.tolist() == [5, 5]
         assert L.Linear(3, 2, initialW=Constant(1, np.float32)).W.dtype == np.float32
 
@@ -68,11 +72,11 @@ class TestLinear:
         model.forward = lambda x: model.head(x)
         message = r"Chain: head: linear: x has shape \(4, 5\), but W \(2, 3\) takes 3"
         with pytest.raises(ShapeError, match=message):
-            model(np.ones((4, 5)))
+            model(xp.ones((4, 5)))
 
     def test_use_before_the_size_is_known(self):
         with pytest.raises(RuntimeError, match="no values yet"):
-            F.linear(np.ones((2, 3)), L.Linear(2).W)
+            F.linear(xp.ones((2, 3)), L.Linear(2).W)
 
 
 class TestEmbedID:
@@ -89,11 +93,11 @@ class TestEmbedID:
         assert names(link) == [("/W", (6, 2))]
 
     def test_starts_with_standard_normal_vectors(self):
-        assert L.EmbedID(200, 100).W.array.std() == pytest.approx(1, rel=0.03)
+        assert float(L.EmbedID(200, 100).W.array.std()) == pytest.approx(1, rel=0.03)
         assert L.EmbedID(2, 1, initialW=3.0).W.array.tolist() == [[3], [3]]
 
     def test_ignored_ids_give_zeros(self):
-        y = L.EmbedID(6, 2, ignore_label=-1)(np.array([-1, 2])).array
+        y = L.EmbedID(6, 2, ignore_label=-1)(xp.array([-1, 2])).array
         assert not y[0].any()
         assert y[1].all()
 
@@ -102,27 +106,27 @@ class TestBiasAndScale:
     def test_own_parameters(self, rng):
         x = rng.normal(size=(4, 3))
         bias = randomize(L.Bias(shape=(3,)), rng)
-        np.testing.assert_allclose(bias(x).array, x + bias.b.array)
+        xp.testing.assert_allclose(bias(x).array, x + bias.b.array)
         scale = L.Scale(W_shape=(3,), bias_term=True)
         assert names(scale) == [("/W", (3,)), ("/bias/b", (3,))]
-        assert np.array_equal(scale(x).array, x)
+        assert xp.array_equal(scale(x).array, x)
         randomize(scale, rng)
         expected = x * scale.W.array + scale.bias.b.array
-        np.testing.assert_allclose(scale(x).array, expected)
+        xp.testing.assert_allclose(scale(x).array, expected)
         check_parameter_gradients(scale, lambda: F.tanh(scale(x)).sum(), rng)
 
     def test_parameters_given_at_each_call(self, rng):
         x, v = rng.normal(size=(4, 3)), rng.normal(size=4)
-        np.testing.assert_allclose(L.Bias(axis=0)(x, v).array, x + v[:, None])
+        xp.testing.assert_allclose(L.Bias(axis=0)(x, v).array, x + v[:, None])
         link = L.Scale(axis=0, bias_term=True, bias_shape=(4,))
-        np.testing.assert_allclose(link(x, v).array, x * v[:, None])
+        xp.testing.assert_allclose(link(x, v).array, x * v[:, None])
 
     def test_exactly_one_source(self):
-        x = np.ones((4, 3))
+        x = xp.ones((4, 3))
         with pytest.raises(ValueError, match="Bias: give b either by a shape in the"):
             L.Bias()(x)
         with pytest.raises(ValueError, match="Scale: give W either by a shape"):
-            L.Scale(W_shape=(3,))(x, np.ones(3))
+            L.Scale(W_shape=(3,))(x, xp.ones(3))
         with pytest.raises(ValueError, match="bias_term needs W_shape or bias_shape"):
             L.Scale(bias_term=True)
 
@@ -131,19 +135,19 @@ class TestBilinear:
     def test_follows_its_formula(self, rng):
         e1, e2 = rng.normal(size=(4, 3)), rng.normal(size=(4, 2))
         link = randomize(L.Bilinear(3, 2, 5), rng)
-        product = np.einsum("nj,jkl,nk->nl", e1, link.W.array, e2)
+        product = xp.einsum("nj,jkl,nk->nl", e1, link.W.array, e2)
         linear = e1 @ link.V1.array + e2 @ link.V2.array + link.b.array
-        np.testing.assert_allclose(link(e1, e2).array, product + linear, rtol=1e-12)
+        xp.testing.assert_allclose(link(e1, e2).array, product + linear, rtol=1e-12)
         check_parameter_gradients(link, lambda: F.tanh(link(e1, e2)).sum(), rng)
 
     def test_without_linear_terms(self, rng):
         link = L.Bilinear(3, 2, 5, nobias=True)
         assert names(link) == [("/W", (3, 2, 5))]
-        assert link(np.ones((4, 3)), np.ones((4, 2))).shape == (4, 5)
+        assert link(xp.ones((4, 3)), xp.ones((4, 2))).shape == (4, 5)
 
     def test_initial_values(self):
         link = L.Bilinear(3, 2, 5, initialW=1.0, initial_bias=(2.0, 3.0, 4.0))
-        assert [p.array.flat[0] for p in link.params()] == [1, 2, 3, 4]
+        assert [p.array.ravel()[0] for p in link.params()] == [1, 2, 3, 4]
 
 
 def test_maxout_takes_the_largest_map(rng):
@@ -152,7 +156,7 @@ def test_maxout_takes_the_largest_map(rng):
         x = rng.normal(size=shape)
         maps = x @ link.linear.W.array.T + link.linear.b.array
         expected = maps.reshape(*shape[:-1], 2, 4).max(axis=-1)
-        np.testing.assert_allclose(link(x).array, expected, rtol=1e-12)
+        xp.testing.assert_allclose(link(x).array, expected, rtol=1e-12)
     check_parameter_gradients(link, lambda: F.tanh(link(x[1])).sum(), rng)
 
 
@@ -161,21 +165,21 @@ def test_highway_mixes_its_input_with_a_layer(rng):
     assert link.transform.b.array.tolist() == [-1, -1, -1]
     randomize(link, rng)
     x = rng.normal(size=(5, 4, 3))
-    t = 1 / (1 + np.exp(-(x @ link.transform.W.array.T + link.transform.b.array)))
-    h = np.maximum(x @ link.plain.W.array.T + link.plain.b.array, 0)
-    np.testing.assert_allclose(link(x).array, t * h + (1 - t) * x, rtol=1e-12)
+    t = 1 / (1 + xp.exp(-(x @ link.transform.W.array.T + link.transform.b.array)))
+    h = xp.maximum(x @ link.plain.W.array.T + link.plain.b.array, 0)
+    xp.testing.assert_allclose(link(x).array, t * h + (1 - t) * x, rtol=1e-12)
     check_parameter_gradients(link, lambda: F.tanh(link(x)).sum(), rng)
 
 
 def test_parameter_link_returns_its_parameter():
-    link = L.Parameter(np.ones(3))
+    link = L.Parameter(xp.ones(3))
     assert link() is link.W
     assert names(link) == [("/W", (3,))]
 
 
 def test_dropout_link_drops_while_training_only():
     link = L.Dropout(0.5)
-    x = np.ones((20, 20))
-    assert set(np.unique(link(Variable(x)).array)) == {0.0, 2.0}
+    x = xp.ones((20, 20))
+    assert xp.unique(link(Variable(x)).array).tolist() == [0, 2]
     with using_config("train", False):
-        assert np.array_equal(link(Variable(x)).array, x)
+        assert xp.array_equal(link(Variable(x)).array, x)

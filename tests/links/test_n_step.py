@@ -7,6 +7,7 @@ import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn.config import using_config
 from dyrnn.engine.core import Variable
+from tests.arrays import every_device
 from tests.comparing import close
 from tests.links.checks import check_parameter_gradients, randomize
 
@@ -92,6 +93,7 @@ def test_both_directions_are_side_by_side(kind, rng, xs, device):
         close(ys[n].array, h, rtol=1e-12, atol=1e-14)
 
 
+@every_device
 @pytest.mark.parametrize("kind", SINGLE)
 @pytest.mark.parametrize("directions", ["", "Bi"])
 def test_gradients_and_initial_states(kind, directions, rng, xs):

@@ -8,7 +8,10 @@ import dyrnn.links as L
 from dyrnn.backend import to_cpu
 from dyrnn.config import using_config
 from dyrnn.serializers import load_npz, save_npz
+from tests.arrays import every_device, xp
 from tests.links.checks import check_parameter_gradients, randomize
+
+pytestmark = every_device
 
 
 @pytest.fixture(autouse=True)
@@ -51,5 +54,5 @@ def test_statistics_are_saved_and_shared_by_copies(rng, tmp_path):
     assert copy.avg_mean is link.avg_mean
     save_npz(tmp_path / "file", link)
     load_npz(tmp_path / "file", other)
-    assert np.array_equal(other.avg_mean, link.avg_mean)
-    assert np.array_equal(other.avg_var, link.avg_var)
+    assert xp.array_equal(other.avg_mean, link.avg_mean)
+    assert xp.array_equal(other.avg_var, link.avg_var)

@@ -9,6 +9,7 @@ from dyrnn import random
 from dyrnn.config import using_config
 from dyrnn.engine.gradients import Rows
 from dyrnn.errors import ShapeError
+from tests.arrays import every_device, here, xp
 from tests.links.checks import check_parameter_gradients, randomize
 
 COUNTS = [5, 1, 0, 4, 10]
@@ -26,7 +27,9 @@ def x(rng):
     return rng.normal(size=(4, 3))
 
 
-T = np.array([4, 0, -1, 3])
+@pytest.fixture
+def labels():
+    return xp.array([4, 0, -1, 3])
 
 
 class TestWalkerAlias:
@@ -51,50 +54,53 @@ class TestWalkerAlias:
 
 def drawn_again(link, shape):
     random.seed(7)
-    ids = link.sampler.sample(shape)
+    ids = here(link.sampler.sample(shape))
     random.seed(7)
     return ids
 
 
 def softplus(a):
-    return np.logaddexp(0, a)
+    return xp.logaddexp(0, a)
 
 
-def test_negative_sampling_follows_its_formula(rng, x):
+@every_device
+def test_negative_sampling_follows_its_formula(rng, x, labels):
     link = randomize(L.NegativeSampling(3, COUNTS, 6), rng)
     ids = drawn_again(link, (4, 6))
-    losses = link(x, T, reduce="no").array
+    losses = link(x, labels, reduce="no").array
     W = link.W.array
     for n in (0, 1, 3):
-        expected = softplus(-x[n] @ W[T[n]]) + softplus(W[ids[n]] @ x[n]).sum()
-        assert losses[n] == pytest.approx(expected, rel=1e-12)
+        expected = softplus(-x[n] @ W[labels[n]]) + softplus(W[ids[n]] @ x[n]).sum()
+        expected = float(expected)
+        assert float(losses[n]) == pytest.approx(expected, rel=1e-12)
     assert losses[2] == 0
     random.seed(7)
-    assert link(x, T).array == pytest.approx(losses.sum())
+    assert float(link(x, labels)) == pytest.approx(float(losses.sum()))
     assert link.sampler.threshold.shape == (5,)
 
 
-def test_black_out_follows_its_formula(rng, x):
+@every_device
+def test_black_out_follows_its_formula(rng, x, labels):
     link = randomize(L.BlackOut(3, COUNTS, 6), rng)
     ids = drawn_again(link, (4, 6))
-    losses = link(x, T, reduce="no").array
+    losses = link(x, labels, reduce="no").array
     for n in (0, 1, 3):
-        e = np.exp(link.W.array[[T[n], *ids[n]]] @ x[n])
+        e = xp.exp(link.W.array[[int(labels[n]), *ids[n].tolist()]] @ x[n])
         p = e / e.sum()
-        expected = -np.log(p[0]) - np.log(1 - p[1:]).sum()
-        assert losses[n] == pytest.approx(expected, rel=1e-12)
+        expected = float(-xp.log(p[0]) - xp.log(1 - p[1:]).sum())
+        assert float(losses[n]) == pytest.approx(expected, rel=1e-12)
     assert losses[2] == 0
     random.seed(7)
-    assert link(x, T).array == pytest.approx(losses[T != -1].mean())
+    assert float(link(x, labels)) == pytest.approx(float(losses[labels != -1].mean()))
 
 
 @pytest.mark.parametrize("cls", [L.NegativeSampling, L.BlackOut])
-def test_sampled_losses_have_right_and_sparse_gradients(cls, rng, x):
+def test_sampled_losses_have_right_and_sparse_gradients(cls, rng, x, labels):
     link = randomize(cls(3, COUNTS, 6), rng)
 
     def loss():
         random.seed(7)
-        return link(x, T)
+        return link(x, labels)
 
     check_parameter_gradients(link, loss, rng)
     link.cleargrads()
@@ -103,35 +109,37 @@ def test_sampled_losses_have_right_and_sparse_gradients(cls, rng, x):
 
 
 @pytest.mark.parametrize("cls", [L.NegativeSampling, L.BlackOut])
-def test_sampled_losses_on_a_device(cls, rng, x, device):
+def test_sampled_losses_on_a_device(cls, rng, x, device, labels):
     link = randomize(cls(3, COUNTS, 6), rng)
     random.seed(7)
-    expected = float(link(x, T).array)
+    expected = float(link(x, labels).array)
     random.seed(7)
-    found = link.to_device(device)(device.send(x), device.send(T))
+    found = link.to_device(device)(device.send(x), device.send(labels))
     assert float(found) == pytest.approx(expected, rel=1e-12)
 
 
 class TestBinaryHierarchicalSoftmax:
-    def test_probabilities_add_up_to_one(self, rng, x):
+    @every_device
+    def test_probabilities_add_up_to_one(self, rng, x, labels):
         link = randomize(L.BinaryHierarchicalSoftmax(3, TREE), rng)
         assert link.W.shape == (4, 3)
         losses = [
-            [float(link(x[n : n + 1], np.array([t])).array) for t in range(5)]
+            [float(link(x[n : n + 1], xp.array([t])).array) for t in range(5)]
             for n in range(4)
         ]
-        np.testing.assert_allclose(np.exp(-np.array(losses)).sum(axis=1), 1)
-        total = sum(losses[n][T[n]] for n in (0, 1, 3))
-        assert float(link(x, T).array) == pytest.approx(total)
+        xp.testing.assert_allclose(xp.exp(-xp.array(losses)).sum(axis=1), 1)
+        total = sum(losses[n][int(labels[n])] for n in (0, 1, 3))
+        assert float(link(x, labels).array) == pytest.approx(total)
 
-    def test_gradients(self, rng, x):
+    @every_device
+    def test_gradients(self, rng, x, labels):
         link = randomize(L.BinaryHierarchicalSoftmax(3, TREE), rng)
-        check_parameter_gradients(link, lambda: link(x, T), rng)
+        check_parameter_gradients(link, lambda: link(x, labels), rng)
 
-    def test_on_a_device(self, rng, x, device):
+    def test_on_a_device(self, rng, x, device, labels):
         link = randomize(L.BinaryHierarchicalSoftmax(3, TREE), rng)
-        expected = float(link(x, T).array)
-        found = link.to_device(device)(device.send(x), device.send(T))
+        expected = float(link(x, labels).array)
+        found = link.to_device(device)(device.send(x), device.send(labels))
         assert float(found) == pytest.approx(expected, rel=1e-12)
 
     def test_samples_follow_the_probabilities(self, rng, device):
@@ -167,26 +175,28 @@ class TestBinaryHierarchicalSoftmax:
         with pytest.raises(
             ValueError, match="label 9 at position .3,. is out of range: use 0 to 4"
         ):
-            cls(3, TREE)(x, np.array([0, 1, 2, 9]))
+            cls(3, TREE)(x, xp.array([0, 1, 2, 9]))
 
 
-def test_labels_must_fit(x):
+@every_device
+def test_labels_must_fit(x, labels):
     link = L.NegativeSampling(3, COUNTS, 2)
     with pytest.raises(ShapeError, match=r"\(4, 3\) and t \(3,\); they must be \(B, "):
-        link(x, T[:3])
+        link(x, labels[:3])
     with pytest.raises(
         ValueError, match="NegativeSampling: reduce='max' is unknown; use one of"
     ):
-        link(x, T, reduce="max")
+        link(x, labels, reduce="max")
 
 
+@every_device
 def test_crf_hands_its_costs_to_the_function(rng):
     link = randomize(L.CRF1d(3), rng)
     xs, ys = rng.normal(size=(4, 2, 3)), rng.integers(3, size=(4, 2))
-    lengths = np.array([4, 2])
+    lengths = xp.array([4, 2])
     expected = F.crf1d(link.cost, xs, ys, lengths).array
     assert float(link(xs, ys, lengths).array) == float(expected)
     check_parameter_gradients(link, lambda: link(xs, ys, lengths), rng)
     found, expected = link.argmax(xs, lengths), F.argmax_crf1d(link.cost, xs, lengths)
-    assert np.array_equal(found[0].array, expected[0].array)
-    assert L.CRF1d(2, np.eye(2)).cost.array.tolist() == [[1, 0], [0, 1]]
+    assert xp.array_equal(found[0].array, expected[0].array)
+    assert L.CRF1d(2, xp.eye(2)).cost.array.tolist() == [[1, 0], [0, 1]]

@@ -13,8 +13,11 @@ from dyrnn.initializers import Orthogonal
 from dyrnn.link import Chain
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.testing import check_backward
+from tests.arrays import every_device, one_device, xp
 from tests.comparing import close
 from tests.links.checks import check_parameter_gradients, randomize
+
+pytestmark = every_device
 
 T, B, I, H = 5, 4, 3, 2
 
@@ -55,9 +58,10 @@ def x(rng, device):
 
 
 def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
+    return 1 / (1 + xp.exp(-a))
 
 
+@one_device("no arrays")
 def test_every_recurrent_link_has_a_row():
     public = {
         name
@@ -74,23 +78,23 @@ def test_every_recurrent_link_has_a_row():
 def lstm(link, x):
     W, b, U = link.upward.W.array, link.upward.b.array, link.lateral.W.array
     b = b if link.lateral.b is None else b + link.lateral.b.array
-    V = np.eye(H) if link.projection is None else link.projection.W.array
-    c, h = np.zeros((B, V.shape[1])), np.zeros((B, H))
+    V = xp.eye(H) if link.projection is None else link.projection.W.array
+    c, h = xp.zeros((B, V.shape[1])), xp.zeros((B, H))
     for step in x:
-        i, f, g, o = np.split(step @ W.T + h @ U.T + b, 4, axis=1)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = (sigmoid(o) * np.tanh(c)) @ V.T
+        i, f, g, o = xp.split(step @ W.T + h @ U.T + b, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * xp.tanh(g)
+        h = (sigmoid(o) * xp.tanh(c)) @ V.T
         yield h
 
 
 def zoneout_lstm(link, x):
     """In evaluation, where the random choice is replaced by its mean."""
     W, b, U = link.upward.W.array, link.upward.b.array, link.lateral.W.array
-    c = h = np.zeros((B, H))
+    c = h = xp.zeros((B, H))
     for step in x:
-        i, f, g, o = np.split(step @ W.T + h @ U.T + b, 4, axis=1)
-        new = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = 0.4 * h + 0.6 * sigmoid(o) * np.tanh(new)
+        i, f, g, o = xp.split(step @ W.T + h @ U.T + b, 4, axis=1)
+        new = sigmoid(f) * c + sigmoid(i) * xp.tanh(g)
+        h = 0.4 * h + 0.6 * sigmoid(o) * xp.tanh(new)
         c = 0.3 * c + 0.7 * new
         yield h
 
@@ -98,23 +102,23 @@ def zoneout_lstm(link, x):
 def peephole_lstm(link, x):
     W, b, U = link.upward.W.array, link.upward.b.array, link.lateral.W.array
     p_i, p_f, p_o = link.peephole.array
-    c = h = np.zeros((B, H))
+    c = h = xp.zeros((B, H))
     for step in x:
-        i, f, g, o = np.split(step @ W.T + h @ U.T + b, 4, axis=1)
-        c = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * np.tanh(g)
-        h = sigmoid(o + p_o * c) * np.tanh(c)
+        i, f, g, o = xp.split(step @ W.T + h @ U.T + b, 4, axis=1)
+        c = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * xp.tanh(g)
+        h = sigmoid(o + p_o * c) * xp.tanh(c)
         yield h
 
 
 def gru(link, x):
     W, b = link.upward.W.array, link.upward.b.array
     U, b_u = link.lateral.W.array, link.lateral.b.array
-    h = np.zeros((B, H))
+    h = xp.zeros((B, H))
     for step in x:
-        x_r, x_z, x_n = np.split(step @ W.T + b, 3, axis=1)
-        a_r, a_z, a_n = np.split(h @ U.T + b_u, 3, axis=1)
+        x_r, x_z, x_n = xp.split(step @ W.T + b, 3, axis=1)
+        a_r, a_z, a_n = xp.split(h @ U.T + b_u, 3, axis=1)
         r, z = sigmoid(x_r + a_r), sigmoid(x_z + a_z)
-        h = (1 - z) * np.tanh(x_n + r * a_n) + z * h
+        h = (1 - z) * xp.tanh(x_n + r * a_n) + z * h
         yield h
 
 
@@ -125,17 +129,17 @@ def stateful_gru(link, x):
     h = None
     for step in x:
         if h is None:
-            h = sigmoid(of(link.W_z, step)) * np.tanh(of(link.W, step))
+            h = sigmoid(of(link.W_z, step)) * xp.tanh(of(link.W, step))
         else:
             r = sigmoid(of(link.W_r, step) + of(link.U_r, h))
             z = sigmoid(of(link.W_z, step) + of(link.U_z, h))
-            h = (1 - z) * h + z * np.tanh(of(link.W, step) + of(link.U, r * h))
+            h = (1 - z) * h + z * xp.tanh(of(link.W, step) + of(link.U, r * h))
         yield h
 
 
 def elman(activation):
     def run(link, x):
-        h = np.zeros((B, H))
+        h = xp.zeros((B, H))
         for step in x:
             z = step @ link.upward.W.array.T + link.upward.b.array
             if link.lateral.b is not None:
@@ -148,10 +152,10 @@ def elman(activation):
 
 def jordan(activation):
     def run(link, x):
-        y = np.zeros((B, H))
+        y = xp.zeros((B, H))
         for step in x:
             z = step @ link.upward.W.array.T + link.upward.b.array
-            h = np.tanh(z + y @ link.lateral.W.array.T)
+            h = xp.tanh(z + y @ link.lateral.W.array.T)
             y = activation(h @ link.output.W.array.T + link.output.b.array)
             yield y
 
@@ -160,11 +164,11 @@ def jordan(activation):
 
 def mgu(link, x):
     U_f, U = link.lateral_f.W.array, link.lateral.W.array
-    h = np.zeros((B, H))
+    h = xp.zeros((B, H))
     for step in x:
         z = step @ link.upward.W.array.T + link.upward.b.array
         f = sigmoid(z[:, :H] + h @ U_f.T)
-        h = (1 - f) * h + f * np.tanh(z[:, H:] + (f * h) @ U.T)
+        h = (1 - f) * h + f * xp.tanh(z[:, H:] + (f * h) @ U.T)
         yield h
 
 
@@ -372,10 +376,10 @@ def test_fresh_lstm_forgets_little_and_draws_each_gate_alone():
         "/lateral/W",
     ]
     U = L.LSTM(I, H, lateral_init=Orthogonal()).lateral.W.array
-    for block in np.split(U, 4):
-        close(block @ block.T, np.eye(H), atol=1e-12)
-    values = np.arange(8.0 * H).reshape(8, H)
-    assert np.array_equal(L.LSTM(I, H, lateral_init=values).lateral.W.array, values)
+    for block in xp.split(U, 4):
+        close(block @ block.T, xp.eye(H), atol=1e-12)
+    values = xp.arange(8.0 * H).reshape(8, H)
+    assert xp.array_equal(L.LSTM(I, H, lateral_init=values).lateral.W.array, values)
     link = L.LSTM(I, H, bias_init=3, forget_bias_init=5)
     assert link.upward.b.array.tolist() == [3, 3, 5, 5, 3, 3, 3, 3]
 
@@ -421,6 +425,7 @@ def test_recurrent_links_of_ones_own_define_step(device):
         L.Recurrent(3).step(x)
 
 
+@one_device("no arrays")
 def test_sizes_are_checked():
     with pytest.raises(ValueError, match="LSTM: out_size is 0; use an integer >= 1"):
         L.LSTM(3, 0)
@@ -461,7 +466,7 @@ def test_sequences_of_a_padded_batch_are_as_if_alone(name, make, rng, x, device)
 
 def test_lengths_of_a_step_are_refused():
     with pytest.raises(ShapeError, match="one step; lengths go with a window"):
-        L.GRU(I, H)(np.ones((B, I)), [1] * B)
+        L.GRU(I, H)(xp.ones((B, I)), [1] * B)
 
 
 class TestTrees:
@@ -503,7 +508,7 @@ class TestTrees:
         check_backward(lambda *xs: list(link(*xs)), [*states, rng.normal(size=(B, I))])
 
     def test_wrong_numbers_of_children(self, rng):
-        x, h = np.ones((B, I)), np.ones((B, H))
+        x, h = xp.ones((B, I)), xp.ones((B, H))
         with pytest.raises(
             ValueError, match="c and h of every child, then x; there ar"
         ):

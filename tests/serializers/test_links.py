@@ -9,7 +9,10 @@ from dyrnn.engine.core import Variable
 from dyrnn.errors import SnapshotError
 from dyrnn.link import Link
 from dyrnn.serializers import load_npz, save_npz
+from tests.arrays import every_device, one_device, xp
 from tests.toys import Counter, Model
+
+pytestmark = every_device
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ class TestSerialize:
 
     def test_state_of_none_is_loaded_as_none(self, tmp_path):
         fresh, used = Model(), Model()
-        x = Variable(np.ones((4, 5), np.float32))
+        x = Variable(xp.ones((4, 5), np.float32))
         used(x)
         fresh.copyparams(used)
         save_npz(tmp_path / "file", Checkpoint(fresh))
@@ -90,7 +93,7 @@ class TestSerialize:
                 super().__init__()
                 with self.state_scope():
                     self.last = None
-                    self.mean = Variable(np.zeros(2, np.float32))
+                    self.mean = Variable(xp.zeros(2, np.float32))
                     self.mean = None
                 self.other = 1
 
@@ -98,15 +101,16 @@ class TestSerialize:
         link.W.initialize((2, 2))
         assert link.carried == ("total", "last", "mean")
         assert Declared.carried == Counter.carried
-        link.last = np.ones(2, np.float32)
+        link.last = xp.ones(2, np.float32)
         other = Declared()
         save_npz(tmp_path / "file", Checkpoint(link))
         load_npz(tmp_path / "file", Checkpoint(other))
-        assert np.array_equal(other.last.array, np.ones(2))
+        assert xp.array_equal(other.last.array, xp.ones(2))
         assert copy.deepcopy(link).carried == link.copy().carried == link.carried
         link.reset_state()
         assert link.last is None
 
+    @one_device("no arrays")
     def test_state_is_a_variable_or_none(self):
         link = Link()
         with (
@@ -115,6 +119,7 @@ class TestSerialize:
         ):
             link.hs = [None, None]
 
+    @one_device("no arrays")
     def test_one_name_of_a_state_needs_no_tuple(self):
         class One(Counter):
             carried = "total"

@@ -5,6 +5,7 @@ from dyrnn.errors import SnapshotError
 from dyrnn.extensions import LogReport
 from dyrnn.serializers import Saver, capture, load_npz, read_manifest, save_npz
 from tests import strict
+from tests.arrays import every_device, xp
 from tests.serializers.objects import Layer, Model, One
 from tests.training.toys import language_trainer
 
@@ -23,23 +24,25 @@ def test_loading_gives_back_what_was_saved(path):
     assert loaded.l1.W is W
 
 
+@every_device
 @pytest.mark.parametrize("dtype", "? u1 i1 u2 i2 u4 i4 u8 i8 f2 f4 f8 >f4 >i8".split())
 def test_every_dtype_survives_in_any_memory_order(path, dtype):
-    array = np.arange(24).reshape(2, 3, 4).astype(dtype).T[::2]
+    array = xp.arange(24).reshape(2, 3, 4).astype(dtype).T[::2]
     save_npz(path, One(array))
     one = One(None)
     load_npz(path, one)
     assert one.value.dtype == np.dtype(dtype).newbyteorder("<")
-    np.testing.assert_array_equal(one.value, array)
+    xp.testing.assert_array_equal(one.value, array)
     one.value[...] = 0  # it is our own
 
 
+@every_device
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0), (1,), (2,) * 8])
 def test_every_shape_survives(path, shape):
-    save_npz(path, One(np.ones(shape)))
-    one = One(np.zeros(shape))
+    save_npz(path, One(xp.ones(shape)))
+    one = One(xp.zeros(shape))
     load_npz(path, one)
-    np.testing.assert_array_equal(one.value, np.ones(shape), strict=True)
+    xp.testing.assert_array_equal(one.value, xp.ones(shape), strict=True)
 
 
 @pytest.mark.parametrize(
@@ -173,23 +176,25 @@ def test_without_strict_keys_may_be_missing_on_both_sides(path):
     np.testing.assert_array_equal(other.W, Layer(1).W)
 
 
+@every_device
 @pytest.mark.parametrize(
     "ignore", ["l1/W", ["l1/W"], lambda key: key == "l1/W", [lambda key: "1/W" in key]]
 )
 def test_ignored_names_are_left_alone(path, ignore):
     save_npz(path, Model(1))
     model = Model(2)
-    model.l1.W = np.zeros((9, 9))
+    model.l1.W = xp.zeros((9, 9))
     load_npz(path, model, ignore_names=ignore)
     assert model.l1.W.shape == (9, 9)
-    np.testing.assert_array_equal(model.l1.b, Model(1).l1.b)
+    xp.testing.assert_array_equal(model.l1.b, Model(1).l1.b)
 
 
+@every_device
 def test_a_failed_load_leaves_the_object_as_it_was(path):
     class Strict(Model):
         def serialize(self, s):
             super().serialize(s)
-            self.late = s("late", np.zeros(3))
+            self.late = s("late", xp.zeros(3))
 
     class Refusing(Model):
         def serialize(self, s):
@@ -239,12 +244,13 @@ def test_a_changed_byte_anywhere_is_found_and_changes_nothing(path):
             assert model.state() == loaded  # a date or a version of the zip format
 
 
+@every_device
 def test_metadata_holds_a_vocabulary_and_is_read_alone(path):
     words = [f"word{i}é" for i in range(10_000)]
     save_npz(path, Layer(), metadata={"vocabulary": words, "best": float("nan")})
     manifest = read_manifest(path)
     assert manifest["metadata"]["vocabulary"] == words
-    assert np.isnan(manifest["metadata"]["best"])
+    assert xp.isnan(manifest["metadata"]["best"])
     assert manifest["version"] == 1
     assert manifest["environment"]["numpy"] == np.__version__
     assert manifest["environment"]["blas_threads"] >= 1
@@ -310,11 +316,12 @@ def test_bad_keys_are_refused(key, message):
         capture(One(1, key))
 
 
+@every_device
 def test_a_key_is_saved_once_only():
     saver = Saver()
     saver["a"]("b", 1)
     with pytest.raises(ValueError, match="two values are saved under the key 'a/b'"):
-        saver("a/b", np.ones(2))
+        saver("a/b", xp.ones(2))
 
 
 def test_a_captured_copy_is_independent():
@@ -330,6 +337,7 @@ def test_a_missing_file_is_a_missing_file(path):
         load_npz(path, Layer())
 
 
+@every_device
 def test_a_file_of_something_else_is_called_that(path, tmp_path):
     trainer, other = language_trainer(tmp_path), language_trainer(tmp_path)
     trainer.extend(LogReport())
@@ -349,11 +357,12 @@ def test_a_file_of_something_else_is_called_that(path, tmp_path):
         load_npz(path, One(1))
 
 
+@every_device
 def test_arrays_of_a_model_are_named_before_what_depends_on_them(path):
     class Trained:
         def __init__(self, size):
-            self.arrays = {f"optimizer/{k}": np.zeros(size) for k in range(8)}
-            self.arrays["model:main/W"] = np.zeros(size)
+            self.arrays = {f"optimizer/{k}": xp.zeros(size) for k in range(8)}
+            self.arrays["model:main/W"] = xp.zeros(size)
 
         def serialize(self, s):
             for key, array in self.arrays.items():

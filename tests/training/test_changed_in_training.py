@@ -13,10 +13,13 @@ from dyrnn.optimizers import SGD, Adam
 from dyrnn.serializers import capture, load_npz, save_npz, write_snapshot
 from dyrnn.training import BPTTUpdater, StandardUpdater, Trainer
 from dyrnn.training.own_state import NotStorable, _set_state, _state_of
+from tests.arrays import every_device, xp
 from tests.training.toys import Recurrent, Regression, text
 from tools import resume_programs
 
-EXAMPLES = [(np.arange(3.0) + n, np.array([float(n % 3)])) for n in range(8)]
+
+def examples():
+    return [(xp.arange(3.0) + n, xp.array([float(n % 3)])) for n in range(8)]
 
 
 class Counting(Recurrent):
@@ -45,7 +48,9 @@ class AddingUp(StandardUpdater):
 
 
 def adding_up():
-    return AddingUp(SerialIterator(EXAMPLES, 2), SGD(lr=0.01).setup(Regression(False)))
+    return AddingUp(
+        SerialIterator(examples(), 2), SGD(lr=0.01).setup(Regression(False))
+    )
 
 
 def trained(make, updates, tmp_path, snapshot=None):
@@ -61,6 +66,7 @@ def weights(trainer):
     return [p.array for p in trainer.updater.get_optimizer().target.params()]
 
 
+@every_device
 @pytest.mark.parametrize("make", [counting, adding_up])
 def test_a_resumed_run_is_equal_at_every_cut(tmp_path, make):
     whole = weights(trained(make, 12, tmp_path))
@@ -69,9 +75,10 @@ def test_a_resumed_run_is_equal_at_every_cut(tmp_path, make):
         save_npz(path, trained(make, cut, tmp_path))
         resumed = trained(make, 12, tmp_path, path)
         for array, expected in zip(weights(resumed), whole, strict=True):
-            np.testing.assert_array_equal(array, expected, err_msg=str(cut))
+            xp.testing.assert_array_equal(array, expected, err_msg=str(cut))
 
 
+@every_device
 def test_an_earlier_file_takes_changes_back(tmp_path):
     updater = counting()
     model = updater.get_optimizer().target
@@ -82,6 +89,7 @@ def test_an_earlier_file_takes_changes_back(tmp_path):
     assert (model.calls, model.dropout) == (0, 0.2)
 
 
+@every_device
 @pytest.mark.parametrize("value", [True, "0.5", None, [0.5], 10**40])
 def test_a_forged_number_is_refused(tmp_path, value):
     updater = counting()
@@ -106,10 +114,10 @@ def run(tmp_path, updater, extension=None, n=3):
 class Growing(Recurrent):
     def __init__(self):
         super().__init__()
-        self.add_persistent("seen", np.zeros(1))
+        self.add_persistent("seen", xp.zeros(1))
 
     def forward(self, x, t):
-        self.seen = np.append(self.seen, 1.0)
+        self.seen = xp.append(self.seen, 1.0)
         return super().forward(x, t)
 
 
@@ -121,6 +129,7 @@ class ListOfStates(Recurrent):
         return F.sum(self.W) * 0 + super().forward(x, t)
 
 
+@every_device
 @pytest.mark.parametrize(
     ("model", "message"),
     [(Growing, "Growing.seen had shape"), (ListOfStates, "past")],
@@ -133,12 +142,13 @@ def test_what_cannot_be_saved_is_refused_early(tmp_path, model, message):
     assert updater.iteration <= 2
 
 
+@every_device
 def test_an_iterator_that_cannot_be_saved_is_refused_before_training(tmp_path):
     class Endless:
         epoch, epoch_detail = 0, 0.0
 
         def next(self):
-            return EXAMPLES[:2]
+            return examples()[:2]
 
     updater = StandardUpdater(Endless(), SGD(lr=0.01).setup(Regression(False)))
     with pytest.raises(TypeError, match=r"Endless has no serialize\(self, s\)"):
@@ -169,6 +179,7 @@ def kept(tmp_path, start, change, name="", updates=3):
     return trainer, extension
 
 
+@every_device
 @pytest.mark.parametrize(
     ("start", "change"),
     [
@@ -194,11 +205,12 @@ def test_what_an_extension_keeps_and_nothing_can_save_is_named(tmp_path):
     trainer, _ = kept(tmp_path, None, lambda value: (k for k in "ab"))
     with pytest.warns(UserWarning, match=r"Keeps\.value .* of type generator"):
         save_npz(tmp_path / "cut.npz", trainer)
-    trainer, _ = kept(tmp_path, None, lambda value: np.zeros(5 << 20, "f"))
+    trainer, _ = kept(tmp_path, None, lambda value: xp.zeros(5 << 20, "f"))
     with pytest.warns(UserWarning, match=r"Keeps\.value .* more than 16 MiB"):
         save_npz(tmp_path / "cut.npz", trainer)
 
 
+@every_device
 @pytest.mark.parametrize(
     "own",
     [
@@ -217,7 +229,7 @@ def test_what_an_extension_keeps_and_nothing_can_save_is_named(tmp_path):
 def test_forged_attributes_are_refused(tmp_path, own):
     trainer, extension = kept(tmp_path, 0, lambda value: value + 1)
     contents = capture(trainer)
-    contents.arrays["own"] = np.frombuffer(own, np.uint8)
+    contents.arrays["own"] = xp.frombuffer(own, np.uint8)
     write_snapshot(tmp_path / "forged.npz", contents)
     with pytest.raises(SnapshotError, match="Keeps|damaged|attribute"):
         load_npz(tmp_path / "forged.npz", trainer)

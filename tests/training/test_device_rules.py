@@ -8,7 +8,10 @@ import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn import optimizers
 from dyrnn.optimizers.hooks import GradientClipping
+from tests.arrays import every_device, xp
 from tests.strict import synchronisations
+
+pytestmark = every_device
 
 OPTIMIZERS = [
     value
@@ -34,7 +37,7 @@ class LanguageModel(dyrnn.Chain):
 
 def windows(n):
     """Return n windows of ids, each with the ids that follow."""
-    ids = np.random.default_rng(0).integers(0, VOCABULARY, (n * STEPS + 1, BATCH))
+    ids = xp.random.default_rng(0).integers(0, VOCABULARY, (n * STEPS + 1, BATCH))
     ids = ids.astype(np.int32)
     starts = range(0, n * STEPS, STEPS)
     return [(ids[i : i + STEPS], ids[i + 1 : i + STEPS + 1]) for i in starts]
@@ -79,4 +82,4 @@ def test_an_update_stays_on_its_device(optimizer_class, by_step):
     assert actual.keys() == expected.keys()
     for name, array in actual.items():
         assert dyrnn.get_array_module(array).__name__ == "strict"
-        np.testing.assert_allclose(array.get(), expected[name], rtol=1e-5, atol=1e-6)
+        xp.testing.assert_allclose(array.get(), expected[name], rtol=1e-5, atol=1e-6)

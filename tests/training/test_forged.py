@@ -7,6 +7,7 @@ import pytest
 import dyrnn
 from dyrnn.errors import SnapshotError
 from dyrnn.serializers import capture, load_npz, save_npz, write_snapshot
+from tests.arrays import every_device
 from tests.training.toys import language_trainer
 from tools import forge_snapshots, fuzz_data
 
@@ -25,6 +26,7 @@ def test_damaged_data_and_models_raise_documented_errors(kind):
     assert outcomes["refused"]
 
 
+@every_device
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -59,6 +61,7 @@ def test_a_refused_value_is_named_and_files_are_written_afterwards(
     load_npz(tmp_path / "good.npz", trainer)
 
 
+@every_device
 def test_streams_of_a_refused_file_are_forgotten(tmp_path):
     dyrnn.random.seed(1)
     mine = dyrnn.random.stream("mine")

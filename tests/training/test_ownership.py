@@ -13,7 +13,10 @@ import pytest
 
 from dyrnn.extensions import LogReport, read_log, snapshot
 from dyrnn.training import Trainer, ownership
+from tests.arrays import every_device
 from tests.training.toys import FakeUpdater, regression_trainer
+
+pytestmark = every_device
 
 HOLD = """
 import sys

@@ -1,13 +1,15 @@
 """The range test finds where losses rise, and leaves no trace."""
 
-import numpy as np
 import pytest
 
 import dyrnn.links as L
 from dyrnn import random, training
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator
 from dyrnn.optimizers import SGD, AdaDelta, Adam
+from tests.arrays import every_device, xp
 from tests.training.toys import Recurrent, Regression, points, text
+
+pytestmark = every_device
 
 
 def trainings(kind):
@@ -34,13 +36,13 @@ def test_a_training_goes_on_as_without_the_test(kind, before):
         return [param.array.copy() for param in updater.get_optimizer().target.params()]
 
     for ours, meant in zip(weights(True), weights(False), strict=True):
-        np.testing.assert_array_equal(ours, meant)
+        xp.testing.assert_array_equal(ours, meant)
 
 
 def test_rates_grow_evenly_and_the_losses_rise_in_the_end():
     found = training.lr_range_test(trainings("examples"), 1e-4, 100, 40)
-    rates, losses = np.array(found).T
-    np.testing.assert_allclose(rates[1:] / rates[:-1], 1e6 ** (1 / 39), rtol=1e-9)
+    rates, losses = xp.array(found).T
+    xp.testing.assert_allclose(rates[1:] / rates[:-1], 1e6 ** (1 / 39), rtol=1e-9)
     assert rates[0] == 1e-4 and len(found) < 40
     assert losses.min() < losses[0] and losses[-1] > 4 * losses[:-1].min()
 

@@ -20,6 +20,7 @@ from dyrnn.training import triggers
 from dyrnn.training.replaying import report, worst_interval
 from dyrnn.training.replaying.protection import untouched
 from dyrnn.training.replaying.watching import _arrays
+from tests.arrays import every_device, xp
 from tests.training.toys import VOCABULARY, Recurrent, text
 from tools.small_training import digest, language_updater, shuffled_updater
 
@@ -141,7 +142,7 @@ def test_figures_are_those_of_the_update(tmp_path):
     (figures,) = make(tmp_path, extra=[look]).replay(10, [look]).figures
     assert figures.probes == {"look": 5}
     path = "/predictor/lstm/upward/W"
-    norms, norm = figures.parameters[path], np.linalg.norm
+    norms, norm = figures.parameters[path], xp.linalg.norm
     assert norms.value == pytest.approx(norm(arrays[9, path]))
     assert norms.update == pytest.approx(norm(arrays[10, path] - arrays[9, path]))
     assert norms.gradient > norms.hooked == pytest.approx(norm(gradients[path]))
@@ -342,7 +343,7 @@ class Fragile(dyrnn.Chain):
         super().__init__()
         with self.init_scope():
             self.inner = Recurrent(dtype=np.float32)
-            self.scale = dyrnn.Parameter(np.ones(VOCABULARY, np.float32))
+            self.scale = dyrnn.Parameter(xp.ones(VOCABULARY, np.float32))
 
     def forward(self, x, t):
         loss = self.inner(x, t)
@@ -369,6 +370,7 @@ def spoil(trainer):
         trainer.updater.get_optimizer().target.scale.array[2] = np.nan
 
 
+@every_device
 def test_a_parameter_that_ceases_to_be_finite_is_named_with_the_operation(tmp_path):
     with pytest.raises(NonFiniteError) as caught:
         fragile(tmp_path, spoil).run()

@@ -29,7 +29,10 @@ from dyrnn.training.triggers import (
     OnceTrigger,
     TimeTrigger,
 )
+from tests.arrays import every_device
 from tests.training.toys import Regression, language_trainer, points, text
+
+pytestmark = every_device
 
 LENGTH = 60
 TIMES = ("elapsed_time", "words_per_second", "next_time", "update_time")

@@ -19,6 +19,9 @@ from dyrnn.extensions import Evaluator
 from dyrnn.optimizers import SGD
 from dyrnn.reporter import Observation, Reporter
 from dyrnn.training import BPTTUpdater, StandardUpdater
+from tests.arrays import every_device, one_device, xp
+
+pytestmark = every_device
 
 LAYERS = [L.LSTM, L.GRU, L.ElmanRNN, L.StatefulGRU, L.StatefulPeepholeLSTM]
 
@@ -42,6 +45,7 @@ class Forecaster(Chain):
         y = self.predict(x)
         if lengths is None:
             return F.mean_squared_error(y, t)
+        lengths = self.xp.asarray(lengths)
         mask = (self.xp.arange(len(x))[:, None] < lengths)[..., None]
         loss = F.where(mask, F.squared_error(y, t), 0.0).sum() / mask.sum()
         loss.count = mask.sum()
@@ -49,7 +53,7 @@ class Forecaster(Chain):
 
 
 def examples(lengths, dtype=np.float32):
-    draw = np.random.default_rng(0).normal
+    draw = xp.random.default_rng(0).normal
     return [
         (draw(size=(n, 2)).astype(dtype), draw(size=(n, 1)).astype(dtype))
         for n in lengths
@@ -79,14 +83,14 @@ def test_a_batch_gives_what_each_sequence_gives_alone(lengths, layer, is_dict):
     total = 0.0
     for b, (one, target) in enumerate(data):
         alone = model.predict(one[:, None]).array[:, 0]
-        np.testing.assert_allclose(y[: len(one), b], alone, rtol=1e-5, atol=1e-6)
-        np.testing.assert_array_equal(t[: len(one), b], target)
-        total += np.square(alone - target).sum()
+        xp.testing.assert_allclose(y[: len(one), b], alone, rtol=1e-5, atol=1e-6)
+        xp.testing.assert_array_equal(t[: len(one), b], target)
+        total += float(xp.square(alone - target).sum())
     loss = model(x, t, found)
     assert float(loss.array) == pytest.approx(total / sum(lengths), rel=1e-5)
     if len(set(lengths)) == 1:  # then nothing needs padding
         equal = time_major(data)
-        np.testing.assert_array_equal(equal[0], x)
+        xp.testing.assert_array_equal(equal[0], x)
         assert len(equal) == 2
 
 
@@ -126,7 +130,7 @@ def test_a_window_with_the_batch_first_is_refused(layer, embeds):
     with pytest.raises(ShapeError, match=r"\(3, 5, 2\).*converter=.*time_major"):
         updater_of(data, model, 3, concat_examples).update()
     for parameter, array in zip(model.params(), before, strict=True):
-        np.testing.assert_array_equal(parameter.array, array)
+        xp.testing.assert_array_equal(parameter.array, array)
     held_out = iterators.SerialIterator(data, 3, repeat=False)
     with pytest.raises(ShapeError, match="time_major"):
         Evaluator(held_out, model)()
@@ -146,7 +150,7 @@ def test_the_state_of_another_batch_is_refused(batch_size):
     before = model.out.W.array.copy()
     with pytest.raises(RuntimeError, match=r"self\.reset_state\(\) first .*time_major"):
         updater.update()
-    np.testing.assert_array_equal(model.out.W.array, before)
+    xp.testing.assert_array_equal(model.out.W.array, before)
     held_out = iterators.SerialIterator(data, batch_size, repeat=False)
     with pytest.raises(RuntimeError, match=r"reset_state"):
         Evaluator(held_out, model, time_major)()
@@ -159,7 +163,7 @@ def test_rows_that_go_on_may_carry_their_state():
     data = examples([5] * 6)
     updater = updater_of(data, Forecaster(resets=False), 3, shuffle=False)
     updater.get_iterator().goes_on = True
-    text = np.arange(60, dtype=np.int32) % 4
+    text = xp.arange(60, dtype=np.int32) % 4
     windows = iterators.WindowIterator(text, 3, 4)
     steps = iterators.ParallelSequentialIterator(text, 3)
     for each in (
@@ -203,7 +207,7 @@ def test_a_model_may_turn_the_axes_or_walk_the_steps_itself():
 
 
 def test_only_sequences_are_turned():
-    batch = [(np.zeros((4, 2)), np.zeros(4), np.zeros(3), 1.0)] * 5
+    batch = [(xp.zeros((4, 2)), xp.zeros(4), xp.zeros(3), 1.0)] * 5
     shapes = [array.shape for array in time_major(batch)]
     assert shapes == [(4, 5, 2), (4, 5), (5, 3), (5,)]
     shapes = [array.shape for array in time_major(batch, sequences=(0,))]
@@ -216,6 +220,7 @@ def test_only_sequences_are_turned():
     assert (x.tolist(), t.tolist()) == ([[1, 3], [2, 0]], [[1, 3], [2, -1]])
 
 
+@one_device("no arrays")
 @pytest.mark.parametrize(
     ("batch", "options", "error", "text"),
     [
@@ -248,6 +253,7 @@ def test_lengths_come_with_padded_batches_to_the_model():
     assert updater.label_count == 16
 
 
+@one_device("no arrays")
 def test_truncated_backpropagation_refuses_rows_that_do_not_go_on():
     iterator = iterators.SerialIterator([(1, 2)] * 8, 2)
     optimizer = SGD().setup(Language())

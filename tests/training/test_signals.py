@@ -7,12 +7,12 @@ import subprocess
 import sys
 import threading
 
-import numpy as np
 import pytest
 
 from dyrnn.extensions import LogReport, read_log, snapshot
 from dyrnn.serializers import list_snapshots
 from dyrnn.training import Trainer, TrainingInterrupted, make_extension
+from tests.arrays import every_device, xp
 from tests.training.toys import FakeUpdater, language_trainer, parameters, seeded
 
 SCRIPT = """
@@ -113,6 +113,7 @@ def test_a_signal_saves_whatever_became_of_the_output(tmp_path, launcher):
     assert saved.iteration == 10
 
 
+@every_device
 @pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("priority", [1000, -1000])
 def test_a_signal_while_all_is_finalized_saves(tmp_path, capfd, background, priority):
@@ -138,7 +139,7 @@ def test_a_signal_while_all_is_finalized_saves(tmp_path, capfd, background, prio
     whole_rows, whole = run(tmp_path / "whole", 16)
     assert rows == whole_rows
     for name, array in arrays.items():
-        np.testing.assert_array_equal(array, whole[name])
+        xp.testing.assert_array_equal(array, whole[name])
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -163,6 +164,7 @@ def make(out, stop=5):
     return trainer
 
 
+@every_device
 def test_iteration_of_the_signal_is_complete(tmp_path, capfd):
     handler = signal.getsignal(signal.SIGTERM)
     notes = []
@@ -181,6 +183,7 @@ def test_interruption_is_an_exit_with_a_code():
     assert error.signal is signal.SIGINT
 
 
+@every_device
 @pytest.mark.parametrize("on_signal", [False, True])
 @pytest.mark.parametrize("every", [3, 4])
 def test_snapshot_is_saved_where_it_is_asked_for(tmp_path, capfd, on_signal, every):
@@ -194,6 +197,7 @@ def test_snapshot_is_saved_where_it_is_asked_for(tmp_path, capfd, on_signal, eve
     assert [row["iteration"] for row in read_log(tmp_path / "log.jsonl")] == [2, 3]
 
 
+@every_device
 def test_ignored_signal_stays_ignored(tmp_path):
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
@@ -205,6 +209,7 @@ def test_ignored_signal_stays_ignored(tmp_path):
     assert trainer.updater.iteration == 5
 
 
+@every_device
 def test_training_runs_in_other_threads(tmp_path):
     trainer = Trainer(FakeUpdater(), (5, "iteration"), tmp_path)
     thread = threading.Thread(target=trainer.run)

@@ -3,7 +3,6 @@ import math
 import os
 import time
 
-import numpy as np
 import pytest
 
 from dyrnn import Chain, extensions
@@ -24,12 +23,15 @@ from dyrnn.training import (
     make_extension,
 )
 from dyrnn.training.triggers import MinValueTrigger, OnceTrigger, StopTrigger
+from tests.arrays import every_device, one_device, xp
 from tests.training.toys import (
     FakeUpdater,
     language_trainer,
     parameters,
     regression_trainer,
 )
+
+pytestmark = every_device
 
 
 def make(out, stop=(3, "iteration"), **options):
@@ -365,6 +367,7 @@ def test_stop_trigger_sees_the_last_observation_after_a_resume(tmp_path):
     assert resumed.stop_trigger.best_value == 5.0
 
 
+@one_device("a device is not waited for")
 @pytest.mark.parametrize("window", [False, True])
 def test_loss_that_is_not_finite_stops_before_the_update(tmp_path, window):
     trainer = language_trainer(tmp_path, window=window)
@@ -380,7 +383,7 @@ def test_loss_that_is_not_finite_stops_before_the_update(tmp_path, window):
     with pytest.raises(ArithmeticError, match="in iteration 3: .*(NaN|nan)"):
         trainer.run()
     for name, array in parameters(trainer).items():
-        np.testing.assert_array_equal(array, before[name])
+        xp.testing.assert_array_equal(array, before[name])
 
 
 def test_endless_trainer_needs_no_stop_trigger(tmp_path):
@@ -418,7 +421,7 @@ class TestChangedPrograms:
             model[name].disable_update()
         optimizer = SGD(0.1).setup(model)
         optimizer.lr = lr  # a program may do so after setup
-        points = [(np.ones(1, "f4"), np.ones(1, "f4"))] * 4
+        points = [(xp.ones(1, "f4"), xp.ones(1, "f4"))] * 4
         updater = StandardUpdater(
             SerialIterator(points, 2, shuffle=False),
             optimizer,

@@ -17,7 +17,10 @@ from dyrnn.training.triggers import (
     StopTrigger,
     TimeTrigger,
 )
+from tests.arrays import every_device, one_device
 from tests.training.toys import FakeUpdater, Scene, fired
+
+pytestmark = every_device
 
 LOSSES = {1: 5.0, 2: 3.0, 3: 4.0, 4: math.nan, 5: 2.0, 6: 2.0, 7: 9.0, 8: 1.0}
 
@@ -56,6 +59,7 @@ def test_schedule_fires_at_its_points():
     assert fired(ManualScheduleTrigger(1, "epoch"), 9) == [3]
 
 
+@one_device("no arrays")
 @pytest.mark.parametrize(
     "make",
     [IntervalTrigger, StopTrigger, ManualScheduleTrigger],
@@ -176,6 +180,7 @@ def test_early_stopping_counts_nan_as_no_improvement():
     assert fired(trigger, 2, loss=lambda i: math.nan) == [2]
 
 
+@one_device("no arrays")
 def test_early_stopping_refuses_bad_arguments():
     with pytest.raises(ValueError, match="patience must be at least 1, got 0"):
         EarlyStoppingTrigger(patience=0)
@@ -189,6 +194,7 @@ def test_early_stopping_asks_nothing_before_training():
     assert not EarlyStoppingTrigger((1, "iteration"), "loss")(Scene())
 
 
+@one_device("no arrays")
 def test_get_trigger():
     assert isinstance(get_trigger((2, "epoch")), IntervalTrigger)
     assert isinstance(get_trigger(None), NeverFire)

@@ -15,7 +15,10 @@ from dyrnn.serializers import load_npz, read_manifest, save_npz
 from dyrnn.training import BPTTUpdater
 from dyrnn.training.own_state import _state_of
 from dyrnn.training.undeclared import Watch
+from tests.arrays import every_device, xp
 from tests.training.toys import Recurrent, text
+
+pytestmark = every_device
 
 
 def sequential(model, **options):
@@ -74,7 +77,7 @@ class Counter:
 
 
 def shown(thing):
-    if isinstance(thing, np.random.Generator | random.Random):
+    if isinstance(thing, xp.random.Generator | random.Random):
         return repr(_state_of(thing))
     return repr(vars(thing) if isinstance(thing, Counter) else thing)
 
@@ -137,7 +140,7 @@ def test_what_is_set_up_once_or_written_first_is_no_state(tmp_path):
 
         def forward(self, x, t):
             if self.scale is None:
-                self.scale = np.ones(1)
+                self.scale = xp.ones(1)
             self.first = len(x)
             self.loss = self.model(x, t) * self.scale[0]
             return self.loss
@@ -246,7 +249,7 @@ def test_watching_leaves_copies_and_subclasses_alone():
 
 def test_a_resumed_run_is_watched_anew(tmp_path):
     def make():
-        model = Model(np.zeros(3))
+        model = Model(xp.zeros(3))
         model.change = in_place.__get__(model)
         return model
 

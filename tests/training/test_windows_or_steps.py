@@ -12,6 +12,7 @@ from dyrnn.link import Chain, Sequential
 from dyrnn.optimizers import SGD
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import BPTTUpdater, StandardUpdater
+from tests.arrays import every_device, xp
 from tests.training.toys import (
     HIDDEN,
     VOCABULARY,
@@ -21,13 +22,15 @@ from tests.training.toys import (
     update,
 )
 
+pytestmark = every_device
+
 
 class Cell(Chain):
     """A cell written by hand, for single steps, as a reader would; see its state."""
 
     def __init__(self):
         super().__init__()
-        generator = np.random.default_rng(1)
+        generator = xp.random.default_rng(1)
         with self.init_scope():
             self.E = Parameter(generator.normal(0, 0.4, (VOCABULARY, HIDDEN)))
             self.W = Parameter(generator.normal(0, 0.4, (HIDDEN, HIDDEN)))
@@ -117,7 +120,7 @@ def test_a_window_has_a_batch_axis():
         epoch = epoch_detail = 0
 
         def next(self):
-            return np.zeros(4, np.int32), np.zeros(4, np.int32)
+            return xp.zeros(4, np.int32), xp.zeros(4, np.int32)
 
     with pytest.raises(ShapeError, match=r"a Steps gave .* \(4,\), \(4,\), but those"):
         sequential(Steps(), 5).update()

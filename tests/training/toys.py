@@ -10,6 +10,7 @@ from dyrnn.link import Chain
 from dyrnn.optimizers import SGD
 from dyrnn.reporter import DictSummary, Observation, Reporter, report
 from dyrnn.training import BPTTUpdater, StandardUpdater, Trainer
+from tests.arrays import xp
 
 VOCABULARY, HIDDEN = 7, 5
 
@@ -21,7 +22,7 @@ class Recurrent(Chain):
 
     def __init__(self, dropout=0.0, dtype=np.float64):
         super().__init__()
-        generator = np.random.default_rng(1)
+        generator = xp.random.default_rng(1)
 
         def draw(*shape):
             return Parameter(generator.normal(0, 0.4, shape).astype(dtype))
@@ -53,7 +54,7 @@ class Regression(Chain):
     def __init__(self, reports=True):
         super().__init__()
         with self.init_scope():
-            self.W = Parameter(np.full((1, 3), 0.5))
+            self.W = Parameter(xp.full((1, 3), 0.5))
         self.reports = reports
 
     def forward(self, x, t):
@@ -65,11 +66,11 @@ class Regression(Chain):
 
 
 def text(length=61):
-    return np.random.default_rng(2).integers(0, VOCABULARY, length).astype(np.int32)
+    return xp.random.default_rng(2).integers(0, VOCABULARY, length).astype(np.int32)
 
 
 def points(count=10):
-    rng = np.random.default_rng(3)
+    rng = xp.random.default_rng(3)
     x = rng.normal(size=(count, 3))
     return list(zip(x, x @ [[1.0], [2.0], [3.0]], strict=True))
 
