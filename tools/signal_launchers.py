@@ -108,9 +108,9 @@ def interrupt(folder, case, signum, seconds):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(shell.pid, signal.SIGKILL)
     notes = (folder / "notes").read_text().splitlines()
-    if notes[-1].startswith("digest"):  # the program was about to end, or had ended
+    if not notes[-1].startswith("done"):  # it came after the return of run()
         return None
-    last = int(notes[-1].split()[1]) if notes[-1].startswith("done") else -1
+    last = int(notes[-1].split()[1])
     wrong = []
     if code != SIGNALS[signum]:
         wrong.append(f"exit code {code}")

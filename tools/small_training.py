@@ -172,6 +172,7 @@ def main(arguments=None):
     # The pause is in the iteration, before anything of it is saved.
     trainer.extend(say, priority=training.PRIORITY_WRITER + 1)
     trainer.run()
+    note("over\n")
     note(f"digest {digest(trainer)}\n")
 
 
