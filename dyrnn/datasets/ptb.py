@@ -35,6 +35,9 @@ PTB_SHA256 = {
 }
 
 
+_LARGEST = 1 << 30  # bytes of a download
+
+
 class Corpus(NamedTuple):
     """Ids of the words of a text, in three parts, and what they mean.
 
@@ -366,21 +369,36 @@ def download(url: str, path: PathLike, sha256: str) -> Path:
     if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
+    total = hashlib.sha256()
+    with atomic_output(path) as output:
+        for block in _received(url):
+            total.update(block)
+            output.write(block)
+        found = total.hexdigest()
+        if found != sha256:
+            raise ValueError(
+                f"{url} has sha256 {found}, but {sha256} was expected: the download is "
+                "damaged, or the file was changed. Nothing was kept; try again."
+            )
+    return path
+
+
+def _received(url):
+    """Yield what a server sends, block by block."""
+    size = 0
     try:
         with urllib.request.urlopen(url, timeout=30) as response:
-            content = response.read()
-    except (OSError, http.client.HTTPException) as error:
+            while block := response.read(1 << 16):
+                size += len(block)
+                if size > _LARGEST:
+                    raise ValueError(f"the server sends more than {_LARGEST} bytes")
+                yield block
+            missing = getattr(response, "length", None)
+            if missing:
+                raise http.client.IncompleteRead(b"", missing)
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise OSError(
             f"cannot download {url}: {error}. Without a network, give a directory or "
             "zip with ptb.train.txt, ptb.valid.txt and ptb.test.txt, or any text file, "
             "or nothing for the text that is part of Python."
         ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise ValueError(
-            f"{url} has sha256 {found}, but {sha256} was expected: the download is "
-            "damaged, or the file was changed. Nothing was kept; try again."
-        )
-    with atomic_output(path) as output:
-        output.write(content)
-    return path

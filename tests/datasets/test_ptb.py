@@ -265,6 +265,15 @@ def test_an_interrupted_download_leaves_nothing(server, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_what_never_ends_is_given_up(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(ptb, "_LARGEST", len(CONTENT) - 1)
+    with pytest.raises(OSError, match="the server sends more than"):
+        ptb.download(server.url, tmp_path / "file.txt", SHA256)
+    with pytest.raises(OSError, match=r"cannot download http://\[::x: Invalid IPv6"):
+        ptb.download("http://[::x", tmp_path / "file.txt", SHA256)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_wrong_checksum_leaves_nothing(server, tmp_path):
     with pytest.raises(ValueError, match="has sha256 .* but 00ff was expected"):
         ptb.download(server.url, tmp_path / "file.txt", "00ff")
