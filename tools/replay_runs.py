@@ -46,6 +46,18 @@ def load(example):
     return module
 
 
+class Note:
+    """Keeps the state after each iteration, and is itself no state of the training."""
+
+    is_saved = False
+
+    def __init__(self, digests):
+        self._digests = digests
+
+    def __call__(self, trainer):
+        self._digests[trainer.updater.iteration] = digest(trainer, with_file=False)
+
+
 def run(module, arguments, digests):
     """Run an example's main program, noting the state after each iteration."""
     extend = command_line.extend_with_snapshots
@@ -53,10 +65,7 @@ def run(module, arguments, digests):
     def extend_and_note(trainer, *args, **kwargs):
         extend(trainer, *args, **kwargs)
 
-        def note(trainer):
-            digests[trainer.updater.iteration] = digest(trainer, with_file=False)
-
-        trainer.extend(note, priority=-1000)
+        trainer.extend(Note(digests), priority=-1000)
 
     command_line.extend_with_snapshots = extend_and_note
     sys.argv = [module.__file__, *arguments]
