@@ -211,7 +211,8 @@ class Link(Described):
             return self.forward(*args, **kwargs)
         except ShapeError as error:
             # Each link on the way puts its name before: "predictor: l1: linear: ..."
-            error.args = (f"{self.name or type(self).__name__}: {error}",)
+            name = f"{self.name or type(self).__name__}: "
+            error.args = (name + str(error).removeprefix(name),)
             raise
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

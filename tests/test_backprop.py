@@ -11,6 +11,7 @@ import dyrnn.functions as F
 from dyrnn.config import no_backprop_mode, using_config
 from dyrnn.engine.core import FunctionNode, Variable
 from dyrnn.engine.higher_order import grad
+from dyrnn.errors import ShapeError
 from tests.arrays import every_device, one_device, xp
 from tests.toys import variable
 
@@ -242,3 +243,14 @@ def test_composed_rule_counts_each_path_once():
     found = second(lambda x, h: Composed().apply(x, h))
     expected = second(lambda x, h: x * F.tanh(h))
     xp.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_what_does_not_fit_is_refused_by_grad():
+    x = variable(1.0, 2.0)
+    y = x * x
+    with pytest.raises(ShapeError, match=r"shape \(2,\) has a gradient of \(3,\)"):
+        grad([y], [x], [xp.ones(3)])
+    with pytest.raises(ValueError, match="grad_outputs as a list of 2"):
+        grad([y, x], [x], [xp.ones(2)])
+    with pytest.raises(TypeError, match="are variables, but one is"):
+        grad([x.array], [x])

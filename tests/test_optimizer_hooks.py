@@ -210,8 +210,17 @@ def test_clip_by_global_norm_returns_new_arrays_and_the_norm(xp):
     assert same[0].tolist() == [3]
     with pytest.raises(NonFiniteError, match="norm of the arrays is inf"):
         clip_by_global_norm([xp.asarray([np.inf])], 1)
-    with pytest.raises(ValueError, match="threshold is 0"):
+    with pytest.raises(ValueError, match="limit is 0"):
         clip_by_global_norm(arrays, 0)
+    one, _ = clip_by_global_norm((x for x in arrays[:1]), 1.0)
+    assert len(one) == 1
+    for wrong in (arrays[0], {"W": arrays[0]}, [xp.asarray([3, 4])], [[3.0, 4.0]]):
+        with pytest.raises(
+            TypeError, match="clip_by_global_norm: (arrays is|an array)"
+        ):
+            clip_by_global_norm(wrong, 1)
+    with pytest.raises(TypeError, match="limit is '5'; use a number"):
+        clip_by_global_norm(arrays, "5")
 
 
 def test_the_global_norm_is_tensorflows(xp):

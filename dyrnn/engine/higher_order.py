@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dyrnn.engine import operators
 from dyrnn.engine.backprop import propagate, run_on_arrays
 from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_variable, edge_of
+from dyrnn.errors import ShapeError
 
 
 def grad(
@@ -36,15 +37,36 @@ def grad(
     -------
     list of Variable or None
         None for an input that the outputs do not depend on.
+
+    Raises
+    ------
+    ShapeError, ValueError, TypeError
+        If ``grad_outputs`` do not fit the outputs, or something is no variable.
     """
     outputs = [outputs] if isinstance(outputs, Variable) else list(outputs)
     inputs = [inputs] if isinstance(inputs, Variable) else list(inputs)
     if grad_outputs is None:
         grad_outputs = [None] * len(outputs)
+    elif isinstance(grad_outputs, Variable) or len(grad_outputs) != len(outputs):
+        raise ValueError(
+            f"grad: give grad_outputs as a list of {len(outputs)}, one for each "
+            "output; None is ones"
+        )
+    for v in (*outputs, *inputs):
+        if not isinstance(v, Variable):
+            raise TypeError(
+                f"grad: outputs and inputs are variables, but one is {type(v).__name__}"
+            )
     seeds = []
     for y, gy in zip(outputs, grad_outputs, strict=True):
         if gy is None:
             gy = y.xp.ones_like(y.array)
+        elif getattr(gy, "shape", ()) != y.shape:
+            raise ShapeError(
+                f"grad: an output of shape {y.shape} has a gradient of "
+                f"{getattr(gy, 'shape', ())} in "
+                "grad_outputs; both must be the same"
+            )
         if create_graph:
             gy = as_variable(gy)
         elif isinstance(gy, Variable):

@@ -253,6 +253,8 @@ def _embed_in_shards(x, shards, ignore_label):
     shapes = [shard.shape for shard in shards]
     if any(len(shape) != 2 for shape in shapes):
         raise ShapeError(f"embed_id: the shards have shapes {shapes}, not (rows, D)")
+    if len({width for _, width in shapes}) > 1:
+        raise ShapeError(f"embed_id: shards {shapes} must have as many columns each")
     n, rows = len(shards), [len(shard) for shard in shards]
     size = sum(rows)
     if n == 0 or rows != [len(range(k, size, n)) for k in range(n)]:

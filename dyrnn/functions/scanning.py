@@ -7,7 +7,7 @@ import numpy as np
 
 from dyrnn import backend
 from dyrnn.config import config
-from dyrnn.engine.core import as_variable
+from dyrnn.engine.core import as_array, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.joining import stack
 
@@ -19,12 +19,41 @@ def _several(x):
     return list(x) if isinstance(x, (tuple, list)) else [x]
 
 
-def _variable(x):
-    """Return a variable; numbers and lists of numbers become arrays."""
+def _variable(x, device=backend.CPU):
+    """Return a variable; numbers and lists of numbers become arrays on the device."""
     if hasattr(x, "node") or backend.is_array(x):
         return as_variable(x)
+    if x is None or isinstance(x, dict):
+        raise TypeError(
+            f"scan: a value is {'None' if x is None else 'a dict'}, but must be a "
+            "variable, array or number; give or return several as a tuple"
+        )
     array = np.asarray(x)
-    return as_variable(array.astype(config.dtype) if array.dtype.kind == "f" else array)
+    array = array.astype(config.dtype) if array.dtype.kind == "f" else array
+    return as_variable(device.send(array) if array.dtype.kind in "biuf" else array)
+
+
+def _device_of(values):
+    """Return the device of the first variable or array, else the CPU."""
+    arrays = [as_array(x) for x in values]
+    return next(
+        (backend.device_of(x) for x in arrays if backend.is_array(x)), backend.CPU
+    )
+
+
+def _number_of_steps(n_steps, counts):
+    if n_steps is None:
+        if not counts:
+            raise ValueError("scan: give sequences or n_steps, to know when to stop")
+        n_steps = min(counts)
+    if not isinstance(n_steps, (int, np.integer)):
+        raise TypeError(f"scan: n_steps must be an integer, not {n_steps!r}")
+    if n_steps < 1 or (counts and n_steps > min(counts)):
+        raise ValueError(
+            f"scan: n_steps={n_steps}, but there must be at least one step, and "
+            f"sequences are {counts} long"
+        )
+    return n_steps
 
 
 def scan(
@@ -34,6 +63,7 @@ def scan(
     non_sequences: Any = None,
     n_steps: int | None = None,
     return_updates: bool = False,
+    go_backwards: bool = False,
 ) -> Any:
     """Call ``fn`` step after step, handing its results on; return all results.
 
@@ -57,6 +87,8 @@ def scan(
     return_updates : bool
         Return a pair, as Theano's ``results, updates = scan(...)``. The updates are an
         empty dict: a step changes at once what it changes.
+    go_backwards : bool
+        Begin with the last elements of the sequences.
 
     Returns
     -------
@@ -70,22 +102,16 @@ def scan(
     """
     if isinstance(sequences, list) and all(map(np.isscalar, sequences)):
         sequences = (sequences,)
-    sequences = [_variable(x) for x in _several(sequences)]
-    given = _several(outputs_info)
-    results = [None if x is None else _variable(x) for x in given]
+    sequences, given = _several(sequences), _several(outputs_info)
     constants = _several(non_sequences)
+    device = _device_of([*sequences, *given, *constants])
+    sequences = [_variable(x, device) for x in sequences]
+    results = [None if x is None else _variable(x, device) for x in given]
     if any(x.ndim == 0 for x in sequences):
         raise ShapeError("scan: a sequence has no axes; its first one is the time")
-    counts = [len(x) for x in sequences]
-    if n_steps is None:
-        if not counts:
-            raise ValueError("scan: give sequences or n_steps, to know when to stop")
-        n_steps = min(counts)
-    if n_steps < 1 or (counts and n_steps > min(counts)):
-        raise ValueError(
-            f"scan: n_steps={n_steps}, but there must be at least one step, and "
-            f"sequences are {counts} long"
-        )
+    n_steps = _number_of_steps(n_steps, [len(x) for x in sequences])
+    if go_backwards:
+        sequences = [x[::-1] for x in sequences]
     is_handed_on = [x is not None for x in results]
     history: list = []
     is_bare = True
@@ -93,7 +119,7 @@ def scan(
         prior = [x for x, on in zip(results, is_handed_on, strict=True) if on]
         y = fn(*[x[t] for x in sequences], *prior, *constants)
         is_bare = not isinstance(y, (list, tuple))
-        results = [_variable(x) for x in ([y] if is_bare else y)]
+        results = [_variable(x, device) for x in ([y] if is_bare else y)]
         is_handed_on = is_handed_on or [False] * len(results)
         if len(results) != len(is_handed_on):
             raise ValueError(
@@ -101,6 +127,12 @@ def scan(
                 f"{len(is_handed_on)} entries; use None for one not handed on"
             )
         history.append(results)
+        shapes = [[x.shape for x in step] for step in (history[0], results)]
+        if shapes[0] != shapes[1]:
+            raise ShapeError(
+                f"scan: the results of step {t} have shapes {shapes[1]}, but those of "
+                f"step 0 {shapes[0]}; all steps must have the same"
+            )
     outputs = tuple(stack(steps, axis=0) for steps in zip(*history, strict=True))
     y = outputs[0] if is_bare else outputs
     return (y, {}) if return_updates else y

@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from dyrnn import random
 from dyrnn.backend import get_array_module
 from dyrnn.errors import NonFiniteError
@@ -124,13 +126,31 @@ def clip_by_global_norm(arrays: Sequence[Any], limit: float) -> tuple[list[Any],
     ------
     NonFiniteError
         If the norm is NaN or infinite.
+    TypeError
+        If the arrays are not a sequence of arrays of floating-point numbers.
     """
-    limit = GradientClipping(limit).threshold
+    if not isinstance(limit, (int, float)) and getattr(limit, "ndim", 1) != 0:
+        raise TypeError(f"clip_by_global_norm: limit is {limit!r}; use a number > 0")
+    if not 0 < limit < math.inf:
+        raise ValueError(f"clip_by_global_norm: limit is {limit}; use a number > 0")
+    if isinstance(arrays, dict) or hasattr(arrays, "dtype"):
+        raise TypeError(
+            f"clip_by_global_norm: arrays is a {type(arrays).__name__}, but must be a "
+            "list of arrays; give [x] for one alone, or list(x.values())"
+        )
+    arrays = list(arrays)
+    for a in arrays:
+        if a is not None and getattr(a, "dtype", np.dtype(object)).kind != "f":
+            kind = getattr(a, "dtype", type(a).__name__)
+            raise TypeError(
+                f"clip_by_global_norm: an array of {kind} was given; scaled ones are "
+                "no integers, so use floating-point numbers"
+            )
     squares = [float((a.astype(float) ** 2).sum()) for a in arrays if a is not None]
     norm = math.sqrt(math.fsum(squares))
     if not math.isfinite(norm):
         raise NonFiniteError(f"clip_by_global_norm: the norm of the arrays is {norm}")
-    rate = GradientClipping.rate(norm, limit)
+    rate = GradientClipping.rate(norm, float(limit))
     return [None if a is None else (a * rate).astype(a.dtype) for a in arrays], norm
 
 

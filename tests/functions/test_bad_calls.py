@@ -221,6 +221,8 @@ def test_shards_of_other_lengths_are_refused():
     shards = [xp.ones((2, 3)), xp.ones((3, 3))]
     with pytest.raises(ShapeError, match=r"2 shards have \[2, 3\] rows; all must have"):
         F.embed_id(xp.array([0]), shards)
+    with pytest.raises(ShapeError, match=r"must have as many columns each"):
+        F.embed_id(xp.array([0]), [shards[0], xp.ones((2, 4))])
     with pytest.raises(ValueError, match=r"id 5 at position \(0,\) is out of"):
         F.embed_id(ids(5), shards[::-1])
     with pytest.raises(ValueError, match=r"one_hot: id 3 at position \(1,\) is"):

@@ -5,6 +5,7 @@ import pytest
 
 import dyrnn.functions as F
 from dyrnn import Variable
+from dyrnn.errors import ShapeError
 from dyrnn.testing import check_backward, check_double_backward
 from tests.arrays import every_device, xp
 
@@ -104,3 +105,26 @@ def test_wrong_steps_are_refused():
         F.scan(lambda x: x, [1, 2], n_steps=3)
     with pytest.raises(ValueError, match="fn returned 2 results, but .* 1 entries"):
         F.scan(lambda p: (p, p), outputs_info=1, n_steps=2)
+    with pytest.raises(TypeError, match="n_steps must be an integer, not 2.0"):
+        F.scan(lambda p: p, outputs_info=1, n_steps=2.0)
+    with pytest.raises(TypeError, match="a value is None.* return several as a tuple"):
+        F.scan(lambda x: None, [1, 2])
+    with pytest.raises(TypeError, match="a value is a dict"):
+        F.scan(lambda x, p: p, [1, 2], {"initial": 0})
+    with pytest.raises(ShapeError, match=r"step 1 have shapes \[\(3,\)\].* \[\(2,\)\]"):
+        F.scan(lambda p: F.concat([p, xp.ones(1)], 0), None, xp.ones(1), n_steps=2)
+
+
+@every_device
+def test_numbers_are_where_the_sequences_are():
+    x = xp.arange(3.0)
+    assert F.scan(lambda x, p, c: x + p * c, x, 1, 2).array.tolist() == [2, 5, 12]
+
+
+@every_device
+def test_a_sequence_may_be_read_backwards():
+    x = xp.array([1, 2, 4])
+    y = F.scan(lambda x, p: x + p, x, 0, go_backwards=True)
+    assert y.array.tolist() == [4, 6, 7]
+    y = F.scan(lambda x, p: x + p, x, 0, n_steps=2, go_backwards=True)
+    assert y.array.tolist() == [4, 6]
