@@ -1,7 +1,7 @@
 """What command lines of training scripts share: options, help, snapshots, replays.
 
 Exit codes: 0 done, 1 failure, 2 wrong usage, 3 diverged (a loss or gradient that is not
-finite), 130 and 143 after SIGINT and SIGTERM, once a snapshot is written.
+finite), 130, 143 and 129 after SIGINT, SIGTERM and SIGHUP, once a snapshot is written.
 """
 
 import argparse

@@ -63,7 +63,7 @@ class Snapshot(Extension):
         When an exception ends training, leave ``emergency_FILENAME``. It is never
         loaded by itself: the iteration may be half done.
     on_signal : bool
-        When SIGINT or SIGTERM ends training, save first.
+        When SIGINT, SIGTERM or SIGHUP ends training, save first.
     n_retains : int
         How many of the newest files to keep; -1 keeps all. The last whole one is never
         deleted.

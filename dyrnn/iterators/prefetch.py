@@ -222,12 +222,12 @@ class MultiprocessIterator(_PrefetchIterator):
 
 
 _dataset = None  # in a worker: its copy of the dataset
-_ENDING = {signal.SIGINT, signal.SIGTERM}
+_ENDING = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 
 @contextlib.contextmanager
 def holding_signals():
-    """Let SIGINT and SIGTERM wait, and never reach processes that are started here."""
+    """Let signals that end training wait, and never reach processes started here."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

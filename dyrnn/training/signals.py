@@ -1,4 +1,7 @@
-"""SIGINT and SIGTERM end training where it can go on: at an iteration boundary."""
+"""Signals that end training where it can go on: at an iteration boundary.
+
+That are SIGINT, SIGTERM, and the SIGHUP of a terminal that is closed.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,18 @@ from dyrnn import console
 # Seconds in which what comes is the first signal again: Ctrl-C reaches a launcher, such
 # as ``timeout``, and the process, and then the launcher sends it on.
 _SAME = 0.2
+_ENDING = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    if hasattr(signal, name)
+]
 
 
 class TrainingInterrupted(SystemExit):
     """A signal ended training at an iteration boundary.
 
     Uncaught, it ends the program with 128 + the signal's number: 130 after SIGINT
-    (Ctrl-C), 143 after SIGTERM.
+    (Ctrl-C), 143 after SIGTERM, 129 after SIGHUP.
 
     Attributes
     ----------
@@ -54,10 +62,12 @@ class SignalWatch:
     def __enter__(self):
         self.received, self._is_noted = None, False
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
+            for signum in _ENDING:
                 handler = signal.getsignal(signum)
                 # A signal ignored on purpose (nohup) stays so; None is not Python's.
-                if handler not in (signal.SIG_IGN, None):
+                # A program's own handler of SIGHUP does something else with it.
+                is_own = _is_hangup(signum) and handler is not signal.SIG_DFL
+                if handler not in (signal.SIG_IGN, None) and not is_own:
                     self._handlers[signum] = handler
                     signal.signal(signum, self._note)
         return self
@@ -83,11 +93,15 @@ class SignalWatch:
         for each in self._handlers:
             interactive = each == signal.SIGINT and hasattr(sys, "ps1")
             default = signal.default_int_handler if interactive else signal.SIG_DFL
-            signal.signal(each, default)
-        console.say_at_once(
-            f"\n{signal.Signals(signum).name}: training ends after this iteration; "
-            "send it again to stop at once."
-        )
+            # Nobody sends SIGHUP to hurry: a shell repeats it.
+            signal.signal(each, signal.SIG_IGN if _is_hangup(each) else default)
+        again = "" if _is_hangup(signum) else "; send it again to stop at once"
+        name = signal.Signals(signum).name
+        console.say_at_once(f"\n{name}: training ends after this iteration{again}.")
         # Ctrl-C ends a reader of the output, too; the iteration goes on all the same.
         self._streams = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = map(console.forgiving, self._streams)
+
+
+def _is_hangup(signum):
+    return signal.Signals(signum).name == "SIGHUP"

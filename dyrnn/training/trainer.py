@@ -73,9 +73,9 @@ class Trainer:
 
     Notes
     -----
-    SIGINT and SIGTERM do not stop an iteration half way: the loop ends before the next
-    one with `TrainingInterrupted`, of which extensions learn by ``on_error``. A second
-    signal ends the process at once.
+    SIGINT, SIGTERM and SIGHUP do not stop an iteration half way: the loop ends before
+    the next one with `TrainingInterrupted`, of which extensions learn by ``on_error``.
+    A second signal, but for SIGHUP, ends the process at once.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class Trainer:
         Raises
         ------
         TrainingInterrupted
-            After SIGINT or SIGTERM.
+            After SIGINT, SIGTERM or SIGHUP.
         OSError
             If the output directory cannot be written to, or another training that runs
             owns it (BlockingIOError); nothing was computed then.

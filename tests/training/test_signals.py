@@ -142,6 +142,23 @@ def test_a_signal_while_all_is_finalized_saves(tmp_path, capfd, background, prio
         xp.testing.assert_array_equal(array, whole[name])
 
 
+def test_a_shell_may_repeat_a_hangup(tmp_path):
+    def hang_up_twice(trainer):
+        if trainer.updater.iteration == 3:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    trainer = make(tmp_path, extension=hang_up_twice)
+    trainer.extend(snapshot(on_signal=True), trigger=(100, "iteration"))
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(TrainingInterrupted, match="SIGHUP ended training"):
+            trainer.run()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert [each.iteration for each in list_snapshots(tmp_path)] == [3]
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_second_signal_ends_the_process_at_once(tmp_path, signum):
     process = start(tmp_path, 40, "hang")
@@ -153,14 +170,14 @@ def test_second_signal_ends_the_process_at_once(tmp_path, signum):
     assert process.returncode == -signum
 
 
-def make(out, stop=5):
+def make(out, stop=5, extension=None):
     trainer = Trainer(FakeUpdater(3, lambda i: {"loss": i}), (stop, "iteration"), out)
 
     def interrupt(trainer):
         if trainer.updater.iteration == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    trainer.extend(interrupt, priority=300)
+    trainer.extend(extension or interrupt, priority=300)
     return trainer
 
 
