@@ -115,7 +115,7 @@ class Variable(Operators):
         Set it on a loss of your own, as ``loss.count = mask.sum()``; means over batches
         weigh by it, and so does `BPTTUpdater` its steps. On a GPU it is an array.
         """
-        return own_count(self)
+        return own_count(self) if self.size == 1 else None
 
     @count.setter
     def count(self, labels: Any) -> None:

@@ -11,9 +11,11 @@ mean over so many.
 A note is ``labels, factor, kind``: the value times the factor is the mean over the
 labels. The kinds are
 
-- MEAN, of labels, and AVERAGE, of all elements of an array, whatever they are;
+- MEAN, of labels, and AVERAGE, of all elements of an array, whatever they are, or an
+  array of such means;
 - SUM, of all elements, and SCALED, a sum times a number, which may be a mean;
-- ROWS, a sum over the length of the first axis, and FIRST, a mean of sums over it;
+- ROWS, a sum over the length of the first axis, and FIRST, a mean of sums over it, or
+  these sums: ``factor`` is the number that they were multiplied by since;
 - RATIO, a sum over what the user divided by;
 - TERMS, a sum of losses: ``labels`` holds what was added up, each with a factor or
   None, and ``factor`` is how many losses these are. `terms_of` gives the losses.
@@ -109,8 +111,13 @@ class Tally:
             length, batch_size = self.window
             if kind == ROWS:  # which should be a batch
                 return [(value * (labels / batch_size / length), length * batch_size)]
+            if kind == FIRST:
+                count = count * length
+                if self.is_mean_of_sums(value):
+                    return [(value, count)]
             return [(value / length, count)]
-        return [(value if factor == 1 else value * factor, count)]
+        is_mean = factor == 1 or kind == FIRST
+        return [(value if is_mean else value * factor, count)]
 
     def weights_of(self, loss: Any) -> list[Any] | None:
         """Return what each loss of a sum was divided by, by which several are averaged.
@@ -118,6 +125,7 @@ class Tally:
         None: it is a sum over labels. NaN: it does not say over how many it is a mean.
         """
         _, factor, kind = _note(loss)
+        factor = 1.0 if kind == FIRST else factor
         if self.is_unclear(loss):
             return [math.nan]
         if kind == TERMS:
@@ -142,6 +150,13 @@ class Tally:
             return True
         no_labels = self.labels is None or self._has_each
         return kind is None and self.has_sums and no_labels
+
+    def is_mean_of_sums(self, loss: Any) -> bool:
+        """Whether sums over the steps of a window were divided by their number."""
+        _, factor, kind = _note(loss)
+        if kind != FIRST or self.window is None:
+            return False
+        return self.window[0] > 1 and abs(abs(factor) * self.window[0] - 1) < 1e-6
 
     def _is_of_sums(self, loss: Any) -> bool:
         """Whether a loss averages less than a window has: sums over steps, it seems."""
@@ -208,6 +223,17 @@ def _leaves(value):
     return found
 
 
+def divisors_of(loss: Any) -> tuple:
+    """Return what the sums in a loss were divided by, where that is a plain number.
+
+    None stands for a sum that was not divided. What was counted, as the labels of a
+    mask are, is of NumPy's types, and left out.
+    """
+    notes = [_note(term) for term, _ in _leaves(loss)]
+    divisors = [labels for labels, _, kind in notes if kind in (SUM, RATIO)]
+    return tuple(n for n in divisors if type(n) in (type(None), int, float))
+
+
 def largest(counts: Any) -> Any:
     """Return the largest of several counts, without waiting for a GPU; None of none."""
     counts = [count for count in counts if count is not None]
@@ -231,15 +257,22 @@ def summed(x: Any, y: Any) -> Any:
     return y
 
 
+def summed_further(x: Any, y: Any) -> Any:
+    """Note that ``y``, a sum over later axes, has sums over the first one, as ``x``."""
+    return passed_on(x, y) if kind_of(x) == FIRST else y
+
+
 def averaged(x: Any, y: Any, n: int) -> Any:
     """Note that ``y`` is the mean of ``x`` over axes of ``n`` elements."""
-    kind = kind_of(x)
     if x.ndim == 0:
         return passed_on(x, y)
-    if y.ndim == 0 and kind == TERMS:
-        return _scaled(x, 1.0 / n, y)
-    if y.ndim == 0:
-        y._count = n, 1.0, FIRST if kind == FIRST else AVERAGE
+    labels, factor, kind = _note(x)
+    if kind == TERMS:
+        return _scaled(x, 1.0 / n, y) if y.ndim == 0 else y
+    if kind == FIRST:
+        y._count = n * (labels or 1), factor, FIRST
+    else:
+        y._count = n * (labels if kind == AVERAGE else 1), 1.0, AVERAGE
     return y
 
 
@@ -253,7 +286,7 @@ def passed_on(x: Any, y: Any) -> Any:
 
 def stacked(xs: Any, y: Any) -> Any:
     """Note the losses that ``y`` holds, for their sum or mean."""
-    if all(kind_of(x) not in (None, SUM, SCALED) for x in xs):
+    if all(x.size == 1 and kind_of(x) not in (None, SUM, SCALED) for x in xs):
         y._count = tuple((x, None) for x in xs), sum(map(_size, xs)), TERMS
     return y
 
@@ -270,10 +303,19 @@ def changed(function: Any, x: Any, y: Any) -> Any:
 
 def _scaled(x, factor, y):
     """Note on ``y = x * factor`` what ``x`` has noted."""
-    if kind_of(x) != TERMS:
-        return passed_on(x, y)
-    y._count = ((x, factor),), x._count[1], TERMS
+    labels, own, kind = _note(x)
+    if kind == TERMS:
+        y._count = ((x, factor),), own, TERMS
+    elif kind == FIRST and isinstance(factor, int | float):
+        y._count = labels, own * float(factor), FIRST
+    elif kind is not None:
+        y._count = x._count
     return y
+
+
+def scaled_sums(x: Any, factor: float, y: Any) -> Any:
+    """Note on ``y``, an array, that it is sums over the first axis times a number."""
+    return _scaled(x, factor, y) if kind_of(x) == FIRST else y
 
 
 def _size(x):

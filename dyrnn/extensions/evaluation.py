@@ -13,7 +13,7 @@ from dyrnn.config import no_backprop_mode, using_config
 from dyrnn.datasets import concat_examples
 from dyrnn.datasets.convert import call_with, target_count
 from dyrnn.engine.core import Variable
-from dyrnn.engine.counts import RATIO, SUM, Tally, kind_of, own_count
+from dyrnn.engine.counts import Tally, divisors_of
 from dyrnn.iterators.base import is_window
 from dyrnn.link import Link
 from dyrnn.reporter import (
@@ -152,10 +152,7 @@ class Evaluator(Extension):
                     if result is not None and loss_key not in observation:
                         report({"loss": result}, target)
                 if isinstance(result, Variable) and not tally.is_told:
-                    over = own_count(result) if kind_of(result) in (SUM, RATIO) else 0
-                    # One that was counted, as of a mask, is of NumPy's types.
-                    over = over if type(over) in (type(None), int, float) else 0
-                    sums.setdefault(over, []).append(default)
+                    sums.setdefault(divisors_of(result), []).append(default)
                     if tally.is_unclear(result):
                         found = "was computed from sums"
                         self._doubts.tell(found, tally.count_of(result), _TOLD)
@@ -169,11 +166,13 @@ class Evaluator(Extension):
         """Warn if all losses were sums, divided by one number whatever the batch."""
         if len(sums) != 1:
             return
-        ((over, sizes),) = sums.items()
-        if over != 0 and len(set(sizes)) > 1:
-            divided = "" if over is None else f" divided by {over:g}"
-            found = f"is a sum over each batch{divided}, of sizes {set(sizes)},"
-            self._doubts.tell(found, sizes[-1] if over is None else over, _TOLD)
+        ((divisors, sizes),) = sums.items()
+        if not divisors or len(set(sizes)) == 1:
+            return
+        over = divisors[0]
+        divided = "" if over is None else f" divided by {over:g}"
+        found = f"is a sum over each batch{divided}, of sizes {set(sizes)},"
+        self._doubts.tell(found, sizes[-1] if over is None else over, _TOLD)
 
     def _batches(self, iterator):
         if self._world is None:

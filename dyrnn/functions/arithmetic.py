@@ -17,9 +17,18 @@ from dyrnn.engine.core import (
     as_array,
     as_variable,
 )
-from dyrnn.engine.counts import added, changed, divided, kind_of, multiplied
+from dyrnn.engine.counts import (
+    added,
+    changed,
+    divided,
+    kind_of,
+    multiplied,
+    scaled_sums,
+)
 from dyrnn.engine.gradients import sum_to
 from dyrnn.errors import ShapeError
+
+_NUMBERS = int, float, np.generic
 
 
 def _kind(x):
@@ -102,7 +111,9 @@ class Multiply(Binary):
 def multiply(a: Operand, b: Operand) -> Variable:
     """Product ``a * b``, elementwise."""
     y = Multiply().apply(a, b)
-    return y if y.array.ndim else multiplied(a, b, y)
+    if y.array.ndim == 0:
+        return multiplied(a, b, y)
+    return scaled_sums(a, b, y) if isinstance(b, _NUMBERS) else y
 
 
 class Divide(Binary):
@@ -121,7 +132,9 @@ class Divide(Binary):
 def divide(a: Operand, b: Operand) -> Variable:
     """Quotient ``a / b``, elementwise."""
     y = Divide().apply(a, b)
-    return y if y.array.ndim else divided(a, b, y)
+    if y.array.ndim == 0:
+        return divided(a, b, y)
+    return scaled_sums(a, 1.0 / b, y) if isinstance(b, _NUMBERS) and b else y
 
 
 class Power(Binary):

@@ -16,7 +16,7 @@ from dyrnn.engine.core import (
     as_array,
     as_variable,
 )
-from dyrnn.engine.counts import SUM_OVER_FIRST, averaged, summed
+from dyrnn.engine.counts import SUM_OVER_FIRST, averaged, summed, summed_further
 from dyrnn.engine.gradients import add_up
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import maximum
@@ -68,7 +68,8 @@ def sum(x: VariableLike, axis: Axis = None, keepdims: bool = False) -> Variable:
         return summed(x, y)
     if axes is not None and 0 in axes:
         y._count = SUM_OVER_FIRST
-    return y
+        return y
+    return summed_further(x, y)
 
 
 def _some(name, x, axis):

@@ -83,7 +83,10 @@ def loss_of_window(loss, tally):
         doubt = f"is a sum of {length} losses, as many as steps,"
     elif tally.is_unclear(loss) and length > 1:
         doubt = "was computed from sums"
-    if kind in (SUM, FIRST):
+    is_mean = tally.is_mean_of_sums(loss)
+    if is_mean and length == 2:  # or is it one half of the squares
+        doubt = "is one half of sums over 2 steps"
+    if kind == SUM or (kind == FIRST and not is_mean):
         return loss, parts, doubt
     if kind == TERMS:
         losses = terms_of(loss)
