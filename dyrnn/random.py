@@ -100,8 +100,9 @@ class Streams:
         self.owned: weakref.WeakSet[Stream] = weakref.WeakSet()
         # Owners of streams by name, since the seed was set.
         self.owners: collections.Counter[str] = collections.Counter()
-        # Numbers below, of owners that are gone and used nothing.
+        # Numbers below, of owners that are gone and used nothing, and of others gone.
         self.unused: dict[str, set[int]] = {}
+        self.left: dict[str, set[int]] = {}
         # Names that a file had, and nobody asked for yet.
         self.from_file: set[str] = set()
         with self:
@@ -134,13 +135,13 @@ def seed(number: int) -> None:
     here = _here()
     here.number = number
     here.owners.clear()
-    here.unused = {}
+    here.unused, here.left = {}, {}
     for each in [*here.streams.values(), *here.owned]:
         each.restart(number)
 
 
 # Of each stream with an owner: its set, its first name and its number there, and the
-# numbers that are unused since the same seed.
+# numbers that are unused, and those that are left, since the same seed.
 _numbered: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _thread = threading.local()
 _start = seed  # where an argument has its name
@@ -189,6 +190,7 @@ def own_stream(name: str) -> Stream:
     """
     here = _here()
     unused = here.unused.setdefault(name, set())
+    left = here.left.setdefault(name, set())
     if unused:
         unused.remove(number := min(unused))
     else:
@@ -196,7 +198,7 @@ def own_stream(name: str) -> Stream:
         number = here.owners[name]
     owned = Stream(_numbered_name(name, number), here.number)
     here.owned.add(owned)
-    _numbered[owned] = here, name, number, unused
+    _numbered[owned] = here, name, number, unused, left
     return owned
 
 
@@ -204,11 +206,11 @@ def _numbered_name(name, number):
     return name if number == 1 else f"{name}-{number}"
 
 
-def release(owned: Stream) -> None:
-    """Leave the number of a stream of which nothing was used to the next owner."""
+def release(owned: Stream, is_used: bool = False) -> None:
+    """Leave a stream's number to the next owner, or, if it was used, to `claim`."""
     if owned in _numbered:
-        _, _, number, unused = _numbered.pop(owned)
-        unused.add(number)
+        _, _, number, unused, left = _numbered.pop(owned)
+        (left if is_used else unused).add(number)
 
 
 def owner_number(owned: Stream) -> int:
@@ -216,12 +218,15 @@ def owner_number(owned: Stream) -> int:
     return _numbered[owned][2] if owned in _numbered else 0
 
 
-def claim(owned: Stream, idle: Iterable[Stream]) -> list[Stream]:
+def claim(
+    owned: Stream, idle: Iterable[Stream], used: Iterable[Stream] = ()
+) -> list[Stream]:
     """Exchange a stream's number with the lowest one of its name that is free.
 
-    Free are those of the streams in ``idle``, and those that were released. So an owner
-    that goes to work draws the same numbers, whatever else was made before it and is
-    not at work yet.
+    Free are those of the streams in ``idle`` and ``used``, and those that were
+    released. So an owner that goes to work draws the same numbers, whatever else was
+    made before it and is not at work. Streams in ``used`` go on as they are, under
+    another name.
 
     Returns
     -------
@@ -231,24 +236,28 @@ def claim(owned: Stream, idle: Iterable[Stream]) -> list[Stream]:
     """
     if owned not in _numbered:
         return []
-    here, name, number, unused = _numbered[owned]
-    free: dict[int, Stream | None] = dict.fromkeys(unused)
-    for each in idle:
-        if _numbered.get(each, ())[:2] == (here, name):
-            free[_numbered[each][2]] = each
+    here, name, number, unused, left = _numbered[owned]
+    free: dict[int, Stream | None] = dict.fromkeys([*unused, *left])
+    used = list(used)
+    for each in [*idle, *used]:
+        entry = _numbered.get(each)
+        if entry is not None and entry[3] is unused:  # of this name, since that seed
+            free[entry[2]] = each
     lowest = min(free, default=number)
     if lowest >= number:
         return []
     other = free[lowest]
-    _numbered[owned] = here, name, lowest, unused
+    _numbered[owned] = here, name, lowest, unused, left
     if other is None:
-        unused.remove(lowest)
+        unused.discard(lowest)
+        left.discard(lowest)
         unused.add(number)
     else:
-        _numbered[other] = here, name, number, _numbered[other][3]
-    changed = [owned] if other is None else [owned, other]
+        _numbered[other] = here, name, number, unused, left
+        other.name = _numbered_name(name, number)
+    owned.name = _numbered_name(name, lowest)
+    changed = [owned] if other is None or other in used else [owned, other]
     for each in changed:
-        each.name = _numbered_name(name, _numbered[each][2])
         each.restart(here.number)
     return changed
 

@@ -23,6 +23,7 @@ labels. The kinds are
 
 import functools
 import math
+import numbers
 import threading
 from typing import Any
 
@@ -306,14 +307,14 @@ def _scaled(x, factor, y):
     labels, own, kind = _note(x)
     if kind == TERMS:
         y._count = ((x, factor),), own, TERMS
-    elif kind == FIRST and isinstance(factor, int | float):
+    elif kind == FIRST and isinstance(factor, numbers.Real):
         y._count = labels, own * float(factor), FIRST
     elif kind is not None:
         y._count = x._count
     return y
 
 
-def scaled_sums(x: Any, factor: float, y: Any) -> Any:
+def scaled_sums(x: Any, factor: Any, y: Any) -> Any:
     """Note on ``y``, an array, that it is sums over the first axis times a number."""
     return _scaled(x, factor, y) if kind_of(x) == FIRST else y
 

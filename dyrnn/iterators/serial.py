@@ -74,21 +74,31 @@ class Place(NamedTuple):
     order: np.ndarray | None
 
 
-# Of streams that draw orders: the iterator, and the place where it began.
+# Of streams that draw orders, but in no updater: the iterator, and where it began.
 _idle: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def claim_orders(iterators):
-    """Let iterators that go to work draw as if others, not at work, were made later."""
-    idle = {}
-    for owner, _ in list(_idle.values()):
+    """Let iterators that go to work draw as if others, not at work, were made later.
+
+    At work is what an updater has. An iterator of it that has given batches keeps its
+    order, in which each example comes once.
+    """
+    idle, used = {}, []
+    for stream, (owner, _) in list(_idle.items()):
         iterator = owner()
-        if iterator is not None and (stream := iterator._idle_stream()) is not None:
+        if iterator is None:
+            continue
+        if iterator._idle_stream() is stream:
             idle[stream] = iterator
+        elif iterator in iterators:
+            del _idle[stream]
+        else:
+            used.append(stream)
     own = [stream for stream, iterator in idle.items() if iterator in iterators]
     others = [stream for stream in idle if stream not in own]
     for stream in sorted(own, key=random.owner_number):
-        for each in random.claim(stream, others):
+        for each in random.claim(stream, others, used):
             idle[each]._place = idle[each]._start()
             _idle[each] = weakref.ref(idle[each]), idle[each]._place
         del _idle[stream]  # at work
@@ -153,11 +163,11 @@ class SerialIterator(Iterator):
         self._check_size()
 
     def __del__(self, is_ending=sys.is_finalizing):
-        """Leave the order to the next iterator, if no batch was drawn by it."""
+        """Leave the order to the next iterator, or, if it was used, to an updater's."""
         if self._owns_order and not is_ending():
-            stream = self._idle_stream()
-            if stream is not None:
-                random.release(stream)
+            stream = getattr(getattr(self, "order_sampler", None), "stream", None)
+            if stream in _idle:
+                random.release(stream, is_used=self._idle_stream() is None)
 
     def _idle_stream(self):
         """Return the stream of an order of which nothing was used yet, or None."""

@@ -124,6 +124,45 @@ def test_an_iterator_that_nobody_uses_yet_may_be_made_first(tmp_path, make):
 
 
 @pytest.mark.parametrize("make", [SerialIterator, BucketIterator, MultithreadIterator])
+def test_an_iterator_that_was_looked_at_does_not_change_a_training(tmp_path, make):
+    options = {"length": lambda example: 1} if make is BucketIterator else {}
+    kept, orders = [], []
+
+    def look():
+        make(points(), 3, **options).next()  # and is gone
+        kept.append(make(points(), 3, **options))
+        kept[-1].next()
+        orders.append(kept[-1].order.tolist())
+
+    alone = parameters(train(tmp_path))
+    found = train(tmp_path, before=look)
+    assert parameters(found)["/W"].tobytes() == alone["/W"].tobytes()
+    (other,) = kept
+    assert other.order.tolist() == orders[0]
+    with other:
+        first = [other.next() for _ in range(10)]
+    other.reset()
+    assert len(first) == 10
+
+
+@one_device("no arrays")
+def test_iterators_of_several_updaters_have_orders_of_their_own():
+    before = SerialIterator(points(), 3)  # which draws like the first one of a new seed
+    random.seed(4)
+    updaters = []
+    for _ in range(3):
+        SerialIterator(points(), 3).next()
+        iterator = SerialIterator(points(), 3)
+        optimizer = SGD().setup(Drawing())
+        updaters.append(StandardUpdater(iterator, optimizer))
+    orders = [tuple(each.get_iterator().order.tolist()) for each in updaters]
+    assert len(set(orders)) == 3
+    names = [each.get_iterator().order_sampler.stream.name for each in updaters]
+    assert before.order_sampler.stream.name == "shuffle"
+    assert names == ["shuffle", "shuffle-2", "shuffle-3"]
+
+
+@pytest.mark.parametrize("make", [SerialIterator, BucketIterator, MultithreadIterator])
 def test_an_iterator_that_is_gone_unused_leaves_its_order(tmp_path, make):
     options = {"length": lambda example: 1} if make is BucketIterator else {}
     others = []
@@ -179,7 +218,7 @@ def test_iterators_at_work_keep_their_orders():
     StandardUpdater(both, SGD().setup(model))
     assert [list(each.order) for each in (first, second)] == orders
     third, last = (SerialIterator(range(50), 50) for _ in range(2))
-    third.next()
+    StandardUpdater(third, SGD().setup(model))
     order = list(last.order)
     StandardUpdater(last, SGD().setup(model))
     assert list(last.order) == order
