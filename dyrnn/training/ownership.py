@@ -64,7 +64,7 @@ def _take(out, path):
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
     flags |= getattr(os, "O_NOFOLLOW", 0)
     while True:
-        descriptor = _open(path, flags)
+        descriptor = _open(out, path, flags)
         try:
             is_locked = _lock(out, descriptor)
             if _is_still(descriptor, path):
@@ -79,7 +79,7 @@ def _take(out, path):
         os.close(descriptor)  # its owner has just removed it
 
 
-def _open(path, flags):
+def _open(out, path, flags):
     """Open the file, which nobody else than a training makes."""
     is_in_the_way = os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode)
     if is_in_the_way:
@@ -89,15 +89,38 @@ def _open(path, flags):
             "itself in: remove it",
             path,
         )
-    return os.open(path, flags, 0o666)
+    with contextlib.suppress(PermissionError):
+        return os.open(path, flags, 0o666)
+    try:  # another user's
+        _remove_abandoned(out, path)
+        return os.open(path, flags, 0o666)
+    except PermissionError as error:
+        raise PermissionError(
+            error.errno,
+            "another user trained in this directory, and left the file that says so: "
+            "choose another --out, or let that user remove it",
+            path,
+        ) from None
 
 
-def _lock(out, descriptor):
+def _remove_abandoned(out, path):
+    """Remove the file, unless its owner still trains, who has locked it."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        if not _lock(out, descriptor, is_shared=True):
+            _ask(out, descriptor)
+        os.unlink(path)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(out, descriptor, is_shared=False):
     """Lock the file; return False where there are no locks."""
     if fcntl is None:
         return False
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
+        fcntl.lockf(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             raise _refusal(out, _describe(_read(descriptor))) from None

@@ -52,6 +52,26 @@ def test_the_second_process_is_refused_and_the_owner_named(tmp_path, other):
     assert os.listdir(tmp_path) == []
 
 
+def test_the_file_of_another_user_counts_while_he_trains(tmp_path, other, monkeypatch):
+    opened = os.open
+
+    def refusing(path, flags, mode=0o777):
+        if flags & os.O_RDWR and str(path).endswith(".owner") and os.path.exists(path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refusing)
+    with pytest.raises(BlockingIOError, match=f"in use by process {other.pid} on '"):
+        make(tmp_path).run()
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    with monkeypatch.context() as sticky:
+        sticky.setattr(os, "unlink", lambda path: opened(path, os.O_RDWR))
+        with pytest.raises(PermissionError, match="another user trained in this direc"):
+            make(tmp_path).run()
+    make(tmp_path).run()
+
+
 def test_a_process_has_one_training_in_a_directory_at_a_time(tmp_path):
     trainer, inner = make(tmp_path), make(tmp_path / "x" / "..")
     errors = []
