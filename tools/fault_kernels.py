@@ -181,6 +181,7 @@ class Last:
 
 def at_exit(rng):
     """Compute at the end of the interpreter, with and without threads before."""
+    F.sum(np.ones(2))  # nothing can be imported at the very end
     if rng.random() < 0.5:
         tell()
     atexit.register(tell, "exit")

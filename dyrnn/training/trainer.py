@@ -245,6 +245,11 @@ class Trainer:
             if self.world is None:  # of several processes, not all may know it
                 with self._telling():
                     self._interrupted()  # while all was finalized
+        if self.signals.received is not None and self.world is None:
+            # While the directory was given up; another training may have it now.
+            with contextlib.suppress(BlockingIOError), owning(self.out):
+                with self._telling():
+                    self._interrupted()
         self._interrupted()
 
     @contextlib.contextmanager

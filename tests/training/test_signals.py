@@ -142,6 +142,23 @@ def test_a_signal_while_all_is_finalized_saves(tmp_path, capfd, background, prio
         xp.testing.assert_array_equal(array, whole[name])
 
 
+def test_a_signal_at_the_very_end_saves(tmp_path, monkeypatch, capfd):
+    remove = os.unlink
+
+    def interrupt(path):
+        remove(path)
+        if str(path).endswith(".owner"):
+            monkeypatch.undo()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer = make(tmp_path, extension=lambda trainer: None)
+    trainer.extend(snapshot(on_signal=True), trigger=(100, "iteration"))
+    monkeypatch.setattr(os, "unlink", interrupt)
+    with pytest.raises(TrainingInterrupted, match="after iteration 5"):
+        trainer.run()
+    assert [each.iteration for each in list_snapshots(tmp_path)] == [5]
+
+
 def test_a_shell_may_repeat_a_hangup(tmp_path):
     def hang_up_twice(trainer):
         if trainer.updater.iteration == 3:
