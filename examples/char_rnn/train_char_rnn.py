@@ -152,6 +152,11 @@ class Text:
 
     def __init__(self, text, vocabulary):
         lines = [line for line in text.split("\n") if line]
+        if not lines:
+            raise ValueError(
+                "a part of the text, to train, validate or test with, has no lines: "
+                "it is too short, or no character of it is in the --alphabet"
+            )
         self.sequences = [vocabulary.encode(f"\n{line}\n") + 1 for line in lines]
         self.sequences.sort(key=len)  # lines of like lengths need little padding
         tokens = sum(map(len, self.sequences)) - len(lines)
@@ -189,6 +194,8 @@ class Sampler(training.Extension):
 
     def sample(self, seed):
         """Yield lines, the first one beginning with ``seed``."""
+        if self.vocabulary.level == "char" and "<unk>" not in self.vocabulary:
+            seed = "".join(c for c in seed if c in self.vocabulary)  # as in the text
         prime = self.vocabulary.encode("\n" + seed)
         line = [*prime[1:]]
         temperature = 1.0 if self.draw == "exp" else self.temperature

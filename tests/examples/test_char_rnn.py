@@ -187,6 +187,19 @@ def test_samples_by_exp_are_those_of_another_softmax(char_rnn, device):
     np.testing.assert_allclose(outputs[1], np.exp(outputs[0] / 1.5), rtol=1e-5)
 
 
+def test_characters_outside_of_the_alphabet_are_dropped_from_beginnings(char_rnn):
+    vocabulary = datasets.Vocabulary(["<eos>", *"abc"], "char")
+    rnn = char_rnn.CharRNN(len(vocabulary), (3, 2), one_hot=True)
+    sampler = char_rnn.Sampler(rnn, vocabulary, ["€b漢"], 1, 1.0)
+    assert next(iter(sampler.sample("€b漢"))).startswith("b")
+
+
+def test_a_text_without_lines_is_refused(char_rnn):
+    vocabulary = datasets.Vocabulary(["<eos>", "a"], "char")
+    with pytest.raises(ValueError, match="a part of the text.* has no lines"):
+        char_rnn.Text("\n\n", vocabulary)
+
+
 def test_the_sum_is_the_mean_times_the_tokens(char_rnn, rng, device):
     rnn = char_rnn.CharRNN(7, (5, 4), one_hot=True).to_device(device)
     x = rng.integers(1, 8, (6, 3)).astype(np.int32)
