@@ -28,6 +28,11 @@ REREAD = (
 VARIANT = "carry the state, or cut windows; see above"
 
 
+def sine(length, cycle):
+    """Return so many values of a sine wave, with a period of ``cycle`` steps."""
+    return np.sin(2 * np.pi * np.arange(length) / cycle).astype(np.float32)
+
+
 class SineRNN(dyrnn.Chain):
     """From the value now (B, 1), or a window (T, B, 1), to the next one.
 
@@ -184,8 +189,12 @@ def main():
     dyrnn.random.seed(args.seed)
     device = dyrnn.get_device(args.device)
     device.use()
-    time = np.arange(CYCLES * args.cycle)
-    wave = np.sin(2 * np.pi * time / args.cycle).astype(np.float32)
+    if args.variant == "cuts" and args.steps >= CYCLES * args.cycle:
+        parser.error(
+            f"argument --steps: a window of {args.steps} and the value after it do not "
+            f"fit into a wave of {CYCLES * args.cycle} values, {CYCLES} times --cycle"
+        )
+    wave = sine(CYCLES * args.cycle, args.cycle)
     rnn = SineRNN(args.preset or args.unit, args.noise, args.preset is not None)
     model = L.Classifier(rnn, F.mean_squared_error, accfun=None)
     optimizer = optimizers.Adam(args.lr).setup(model)
@@ -203,8 +212,8 @@ def main():
     command_line.extend_with_snapshots(trainer, args, every, settings=settings)
     trainer.run()
 
-    time = time[: args.primer + args.length]
-    truth = wave[: len(time)]
+    time = np.arange(args.primer + args.length)
+    truth = sine(len(time), args.cycle)
     go_on = reread if args.reread else predict
     predicted = go_on(rnn, truth[: args.primer], args.length)
     error = np.sqrt(np.mean((predicted - truth[args.primer :]) ** 2))

@@ -30,7 +30,16 @@ def test_the_prediction_follows_the_wave(variant, tmp_path):
 
 
 def test_a_run_without_training_does_not_follow_the_wave(tmp_path):
-    assert error(run("sine/train_sine.py", "--test", cwd=tmp_path)) > 0.3
+    args = (
+        "--test",
+        "--cycle",
+        4,
+        "--steps",
+        50,
+    )  # it predicts longer than the wave is
+    assert error(run("sine/train_sine.py", *args, cwd=tmp_path)) > 0.3
+    text = run("sine/train_sine.py", "--cycle", 2, cwd=tmp_path, code=2)
+    assert "a window of 100 and the value after it do not fit into" in text
 
 
 def test_a_preset_has_a_linear_layer_on_either_side_and_is_saved(tmp_path):
