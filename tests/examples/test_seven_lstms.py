@@ -23,6 +23,14 @@ def words(rng):
     return rng.integers(0, VOCABULARY, 203).astype(np.int32)
 
 
+@pytest.fixture
+def small_text(rng, tmp_path):
+    lines = [" ".join(rng.choice(list("abcdefgh"), 6)) for _ in range(400)]
+    path = tmp_path / "small.txt"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return str(path)
+
+
 def gradients(model):
     return {name: param.grad for name, param in model.namedparams()}
 
@@ -126,24 +134,31 @@ def test_the_updater_of_the_user_does_what_the_library_does(words):
         np.testing.assert_allclose(gradient, expected[name], rtol=1e-5, atol=1e-7)
 
 
-def test_a_killed_run_of_the_users_classes_resumes_exactly(tmp_path):
-    args = ("--test", "--unit", 8, "--out")
-    whole = run(FOLDER + "comments_bptt.py", *args, "whole", "-e", 2, cwd=tmp_path)
-    run(FOLDER + "comments_bptt.py", *args, "part", "-e", 1, cwd=tmp_path)
-    rest = run(
-        FOLDER + "comments_bptt.py",
-        *(*args, "part", "-e", 2, "--resume", "auto"),
-        cwd=tmp_path,
-    )
-    assert whole.splitlines()[-1].split()[:3] == rest.splitlines()[-1].split()[:3]
+def test_a_run_of_the_users_classes_resumes_exactly(
+    tmp_path, small_text, monkeypatch, capsys
+):
+    example = load(FOLDER + "comments_bptt.py")
+    monkeypatch.chdir(tmp_path)
+
+    def result(*args):
+        given = ["--test", "--data", small_text, "--unit", "8", *args]
+        monkeypatch.setattr("sys.argv", ["comments_bptt", *given])
+        example.main()
+        return capsys.readouterr().out.splitlines()[-1].split()[:3]
+
+    whole = result("-e", "2", "-o", "whole")
+    result("-e", "1", "-o", "part")
+    assert result("-e", "2", "-o", "part", "--resume", "auto") == whole
 
 
 @pytest.mark.parametrize("name", ["manual_bptt", "padded_batches"])
-def test_a_loop_by_hand_resumes_exactly(tmp_path, name, monkeypatch, capsys):
+def test_a_loop_by_hand_resumes_exactly(
+    tmp_path, name, small_text, monkeypatch, capsys
+):
     example = load(f"{FOLDER}{name}.py")
 
     def result(*args):
-        given = ["--test", "--unit", "4", "--seed", "3", *args]
+        given = ["--test", "--data", small_text, "--unit", "4", "--seed", "3", *args]
         monkeypatch.setattr("sys.argv", [name, *given])
         example.main()
         return capsys.readouterr().out.splitlines()[-1]
@@ -161,11 +176,15 @@ def test_a_loop_by_hand_resumes_exactly(tmp_path, name, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "name", ["manual_bptt", "joint_probability", "padded_batches", "two_sequences"]
 )
-def test_a_loop_by_hand_runs_on_a_device(tmp_path, name, monkeypatch, capsys):
+def test_a_loop_by_hand_runs_on_a_device(
+    tmp_path, name, small_text, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     options = ["--test", "--device", "@strict", "--unit", "4"]
     if name == "two_sequences":
         options[-1:] = ["20", "--limit", "200"]
+    else:
+        options += ["--data", small_text]
     monkeypatch.setattr("sys.argv", [name, *options])
     load(f"{FOLDER}{name}.py").main()
     assert capsys.readouterr().out
@@ -215,6 +234,11 @@ def test_lines_in_any_order_give_the_same_loss_in_n_step(words):
     "manual_bptt joint_probability two_sequences comments_bptt comments_nstep "
     "padded_batches".split(),
 )
-def test_help_explains_the_example(name):
-    text = run(f"{FOLDER}{name}.py", "--help")
-    assert "--test" in text and load(f"{FOLDER}{name}.py").__doc__[:40] in text
+def test_help_explains_the_example(name, monkeypatch, capsys):
+    example = load(f"{FOLDER}{name}.py")
+    monkeypatch.setattr("sys.argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit) as end:
+        example.main()
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    assert "--test" in text and example.__doc__[:40] in text
