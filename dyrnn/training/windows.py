@@ -4,13 +4,16 @@ import contextlib
 import functools
 import operator
 import warnings
+import weakref
 
 import numpy as np
 
 from dyrnn.datasets import concat_examples
 from dyrnn.engine.core import Variable
 from dyrnn.engine.counts import FIRST, RATIO, SUM, TERMS, kind_of, largest, terms_of
+from dyrnn.engine.hooks import FunctionHook
 from dyrnn.errors import ShapeError
+from dyrnn.functions.connection import EmbedID
 from dyrnn.iterators.base import positive_integer
 from dyrnn.link import Link
 from dyrnn.links.recurrent import Recurrent, call_checks
@@ -230,10 +233,16 @@ def unrelated_examples(models, iterator, batch, arrays, converter):
     layers = {id(link): link for link in links if isinstance(link, Recurrent)}
     left = {key: getattr(each, each.carried[0]) for key, each in layers.items()}
     windows = _batch_major(batch, arrays, converter) if layers else []
+    rows = _Rows([a for a in windows if a.shape[0] == a.shape[1]])
+    lines = [a.shape for a in _parts(arrays) if getattr(a, "ndim", 0) == 2]
+    single_steps = {}
 
     def check(layer, x, state):
         name = type(layer).__name__
-        if x.ndim == 3 and any(_is_made_of(x, array) for array in windows):
+        is_first_step = x.shape in lines and id(layer) not in single_steps
+        single_steps[id(layer)] = (layer, x.shape) if is_first_step else None
+        is_made = x.ndim == 3 and any(_is_made_of(x, array) for array in windows)
+        if is_made or (x.ndim == 3 and id(x.array) in rows.arrays):
             B, T = x.shape[:2]
             raise ShapeError(
                 f"{name}: x has shape {x.shape}, the {B} examples of a batch first, "
@@ -254,24 +263,76 @@ def unrelated_examples(models, iterator, batch, arrays, converter):
 
     call_checks.update(dict.fromkeys(layers, check))
     try:
-        yield
+        with rows if rows.arrays else contextlib.nullcontext():
+            yield
+        for layer, shape in filter(None, single_steps.values()):
+            _tell_of_single_step(layer, shape)
     finally:
         for key in layers:
             call_checks.pop(key, None)
+
+
+class _Rows(FunctionHook):
+    """Remembers what is made row by row of arrays (B, T, ...) with B = T."""
+
+    def __init__(self, arrays):
+        self.arrays = {id(array): array for array in arrays}
+
+    def forward_after(self, node, arrays, outputs):
+        if type(node).__module__ not in _ROW_BY_ROW:
+            return
+        for x in arrays:
+            if id(x) in self.arrays:
+                ndim = x.ndim + isinstance(node, EmbedID)
+                self.arrays.update(
+                    (id(y), y)
+                    for y in outputs
+                    if y.shape[:2] == x.shape[:2] and y.ndim == ndim
+                )
+
+
+_ROW_BY_ROW = {
+    f"dyrnn.functions.{topic}"
+    for topic in (
+        "activation",
+        "arithmetic",
+        "connection",
+        "math",
+        "noise",
+        "normalization",
+    )
+}
+_told: weakref.WeakSet = weakref.WeakSet()  # layers that were warned of
+
+
+def _tell_of_single_step(layer, shape):
+    """Warn once of a layer that took the batch for one step, and saw no other."""
+    if layer in _told:
+        return
+    _told.add(layer)
+    warnings.warn(
+        f"{type(layer).__name__}: x has shape {shape}, as the batch; it was read as "
+        f"one step, {shape[0]} rows of {shape[1]} features, and no other came. If "
+        "examples are sequences of numbers, (T,), make them (T, 1), by x[:, None], "
+        "and say converter=dyrnn.datasets.time_major.",
+        stacklevel=5,
+    )
+
+
+def _parts(arrays):
+    if isinstance(arrays, dict):
+        return list(arrays.values())
+    return arrays if isinstance(arrays, tuple | list) else (arrays,)
 
 
 def _batch_major(batch, arrays, converter):
     """Return the arrays (B, T, ...) that cannot be (T, B, ...)."""
     if hasattr(batch[0], "collate"):  # examples that put time first themselves
         return []
-    if isinstance(arrays, dict):
-        arrays = arrays.values()
-    elif not isinstance(arrays, tuple | list):
-        arrays = (arrays,)
     size = len(batch)
     return [
         array
-        for array in arrays
+        for array in _parts(arrays)
         if getattr(array, "ndim", 0) > 1
         and len(array) == size
         and (array.shape[1] != size or converter is concat_examples)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import dyrnn.functions as F
 import dyrnn.links as L
-from dyrnn import Chain, iterators
+from dyrnn import Chain, Sequential, iterators
 from dyrnn.datasets import concat_examples, time_major
 from dyrnn.errors import ShapeError
 from dyrnn.extensions import Evaluator
@@ -140,6 +140,79 @@ def test_as_many_examples_as_steps_are_no_excuse():
     with pytest.raises(ShapeError, match="time_major"):
         updater_of(examples([4] * 8), Forecaster(), 4, concat_examples).update()
     updater_of(examples([4] * 8), Forecaster(), 4).update()
+
+
+@pytest.mark.parametrize("below", ["embedding", "linear", "both", "tanh"])
+def test_nor_are_they_behind_what_goes_row_by_row(below):
+    class Deep(Forecaster):
+        def __init__(self):
+            super().__init__()
+            with self.init_scope():
+                self.words, self.linear = L.EmbedID(5, 2), L.Linear(2, 2)
+
+        def predict(self, x):
+            self.reset_state()
+            x = self.words(x) if below in ("embedding", "both") else x
+            x = self.linear(x) * 0.5 + 1 if below in ("linear", "both") else x
+            return self.out(self.rnn(F.dropout(F.tanh(x), 0.1)))
+
+    class Turning(Deep):
+        def forward(self, x, t):
+            return super().forward(xp.swapaxes(x, 0, 1), xp.swapaxes(t, 0, 1))
+
+    class TurningLater(Deep):
+        def __init__(self):
+            super().__init__()
+            self.rnn, rnn = None, self.rnn
+            with self.init_scope():
+                self.rnn = Sequential(lambda x: F.swapaxes(x, 0, 1), rnn)
+
+        def forward(self, x, t):
+            return super().forward(x, xp.swapaxes(t, 0, 1))
+
+    data = examples([4] * 8)
+    if below in ("embedding", "both"):
+        data = [((abs(x[:, 0]) * 2 % 5).astype(np.int32), t) for x, t in data]
+    with pytest.raises(ShapeError, match="time_major"):
+        updater_of(data, Deep(), 4, concat_examples).update()
+    held_out = iterators.SerialIterator(data, 4, repeat=False)
+    with pytest.raises(ShapeError, match="time_major"):
+        Evaluator(held_out, Deep())()
+    updater_of(data, Deep(), 4).update()
+    for model in (Turning(), TurningLater()):
+        updater_of(data, model, 4, concat_examples).update()
+
+
+def test_sequences_of_numbers_that_are_read_as_one_step_are_warned_of_once():
+    def numbers(batch):
+        return [(x[:, 0], t[0]) for x, t in batch]
+
+    class Last(Forecaster):
+        def __init__(self, n):
+            super().__init__()
+            with self.init_scope():
+                self.rnn = L.LSTM(n, 3)
+
+        def forward(self, x, t):
+            self.reset_state()
+            for _ in range(self.steps):
+                y = self.rnn(x)
+            last = y[-1] if y.ndim == 3 else y
+            return F.mean_squared_error(self.out(last), t)
+
+        steps = 1
+
+    data, model = numbers(examples([5] * 6)), Last(5)
+    updater = updater_of(data, model, 3, concat_examples)
+    with pytest.warns(UserWarning, match=r"LSTM.*\(3, 5\).*x\[:, None\].*time_major"):
+        updater.update()
+    updater.update()
+    Evaluator(iterators.SerialIterator(data, 3, repeat=False), model)()
+    model = Last(5)
+    model.steps = 2  # which no sequence is: the same input twice
+    updater_of(data, model, 3, concat_examples).update()
+    data = [(x[:, None], t) for x, t in data]
+    updater_of(data, Last(1), 3).update()
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
