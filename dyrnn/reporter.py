@@ -192,7 +192,9 @@ def _stack():
 
 def _detached(value):
     # A Variable is reported as its array; a graph must not outlive its iteration.
-    return value.array if isinstance(value, Variable) else value
+    value = value.array if isinstance(value, Variable) else value
+    is_one = getattr(value, "shape", ()) != () and value.size == 1
+    return value.reshape(()) if is_one else value
 
 
 def get_current_reporter() -> Reporter | None:

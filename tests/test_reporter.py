@@ -295,3 +295,12 @@ def test_observation_is_saved_with_its_weights(tmp_path, xp):
     assert math.isnan(loaded["b"])
     assert list(loaded) == ["a", "b"]
     assert loaded.weights == {"a": 4.0, "b": 4.0}
+
+
+def test_one_element_in_any_number_of_axes_is_a_number(xp):
+    summary, observation = DictSummary(), Observation()
+    values = xp.ones(1), Variable(xp.ones((1, 1))), xp.ones((1, 1), np.int32)
+    with Reporter().scope(observation):
+        report(dict(zip("abc", values, strict=True)), weight=xp.ones(1))
+    summary.add(observation)
+    assert summary.compute_mean() == {"a": 1, "b": 1, "c": 1}
