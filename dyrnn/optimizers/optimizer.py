@@ -445,9 +445,10 @@ class Optimizer:
         for name in self.ranges:
             setattr(self, name, s(self._key(name), getattr(self, name)))
         self._serialize_frozen(s)
-        if self._factors or (s.loading and s.has("factors")):
-            factors = s("factors", [list(each) for each in self._factors])
-            self._factors = [tuple(each) for each in factors]
+        factors = [] if s.loading else [list(each) for each in self._factors]
+        if factors or (s.loading and s.has("factors")):
+            factors = s("factors", factors)
+        self._factors = [tuple(each) for each in factors]
         params = dict(self.target.namedparams())
         states = {
             path: self._states[param]
@@ -511,6 +512,9 @@ class Optimizer:
         if not isinstance(saved, dict):
             raise SnapshotError(f"the file has {saved!r:.80} for hyperparameters")
         _check_paths(saved.get("frozen"))
+        # What one side alone scales has the factor 1 on the other.
+        factors = {name: 1.0 for name in {**now, **saved} if " of " in name}
+        saved, now = {**factors, **saved}, {**factors, **now}
         texts = [
             f"{name} is {now[name]} in the program, but was {saved[name]}"
             for name in now

@@ -415,11 +415,13 @@ class TestChangedPrograms:
     """What a resumed program sets otherwise is told: the snapshot's value holds."""
 
     @staticmethod
-    def build(tmp_path, lr=0.1, frozen=(), schedule=False):
+    def build(tmp_path, lr=0.1, frozen=(), schedule=False, factor=None):
         model = Chain(a=Linear(1, 2), b=Linear(2, 1))
         for name in frozen:
             model[name].disable_update()
         optimizer = SGD(0.1).setup(model)
+        if factor is not None:
+            optimizer.scale("/a/*", lr=factor)
         optimizer.lr = lr  # a program may do so after setup
         points = [(xp.ones(1, "f4"), xp.ones(1, "f4"))] * 4
         updater = StandardUpdater(
@@ -439,6 +441,8 @@ class TestChangedPrograms:
             ({"schedule": True}, {"lr": 0.5, "schedule": True}, "lr is 0.5 in the"),
             ({"frozen": "a"}, {}, "^/a is thawed in the program, but was frozen when"),
             ({}, {"frozen": "ab"}, "/b is frozen in the program, but was not when"),
+            ({"factor": 0.5}, {}, r"^lr of /a/\* is 1.0 in the program, but was 0.5"),
+            ({}, {"factor": 0.5}, r"^lr of /a/\* is 0.5 in the program, but was 1.0"),
         ],
     )
     def test_a_change_is_named(self, tmp_path, before, after, message):
@@ -449,7 +453,9 @@ class TestChangedPrograms:
         with pytest.warns(UserWarning, match=message):
             load_npz(tmp_path / "s.npz", resumed)
         optimizer = resumed.updater.get_optimizer()
-        assert optimizer.lr == first.updater.get_optimizer().lr
+        saved = first.updater.get_optimizer().settings()
+        for name, value in optimizer.settings().items():
+            assert value == saved[name]
 
     @pytest.mark.parametrize("schedule", [False, True])
     def test_what_training_changed_is_no_change(self, tmp_path, schedule):
