@@ -24,9 +24,8 @@ _CHANGES = {
     "os.truncate": 1,
     "os.utime": 1,
 }
-_closed: list[
-    tuple[str, str]
-] = []  # directories, and what in them is open all the same
+# Directories, and what in them is open all the same.
+_closed: list[tuple[str, str]] = []
 _is_watching = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 
@@ -18,9 +19,14 @@ def text_of(replay):
     """Return a replay as text: what it is, whether it is the run, and its figures."""
     lines = [*_head(replay), ""]
     if len(replay.figures) > 1:
-        lines += _rows_of_range(replay)
-        worst = {f.iteration: f for f in map(replay.worst, ("main/loss", "gradient"))}
-        for figures in worst.values():
+        loss, gradient = replay.worst(), replay.worst("gradient")
+        value = _number(loss.values.get("main/loss", math.nan))
+        norm = _number(gradient.norm("gradient"))
+        lines += [
+            f"worst by loss: iteration {loss.iteration}, main/loss {value}",
+            f"worst by gradient: iteration {gradient.iteration}, norm {norm}",
+        ]
+        for figures in {f.iteration: f for f in (loss, gradient)}.values():
             lines += ["", f"iteration {figures.iteration}", *_one(figures)]
     elif replay.figures:
         lines += _one(replay.figures[0])
@@ -53,18 +59,6 @@ def _head(replay):
     yield from (f"  {each}" for each in replay.changes)
     if replay.end < replay.last and replay.error is None:
         yield f"the run ended after iteration {replay.end}"
-
-
-def _rows_of_range(replay):
-    by_loss, by_gradient = replay.worst(), replay.worst("gradient")
-    yield (
-        f"worst by loss: iteration {by_loss.iteration}, main/loss "
-        f"{_number(by_loss.values.get('main/loss', math.nan))}"
-    )
-    yield (
-        f"worst by gradient: iteration {by_gradient.iteration}, norm "
-        f"{_number(by_gradient.norm('gradient'))}"
-    )
 
 
 def _one(figures):
@@ -104,7 +98,7 @@ def _one(figures):
                 *map(_number, (each.mean, each.norm)),
                 "" if each.saturated is None else f"{100 * each.saturated:.1f} %",
                 str(each.nonfinite),
-                _short(each.line),
+                os.path.basename(each.line),
             ]
             for each in figures.activations
         ]
@@ -115,9 +109,8 @@ def _one(figures):
 
 
 def _norms(norms):
-    share = None
-    if norms.update is not None and norms.value:
-        share = norms.update / norms.value
+    has_share = norms.update is not None and norms.value
+    share = norms.update / norms.value if has_share else None
     return norms.value, norms.gradient, norms.update, share
 
 
@@ -136,10 +129,6 @@ def _count(n, noun):
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def _short(line):
-    return os.path.basename(line)
-
-
 def _describe(arrays):
     if isinstance(arrays, list):
         shapes = ", ".join(str(np.shape(array)) for array in arrays[:4])
@@ -147,9 +136,8 @@ def _describe(arrays):
         return f"{_count(len(arrays), 'array')} of shapes {shapes}{more}"
     text = f"{arrays.dtype} {arrays.shape}"
     if arrays.size and arrays.dtype.kind in "buif":
-        text += (
-            f", from {_number(float(arrays.min()))} to {_number(float(arrays.max()))}"
-        )
+        lowest, highest = float(arrays.min()), float(arrays.max())
+        text += f", from {_number(lowest)} to {_number(highest)}"
     return text
 
 
@@ -198,20 +186,12 @@ def write_csv(path, all_figures):
     """Write a line for each iteration, under a line of names."""
     rows = [flat(figures) for figures in all_figures]
     names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO(newline="")
+    lines = csv.DictWriter(text, names)
+    lines.writeheader()
+    lines.writerows(rows)
     with atomic_output(path) as output:
-        lines = csv.DictWriter(_Encoding(output), names)
-        lines.writeheader()
-        lines.writerows(rows)
-
-
-class _Encoding:
-    """Takes text for a binary file."""
-
-    def __init__(self, output):
-        self._output = output
-
-    def write(self, text):
-        self._output.write(text.encode())
+        output.write(text.getvalue().encode())
 
 
 def draw(figure, all_figures):

@@ -408,11 +408,7 @@ def _columns(batch):
     """Return the parts of a list of examples: an array each, or a list of arrays."""
     try:
         arrays = concat_examples(batch)
-    except (
-        ValueError,
-        TypeError,
-        AttributeError,
-    ):  # of different shapes, or no numbers
+    except (ValueError, TypeError, AttributeError):  # other shapes, or no numbers
         first = batch[0] if isinstance(batch, list) and batch else None
         if not isinstance(first, tuple):
             batch = batch if isinstance(batch, list) else [batch]
