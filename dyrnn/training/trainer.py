@@ -230,27 +230,34 @@ class Trainer:
         """
         console.reserve_descriptors()
         _check_writable(self.out)
-        with self._fixed_place(), self.signals, owning(self.out):
-            with contextlib.ExitStack() as stack:
-                stack.callback(self._stop_clock)
-                stack.callback(getattr(self.updater, "finalize", _nothing))
-                self._started = self.clock()
-                with self._telling():
-                    getattr(self.updater, "note_settings", _nothing)()
-                    # All are finalized, even if one of them raises.
-                    for entry in self._to_initialize():
-                        stack.callback(entry.hook("finalize"))
-                        entry.hook("initialize")(self)
-                    self._loop(self._by_priority())
-            if self.world is None:  # of several processes, not all may know it
-                with self._telling():
-                    self._interrupted()  # while all was finalized
-        if self.signals.received is not None and self.world is None:
-            # While the directory was given up; another training may have it now.
-            with contextlib.suppress(BlockingIOError), owning(self.out):
-                with self._telling():
-                    self._interrupted()
+        with self._fixed_place():
+            with self.signals, owning(self.out):
+                self._run()
+            if self.signals.received is not None and self.world is None:
+                # While the directory was given up; another training may have it now.
+                with contextlib.suppress(BlockingIOError), owning(self.out):
+                    self._interrupted_after_all()
         self._interrupted()
+
+    def _run(self):
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._stop_clock)
+            stack.callback(getattr(self.updater, "finalize", _nothing))
+            self._started = self.clock()
+            with self._telling():
+                getattr(self.updater, "note_settings", _nothing)()
+                # All are finalized, even if one of them raises.
+                for entry in self._to_initialize():
+                    stack.callback(entry.hook("finalize"))
+                    entry.hook("initialize")(self)
+                self._loop(self._by_priority())
+        if self.world is None:  # of several processes, not all may know it
+            self._interrupted_after_all()
+
+    def _interrupted_after_all(self):
+        """End with a snapshot if a signal came while all was finalized."""
+        with self._telling():
+            self._interrupted()
 
     @contextlib.contextmanager
     def _fixed_place(self):
