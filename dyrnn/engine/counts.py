@@ -16,7 +16,8 @@ labels. The kinds are
 - SUM, of all elements, and SCALED, a sum times a number, which may be a mean;
 - ROWS, a sum over the length of the first axis, and FIRST, a mean of sums over it, or
   these sums: ``factor`` is the number that they were multiplied by since;
-- RATIO, a sum over what the user divided by;
+- RATIO, a sum over what the user divided by, and SHARES, an array over it, whose sum
+  is a RATIO;
 - TERMS, a sum of losses: ``labels`` holds what was added up, each with a factor or
   None, and ``factor`` is how many losses these are. `terms_of` gives the losses.
 """
@@ -27,7 +28,7 @@ import numbers
 import threading
 from typing import Any
 
-MEAN, AVERAGE, SUM, SCALED, ROWS, FIRST, RATIO, TERMS = (
+MEAN, AVERAGE, SUM, SCALED, ROWS, FIRST, RATIO, SHARES, TERMS = (
     "mean",
     "average",
     "sum",
@@ -35,6 +36,7 @@ MEAN, AVERAGE, SUM, SCALED, ROWS, FIRST, RATIO, TERMS = (
     "rows",
     "first",
     "ratio",
+    "shares",
     "terms",
 )
 _SUM = None, 1.0, SUM
@@ -253,8 +255,14 @@ def summed(x: Any, y: Any) -> Any:
     if x.array.ndim == 0 or (note is not None and note[2] == TERMS):
         return passed_on(x, y)
     y._count = _SUM
-    if _local.tally is not None:
-        _local.tally.has_sums = True
+    tally = _local.tally
+    if tally is not None:
+        tally.has_sums = True
+    if note is not None and note[2] == SHARES:
+        # A plain number is a number of labels if it is all of them.
+        is_plain = type(note[0]) in (int, float)
+        if not is_plain or (tally and tally.default and note[0] % tally.default == 0):
+            y._count = note[0], 1.0, RATIO
     return y
 
 
@@ -311,6 +319,19 @@ def _scaled(x, factor, y):
         y._count = labels, own * float(factor), FIRST
     elif kind is not None:
         y._count = x._count
+    return y
+
+
+def shared(a: Any, b: Any, y: Any) -> Any:
+    """Note on ``y = a / b``, an array, that it has losses over a number of labels."""
+    over = getattr(b, "array", b)
+    if getattr(over, "shape", ()) != ():
+        return y
+    kind = kind_of(a)
+    if kind == FIRST and isinstance(over, numbers.Real) and over:
+        return _scaled(a, 1.0 / over, y)
+    if kind not in (FIRST, TERMS):
+        y._count = abs(over), 1.0, SHARES
     return y
 
 

@@ -24,6 +24,7 @@ from dyrnn.engine.counts import (
     kind_of,
     multiplied,
     scaled_sums,
+    shared,
 )
 from dyrnn.engine.gradients import sum_to
 from dyrnn.errors import ShapeError
@@ -134,7 +135,7 @@ def divide(a: Operand, b: Operand) -> Variable:
     y = Divide().apply(a, b)
     if y.array.ndim == 0:
         return divided(a, b, y)
-    return scaled_sums(a, 1.0 / b, y) if isinstance(b, _NUMBERS) and b else y
+    return shared(a, b, y)
 
 
 class Power(Binary):

@@ -441,6 +441,12 @@ SUMS = {
     "mask.sum()": masked(lambda mask: mask.sum()),
     "int": masked(lambda mask: max(1, int(mask.sum()))),
     "Variable": masked(lambda mask: F.sum(mask)),
+    "shares": lambda y, t: F.sum(each(y, xp.maximum(t, 0)) * (t >= 0) / (t >= 0).sum()),
+    "shares of a Variable": lambda y, t: (
+        -F.sum(-each(y, xp.maximum(t, 0)) * (t >= 0) / F.sum((t >= 0) * 1.0))
+    ),
+    "shares of all": lambda y, t: F.sum(each(y, t) / t.size),
+    "shares of the batch": lambda y, t: F.sum(each(y, t) / t.shape[-1]),
     "average": lambda y, t: F.average(
         each(y, t).reshape(-1), weights=(t.reshape(-1) >= 0) * 1.0
     ),
