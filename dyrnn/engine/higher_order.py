@@ -61,10 +61,14 @@ def grad(
     for y, gy in zip(outputs, grad_outputs, strict=True):
         if gy is None:
             gy = y.xp.ones_like(y.array)
-        elif getattr(gy, "shape", ()) != y.shape:
+        elif not hasattr(gy, "shape"):
+            raise TypeError(
+                f"grad: grad_outputs hold a {type(gy).__name__}, but must be "
+                "variables, arrays or None"
+            )
+        elif gy.shape != y.shape:
             raise ShapeError(
-                f"grad: an output of shape {y.shape} has a gradient of "
-                f"{getattr(gy, 'shape', ())} in "
+                f"grad: an output of shape {y.shape} has a gradient of {gy.shape} in "
                 "grad_outputs; both must be the same"
             )
         if create_graph:

@@ -264,7 +264,10 @@ def _embed_in_shards(x, shards, ignore_label):
         )
     check_ids("embed_id", "id", x, size, ignore_label)
     xp = backend.get_array_module(x)
+    x = x.astype(np.int64)  # which -1 and any size fit in
     is_id = True if ignore_label is None else x != ignore_label
+    if xp is not np:  # an id out of range is beyond the rows of a shard, too
+        x = xp.where(is_id & ((x < 0) | (x >= size)), size, x)
     # What is in another shard is ignored by this one.
     return sum(
         embed_id(xp.where(is_id & (x % n == k), x // n, -1), shard, -1)

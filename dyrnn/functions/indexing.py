@@ -277,6 +277,12 @@ def one_hot(x: VariableLike, size: int, dtype: DTypeLike = None) -> Variable:
     Variable, (*x.shape, C)
         Without gradient.
 
+    Raises
+    ------
+    ValueError
+        If an id is out of range. A GPU would have to be waited for: there such an id
+        gives NaN, if the type has it.
+
     Examples
     --------
     >>> one_hot(np.array([1, -1, 0]), 2).array.tolist()
@@ -285,5 +291,8 @@ def one_hot(x: VariableLike, size: int, dtype: DTypeLike = None) -> Variable:
     ids = as_array(x)
     check_ids("one_hot", "id", ids, size, -1)
     xp = backend.get_array_module(ids)
-    classes = xp.arange(size, dtype=ids.dtype)
-    return Variable((ids[..., None] == classes).astype(dtype or config.dtype))
+    rows = (ids[..., None] == xp.arange(size)).astype(dtype or config.dtype)
+    if xp is not np and rows.dtype.kind == "f":  # nobody has looked at the ids yet
+        is_bad = (ids >= size) | (ids < -1)
+        rows = xp.where(is_bad[..., None], xp.asarray(np.nan, rows.dtype), rows)
+    return Variable(rows)

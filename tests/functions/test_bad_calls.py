@@ -6,7 +6,7 @@ import pytest
 import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn.errors import NonFiniteError, ShapeError
-from tests.arrays import xp
+from tests.arrays import every_device, xp
 
 CTC = F.connectionist_temporal_classification
 
@@ -227,3 +227,28 @@ def test_shards_of_other_lengths_are_refused():
         F.embed_id(ids(5), shards[::-1])
     with pytest.raises(ValueError, match=r"one_hot: id 3 at position \(1,\) is"):
         F.one_hot(ids(0, 3), 3)
+
+
+@pytest.mark.parametrize("dtype", "b B h H i I q Q".split())
+@every_device
+def test_ids_may_be_of_a_type_that_is_smaller_than_the_number_of_classes(dtype):
+    ids = xp.array([0, 2, 5], dtype)
+    rows = F.one_hot(ids, 300).array
+    assert float(rows.sum()) == 3 and rows.argmax(-1).tolist() == [0, 2, 5]
+    whole = xp.arange(600.0).reshape(300, 2)
+    for n in (1, 2, 3):
+        y = F.embed_id(ids, [whole[k::n] for k in range(n)], ignore_label=2).array
+        assert y.tolist() == [[0, 1], [0, 0], [10, 11]]
+
+
+@every_device
+def test_ids_out_of_range_give_nan_where_a_device_is_not_waited_for():
+    ids = xp.array([1, -2, 4])
+    shards = [xp.ones((2, 3)), xp.ones((2, 3))]
+    calls = (lambda: F.one_hot(ids, 4), lambda: F.embed_id(ids, shards))
+    for call in calls:
+        if xp.ndarray is np.ndarray:
+            with pytest.raises(ValueError, match="is out of range"):
+                call()
+        else:
+            assert xp.isnan(call().array).all(axis=1).tolist() == [False, True, True]
