@@ -117,6 +117,8 @@ def linear_softmax_cross_entropy(
     check_batch(name, x, -2)
     t, weights = of_labels(name, weights, as_variable(x), t, ignore_label)
     check_ids(name, "label", t, W.shape[0], ignore_label, x)
+    if t.dtype.itemsize < 4:  # in which the first word of a block may not fit
+        t = t.astype(np.int32)
     scaled = weights
     if weights is not None:
         scaled = divided(name, weights, divisor(t, normalize))

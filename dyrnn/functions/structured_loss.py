@@ -191,6 +191,8 @@ def connectionist_temporal_classification(
     input_length = _lengths(name, "input_length", input_length, B, T)
     label_length = _lengths(name, "label_length", label_length, B, L)
     xp = backend.get_array_module(as_array(x))
+    if labels.dtype.kind in "iu":
+        labels = labels.astype(np.int64)
     # Padding may hold anything; as blanks it does no harm.
     is_label = xp.arange(L) < xp.asarray(label_length)[:, None]
     labels = xp.where(is_label, labels, xp.asarray(blank_symbol))

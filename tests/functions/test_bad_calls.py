@@ -239,6 +239,13 @@ def test_ids_may_be_of_a_type_that_is_smaller_than_the_number_of_classes(dtype):
     for n in (1, 2, 3):
         y = F.embed_id(ids, [whole[k::n] for k in range(n)], ignore_label=2).array
         assert y.tolist() == [[0, 1], [0, 0], [10, 11]]
+    x = xp.linspace(-1, 1, 12).reshape(3, 4)
+    found = F.linear_softmax_cross_entropy(x, xp.ones((300, 4)), None, ids)
+    assert float(found) == pytest.approx(np.log(300))
+    steps, labels = xp.zeros((9, 1, 300)), ids[None]
+    found = F.connectionist_temporal_classification(steps, labels, 299)
+    same = F.connectionist_temporal_classification(steps, xp.array([[0, 2, 5]]), 299)
+    assert float(found) == float(same)
 
 
 @every_device
