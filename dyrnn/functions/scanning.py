@@ -106,7 +106,7 @@ def scan(
     constants = _several(non_sequences)
     device = _device_of([*sequences, *given, *constants])
     sequences = [_variable(x, device) for x in sequences]
-    results = [None if x is None else _variable(x, device) for x in given]
+    results: list[Any] = [None if x is None else _variable(x, device) for x in given]
     if any(x.ndim == 0 for x in sequences):
         raise ShapeError("scan: a sequence has no axes; its first one is the time")
     n_steps = _number_of_steps(n_steps, [len(x) for x in sequences])
