@@ -22,7 +22,7 @@ import numpy as np
 
 from dyrnn import backend
 from dyrnn.engine.core import Variable
-from dyrnn.engine.counts import current_tally, largest
+from dyrnn.engine.counts import current_tally, is_no_mean, largest
 from dyrnn.errors import SnapshotError
 
 __all__ = [
@@ -165,6 +165,8 @@ class Reporter:
             name = prefix + key
             weights.pop(name, None)
             parts.pop(name, None)
+            if is_no_mean(value):
+                tally.no_means.add(name)
             means = weight if isinstance(weight, Parts) else [(value, weight)]
             if weight is None:
                 means = tally.parts_of(value)

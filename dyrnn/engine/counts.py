@@ -40,6 +40,7 @@ MEAN, AVERAGE, SUM, SCALED, ROWS, FIRST, RATIO, SHARES, TERMS = (
     "terms",
 )
 _SUM = None, 1.0, SUM
+_NO_MEAN = None, 1.0, None  # otherwise as without a note
 SUM_OVER_FIRST = None, 1.0, FIRST
 
 # Losses of one sum that are kept; a sum of more is one loss from there on.
@@ -79,6 +80,7 @@ class Tally:
         self.labels: Any = None
         self.has_sums = False
         self.is_told = False  # what is reported came with weights
+        self.no_means: set[str] = set()  # names of reported values
         self._has_each = False  # losses of single labels, which somebody sums up
 
     def __enter__(self) -> "Tally":
@@ -249,6 +251,34 @@ def _larger(a, b):
     return a * (a >= b) + b * (a < b)
 
 
+def no_mean(y: Any) -> Any:
+    """Note that a score, or an array of scores, is no mean over labels."""
+    y._count = _NO_MEAN
+    return y
+
+
+def bent(x: Any, y: Any) -> Any:
+    """Note that ``y``, of a function that is not linear, is no mean where ``x`` was."""
+    if getattr(x, "_count", None) is not None and y.ndim == 0:
+        y._count = _NO_MEAN
+    return y
+
+
+def is_no_mean(x: Any) -> bool:
+    """Whether a value was noted to be no mean over labels."""
+    return getattr(x, "_count", None) is _NO_MEAN
+
+
+def _as_no_mean(a, b, y):
+    """Note on ``y``, made of two values without a count, if one of them is no mean."""
+    return no_mean(y) if is_no_mean(a) or is_no_mean(b) else y
+
+
+def chosen(x: Any, y: Any) -> Any:
+    """Note on ``y``, elements or means of elements of ``x``, if these are no means."""
+    return passed_on(x, y) if is_no_mean(x) else y
+
+
 def summed(x: Any, y: Any) -> Any:
     """Note that ``y``, a scalar, is the sum of all elements of ``x``, and return it."""
     note = getattr(x, "_count", None)
@@ -274,6 +304,8 @@ def summed_further(x: Any, y: Any) -> Any:
 def averaged(x: Any, y: Any, n: int) -> Any:
     """Note that ``y`` is the mean of ``x`` over axes of ``n`` elements."""
     if x.ndim == 0:
+        return passed_on(x, y)
+    if is_no_mean(x):
         return passed_on(x, y)
     labels, factor, kind = _note(x)
     if kind == TERMS:
@@ -348,7 +380,7 @@ def added(a: Any, b: Any, y: Any) -> Any:
     """Note on ``y = a + b``, a scalar, the losses that it is the sum of."""
     kinds = kind_of(a), kind_of(b)
     if kinds == (None, None):
-        return y
+        return _as_no_mean(a, b, y)
     are_sums = [kind in (SUM, SCALED) for kind in kinds]
     if all(are_sums):
         y._count = None, 1.0, SUM if kinds == (SUM, SUM) else SCALED
@@ -373,6 +405,8 @@ def multiplied(a: Any, b: Any, y: Any) -> Any:
     if kind_of(a) is not None and kind_of(b) is not None:
         return y
     x, other = (b, a) if kind_of(a) is None else (a, b)
+    if kind_of(x) is None:
+        return _as_no_mean(a, b, y)
     if kind_of(x) in (SUM, SCALED):
         y._count = None, 1.0, SCALED
         return y
@@ -382,6 +416,8 @@ def multiplied(a: Any, b: Any, y: Any) -> Any:
 def divided(a: Any, b: Any, y: Any) -> Any:
     """Note on ``y = a / b``, a scalar, over how many labels it is the mean."""
     labels, _, kind = _note(a)
+    if kind is None:
+        return _as_no_mean(a, b, y)
     over = abs(getattr(b, "array", b))
     if kind in (SUM, SCALED):
         if type(over) not in (int, float) or over == 1:

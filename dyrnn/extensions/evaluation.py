@@ -135,8 +135,11 @@ class Evaluator(Extension):
         loss_key = reporter.name_of(target) + "/loss"
         summary = DictSummary()
         sums: dict[Any, list] = {}  # what they were divided by: sizes of their batches
+        no_means: set[str] = set()
+        n_batches = 0
         with self._state_set_aside():
             for batch in self._batches(iterator):
+                n_batches += 1
                 arguments = self._arguments(iterator, batch)
                 observation = Observation()
                 default = target_count(arguments, batch)
@@ -157,7 +160,10 @@ class Evaluator(Extension):
                         found = "was computed from sums"
                         self._doubts.tell(found, tally.count_of(result), _TOLD)
                 summary.add(observation)
+                no_means |= tally.no_means
         self._tell_of_sums(sums)
+        if n_batches > 1:
+            self._doubts.tell_no_means(sorted(no_means))
         if self._world is not None:
             summary = self._world.merge(summary)
         return summary.compute_mean()

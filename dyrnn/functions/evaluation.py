@@ -7,6 +7,7 @@ import numpy as np
 
 from dyrnn.backend import get_array_module
 from dyrnn.engine.core import Variable, VariableLike, as_array, as_variable
+from dyrnn.engine.counts import no_mean
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_ids, check_same_shape, floating
 
@@ -135,7 +136,7 @@ def r2_score(
     score = xp.where(is_constant, 0, 1 - residual / xp.where(is_constant, 1, total))
     if multioutput == "uniform_average":
         score = score.mean()
-    return _result(score, pred.dtype)
+    return no_mean(_result(score, pred.dtype))
 
 
 def class_counts(chosen, t, counts, size):
@@ -189,7 +190,10 @@ def classification_summary(
     square = beta * beta
     f_score = (1 + square) * right / xp.maximum(square * true + chosen, 1)
     precision, recall = _ratio(xp, right, chosen), _ratio(xp, right, true)
-    scores = [_result(score + zero, y.dtype) for score in (precision, recall, f_score)]
+    scores = [
+        no_mean(_result(score + zero, y.dtype))
+        for score in (precision, recall, f_score)
+    ]
     return (*scores, as_variable(true))
 
 

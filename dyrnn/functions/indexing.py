@@ -20,6 +20,7 @@ from dyrnn.engine.core import (
     as_array,
     as_variable,
 )
+from dyrnn.engine.counts import chosen
 from dyrnn.engine.gradients import Part
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import fit
@@ -59,7 +60,8 @@ def get_item(x: VariableLike, key: Any) -> Variable:
     The gradients of an element that is named several times add up.
     """
     x = as_variable(x)
-    return GetItem(_indices(key, x)).apply(x)
+    y = GetItem(_indices(key, x)).apply(x)
+    return y if y.array.ndim else chosen(x, y)
 
 
 class ScatterAdd(FunctionNode):

@@ -16,6 +16,7 @@ from dyrnn.engine.core import (
     as_array,
     as_variable,
 )
+from dyrnn.engine.counts import bent
 from dyrnn.functions.arithmetic import Binary
 from dyrnn.functions.checks import floating
 
@@ -64,7 +65,8 @@ def elementwise(
 
     def function(x: VariableLike) -> Variable:
         is_array = to_floats and backend.is_array(as_array(x))
-        return node().apply(floating(x) if is_array else x)
+        y = node().apply(floating(x) if is_array else x)
+        return y if y.array.ndim else bent(x, y)
 
     rules = {"__module__": module, "forward": forward, "backward": backward}
     node = type(name.capitalize(), (FunctionNode,), rules)

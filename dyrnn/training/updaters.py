@@ -50,6 +50,7 @@ from dyrnn.training.windows import (
     Doubts,
     check_goes_on,
     check_graph,
+    check_optimizers,
     check_window,
     cut_history,
     finalize_all,
@@ -290,22 +291,11 @@ class StandardUpdater:
         if cuts:
             loss.unchain_backward()
         if len(self._optimizers) > 1:
-            self._check_all()
+            check_optimizers(type(self).__name__, self._optimizers)
         for optimizer in self._optimizers.values():
             optimizer.update()
         for model in models:
             cut_history(model)
-
-    def _check_all(self):
-        """Refuse the update of all optimizers if one of them has nothing to go by."""
-        for name, optimizer in self._optimizers.items():
-            if not optimizer.updates and optimizer.target.count_params():
-                raise ValueError(
-                    f"{type(self).__name__}: the loss does not depend on the model of "
-                    f"optimizer {name!r}. Leave that optimizer out, or override "
-                    "update_core to train each model by a loss of its own."
-                )
-            optimizer.check_gradients()
 
     def _loss(self, arrays):
         """Return the loss as ``loss_func`` or the model computes it."""

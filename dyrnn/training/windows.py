@@ -113,6 +113,21 @@ class Doubts:
     def __init__(self, owner):
         self._owner = type(owner).__name__
         self._is_told = False
+        self._told_names: set[str] = set()
+
+    def tell_no_means(self, names):
+        """Warn once of reported values whose mean over batches says little."""
+        new = [name for name in names if name not in self._told_names]
+        self._told_names.update(new)
+        if new:
+            warnings.warn(
+                f"{self._owner}: {', '.join(new)} is no mean over examples, as a root, "
+                "an exponential and a score of all examples are not; the mean over "
+                "batches depends on their size. Report the mean inside, and compute "
+                "the rest in LogReport(postprocess=...), as extensions.perplexity "
+                "does; or evaluate in one batch.",
+                stacklevel=3,
+            )
 
     def tell(self, found, count, consequence):
         """Warn that the loss ``found``, and is taken for the mean over its labels."""
@@ -366,3 +381,24 @@ def check_graph(name, loss, optimizers):
             "gets a gradient. Return what functions computed, such as F.mean(losses), "
             "and not a Variable made of its array."
         )
+
+
+def check_optimizers(kind, optimizers):
+    """Refuse the update of several optimizers if one has nothing of its own to do."""
+    owners: dict[int, str] = {}
+    for name, optimizer in optimizers.items():
+        for path, param, _ in optimizer.updates:
+            if owners.setdefault(id(param), name) != name:
+                raise ValueError(
+                    f"{kind}: {path} of optimizer {name!r} is a parameter of "
+                    f"{owners[id(param)]!r}, too, and would be updated twice. Freeze "
+                    f"it in one of them, optimizer.freeze({path!r}), or give each a "
+                    "model of its own."
+                )
+        if not optimizer.updates and optimizer.target.count_params():
+            raise ValueError(
+                f"{kind}: the loss does not depend on the model of optimizer {name!r}. "
+                "Leave that optimizer out, or override update_core to train each model "
+                "by a loss of its own."
+            )
+        optimizer.check_gradients()

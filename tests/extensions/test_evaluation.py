@@ -37,6 +37,31 @@ def test_mean_does_not_depend_on_the_batches(batch_size, reports):
     assert found["validation/main/loss"] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    "score",
+    [
+        lambda x, t: F.sqrt(F.mean_squared_error(x, t)),
+        lambda x, t: F.exp(F.mean(x)) * 1.0,
+        lambda x, t: F.r2_score(x, t),
+        lambda x, t: F.f1_score(F.concat([x, -x], 1), (t[:, 0] > 0) * 1)[0][1],
+        lambda x, t: F.mean(F.precision(F.concat([x, -x], 1), (t[:, 0] > 0) * 1)[0]),
+    ],
+)
+def test_what_is_no_mean_over_examples_is_warned_of_once(score):
+    class Scoring(Regression):
+        def forward(self, x, t):
+            report({"a": score(x, t), "b": F.mean_squared_error(x, t)}, self)
+
+    data = [(xp.array([i % 3 - 1.0]), xp.array([i % 2 - 0.5])) for i in range(10)]
+    iterator = SerialIterator(data, 4, repeat=False, shuffle=False)
+    evaluator = Evaluator(iterator, Scoring())
+    with pytest.warns(UserWarning, match="Evaluator: validation/main/a is no mean ov"):
+        evaluator()
+    evaluator()
+    whole = SerialIterator(data, 10, repeat=False)
+    Evaluator(whole, Scoring())()
+
+
 def test_weights_of_the_model_count():
     class Weighing(Regression):
         def forward(self, x, t):

@@ -132,6 +132,19 @@ def test_several_iterators_and_optimizers_by_name():
         updater.get_optimizer("x")
 
 
+def test_a_parameter_of_two_optimizers_is_not_updated_twice():
+    model = Regression()
+    optimizers = {"main": SGD().setup(model), "other": SGD().setup(model.copy())}
+    updater = StandardUpdater(SerialIterator(points(), 4), optimizers)
+    before = model.W.array.copy()
+    with pytest.raises(ValueError, match=r"/W of .*'other' is .* of 'main', too"):
+        updater.update()
+    xp.testing.assert_array_equal(model.W.array, before)
+    optimizers["other"].freeze("/W")
+    with pytest.raises(ValueError, match="does not depend on the model of"):
+        updater.update()
+
+
 def test_what_is_no_iterator_and_no_optimizer_is_named():
     iterator, model = SerialIterator(points(), 4), Regression()
     optimizer = SGD().setup(model)
