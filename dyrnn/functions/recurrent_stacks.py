@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dyrnn.engine.core import Variable, VariableLike, as_variable
+from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_floats
 from dyrnn.functions.joining import concat, split_axis, stack
@@ -62,9 +62,28 @@ def turned(xp, T, lengths):
     return (source * B + xp.arange(B)).reshape(-1)
 
 
-def turn(window, places):
-    """Take the rows of a window (T, B, I) at the places; its own inverse."""
-    return window.reshape((-1, window.shape[2]))[places].reshape(window.shape)
+class Turn(FunctionNode):
+    """A window (T, B, I) with each sequence reversed, up to its end: its own inverse.
+
+    ``places`` are those of `turned` for the lengths.
+    """
+
+    def __init__(self, lengths, places):
+        self.lengths = lengths
+        self.places = places
+
+    def forward(self, xp, x):
+        return x.reshape((-1, x.shape[2]))[self.places].reshape(x.shape)
+
+    def backward(self, xp, gy):
+        if hasattr(xp, "ndarray"):
+            return self.forward(xp, gy)
+        return turn(gy, self.lengths, self.places)
+
+
+def turn(window, lengths, places):
+    """Reverse each sequence of a window (T, B, I) up to its end."""
+    return Turn(lengths, places).apply(window)
 
 
 def _stacked(name, parts, n, n_more=0):
@@ -138,10 +157,10 @@ def _n_step(kind, n, run, n_layers, ratio, states, ws, bs, xs, is_bidirectional)
         for direction in range(directions):
             k = layer * directions + direction
             given = [None if state is None else state[k] for state in states]
-            source = turn(x, layout.turned) if direction else x
+            source = turn(x, on_device, layout.turned) if direction else x
             *final, y = run(source, given, weights[k], *biases[k], on_device)
             finals.append(final)
-            outputs.append(turn(y, layout.turned) if direction else y)
+            outputs.append(turn(y, on_device, layout.turned) if direction else y)
         x = concat(outputs, axis=2) if directions == 2 else y
     finals = [stack(parts, axis=0) for parts in zip(*finals, strict=True)]
     return finals, layout.sequences(x)

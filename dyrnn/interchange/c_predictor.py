@@ -69,6 +69,7 @@ _ELEMENTWISE = {
     "Relu": "fmaxf({}, 0.0f)",
     "Neg": "-{}",
     "Abs": "fabsf({})",
+    "Erf": "erff({})",
     "Exp": "expf({})",
     "Log": "logf({})",
     "Sqrt": "sqrtf({})",

@@ -288,6 +288,7 @@ def _array(tensor):
     if tensor.get("location"):
         raise InterchangeError(
             f"the array {name!r} is in another file; save the model as one file, "
+            "torch.onnx.export(..., external_data=False), or "
             "onnx.save(onnx.load(path), new_path)"
         )
     dtype = dtype_of(tensor.get("dtype", 0))

@@ -31,7 +31,7 @@ _HEAD = '''"""A trained model that predicts with NumPy alone.
     model.reset_state()  # before a sequence that does not go on from the last one
 """
 
-import os
+{imports}
 
 import numpy as np
 
@@ -81,10 +81,10 @@ class Model:
 '''
 # Names of the files' own and what they call, and words of C that Python has not.
 _RESERVED = """
-self np os file len tuple sigmoid log_softmax rows product softmax s i j k a n t memory
-failed is_started auto case char const default do double enum extern float goto inline
-int long register restrict short signed sizeof static struct switch typedef union
-unsigned void volatile alignas alignof bool constexpr false nullptr thread_local true
+self np os math file len tuple sigmoid log_softmax rows product softmax s i j k a n t
+memory failed is_started auto case char const default do double enum extern float goto
+inline erff int long register restrict short signed sizeof static struct switch
+typedef union unsigned void volatile alignas alignof bool constexpr false nullptr thread_local true
 typeof linux unix expf expm1f fabsf fmaxf fminf log1pf logf cosf powf sinf sqrtf tanhf
 memcpy memset size_t int32_t INFINITY NAN NULL
 """
@@ -94,6 +94,7 @@ _UNARY = {
     "Relu": "np.maximum({}, np.float32(0))",
     "Neg": "-{}",
     "Abs": "np.abs({})",
+    "Erf": "np.vectorize(math.erf, otypes=[np.float32])({})",
     "Exp": "np.exp({})",
     "Log": "np.log({})",
     "Sqrt": "np.sqrt({})",
@@ -230,6 +231,7 @@ def write_numpy(file: str | PathLike, graph: Graph, first: Graph | None = None) 
         arguments=", ".join(names),
         plural=", ".join(f"{n}s" for n in names),
         shapes=shapes,
+        imports="import math\nimport os" if _has_erf(graph) else "import os",
     )
     arguments = ", ".join(["self", *names])
     weights: dict = {}
@@ -247,6 +249,10 @@ def write_numpy(file: str | PathLike, graph: Graph, first: Graph | None = None) 
         np.savez(stream, **dict(weights.values()))
     with atomic_output(file) as stream:
         stream.write(text.encode())
+
+
+def _has_erf(graph):
+    return any(node.op == "Erf" for node in graph.nodes)
 
 
 def _is_weight(array):

@@ -17,6 +17,7 @@ from dyrnn.config import no_backprop_mode
 from dyrnn.engine.core import Variable, as_array
 from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import InterchangeError, ShapeError
+from dyrnn.functions.activation import normal_cdf
 from dyrnn.interchange.graphs import Graph, dtype_of, read_graph
 from dyrnn.interchange.recurrent_layout import KINDS, our_cells
 from dyrnn.link import Chain
@@ -459,6 +460,28 @@ def _transpose(node, x):
     return x.transpose(tuple(perm) if perm else tuple(range(x.ndim))[::-1])
 
 
+def _cumsum(node, x, axis):
+    if node.attributes.get("exclusive"):
+        raise InterchangeError("CumSum: exclusive=1 is not read")
+    axis = int(as_array(axis)) % x.ndim
+    if node.attributes.get("reverse"):
+        return F.flip(F.cumsum(F.flip(x, axis), axis), axis)
+    return F.cumsum(x, axis)
+
+
+def _gelu(node, x):
+    return F.gelu(x, node.attributes.get("approximate", b"none") in ("tanh", b"tanh"))
+
+
+def _reverse_sequence(node, x, lengths):
+    # The default axes of the operation are time 0, batch 1.
+    axes = node.attributes.get("time_axis", 0), node.attributes.get("batch_axis", 1)
+    if axes == (0, 1):
+        return turned(x, as_array(lengths))
+    swapped = (1, 0, *range(2, x.ndim))
+    return turned(x.transpose(swapped), as_array(lengths)).transpose(swapped)
+
+
 def _compare(function):
     return lambda node, a, b: function(as_array(a), as_array(b))
 
@@ -478,14 +501,17 @@ RUN: dict[str, Callable] = {
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
     "Cos": _plain(F.cos),
+    "CumSum": _cumsum,
     "Div": _plain(F.divide, _divide),
     "Dropout": _dropout,
     "Elu": lambda node, x: F.elu(x, node.attributes.get("alpha", 1.0)),
     "Equal": _compare(np.equal),
+    "Erf": _plain(lambda x: normal_cdf(x * 2**0.5) * 2 - 1),
     "Exp": _plain(F.exp),
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
+    "Gelu": _gelu,
     "Gemm": _gemm,
     "Greater": _compare(np.greater),
     "Identity": lambda node, x: x,
@@ -504,12 +530,15 @@ RUN: dict[str, Callable] = {
     "Pow": _plain(F.power),
     "Range": _range,
     "Reciprocal": _plain(lambda x: 1.0 / x),
+    "ReduceLogSumExp": _reduce(F.logsumexp),
     "ReduceMax": _reduce(F.max),
     "ReduceMean": _reduce(F.mean),
     "ReduceMin": _reduce(F.min),
     "ReduceSum": _reduce(F.sum),
     "Relu": _plain(F.relu),
     "Reshape": _reshape,
+    "ReverseSequence": _reverse_sequence,
+    "Selu": _plain(F.selu),
     "Shape": _shape,
     "Sigmoid": _plain(F.sigmoid),
     "Sin": _plain(F.sin),
@@ -523,6 +552,7 @@ RUN: dict[str, Callable] = {
     "Sub": _plain(F.subtract, np.subtract),
     "Sum": _plain(_fold(F.add)),
     "Tanh": _plain(F.tanh),
+    "Tile": lambda node, x, reps: F.tile(x, _integers(reps)),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     "Where": lambda node, c, x, y: F.where(as_array(c), x, y),

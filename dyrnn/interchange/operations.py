@@ -17,6 +17,7 @@ from dyrnn.functions import (
     math,
     normalization,
     products,
+    recurrent_stacks,
     recurrent_steps,
     recurrent_windows,
     reduction,
@@ -82,6 +83,19 @@ def _binary(b, pair):
         for name, a in zip(pair.names(), pair.one.arrays, strict=True)
     ]
     return b.op(_BINARY[type(pair.node)], *names)
+
+
+@_rule(activation.NormalCdf)
+def _normal_cdf(b, pair):
+    half, root = (b.constant(np.float32(number)) for number in (0.5, 0.5**0.5))
+    erf = b.op("Erf", b.op("Mul", pair.name(0), root))
+    return b.op("Add", b.op("Mul", erf, half), half)
+
+
+@_rule(reduction.CumSum)
+def _cumsum(b, pair):
+    axis = b.axis(pair.node.axis, pair.one.arrays[0].ndim)
+    return b.op("CumSum", pair.name(0), b.constant(np.array(axis)))
 
 
 @_rule(math.Square)
@@ -296,7 +310,7 @@ def _where(b, pair):
     )
 
 
-@_rule(reduction.Sum, reduction.Max, reduction.Min)
+@_rule(reduction.Sum, reduction.Max, reduction.Min, reduction.LogSumExp)
 def _reduce(b, pair):
     node, ndim = pair.node, pair.one.arrays[0].ndim
     axes = range(ndim) if node.axis is None else np.atleast_1d(node.axis)
@@ -345,6 +359,14 @@ def _gru(b, pair):
     # (1 - z) * n + z * h
     kept = b.op("Mul", z, h)
     return b.op("Add", b.op("Mul", b.op("Sub", b.constant(np.float32(1)), z), n), kept)
+
+
+@_rule(recurrent_stacks.Turn)
+def _turn(b, pair):
+    lengths = pair.node.lengths
+    name = b.operand(pair, lengths, pair.other.lengths, lengths.dtype)
+    name = b.cast(name, lengths.dtype, np.int64)
+    return b.op("ReverseSequence", pair.name(0), name, time_axis=0, batch_axis=1)
 
 
 def _layer(b, kind, x, cells, states, lengths, stem="", **options):

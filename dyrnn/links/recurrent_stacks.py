@@ -303,7 +303,8 @@ class Bidirectional(Chain):
         else:
             places = turned(x.xp, len(x), lengths)
             ahead = self.forward_layer(x, lengths)
-            back = turn(self.backward_layer(turn(x, places), lengths), places)
+            back = self.backward_layer(turn(x, lengths, places), lengths)
+            back = turn(back, lengths, places)
         if self.merge == "concat":
             return F.concat((ahead, back), axis=2)
         return (ahead, back) if self.merge is None else ahead + back

@@ -4,6 +4,8 @@ Without it, files are read back and run by ``OnnxModel``. A file that PyTorch wr
 with what onnxruntime computed of it, is in tests/golden.
 """
 
+import math
+
 import numpy as np
 import pytest
 
@@ -200,6 +202,27 @@ def test_a_forward_with_lengths(rng):
             close(found, y.array)
 
 
+@pytest.mark.parametrize("second", [L.LSTM, L.GRU])
+def test_a_bidirectional_layer_has_no_state(second, rng):
+    layer = L.Bidirectional(L.LSTM(5, 4), second(5, 4))
+    model = randomize(dyrnn.Sequential(layer, L.Linear(8, 3)), rng)
+    x = rng.standard_normal((6, 3, 5)).astype(np.float32)
+    lengths = np.array([4, 1, 6])
+    for arguments in ((x,), (x, lengths)):
+        graph = trace(layer, *arguments)
+        assert len(graph.inputs) == len(arguments) and len(graph.outputs) == 1
+        y = evaluate(layer, *arguments).array
+        given = dict(zip([each.name for each in graph.inputs], arguments, strict=True))
+        for run in runners(graph):
+            (found,) = run(**given).values()
+            for b, n in enumerate(lengths if len(arguments) > 1 else [6] * 3):
+                close(found[:n, b], y[:n, b])
+    graph = trace(model, x)
+    for run in runners(graph):
+        (found,) = run(**{graph.inputs[0].name: x}).values()
+        close(found, evaluate(model, x).array)
+
+
 def test_functions_of_a_forward(rng):
     """Each function that has a counterpart, in steps and windows."""
 
@@ -212,6 +235,8 @@ def test_functions_of_a_forward(rng):
         y = F.swish(y) + F.softsign(y) + F.hard_sigmoid(y)
         y = F.stack((y, F.broadcast_to(y[:1], y.shape)), axis=-1)
         y = F.sum(y, axis=-1) + F.max(y, axis=-1) - F.min(y, axis=(0, -1))
+        y = y + F.gelu(y) + F.gelu(y, True) + F.selu(y) + F.cumsum(y, -1) * 0.1
+        y = y + F.logsumexp(y, -1, keepdims=True) * 0.1
         z = F.matmul(y[..., None, :], y[..., None])
         return F.linear_interpolate(F.sigmoid(y), y, F.tanh(y)), F.squeeze(z, -1), y.T
 
@@ -417,7 +442,10 @@ FORWARDS = {
         "no recorded operation",
     ),
     "state": (hidden(None), "number|no recorded|does not compute"),
-    "sums": (lambda x: F.cumsum(F.tanh(x), 0), "CumSum, called at .*test_onnx.py"),
+    "pad": (
+        lambda x: F.pad(F.tanh(x), 1, "constant"),
+        "Pad, called at .*test_onnx.py",
+    ),
     "mask": (lambda x: F.tanh(x)[x > 0], "mask as an index"),
     "text": (lambda x: "yes", "returns a str"),
 }
@@ -515,6 +543,48 @@ def test_sizes_and_integers_of_a_file(rng):
     )
     for run in runners(graph):
         close(run(x=x)["y"], -x)  # -4 / 3, towards 0
+
+
+def test_operations_that_others_write(rng):
+    x = rng.standard_normal((3, 2, 4)).astype(np.float32)
+    lengths = np.array([2, 1, 2])
+    erf = 2 * norm_cdf(x * 2**0.5) - 1
+    turned = np.stack([np.concatenate([a[:n][::-1], a[n:]]) for a, n in
+                       zip(x, lengths, strict=True)])  # fmt: skip
+    cases = {
+        "Erf": (x, {}, [], erf),
+        "Tile": (x, {}, [np.array([1, 2, 1])], np.tile(x, (1, 2, 1))),
+        "CumSum": (
+            x,
+            {"reverse": 1},
+            [np.array(1)],
+            np.flip(np.cumsum(np.flip(x, 1), 1), 1),
+        ),
+        "ReduceLogSumExp": (
+            x,
+            {"axes": [1], "keepdims": 0},
+            [],
+            np.log(np.exp(x).sum(1)),
+        ),
+        "ReverseSequence": (x, {"time_axis": 1, "batch_axis": 0}, [lengths], turned),
+    }
+    for op, (x, attributes, others, expected) in cases.items():
+        arrays = {f"a{i}": array for i, array in enumerate(others)}
+        graph = small_graph(
+            node(op, ["x", *arrays], ["y"], **attributes), arrays=arrays
+        )
+        graph.outputs[0].shape = expected.shape
+        for run in runners(graph):
+            close(run(x=x)["y"], expected)
+    graph = small_graph(
+        node("CumSum", ["x", "axis"], ["y"], exclusive=1), arrays={"axis": np.array(1)}
+    )
+    with pytest.raises(InterchangeError, match="exclusive=1"):
+        OnnxModel(graph)(x)
+
+
+def norm_cdf(x):
+    return np.vectorize(lambda v: math.erfc(-v / 2**0.5) / 2)(x).astype(np.float32)
 
 
 def test_a_reverse_layer_of_a_file(rng):
