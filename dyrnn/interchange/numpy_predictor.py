@@ -83,10 +83,10 @@ class Model:
 _RESERVED = """
 self np os math file len tuple sigmoid log_softmax rows product softmax s i j k a n t
 memory failed is_started auto case char const default do double enum extern float goto
-inline erff int long register restrict short signed sizeof static struct switch
-typedef union unsigned void volatile alignas alignof bool constexpr false nullptr thread_local true
-typeof linux unix expf expm1f fabsf fmaxf fminf log1pf logf cosf powf sinf sqrtf tanhf
-memcpy memset size_t int32_t INFINITY NAN NULL
+inline erff int long register restrict short signed sizeof static struct switch typedef
+union unsigned void volatile alignas alignof bool constexpr false nullptr thread_local
+true typeof linux unix expf expm1f fabsf fmaxf fminf log1pf logf cosf powf sinf sqrtf
+tanhf memcpy memset size_t int32_t INFINITY NAN NULL
 """
 _UNARY = {
     "Tanh": "np.tanh({})",
