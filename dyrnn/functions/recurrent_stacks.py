@@ -20,12 +20,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dyrnn.engine.core import FunctionNode, Variable, VariableLike, as_variable
+from dyrnn.engine.core import Variable, VariableLike, as_variable
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_floats
 from dyrnn.functions.joining import concat, split_axis, stack
 from dyrnn.functions.noise import dropout
-from dyrnn.functions.recurrent_windows import gru_window, lstm_window, rnn_window
+from dyrnn.functions.recurrent_windows import (
+    gru_window,
+    lstm_window,
+    rnn_window,
+    turn,
+    turned,
+)
 
 
 class Layout:
@@ -53,37 +59,6 @@ class Layout:
         rows = window.reshape((-1, window.shape[2]))[self.out_of]
         ys = split_axis(rows, np.cumsum(self.lengths)[:-1], axis=0)
         return list(ys) if isinstance(ys, tuple) else ys
-
-
-def turned(xp, T, lengths):
-    """Return the places of rows (T * B,) with each sequence reversed, up to its end."""
-    steps, B = xp.arange(T)[:, None], len(lengths)
-    source = xp.where(steps < lengths, lengths - 1 - steps, steps)
-    return (source * B + xp.arange(B)).reshape(-1)
-
-
-class Turn(FunctionNode):
-    """A window (T, B, I) with each sequence reversed, up to its end: its own inverse.
-
-    ``places`` are those of `turned` for the lengths.
-    """
-
-    def __init__(self, lengths, places):
-        self.lengths = lengths
-        self.places = places
-
-    def forward(self, xp, x):
-        return x.reshape((-1, x.shape[2]))[self.places].reshape(x.shape)
-
-    def backward(self, xp, gy):
-        if hasattr(xp, "ndarray"):
-            return self.forward(xp, gy)
-        return turn(gy, self.lengths, self.places)
-
-
-def turn(window, lengths, places):
-    """Reverse each sequence of a window (T, B, I) up to its end."""
-    return Turn(lengths, places).apply(window)
 
 
 def _stacked(name, parts, n, n_more=0):

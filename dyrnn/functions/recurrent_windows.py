@@ -187,6 +187,37 @@ def check_lengths(name, xp, lengths, x):
     return xp.asarray(lengths)
 
 
+def turned(xp, T, lengths):
+    """Return the places of rows (T * B,) with each sequence reversed, up to its end."""
+    steps, B = xp.arange(T)[:, None], len(lengths)
+    source = xp.where(steps < lengths, lengths - 1 - steps, steps)
+    return (source * B + xp.arange(B)).reshape(-1)
+
+
+class Turn(FunctionNode):
+    """A window (T, B, I) with each sequence reversed, up to its end: its own inverse.
+
+    ``places`` are those of `turned` for the lengths.
+    """
+
+    def __init__(self, lengths, places):
+        self.lengths = lengths
+        self.places = places
+
+    def forward(self, xp, x):
+        return x.reshape((-1, x.shape[2]))[self.places].reshape(x.shape)
+
+    def backward(self, xp, gy):
+        if hasattr(xp, "ndarray"):
+            return self.forward(xp, gy)
+        return turn(gy, self.lengths, self.places)
+
+
+def turn(window, lengths, places):
+    """Reverse each sequence of a window (T, B, I) up to its end."""
+    return Turn(lengths, places).apply(window)
+
+
 class LSTMWindow(_Window):
     """All time steps of an LSTM layer: no node, and no product of inputs, per step."""
 

@@ -17,7 +17,6 @@ from dyrnn.functions import (
     math,
     normalization,
     products,
-    recurrent_stacks,
     recurrent_steps,
     recurrent_windows,
     reduction,
@@ -361,7 +360,7 @@ def _gru(b, pair):
     return b.op("Add", b.op("Mul", b.op("Sub", b.constant(np.float32(1)), z), n), kept)
 
 
-@_rule(recurrent_stacks.Turn)
+@_rule(recurrent_windows.Turn)
 def _turn(b, pair):
     lengths = pair.node.lengths
     name = b.operand(pair, lengths, pair.other.lengths, lengths.dtype)

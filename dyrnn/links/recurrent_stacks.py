@@ -13,8 +13,8 @@ from dyrnn.engine.core import VariableLike
 from dyrnn.engine.parameter import Parameter
 from dyrnn.errors import ShapeError
 from dyrnn.functions.checks import check_choice, check_ratio, variable
-from dyrnn.functions.recurrent_stacks import Layout, turn, turned
-from dyrnn.functions.recurrent_windows import check_lengths
+from dyrnn.functions.recurrent_stacks import Layout
+from dyrnn.functions.recurrent_windows import check_lengths, turn, turned
 from dyrnn.initializers import InitializerLike, get_initializer
 from dyrnn.link import Chain, ChainList, Link
 from dyrnn.links.connection import check_size
