@@ -184,6 +184,10 @@ def check_lengths(name, xp, lengths, x):
             f"{name}: lengths go from {lengths.min()} to {lengths.max()}, but must be "
             f"within 0 to {T}, the steps of x {x.shape}."
         )
+    if (
+        lengths.dtype.kind == "u"
+    ):  # a difference of which may be a float, or wrap around
+        lengths = lengths.astype(np.int64)
     return xp.asarray(lengths)
 
 

@@ -205,3 +205,13 @@ def test_it_is_pytorchs_packed_lstm(rng):
     np.testing.assert_allclose(layer(x, lengths).array, expected, rtol=1e-10)
     ends = np.stack((layer.forward_layer.h.array, layer.backward_layer.h.array))
     np.testing.assert_allclose(ends, h.detach().numpy(), rtol=1e-10)
+
+
+def test_lengths_may_be_of_any_integer_type(rng):
+    x = Variable(rng.normal(size=(T, B, I)))
+    layer = make("LSTM", rng, x.device)
+    expected = layer(x, LENGTHS).array
+    for dtype in "bBHIQ":
+        layer.reset_state()
+        found = layer(x, xp.array(LENGTHS, dtype)).array
+        xp.testing.assert_array_equal(found, expected)
