@@ -384,6 +384,7 @@ def _changes(trainer, start):
     """Yield what is another one than when a snapshot was written."""
     here, there = environment(), start.manifest["environment"]
     pairs = [(key, there.get(key, here[key]), here[key]) for key in _MACHINE]
+    pairs.append(("processes", start.manifest["values"].get("processes", 1), 1))
     for name, extension in trainer.extensions.items():
         saved = start.manifest["values"].get(f"extensions/{name}/identity")
         if isinstance(saved, dict):
