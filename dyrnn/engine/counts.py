@@ -43,6 +43,8 @@ _SUM = None, 1.0, SUM
 _NO_MEAN = None, 1.0, None  # otherwise as without a note
 SUM_OVER_FIRST = None, 1.0, FIRST
 
+_BIT = math.log(2)  # what turns nats into bits is no number of labels
+
 # Losses of one sum that are kept; a sum of more is one loss from there on.
 _MAX_TERMS = 1024
 _MAX_TERMS_UNASKED = 64  # where no graph keeps them, and no tally asks
@@ -332,6 +334,15 @@ def stacked(xs: Any, y: Any) -> Any:
     return y
 
 
+def weighed(x: Any, weights: Any, y: Any) -> Any:
+    """Note on ``y``, the mean of the losses in ``x`` with weights, what these are."""
+    if kind_of(x) == TERMS and x.shape == weights.shape == (len(x._count[0]),):
+        pairs = zip(x._count[0], (weights / weights.sum()).tolist(), strict=True)
+        terms = tuple((term, share) for (term, _), share in pairs)
+        y._count = terms, x._count[1], TERMS
+    return y
+
+
 def changed(function: Any, x: Any, y: Any) -> Any:
     """Note on ``y = function(x)``, which is linear, what ``x`` has noted."""
     note = getattr(x, "_count", None)
@@ -424,6 +435,8 @@ def divided(a: Any, b: Any, y: Any) -> Any:
             # Nothing, divided by max(1, labels), has no label.
             over = over * ((over != 1) | (a.array != 0))
         y._count = over, 1.0, RATIO
+    elif isinstance(over, numbers.Real) and math.isclose(over, _BIT, rel_tol=1e-6):
+        _scaled(a, 1.0 / over, y)
     elif kind == RATIO or (kind in (MEAN, AVERAGE) and type(b) not in (int, float)):
         # As in F.mean(losses * mask) / mask.mean().
         y._count = labels * over, 1.0, RATIO

@@ -16,7 +16,13 @@ from dyrnn.engine.core import (
     as_array,
     as_variable,
 )
-from dyrnn.engine.counts import SUM_OVER_FIRST, averaged, summed, summed_further
+from dyrnn.engine.counts import (
+    SUM_OVER_FIRST,
+    averaged,
+    summed,
+    summed_further,
+    weighed,
+)
 from dyrnn.engine.gradients import add_up
 from dyrnn.errors import ShapeError
 from dyrnn.functions.arithmetic import maximum
@@ -116,7 +122,9 @@ def average(
             )
         weights = reshape(weights, (-1,) + (1,) * (x.ndim - 1 - axes[0]))
         weights = broadcast_to(weights, x.shape)
-    return sum(x * weights, axis, keepdims) / sum(weights, axis, keepdims)
+    y = sum(x * weights, axis, keepdims) / sum(weights, axis, keepdims)
+    is_known = isinstance(weights.array, np.ndarray) and not weights.requires_grad
+    return weighed(x, weights.array, y) if is_known else y
 
 
 class _Extreme(_Reduction):

@@ -10,7 +10,16 @@ import numpy as np
 
 from dyrnn.datasets import concat_examples
 from dyrnn.engine.core import Variable
-from dyrnn.engine.counts import FIRST, RATIO, SUM, TERMS, kind_of, largest, terms_of
+from dyrnn.engine.counts import (
+    FIRST,
+    RATIO,
+    SUM,
+    TERMS,
+    is_no_mean,
+    kind_of,
+    largest,
+    terms_of,
+)
 from dyrnn.engine.hooks import FunctionHook
 from dyrnn.errors import ShapeError
 from dyrnn.functions.connection import EmbedID
@@ -86,6 +95,8 @@ def loss_of_window(loss, tally):
         doubt = f"is a sum of {length} losses, as many as steps,"
     elif tally.is_unclear(loss) and length > 1:
         doubt = "was computed from sums"
+    elif is_no_mean(loss) and length > 1:
+        doubt = "is a root, an exponential or the like of a mean"
     is_mean = tally.is_mean_of_sums(loss)
     if is_mean and length == 2:  # or is it one half of the squares
         doubt = "is one half of sums over 2 steps"

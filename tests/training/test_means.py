@@ -447,6 +447,11 @@ SUMS = {
     ),
     "shares of all": lambda y, t: F.sum(each(y, t) / t.size),
     "shares of the batch": lambda y, t: F.sum(each(y, t) / t.shape[-1]),
+    "averaged losses": lambda y, t: F.average(
+        F.stack([F.softmax_cross_entropy(y, t), auxiliary(y, t)]),
+        weights=np.array([0.3, 0.7]),
+    ),
+    "bits": lambda y, t: F.softmax_cross_entropy(y, t) / np.log(2),
     "average": lambda y, t: F.average(
         each(y, t).reshape(-1), weights=(t.reshape(-1) >= 0) * 1.0
     ),
@@ -579,6 +584,8 @@ def test_masked_means_do_not_depend_on_batches():
     [
         lambda y, t: F.sum(each(y, t)) / 3,
         lambda y, t: F.sum(each(y, t)) * 0.25,
+        lambda y, t: F.sqrt(F.mean(F.square(y))),
+        lambda y, t: 2 * F.exp(F.mean(each(y, t))),
         lambda y, t: F.mean(each(y, t)) + 0.25 * F.sum(each(y, t)),
         lambda y, t: sum(F.mean(each(y[i], t[i])) for i in range(len(t))),
         lambda y, t: F.sum(F.concat([F.mean(y).reshape(1), F.max(y).reshape(1)])) * 2,
