@@ -165,7 +165,7 @@ def _layers(link, path, joins_directions):
 def _both_directions(link, path):
     """Return the two layers as one in two directions; None if they are not alike."""
     pair = [describe(link.forward_layer), describe(link.backward_layer)]
-    if link.merge != "concat" or [len(layers) for layers in pair] != [1, 1]:
+    if [len(layers) for layers in pair] != [1, 1]:
         return None
     (forward,), (backward,) = pair
 
@@ -176,7 +176,7 @@ def _both_directions(link, path):
     if form(forward) != form(backward) or forward.kind == "parameters":
         return None
     parts = join_directions([forward.parts, backward.parts])
-    kind, options = forward.kind, forward.options
+    kind, options = forward.kind, {**forward.options, "merge_mode": link.merge}
     return Layer(kind, path, link, parts, directions=2, options=options)
 
 

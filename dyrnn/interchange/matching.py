@@ -195,7 +195,7 @@ def match(
     known = source.arrays
     used: set[str] = set()
     problems: list[str] = []
-    values = []
+    values, activations = [], []
     layers = describe(model, system.has_directions)
     _check_names(names, layers)
     _check_known(model, system)
@@ -214,6 +214,7 @@ def match(
                 used.update(_names_of(form))
                 found = list(_compare(layer, form, source))
                 problems += found
+                activations += _activations(layer, form, source)
                 if not found:
                     values.append((layer, _unpacked(layer, form, known)))
     root = translated("", names, system.separator)
@@ -240,6 +241,12 @@ def match(
             "may be left over."
         )
     assign(values)
+    if activations:
+        warnings.warn(
+            f"{'; '.join(activations)}: it is not a part of the layer here, so your "
+            "forward or your loss has to apply it",
+            stacklevel=3,
+        )
 
 
 def _common_prefix(layers, names, system, known):
@@ -304,6 +311,18 @@ def _compare(layer: Layer, form: _Form, source: Source) -> Iterator[str]:
                     for key, value in facts.items()
                     if mine.get(key, value) != value
                 )
+
+
+def _activations(layer, form, source):
+    """Yield what the source says that a linear map computes after its product."""
+    if layer.kind == "linear":
+        first = next(iter(form.cells[0].values()))[0]
+        for place, facts in source.facts.items():
+            if first.startswith(place) and facts.get("activation") not in (
+                None,
+                "linear",
+            ):
+                yield f"{place.rstrip('/')} has the activation {facts['activation']!r}"
 
 
 # What recurrent layers here compute, unless their options say otherwise.

@@ -1,5 +1,7 @@
 """Weights of other systems, as they wrote them: the same outputs, there and back."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from dyrnn import interchange
 from dyrnn.errors import InterchangeError
 from dyrnn.interchange import Layer, assign, describe
 from dyrnn.interchange.files import read_safetensors, write_safetensors
+from dyrnn.interchange.matching import Source, match
+from dyrnn.interchange.systems import system
 from dyrnn.interchange.trees import flatten, nest
 from tests.interchange.models import GOLDEN, RECURRENT, D, H, P, V, make, make_cell, run
 
@@ -407,3 +411,17 @@ def test_two_layers_that_are_not_alike_keep_their_names():
         "forward_layer",
         "backward_layer",
     }
+
+
+def test_the_activation_of_a_dense_layer_is_told(rng):
+    model = dyrnn.Sequential(L.Linear(3, 4))
+    arrays = {"d/vars/0": rng.normal(size=(3, 4)), "d/vars/1": rng.normal(size=4)}
+    for activation in ("softmax", "linear"):
+        source = Source(arrays, {"d/": {"activation": activation}})
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            match(model, source, system("keras"), {"0": "d"})
+        told = [str(each.message) for each in found]
+        assert len(told) == (activation == "softmax"), told
+        assert all("'softmax': it is not a part of the layer here" in t for t in told)
+    np.testing.assert_array_equal(model[0].b.array, arrays["d/vars/1"].astype("f4"))
