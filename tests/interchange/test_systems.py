@@ -394,9 +394,9 @@ def test_two_layers_as_one_in_two_directions(layer, rng):
         both(sequences), stack_outputs(stack, sequences), strict=True
     ):
         np.testing.assert_allclose(y.array, expected.array, 1e-6, 1e-6)
-    for system in ("torch", "keras"):
-        arrays = interchange.to_arrays(both, system)
-        given = interchange.to_arrays(stack, system)
+    for name in ("torch", "keras"):
+        arrays = interchange.to_arrays(both, name)
+        given = interchange.to_arrays(stack, name)
         assert arrays.keys() == given.keys()
 
 
