@@ -49,6 +49,7 @@ class BestWeights(Extension):
         self.target = target
         self._looks = Patience("BestWeights", monitor, mode, check_trigger)
         self._kept: dict = {}
+        self._trained: dict = {}  # what the model had before it got the best
         self._has_failed = False
 
     @property
@@ -62,24 +63,31 @@ class BestWeights(Extension):
         return False
 
     def initialize(self, trainer):
-        self._has_failed = False
+        self._has_failed, self._trained = False, {}
         if self.target is None:
             self.target = trainer.updater.get_optimizer("main").target
 
     def __call__(self, trainer):
         if self._looks(trainer):
-            keeper = Keeper()
-            self.target.serialize(keeper)
-            self._kept = _copied(keeper.kept)
+            self._kept = self._weights()
             self.iteration = trainer.updater.iteration
 
     def on_error(self, trainer, error, traceback):
         self._has_failed = True  # training may go on from where it is
+        if self._trained:  # a signal came after the end, and now a snapshot does
+            self.target.serialize(Restorer(self._trained))
+            self._trained = {}
 
     def finalize(self):
         """Restore the best weights, unless an error or a signal ended training."""
         if self._kept and not self._has_failed:
+            self._trained = self._weights()
             self.restore()
+
+    def _weights(self):
+        keeper = Keeper()
+        self.target.serialize(keeper)
+        return _copied(keeper.kept)
 
     def restore(self) -> None:
         """Give the model its best weights."""

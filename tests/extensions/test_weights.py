@@ -1,5 +1,8 @@
 """The best weights and the average ones are those that their definition says."""
 
+import os
+import signal
+
 import pytest
 
 from dyrnn import extensions, random, training
@@ -139,3 +142,25 @@ def test_evaluators_and_files_take_the_averaged_model(tmp_path):
 def test_a_decay_of_1_is_refused():
     with pytest.raises(ValueError, match=r"decay=1.0; use 0 to below 1, or None"):
         extensions.WeightAverage(Regression(), 1.0)
+
+
+def test_a_signal_after_the_end_saves_the_weights_that_are_trained(tmp_path, capfd):
+    def interrupted(trainer, model):
+        signalling = training.make_extension(
+            finalize=lambda: os.kill(os.getpid(), signal.SIGTERM)
+        )
+        trainer.extend(signalling(lambda trainer: None), name="signalling")
+        saving = extensions.snapshot(on_signal=True)
+        trainer.extend(saving, trigger=(100, "iteration"))
+        made.append((trainer, model))
+        return best(trainer, model)
+
+    made = []
+    with pytest.raises(training.TrainingInterrupted):
+        trained(tmp_path, 5, interrupted)
+    [(trainer, model)] = made
+    last = model.W.array.copy()
+    trainer.get_extension("BestWeights").restore()
+    assert (model.W.array != last).any()
+    load_npz(tmp_path / "snapshot_iter_00000005.npz", trainer)
+    xp.testing.assert_array_equal(model.W.array, last)
