@@ -166,7 +166,7 @@ class Reporter:
             weights.pop(name, None)
             parts.pop(name, None)
             if is_no_mean(value):
-                tally.no_means.add(name)
+                tally.no_means += (name,)
             means = weight if isinstance(weight, Parts) else [(value, weight)]
             if weight is None:
                 means = tally.parts_of(value)

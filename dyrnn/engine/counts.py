@@ -82,7 +82,7 @@ class Tally:
         self.labels: Any = None
         self.has_sums = False
         self.is_told = False  # what is reported came with weights
-        self.no_means: set[str] = set()  # names of reported values
+        self.no_means: tuple[str, ...] = ()  # names of reported values
         self._has_each = False  # losses of single labels, which somebody sums up
 
     def __enter__(self) -> "Tally":

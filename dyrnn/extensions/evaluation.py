@@ -160,7 +160,7 @@ class Evaluator(Extension):
                         found = "was computed from sums"
                         self._doubts.tell(found, tally.count_of(result), _TOLD)
                 summary.add(observation)
-                no_means |= tally.no_means
+                no_means.update(tally.no_means)
         self._tell_of_sums(sums)
         if n_batches > 1:
             self._doubts.tell_no_means(sorted(no_means))

@@ -257,8 +257,11 @@ def unrelated_examples(models, iterator, batch, arrays, converter):
     goes_on = getattr(iterator, "goes_on", True)
     links = [link for model in models for link in model.links() if not goes_on]
     layers = {id(link): link for link in links if isinstance(link, Recurrent)}
+    if not layers:
+        yield
+        return
     left = {key: getattr(each, each.carried[0]) for key, each in layers.items()}
-    windows = _batch_major(batch, arrays, converter) if layers else []
+    windows = _batch_major(batch, arrays, converter)
     rows = _Rows([a for a in windows if a.shape[0] == a.shape[1]])
     lines = [a.shape for a in _parts(arrays) if getattr(a, "ndim", 0) == 2]
     single_steps = {}

@@ -124,12 +124,16 @@ def test_an_iterator_that_nobody_uses_yet_may_be_made_first(tmp_path, make):
 
 
 @pytest.mark.parametrize("make", [SerialIterator, BucketIterator, MultithreadIterator])
-def test_an_iterator_that_was_looked_at_does_not_change_a_training(tmp_path, make):
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_an_iterator_that_was_looked_at_does_not_change_a_training(
+    tmp_path, make, is_gone
+):
     options = {"length": lambda example: 1} if make is BucketIterator else {}
     kept, orders = [], []
 
     def look():
-        make(points(), 3, **options).next()  # and is gone
+        if is_gone:
+            make(points(), 3, **options).next()
         kept.append(make(points(), 3, **options))
         kept[-1].next()
         orders.append(kept[-1].order.tolist())
