@@ -378,6 +378,7 @@ def test_words_and_perplexity_of_a_log(tmp_path):
     [
         (lambda y, t: F.softmax_cross_entropy(y, t), 4),
         (lambda y, t: F.softmax_cross_entropy(y, abs(t), ignore_label=2), 4),
+        (lambda y, t: F.softmax_cross_entropy(y, t) / np.log(2), 4),
         (lambda y, t: F.softmax_cross_entropy(y, t, normalize=False), 6),
         (lambda y, t: F.accuracy(y, t, -1), 4),
         (lambda y, t: F.accuracy(y, abs(t)), 6),
