@@ -505,3 +505,61 @@ def test_an_iterator_may_have_no_finalize(tmp_path):
     updater = StandardUpdater(Plain(), SGD().setup(Regression()))
     Trainer(updater, (2, "iteration"), tmp_path).run()
     assert updater.iteration == 2
+
+
+class Accumulating(StandardUpdater):
+    """As the manual writes it."""
+
+    batches = 3
+
+    def update_core(self):
+        optimizer = self.get_optimizer()
+        model, mean = optimizer.target, 0.0
+        model.cleargrads()
+        for _ in range(self.batches):
+            batch = self.converter(self.get_iterator().next(), self.device)
+            loss = model(*batch) / self.batches
+            loss.backward()
+            mean = mean + loss.array
+        optimizer.update()
+        report({"loss": mean}, model)
+
+
+class Waiting(StandardUpdater):
+    """Updates with every third batch."""
+
+    def update_core(self):
+        optimizer = self.get_optimizer()
+        if self.iteration % 3 == 0:
+            optimizer.target.cleargrads()
+        batch = self.converter(self.get_iterator().next(), self.device)
+        (optimizer.target(*batch) / 3).backward()
+        if self.iteration % 3 == 2:
+            optimizer.update()
+
+
+def test_gradients_of_several_batches_are_those_of_one(tmp_path):
+    def train(kind, batch_size, updates):
+        iterator = SerialIterator(points(12), batch_size, shuffle=False)
+        updater = kind(iterator, SGD(lr=0.05).setup(Regression()))
+        summary, reporter = DictSummary(), Reporter()
+        reporter.add_observer("main", updater.get_optimizer().target)
+        for i in range(updates):
+            observation = Observation()
+            with reporter.scope(observation):
+                updater.update()
+            summary.add(observation)
+            if i == 3:  # in the middle of three
+                save_npz(tmp_path / "u.npz", updater)
+                model = Regression()
+                iterator = SerialIterator(points(12), batch_size, shuffle=False)
+                updater = kind(iterator, SGD(lr=0.05).setup(model))
+                reporter.add_observer("main", model)
+                load_npz(tmp_path / "u.npz", updater)
+        return updater.get_optimizer().target.W.array, summary.compute_mean()
+
+    W, means = train(StandardUpdater, 6, 5)
+    for kind, updates in (Accumulating, 5), (Waiting, 15):
+        other, others = train(kind, 2, updates)
+        xp.testing.assert_allclose(other, W, rtol=1e-12)
+        assert others == pytest.approx(means, rel=1e-12)
