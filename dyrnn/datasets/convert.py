@@ -232,7 +232,7 @@ def pad_sequences(batch: Sequence, padding: float = -1) -> tuple[Array, Array]:
     return concat_examples(list(batch), padding=padding).swapaxes(0, 1), lengths
 
 
-def split_lines(ids: Array, eos: int) -> list[Array]:
+def split_lines(ids: Array, eos: int | None) -> list[Array]:
     """Return the lines of a text, each with the line end before it and its own.
 
     So ``line[:-1]`` is what a language model reads, and ``line[1:]`` what it predicts.
@@ -241,18 +241,28 @@ def split_lines(ids: Array, eos: int) -> list[Array]:
     Parameters
     ----------
     ids : array of int, (T,)
-    eos : int
-        What ends a line, such as ``vocabulary.ids["<eos>"]``.
+    eos : int or None
+        What ends a line, such as ``vocabulary.ids.get("<eos>")``.
 
     Returns
     -------
     list of arrays
+
+    Raises
+    ------
+    ValueError
+        If there is no line end in the text.
 
     Examples
     --------
     >>> [line.tolist() for line in split_lines(np.array([5, 6, 0, 7, 0, 8]), 0)]
     [[0, 5, 6, 0], [0, 7, 0]]
     """
+    if eos is None or not (ids == eos).any():
+        raise ValueError(
+            f"split_lines: the text, of {len(ids)} words, has no line end. Give one "
+            "with a sentence on each line, and a line end after the last."
+        )
     ids = np.concatenate((np.full(1, eos, ids.dtype), ids))
     ends = np.flatnonzero(ids == eos).tolist()
     return [ids[start : stop + 1] for start, stop in itertools.pairwise(ends)]

@@ -58,7 +58,7 @@ def main():
     device = dyrnn.get_device(args.device)
     device.use()
     words, valid, _, vocabulary = load_corpus(args.data)
-    eos = vocabulary.ids["<eos>"]
+    eos = vocabulary.ids.get("<eos>")
     data, held_out = split_lines(words, eos), split_lines(valid, eos)
     if args.test:
         data, held_out = data[:300], held_out[:50]

@@ -103,7 +103,7 @@ def main():
     device = dyrnn.get_device(args.device)
     device.use()
     words, valid, _, vocabulary = load_corpus(args.data)
-    eos = vocabulary.ids["<eos>"]
+    eos = vocabulary.ids.get("<eos>")
     data, held_out = (
         [line for line in split_lines(part, eos) if 4 < len(line) <= 40]
         for part in (words, valid)

@@ -190,4 +190,6 @@ def test_split_lines_gives_each_line_with_both_its_ends():
     lines = split_lines(np.array([3, 4, 9, 9, 5, 9, 6], np.int32), 9)
     assert [line.tolist() for line in lines] == [[9, 3, 4, 9], [9, 9], [9, 5, 9]]
     assert all(line.dtype == np.int32 for line in lines)
-    assert split_lines(np.array([1, 2]), 9) == []
+    for eos in (9, None):  # as of a text in one line
+        with pytest.raises(ValueError, match="text, of 2 words, has no line end"):
+            split_lines(np.array([1, 2]), eos)
