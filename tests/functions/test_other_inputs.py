@@ -15,6 +15,7 @@ import pytest
 import dyrnn.functions as F
 from dyrnn.engine.core import Variable
 from dyrnn.engine.higher_order import grad
+from dyrnn.random import Streams
 from tests.arrays import every_device, xp
 from tests.functions.cases import spread
 from tests.functions.running import is_float, sequence
@@ -253,6 +254,7 @@ def test_axes_are_named_once():
 ROWS = spread(4, 3).astype(np.float32)
 TARGET = spread(4, 3, seed=1).astype(np.float32)
 ONES = np.ones(3, np.float32)
+LABELS = np.array([0, 2, 1, 1])
 NUMBERS = {
     "clipped_relu": lambda n: F.clipped_relu(ROWS, n(0.5)),
     "leaky_relu": lambda n: F.leaky_relu(ROWS, n(0.2)),
@@ -279,7 +281,60 @@ NUMBERS = {
     "tensordot": lambda n: F.tensordot(ROWS, ROWS.T, n(1)),
     "linear": lambda n: F.linear(ROWS, ROWS, n_batch_axes=n(1)),
     "average": lambda n: F.average(ROWS, n(1), ONES),
+    "accuracy": lambda n: F.accuracy(ROWS, LABELS, n(2)),
+    "attention": lambda n: F.attention(
+        ROWS[None], *[ROWS[:, None].repeat(4, 1)] * 2, scale=n(0.5)
+    ),
+    "classification_summary": lambda n: F.classification_summary(
+        ROWS, LABELS, n(3), n(0.5), n(-1)
+    )[:3],
+    "precision": lambda n: F.precision(ROWS, LABELS, n(3), n(0))[0],
+    "recall": lambda n: F.recall(ROWS, LABELS, n(3), n(0))[0],
+    "f1_score": lambda n: F.f1_score(ROWS, LABELS, n(3), n(0))[0],
+    "connectionist_temporal_classification": lambda n: (
+        F.connectionist_temporal_classification(ROWS[:, None], LABELS[:1, None], n(0))
+    ),
+    "diagonal": lambda n: F.diagonal(ROWS, n(1)),
+    "embed_id": lambda n: F.embed_id(LABELS, ROWS, n(2)),
+    "fixed_batch_normalization": lambda n: F.fixed_batch_normalization(
+        ROWS, ONES, ONES, ONES, ONES, n(0.1)
+    ),
+    "linear_softmax_cross_entropy": lambda n: F.linear_softmax_cross_entropy(
+        ROWS, ROWS, None, LABELS, n(2)
+    ),
+    "softmax_cross_entropy": lambda n: F.softmax_cross_entropy(
+        ROWS, LABELS, ignore_label=n(2), label_smoothing=n(0.1)
+    ),
+    "one_hot": lambda n: F.one_hot(LABELS, n(3)),
+    "pad_sequence": lambda n: F.pad_sequence([ONES, ONES[:2]], n(4), n(0.5)),
+    "dropout": lambda n: drawn(lambda: F.dropout(ROWS, n(0.5))),
+    "zoneout": lambda n: drawn(lambda: F.zoneout(ROWS, TARGET, n(0.5))),
+    "simplified_dropconnect": lambda n: drawn(
+        lambda: F.simplified_dropconnect(ROWS, ROWS, ratio=n(0.5))
+    ),
+    "gumbel_softmax": lambda n: drawn(lambda: F.gumbel_softmax(ROWS, n(0.5))),
 }
+# Stacks of layers and scan take theirs elsewhere: test_network.py, test_scanning.py.
+STACKS = {
+    f"n_step_{kind}" for kind in ("rnn", "gru", "lstm", "birnn", "bigru", "bilstm")
+}
+
+
+def drawn(function):
+    with Streams(1):
+        return function()
+
+
+def test_every_function_with_a_number_is_tried():
+    found = {
+        name
+        for name in F.__all__
+        for parameter in inspect.signature(getattr(F, name)).parameters.values()
+        if re.fullmatch(
+            r"(int|float)( \| None)?", inspect.formatannotation(parameter.annotation)
+        )
+    }
+    assert found <= {*NUMBERS, *AXES, *OTHERS, *STACKS, "scan"}
 
 
 @pytest.mark.parametrize("name", NUMBERS)
