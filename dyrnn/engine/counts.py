@@ -414,7 +414,7 @@ def added(a: Any, b: Any, y: Any) -> Any:
 def multiplied(a: Any, b: Any, y: Any) -> Any:
     """Note on ``y = a * b``, a scalar, the count of the one that is a loss."""
     if kind_of(a) is not None and kind_of(b) is not None:
-        return y
+        return bent(a, y)
     x, other = (b, a) if kind_of(a) is None else (a, b)
     if kind_of(x) is None:
         return _as_no_mean(a, b, y)
@@ -428,7 +428,7 @@ def divided(a: Any, b: Any, y: Any) -> Any:
     """Note on ``y = a / b``, a scalar, over how many labels it is the mean."""
     labels, _, kind = _note(a)
     if kind is None:
-        return _as_no_mean(a, b, y)
+        return _as_no_mean(a, b, y) if kind_of(b) is None else bent(b, y)
     over = abs(getattr(b, "array", b))
     if kind in (SUM, SCALED):
         if type(over) not in (int, float) or over == 1:

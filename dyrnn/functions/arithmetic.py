@@ -19,6 +19,7 @@ from dyrnn.engine.core import (
 )
 from dyrnn.engine.counts import (
     added,
+    bent,
     changed,
     divided,
     kind_of,
@@ -167,7 +168,8 @@ class Power(Binary):
 
 def power(a: Operand, b: Operand) -> Variable:
     """Power ``a ** b``, elementwise; the exponent's gradient is 0 where ``a <= 0``."""
-    return Power().apply(a, b)
+    y = Power().apply(a, b)
+    return y if y.array.ndim or (type(b) in (int, float) and b == 1) else bent(a, y)
 
 
 class Negative(FunctionNode):
@@ -195,7 +197,8 @@ class Absolute(FunctionNode):
 
 def absolute(x: Operand) -> Variable:
     """Absolute value, elementwise, with gradient 0 at 0."""
-    return Absolute().apply(x)
+    y = Absolute().apply(x)
+    return y if y.array.ndim else bent(x, y)
 
 
 class _Choice(Binary):
@@ -220,7 +223,8 @@ class Maximum(_Choice):
 
 def maximum(a: Operand, b: Operand) -> Variable:
     """The larger of two values, elementwise; of equal ones ``a`` has the gradient."""
-    return Maximum().apply(a, b)
+    y = Maximum().apply(a, b)
+    return y if y.array.ndim else bent(a, bent(b, y))
 
 
 class Minimum(_Choice):
@@ -230,7 +234,8 @@ class Minimum(_Choice):
 
 def minimum(a: Operand, b: Operand) -> Variable:
     """The smaller of two values, elementwise; of equal ones ``a`` has the gradient."""
-    return Minimum().apply(a, b)
+    y = Minimum().apply(a, b)
+    return y if y.array.ndim else bent(a, bent(b, y))
 
 
 class Fmod(Binary):

@@ -161,7 +161,8 @@ def clip(x: VariableLike, a_min: float | None, a_max: float | None) -> Variable:
         raise ValueError(f"clip: a_min {a_min} is greater than a_max {a_max}")
     # A NumPy scalar must not widen the type.
     limits = [b.item() if isinstance(b, np.generic) else b for b in (a_min, a_max)]
-    return Clip(*limits).apply(as_variable(x))
+    y = Clip(*limits).apply(as_variable(x))
+    return y if y.array.ndim else bent(x, y)
 
 
 def _steps(name: str, doc: str) -> Callable[[VariableLike], Variable]:

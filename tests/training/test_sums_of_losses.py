@@ -1,5 +1,6 @@
 """Losses that are sums, terms of sums or unclear: what they count, and what is told."""
 
+import warnings
 import weakref
 
 import numpy as np
@@ -257,3 +258,34 @@ def test_a_sum_without_a_graph_does_not_keep_its_losses():
             total = total + one_loss(i)
     assert is_alive() is None
     assert total.count == 3
+
+
+BENT = {
+    "power": lambda loss: loss**2,
+    "square": F.square,
+    "product": lambda loss: loss * loss,
+    "reciprocal": lambda loss: 1 / loss,
+    "flood": lambda loss: abs(loss - 0.1) + 0.1,
+    "floor": lambda loss: F.maximum(loss, 0.1),
+    "ceiling": lambda loss: F.clip(loss, None, 9.0),
+    "root": F.sqrt,
+}
+STRAIGHT = {
+    "times": lambda loss: loss * 2,
+    "negative": lambda loss: -loss,
+    "power 1": lambda loss: loss**1,
+    "learned weight": lambda loss: F.exp(-loss.xp.ones(())) * loss,
+}
+
+
+@pytest.mark.parametrize("name", [*BENT, *STRAIGHT])
+def test_a_window_warns_of_a_function_of_a_mean_that_is_not_linear(name):
+    function = (BENT | STRAIGHT)[name]
+    t = xp.zeros((2, 3), np.int32)
+    loss = Model(None, lambda y, t: function(F.mean(each(y, t))))
+    _, window = window_pair(loss, [(t, t)])
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        window.update()
+    told = ["of a mean" in str(one.message) for one in found]
+    assert told == [True] * (name in BENT)
