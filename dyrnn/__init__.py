@@ -33,8 +33,8 @@ A model is a class, its graph is what its code does, and a trainer runs it::
 To read the library, begin with ``engine/core.py`` (variables, operations, the graph),
 then ``backprop.py`` and ``gradients.py`` there; one function
 (``functions/activation.py``); one link (``links/connection.py``); ``link.py``;
-``optimizers/rules.py``; and last the training loop, ``training/trainer.py`` and
-``training/updaters.py``.
+``optimizers/rules.py``; and last the training loop, ``training/trainer.py``,
+``training/updaters.py`` and ``bptt.py`` there.
 
 Packages that train and read data, such as ``training``, ``extensions``, ``iterators``,
 ``datasets`` and ``serializers``, are imported when they are first used.
