@@ -149,6 +149,7 @@ class World:
             if name == "main":
                 _raise_without_examples(iterator)
         self._updater.scope = self._update
+        self._updater.without_examples = (NoExamples,)
         self.exchange.set_clock(time.monotonic)
         trainer.world = self
         trainer.clock = lambda: self.exchange.time

@@ -15,7 +15,7 @@ import numpy as np
 
 from dyrnn.backend import DeviceLike
 from dyrnn.datasets import concat_examples
-from dyrnn.engine.counts import SUM, Tally, kind_of
+from dyrnn.engine.counts import SUM, Tally, kind_of, largest
 from dyrnn.errors import ShapeError, SnapshotError
 from dyrnn.iterators.base import is_window
 from dyrnn.optimizers.optimizer import Optimizer
@@ -78,6 +78,10 @@ class BPTTUpdater(StandardUpdater):
         labels it counts, ``loss.count = n``; else steps count their losses' labels.
     reset_at_epoch : bool
         Clear the model's state when a new pass over the data begins.
+    accumulate : int
+        Windows, one after the other, whose gradients make one update, as those of a
+        batch of so many times the rows: ``steps * (sum of losses / counted labels)`` of
+        all of them.
     """
 
     def __init__(
@@ -90,8 +94,9 @@ class BPTTUpdater(StandardUpdater):
         converter: Callable = concat_examples,
         loss_func: Callable | None = None,
         reset_at_epoch: bool = False,
+        accumulate: int = 1,
     ) -> None:
-        super().__init__(iterator, optimizer, converter, device, loss_func)
+        super().__init__(iterator, optimizer, converter, device, loss_func, accumulate)
         check_goes_on(self.get_iterator())
         self.bprop_len = steps_of(self.get_iterator(), bprop_len)
         self._chooses = window is None
@@ -103,9 +108,8 @@ class BPTTUpdater(StandardUpdater):
         self.window = bool(window)
         self.reset_at_epoch = reset_at_epoch
 
-    def update_core(self):
-        """Do the work of one iteration."""
-        model = self.get_optimizer().target
+    def _compute(self):
+        """Take a window; return its loss, the parts of its mean, and its weights."""
         epoch = self.epoch
         arrays = self._next_window()
         length = len(arrays[0])
@@ -118,17 +122,20 @@ class BPTTUpdater(StandardUpdater):
         else:
             loss, parts, doubt = *self._loss_of_steps(arrays, length), None
             is_unclear = False
-        weights = [math.nan if is_unclear else n for _, n in parts]
-        self._report_loss(parts, None if kind_of(loss) == SUM else weights)
         if doubt is not None:
             told = (
                 "An update takes that of all steps, steps times the mean. By steps "
                 "(window=False) it may be another."
             )
-            self._doubts.tell(doubt, self.label_count, told)
-        self._descend(loss, cuts=True)
+            self._doubts.tell(doubt, largest([n for _, n in parts]), told)
         if self.reset_at_epoch and self.epoch != epoch:
-            model.reset_state()
+            self.get_optimizer().target.reset_state()
+        weights = [math.nan if is_unclear else n for _, n in parts]
+        return loss, parts, None if kind_of(loss) == SUM else weights
+
+    def _backward(self, loss, factor=1.0, adds=False):
+        super()._backward(loss, factor, adds)
+        loss.unchain_backward()
 
     def update(self):
         """Do one iteration."""

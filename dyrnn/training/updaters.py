@@ -21,6 +21,7 @@ from dyrnn.datasets.convert import call_with, target_count
 from dyrnn.engine.core import Variable, as_array
 from dyrnn.engine.counts import Tally, largest
 from dyrnn.errors import NonFiniteError
+from dyrnn.iterators.base import positive_integer
 from dyrnn.iterators.serial import claim_orders
 from dyrnn.link import Link
 from dyrnn.optimizers.optimizer import Optimizer
@@ -32,6 +33,7 @@ from dyrnn.reporter import (
     report,
 )
 from dyrnn.serializers.protocol import count
+from dyrnn.training.accumulation import add_up, serialize_numbers
 from dyrnn.training.undeclared import (
     Numbers,
     Watch,
@@ -70,6 +72,10 @@ class StandardUpdater:
         they are.
     loss_func : callable, optional
         Called with the arrays, returns the loss; by default the model itself.
+    accumulate : int
+        Batches whose gradients make one update: that of the batches joined, which may
+        be more than the memory holds. Means are over the labels of all of them. An
+        iteration takes so many batches, with the same parameters.
 
     Attributes
     ----------
@@ -84,6 +90,8 @@ class StandardUpdater:
         What the losses were divided by; None: a sum. See `Tally.weights_of`.
     scope : callable
         Returns the context in which an update is computed; by default an empty one.
+    without_examples : tuple of classes
+        Errors by which a batch is known to have nothing for this process.
 
     Notes
     -----
@@ -112,7 +120,11 @@ class StandardUpdater:
         converter: Callable = concat_examples,
         device: DeviceLike | None = None,
         loss_func: Callable | None = None,
+        accumulate: int = 1,
     ) -> None:
+        self.accumulate = positive_integer(
+            f"{type(self).__name__}: accumulate", accumulate
+        )
         self._iterators = iterator if isinstance(iterator, dict) else {"main": iterator}
         self._optimizers = (
             optimizer if isinstance(optimizer, dict) else {"main": optimizer}
@@ -130,8 +142,11 @@ class StandardUpdater:
         self.label_count: Any = 0
         self.loss_weights: list | None = None
         self.scope: Callable = contextlib.nullcontext
+        self.without_examples: tuple = ()
+        self._is_added_up = False
         self._unchecked = []
         self._settings: Any = None  # what the program set, by optimizer
+        self._set_accumulate = self.accumulate
         self._numbers: Any = None
         targets = self._models()
         self._watch = Watch(targets)
@@ -222,6 +237,7 @@ class StandardUpdater:
             self._settings = {
                 name: each.settings() for name, each in self._optimizers.items()
             }
+            self._set_accumulate = self.accumulate
             self._numbers = Numbers(self._models_by_name())
             self._watch.begin()
             self.own_state.begin()
@@ -240,6 +256,12 @@ class StandardUpdater:
                 self.update_core()
         except NonFiniteError as error:
             raise _located(error, self.iteration + 1) from error
+        if self.accumulate > 1 and not self._is_added_up:
+            raise TypeError(
+                f"{type(self).__name__}: accumulate is {self.accumulate}, but its own "
+                "update_core adds up nothing: let it call super().update_core(), or "
+                "leave accumulate out"
+            )
         self.update_time = time.perf_counter() - start
         self.iteration += 1
         self.previous_epoch_detail = epoch_detail
@@ -252,6 +274,17 @@ class StandardUpdater:
 
     def update_core(self):
         """Do the work of one iteration; override this for another way to train."""
+        self._is_added_up = self.accumulate > 1
+        if self._is_added_up:
+            add_up(self)
+        else:
+            loss, *told = self._compute()
+            self._report_loss(*told)
+            self._backward(loss)
+        self._step()
+
+    def _compute(self):
+        """Take a batch; return its loss, the parts of its mean, and its weights."""
         batch = self._next(self.get_iterator().next)
         arrays = self.converter(batch, self.device)
         scope = unrelated_examples(
@@ -260,27 +293,31 @@ class StandardUpdater:
         with scope, Tally(target_count(arrays, batch)) as tally:
             loss = self._loss(arrays)
         parts = tally.parts_of(loss)
-        self._report_loss(parts, tally.weights_of(loss))
         if tally.is_unclear(loss) and not tally.is_told:
             told = "Means over batches weigh by it."
-            self._doubts.tell("was computed from sums", self.label_count, told)
-        self._descend(loss)
+            count = largest([n for _, n in parts])
+            self._doubts.tell("was computed from sums", count, told)
+        return loss, parts, tally.weights_of(loss)
 
-    def _descend(self, loss, cuts=False):
-        """Update all models; with ``cuts``, free the loss's graph before that."""
+    def _backward(self, loss, factor=1.0, adds=False):
+        """Compute the gradients of a loss, or add them to those that are there."""
         self.check_loss(loss)
-        models = self._models()
-        for model in models:
+        for model in () if adds else self._models():
             model.cleargrads()
+        if isinstance(factor, float):
+            loss = loss if factor == 1.0 else loss * factor
+        else:
+            loss = loss * factor.astype(loss.dtype)
         loss.backward()
         check_graph(type(self).__name__, loss, self._optimizers.values())
-        if cuts:
-            loss.unchain_backward()
+
+    def _step(self):
+        """Update all models by the gradients that are there."""
         if len(self._optimizers) > 1:
             check_optimizers(type(self).__name__, self._optimizers)
         for optimizer in self._optimizers.values():
             optimizer.update()
-        for model in models:
+        for model in self._models():
             cut_history(model)
 
     def _loss(self, arrays):
@@ -368,6 +405,9 @@ class StandardUpdater:
             for name, optimizer in self._optimizers.items() if s.loading else ():
                 optimizer.tell_changes(saved.get(name), self._settings[name])
             self._settings = saved
+        self._set_accumulate, self.accumulate = serialize_numbers(
+            s, self._set_accumulate, self.accumulate
+        )
         self._watch.check(s)
         self.own_state.serialize(s)
         self.iteration = count(s, "iteration", self.iteration)

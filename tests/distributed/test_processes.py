@@ -65,6 +65,9 @@ CASES = [
     {"case": "examples", "tracks": 5},
     {"case": "loop", "tracks": 4},
     {"case": "short", "tracks": 6, "updates": 17},
+    {"case": "short", "tracks": 6, "updates": 6, "accumulate": 3},
+    {"case": "ignored", "tracks": 5, "accumulate": 2},
+    {"case": "sums", "tracks": 5, "accumulate": 3},
 ]
 
 

@@ -135,13 +135,14 @@ class Single:
         return loss
 
 
-def train(communicator, case, updates=4, check_every=1, **options):
+def train(communicator, case, updates=4, check_every=1, accumulate=1, **options):
     """Return the losses and parameters of a few updates."""
     dyrnn.random.seed(3)
     with tempfile.TemporaryDirectory() as out:
         trainer = training.Trainer(
             updater(case, **options), (updates, "iteration"), out
         )
+        trainer.updater.accumulate = accumulate
         seen = []
         keys = ["main/loss", "main/accuracy", "validation/main/loss"]
         trainer.extend(lambda t: seen.append([t.observation.get(key) for key in keys]))

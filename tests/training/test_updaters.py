@@ -508,7 +508,7 @@ def test_an_iterator_may_have_no_finalize(tmp_path):
 
 
 class Accumulating(StandardUpdater):
-    """As the manual writes it."""
+    """Adds up gradients itself, without weights."""
 
     batches = 3
 
