@@ -102,6 +102,12 @@ _DEFAULTS = {name: getattr(Configuration, name) for name in _NAMES}
 config = Configuration()
 
 
+def launched_processes() -> int:
+    """Return how many processes MPICH or Open MPI started together; 1 without them."""
+    told = [os.environ.get(name, "") for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")]
+    return next((int(size) for size in told if size.isdecimal()), 1)
+
+
 @contextmanager
 def using_config(name: str, value: Any) -> Iterator[None]:
     """Set ``config.NAME`` to ``value`` inside a ``with`` block, in this thread.

@@ -7,6 +7,7 @@ There is one process here, of rank 0 and size 1: a script runs as it would under
 import numpy as np
 
 from dyrnn.chainer.datasets.combined import SubDataset
+from dyrnn.config import launched_processes
 
 __version__ = "7.8.1"
 _NAMES = ("dummy", "flat", "naive", "non_cuda_aware", "pure_nccl")
@@ -67,10 +68,11 @@ def create_communicator(communicator_name="pure_nccl", mpi_comm=None, **kwargs):
     """Return the communicator of this process, whatever the name."""
     if communicator_name not in _NAMES:
         raise ValueError(f'Unrecognized communicator: "{communicator_name}"')
-    if getattr(mpi_comm, "size", 1) != 1:
+    size = launched_processes() if mpi_comm is None else getattr(mpi_comm, "size", 1)
+    if size != 1:  # each would train alone, on all of the data
         raise RuntimeError(
-            f"chainermn of dyrnn has one process, but MPI has {mpi_comm.size}. Start "
-            "the script without mpiexec."
+            f"chainermn of dyrnn has one process, but MPI has {size}. Start the script "
+            "without mpiexec."
         )
     unknown = kwargs.keys() - {"allreduce_grad_dtype", "batched_copy"}
     if unknown:

@@ -455,3 +455,12 @@ def test_all_is_finalized_and_the_results_kept_where_one_raises(tmp_path):
     assert finalized == [1]
     with pytest.raises(RuntimeError, match="multiple times"):
         trainer.run()
+
+
+@pytest.mark.parametrize("name", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE"])
+def test_several_processes_are_refused_before_each_trains_alone(name, monkeypatch):
+    monkeypatch.setenv(name, "1")
+    assert mn.create_communicator("naive").size == 1
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(RuntimeError, match="MPI has 2"):
+        mn.create_communicator("naive")
