@@ -30,13 +30,14 @@ TEST = [
     "nvidia-cuda-nvrtc-cu12; sys_platform == 'linux' and platform_machine == 'x86_64'",
 ]
 
-# Where they cannot be compiled, or DYRNN_NATIVE is 0, the kernels in NumPy run. No
-# product is fused with a sum, so that all processors compute the same.
+# Where they cannot be compiled, or DYRNN_NATIVE is 0, the kernels in NumPy run. The
+# compiler fuses no product with a sum, so that all processors compute the same.
 NATIVE = Extension(
     "dyrnn.kernels.native.compiled",
     ["dyrnn/kernels/native/compiled.c"],
     depends=[
-        f"dyrnn/kernels/native/{name}.h" for name in ("kernels", "rules", "types")
+        f"dyrnn/kernels/native/{name}.h"
+        for name in ("kernels", "products", "rules", "types")
     ],
     extra_compile_args=(
         "-O3 -g0 -std=gnu11 -pthread -ffp-contract=off"

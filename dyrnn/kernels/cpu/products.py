@@ -29,7 +29,7 @@ def matmul(a, b, out=None):
 
 def linear(x, W, b=None):
     """Multiply, then add the bias to rows in the cache."""
-    if len(x) <= _FEW and len(W) >= 2048 and machine.has_small_products():
+    if 1 < len(x) <= _FEW and len(W) >= 2048 and machine.has_small_products():
         return _linear_of_few(x, W, b)
     y = matmul(x, W.T)
     if b is not None:

@@ -1,7 +1,7 @@
 """Kernels in C for NumPy arrays of float32 and float64, where they were compiled.
 
 ``setup.py`` compiles ``compiled.c`` if there is a C compiler. What the processor runs
-is found out here, at first use; products are left to the BLAS that NumPy has with it.
+is found out here, at first use.
 """
 
 import importlib
@@ -11,7 +11,6 @@ from functools import cache
 import numpy as np
 
 from dyrnn.config import NATIVE, config
-from dyrnn.kernels import machine
 
 NUMBERS: dict[str, int] = {}  # of kernels by their names, of rules by their texts
 
@@ -36,14 +35,11 @@ def start():
         found = module()
     except ImportError as error:
         return None, f"those in C were not compiled when dyrnn was installed ({error})"
-    addresses = machine.product_addresses()
-    if addresses is None:
-        return None, "NumPy multiplies with a library that those in C do not know"
     known = found.kinds()
     kind = known[0] if NATIVE in ("0", "1") else NATIVE
     if kind not in known:
         return None, f"this processor runs {', '.join(known)}, and not {kind}"
-    found.use(kind, *addresses)
+    found.use(kind)
     NUMBERS.update({name: k for k, name in enumerate(found.names)})
     global _run
     _run = found.run

@@ -23,29 +23,6 @@ typedef void (*Kernel)(const Slot *, int part, int parts);
 #define MOST_SLOTS 16
 #define MOST_PARTS 256
 
-/* ---- products, by NumPy's BLAS ---- */
-
-enum { BY_ROWS = 101, AS_IT_IS = 111 };
-static void *address_float, *address_double;
-static int has_long_integers;
-
-#define MULTIPLY(type)                                                                          \
-  typedef void (*Long_##type)(int, int, int, int64_t, int64_t, int64_t, type, const type *,     \
-                              int64_t, const type *, int64_t, type, type *, int64_t);           \
-  typedef void (*Short_##type)(int, int, int, int, int, int, type, const type *, int,           \
-                               const type *, int, type, type *, int);                           \
-  static void multiply_##type(int64_t m, int64_t n, int64_t k, const type *a, int64_t lda,      \
-                              const type *b, int64_t ldb, type *c, int64_t ldc) {               \
-    if (has_long_integers)                                                                      \
-      ((Long_##type)address_##type)(BY_ROWS, AS_IT_IS, AS_IT_IS, m, n, k, 1, a, lda, b, ldb, 0, \
-                                    c, ldc);                                                    \
-    else                                                                                        \
-      ((Short_##type)address_##type)(BY_ROWS, AS_IT_IS, AS_IT_IS, (int)m, (int)n, (int)k, 1, a, \
-                                     (int)lda, b, (int)ldb, 0, c, (int)ldc);                    \
-  }
-MULTIPLY(float)
-MULTIPLY(double)
-
 /* ---- threads ---- */
 
 #define PATIENCE 2000 /* looks before a thread lets others run, some ten microseconds */
@@ -170,37 +147,69 @@ static int run_parts(Kernel kernel, const Slot *slots, int parts) {
 /* ---- kernels, for each kind of processor ---- */
 
 #define ALWAYS __attribute__((always_inline))
-#define KIND baseline
-#include "types.h"
-#undef KIND
+#define UNROLLED _Pragma("GCC unroll 8")
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+/* Vectors of so many bytes, anywhere in memory, and x b + s of a number and two of them. */
+#define VECTOR(type, kind, bytes) \
+  typedef type vector_##type##_##kind \
+      __attribute__((vector_size(bytes), aligned(sizeof(type)), may_alias))
+#define MULTIPLY_ADD_BY(type, kind, sum) \
+  static inline ALWAYS vector_##type##_##kind multiply_add_##type##_##kind( \
+      type x, vector_##type##_##kind b, vector_##type##_##kind s) { \
+    return (vector_##type##_##kind)(sum); \
+  }
+
+#define KIND baseline
+#define BYTES 16
+VECTOR(float, baseline, BYTES);
+VECTOR(double, baseline, BYTES);
+MULTIPLY_ADD_BY(float, baseline, x * b + s)
+MULTIPLY_ADD_BY(double, baseline, x * b + s)
+#include "types.h"
+#undef KIND
+#undef BYTES
+
+#if defined(__x86_64__) && defined(__GNUC__)
 #define HAS_KINDS 1
+#include <immintrin.h>
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
 #pragma GCC push_options
-#pragma GCC target("avx2")
+#pragma GCC target("avx2,fma")
+#endif
 #define KIND avx2
+#define BYTES 32
+VECTOR(float, avx2, BYTES);
+VECTOR(double, avx2, BYTES);
+MULTIPLY_ADD_BY(float, avx2, _mm256_fmadd_ps(_mm256_set1_ps(x), (__m256)b, (__m256)s))
+MULTIPLY_ADD_BY(double, avx2, _mm256_fmadd_pd(_mm256_set1_pd(x), (__m256d)b, (__m256d)s))
 #include "types.h"
 #undef KIND
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,prefer-vector-width=512")
-#define KIND avx512
-#include "types.h"
-#undef KIND
-#pragma GCC pop_options
-#elif defined(__x86_64__) && defined(__clang__)
-#define HAS_KINDS 1
-#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
-#define KIND avx2
-#include "types.h"
-#undef KIND
+#undef BYTES
+#ifdef __clang__
 #pragma clang attribute pop
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw"))), \
                              apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,prefer-vector-width=512")
+#endif
 #define KIND avx512
+#define BYTES 64
+VECTOR(float, avx512, BYTES);
+VECTOR(double, avx512, BYTES);
+MULTIPLY_ADD_BY(float, avx512, _mm512_fmadd_ps(_mm512_set1_ps(x), (__m512)b, (__m512)s))
+MULTIPLY_ADD_BY(double, avx512, _mm512_fmadd_pd(_mm512_set1_pd(x), (__m512d)b, (__m512d)s))
 #include "types.h"
 #undef KIND
+#undef BYTES
+#ifdef __clang__
 #pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
 #else
 #define HAS_KINDS 0
 #endif
@@ -221,7 +230,8 @@ static Table table = table_of_baseline;
 static int supports(const char *kind) {
   if (!strcmp(kind, "baseline")) return 1;
 #if HAS_KINDS
-  if (!strcmp(kind, "avx2")) return __builtin_cpu_supports("avx2") != 0;
+  if (!strcmp(kind, "avx2"))
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (!strcmp(kind, "avx512"))
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
@@ -231,10 +241,8 @@ static int supports(const char *kind) {
 
 static PyObject *use(PyObject *self, PyObject *args) {
   const char *kind;
-  unsigned long long of_float, of_double;
-  int is_long;
   (void)self;
-  if (!PyArg_ParseTuple(args, "sKKp", &kind, &of_float, &of_double, &is_long)) return NULL;
+  if (!PyArg_ParseTuple(args, "s", &kind)) return NULL;
   if (!supports(kind)) {
     PyErr_Format(PyExc_ValueError, "this processor does not run kernels for %s", kind);
     return NULL;
@@ -244,9 +252,6 @@ static PyObject *use(PyObject *self, PyObject *args) {
   if (!strcmp(kind, "avx2")) table = table_of_avx2;
   if (!strcmp(kind, "avx512")) table = table_of_avx512;
 #endif
-  address_float = (void *)(uintptr_t)of_float;
-  address_double = (void *)(uintptr_t)of_double;
-  has_long_integers = is_long;
   Py_RETURN_NONE;
 }
 
@@ -318,7 +323,7 @@ static PyObject *run(PyObject *self, PyObject *const *args, Py_ssize_t count) {
 
 static PyMethodDef methods[] = {
     {"run", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "run(number, threads, *arguments)"},
-    {"use", use, METH_VARARGS, "use(kind, sgemm, dgemm, has_long_integers)"},
+    {"use", use, METH_VARARGS, "use(kind)"},
     {"kinds", kinds, METH_NOARGS, "Kinds of kernels that this processor runs, best first."},
     {NULL, NULL, 0, NULL}};
 static struct PyModuleDef definition = {

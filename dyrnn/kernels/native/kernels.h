@@ -65,11 +65,7 @@ static inline ALWAYS real NAME(tangent)(real x) {
   return E / (E + 2);
 }
 
-/* c (m, n) = a (m, k) b (k, n), by rows with strides */
-static inline void NAME(product)(int64_t m, int64_t n, int64_t k, const real *a, int64_t a_stride,
-                                 const real *b, int64_t b_stride, real *c, int64_t c_stride) {
-  if (m && n) GEMM(m, n, k, a, a_stride, b, b_stride, c, c_stride);
-}
+#include "products.h"
 
 /* What a part has of a layer: sequences first..last of the batch, units low..high. With
    many sequences parts share them, and never wait; with few, they share the units, and
@@ -94,26 +90,30 @@ static inline NAME(Share) NAME(share)(int64_t T, int64_t B, int64_t H, int by_un
   return s;
 }
 
-/* Return U (gates * H, H) transposed, in its columns of this share's units: (H, gates * w).
-   `room` holds all of U; parts that share the units fill a part each, others all of it
+/* Pack b (k, gates * H) in its columns of this share's units, and return it packed. `room` has
+   place for all of it: parts that share the units fill a region each, others all of it
    together. */
-static inline const real *NAME(transposed)(const real *U, real *room, int64_t gates, NAME(Share) s,
-                                           int part, int parts) {
-  int64_t width = gates * s.w, low = 0, high = s.H;
+static const real *NAME(packed)(int64_t k, int64_t gates, const real *b, int64_t row,
+                                int64_t column, int64_t gap, real *room, NAME(Share) s, int part,
+                                int parts) {
+  int64_t first = 0, last = k;
+  room = (real *)(((uintptr_t)room + 63) / 64 * 64);
   if (s.is_shared) {
-    room += s.H * gates * s.low;
+    int64_t columns = gates * ((s.H + parts - 1) / parts);
+    room += part * k * ((columns + PANEL - 1) / PANEL * PANEL);
   } else {
-    low = s.H * part / parts;
-    high = s.H * (part + 1) / parts;
+    first = k * part / parts;
+    last = k * (part + 1) / parts;
   }
-  for (int64_t block = low; block < high; block += 16)
-    for (int64_t g = 0; g < gates; g++)
-      for (int64_t j = 0; j < s.w; j++)
-        for (int64_t i = block; i < high && i < block + 16; i++)
-          room[i * width + g * s.w + j] = U[(g * s.H + s.low + j) * s.H + i];
+  NAME(pack)(k, gates * s.w, b + s.low * column, row, column, s.w, gap, first, last, room);
   if (!s.is_shared) meet(parts);
   return room;
 }
+
+/* U (gates * H, H) of some gates, for h U^T and for gz U */
+#define FORWARD(U, gates, room) \
+  NAME(packed)(H, gates, U, 1, H, H * H, room, s, part, parts)
+#define BACKWARD(U, rows, room) NAME(packed)(rows, 1, U, H, 1, 0, room, s, part, parts)
 
 #define EACH(j, n) for (int64_t j = 0; j < (n); j++)
 #define ROW(b) for (int64_t b = s.first; b < s.last; b++)
@@ -184,13 +184,13 @@ static void NAME(lstm_forward)(const Slot *a, int part, int parts) {
   unsigned char *mask = a[6].array;
   NAME(Share) s = NAME(share)(a[7].size, a[8].size, a[9].size, (int)a[10].size, part, parts);
   int64_t H = s.H, G = 4 * H;
-  const real *UT = NAME(transposed)(U, room, 4, s, part, parts);
+  const real *UT = FORWARD(U, 4, room);
   /* products (B, 4H) of all parts side by side, then a row of tanh(c) for each */
   real *p = scratch + (s.is_shared ? 4 * s.low * s.B : s.first * G);
   real *tanh_c = scratch + s.B * G + part * H;
   for (int64_t t = 0; t < s.T; t++) {
     int64_t now = t * s.B * H, next = now + s.B * H;
-    NAME(product)(s.n, 4 * s.w, H, h + now + s.first * H, H, UT, 4 * s.w, p, 4 * s.w);
+    NAME(product)(s.n, 4 * s.w, H, h + now + s.first * H, H, UT, p, 4 * s.w);
     ROW(b) {
       int64_t o = b * H + s.low;
       if (mask && !mask[t * s.B + b]) {
@@ -207,10 +207,12 @@ static void NAME(lstm_forward)(const Slot *a, int part, int parts) {
 
 static void NAME(lstm_backward)(const Slot *a, int part, int parts) {
   real *gh = a[0].array, *z = a[1].array, *c = a[2].array, *U = a[3].array;
-  real *gz = a[4].array, *dh = a[5].array, *dc = a[6].array, *scratch = a[7].array;
-  unsigned char *mask = a[8].array;
-  NAME(Share) s = NAME(share)(a[9].size, a[10].size, a[11].size, (int)a[12].size, part, parts);
+  real *gz = a[4].array, *dh = a[5].array, *dc = a[6].array, *room = a[7].array;
+  real *scratch = a[8].array;
+  unsigned char *mask = a[9].array;
+  NAME(Share) s = NAME(share)(a[10].size, a[11].size, a[12].size, (int)a[13].size, part, parts);
   int64_t H = s.H, G = 4 * H;
+  const real *UG = BACKWARD(U, G, room);
   real *tanh_c = scratch + s.B * H + part * H;
   /* scratch (B, H): what comes from the later step; dh: its sum with gh */
   for (int64_t t = s.T - 1; t >= 0; t--) {
@@ -231,8 +233,8 @@ static void NAME(lstm_backward)(const Slot *a, int part, int parts) {
       NAME(lstm_row_backward)(gates, out, H, s.w, c + now + o, tanh_c, d, dc + o);
     }
     WAIT();
-    NAME(product)(s.n, s.w, G, gz + (now + s.first * H) * 4, G, U + s.low, H,
-                  scratch + s.first * H + s.low, H);
+    NAME(product)(s.n, s.w, G, gz + (now + s.first * H) * 4, G, UG, scratch + s.first * H + s.low,
+                  H);
     if (mask)
       ROW(b) if (!mask[t * s.B + b])
         memcpy(scratch + b * H + s.low, dh + b * H + s.low, s.w * sizeof(real));
@@ -297,16 +299,17 @@ static void NAME(gru_gates_backward)(const Slot *s, int part, int parts) {
 
 static void NAME(gru_forward)(const Slot *a, int part, int parts) {
   real *z = a[0].array, *h = a[1].array, *inner = a[2].array, *U = a[3].array, *bias = a[4].array;
-  real *room = a[5].array, *scratch = a[6].array;
-  unsigned char *mask = a[7].array;
-  int is_after = (int)a[8].size; /* the reset comes after the product */
+  real *room = a[5].array, *room_n = a[6].array, *scratch = a[7].array;
+  unsigned char *mask = a[8].array;
+  int is_after = room_n == NULL; /* the reset comes after the product */
   NAME(Share) s = NAME(share)(a[9].size, a[10].size, a[11].size, (int)a[12].size, part, parts);
-  int64_t H = s.H, w = s.w, columns = is_after ? 3 * w : 2 * w;
-  const real *UT = NAME(transposed)(U, room, 3, s, part, parts);
+  int64_t H = s.H, w = s.w, gates = is_after ? 3 : 2;
+  const real *UT = FORWARD(U, gates, room);
+  const real *UT_n = is_after ? NULL : FORWARD(U + 2 * H * H, 1, room_n);
   real *p = scratch + 3 * (s.is_shared ? s.low * s.B : s.first * H);
   for (int64_t t = 0; t < s.T; t++) {
     int64_t now = t * s.B * H, next = now + s.B * H;
-    NAME(product)(s.n, columns, H, h + now + s.first * H, H, UT, 3 * w, p, 3 * w);
+    NAME(product)(s.n, gates * w, H, h + now + s.first * H, H, UT, p, 3 * w);
     if (is_after) {
       ROW(b) {
         real *restrict q = p + (b - s.first) * 3 * w + 2 * w;
@@ -327,7 +330,7 @@ static void NAME(gru_forward)(const Slot *a, int part, int parts) {
         }
       }
       WAIT();
-      NAME(product)(s.n, w, H, inner + now + s.first * H, H, UT + 2 * w, 3 * w, p + 2 * w, 3 * w);
+      NAME(product)(s.n, w, H, inner + now + s.first * H, H, UT_n, p + 2 * w, 3 * w);
     }
     ROW(b) {
       int64_t o = b * H + s.low;
@@ -353,11 +356,14 @@ static void NAME(gru_forward)(const Slot *a, int part, int parts) {
 
 static void NAME(gru_backward)(const Slot *a, int part, int parts) {
   real *gh = a[0].array, *z = a[1].array, *inner = a[2].array, *h = a[3].array, *U = a[4].array;
-  real *gz = a[5].array, *ga = a[6].array, *dh = a[7].array, *scratch = a[8].array;
-  unsigned char *mask = a[9].array;
+  real *gz = a[5].array, *ga = a[6].array, *dh = a[7].array, *room = a[8].array;
+  real *room_n = a[9].array, *scratch = a[10].array;
+  unsigned char *mask = a[11].array;
   int is_after = ga != NULL;
-  NAME(Share) s = NAME(share)(a[10].size, a[11].size, a[12].size, (int)a[13].size, part, parts);
-  int64_t H = s.H, G = 3 * H, size = s.B * H;
+  NAME(Share) s = NAME(share)(a[12].size, a[13].size, a[14].size, (int)a[15].size, part, parts);
+  int64_t H = s.H, G = 3 * H, size = s.B * H, terms = is_after ? G : 2 * H;
+  const real *UG = BACKWARD(U, terms, room);
+  const real *UG_n = is_after ? NULL : BACKWARD(U + 2 * H * H, H, room_n);
   /* what comes from the later step by its product, what past it, and the gradient of r h */
   real *later = scratch, *past = scratch + size, *reset = scratch + 2 * size;
   for (int64_t t = s.T - 1; t >= 0; t--) {
@@ -387,8 +393,7 @@ static void NAME(gru_backward)(const Slot *a, int part, int parts) {
     WAIT();
     real *rows = (is_after ? ga : gz) + (now + s.first * H) * 3;
     if (!is_after) {
-      NAME(product)(s.n, s.w, H, rows + 2 * H, G, U + 2 * H * H + s.low, H,
-                    reset + s.first * H + s.low, H);
+      NAME(product)(s.n, s.w, H, rows + 2 * H, G, UG_n, reset + s.first * H + s.low, H);
       ROW(b) {
         int64_t o = b * H + s.low;
         real *restrict out = gz + (now + b * H) * 3 + s.low, *restrict d = reset + o;
@@ -402,8 +407,7 @@ static void NAME(gru_backward)(const Slot *a, int part, int parts) {
       }
       WAIT();
     }
-    NAME(product)(s.n, s.w, is_after ? G : 2 * H, rows, G, U + s.low, H,
-                  later + s.first * H + s.low, H);
+    NAME(product)(s.n, s.w, terms, rows, G, UG, later + s.first * H + s.low, H);
   }
   ROW(b) EACH(j, s.w) {
     int64_t o = b * H + s.low + j;
@@ -418,11 +422,11 @@ static void NAME(rnn_forward)(const Slot *a, int part, int parts) {
   int is_relu = (int)a[6].size;
   NAME(Share) s = NAME(share)(a[7].size, a[8].size, a[9].size, (int)a[10].size, part, parts);
   int64_t H = s.H;
-  const real *UT = NAME(transposed)(U, room, 1, s, part, parts);
+  const real *UT = FORWARD(U, 1, room);
   real *p = scratch + (s.is_shared ? s.low * s.B : s.first * H);
   for (int64_t t = 0; t < s.T; t++) {
     int64_t now = t * s.B * H, next = now + s.B * H;
-    NAME(product)(s.n, s.w, H, h + now + s.first * H, H, UT, s.w, p, s.w);
+    NAME(product)(s.n, s.w, H, h + now + s.first * H, H, UT, p, s.w);
     ROW(b) {
       int64_t o = b * H + s.low;
       real *restrict x = z + now + o, *restrict q = p + (b - s.first) * s.w;
@@ -440,11 +444,12 @@ static void NAME(rnn_forward)(const Slot *a, int part, int parts) {
 
 static void NAME(rnn_backward)(const Slot *a, int part, int parts) {
   real *gh = a[0].array, *h = a[1].array, *U = a[2].array, *gz = a[3].array, *dh = a[4].array;
-  real *scratch = a[5].array;
-  unsigned char *mask = a[6].array;
-  int is_relu = (int)a[7].size;
-  NAME(Share) s = NAME(share)(a[8].size, a[9].size, a[10].size, (int)a[11].size, part, parts);
+  real *room = a[5].array, *scratch = a[6].array;
+  unsigned char *mask = a[7].array;
+  int is_relu = (int)a[8].size;
+  NAME(Share) s = NAME(share)(a[9].size, a[10].size, a[11].size, (int)a[12].size, part, parts);
   int64_t H = s.H;
+  const real *UG = BACKWARD(U, H, room);
   for (int64_t t = s.T - 1; t >= 0; t--) {
     int64_t now = t * s.B * H;
     ROW(b) {
@@ -460,8 +465,7 @@ static void NAME(rnn_backward)(const Slot *a, int part, int parts) {
         EACH(j, s.w) out[j] = d[j] * (1 - y[j] * y[j]);
     }
     WAIT();
-    NAME(product)(s.n, s.w, H, gz + now + s.first * H, H, U + s.low, H,
-                  scratch + s.first * H + s.low, H);
+    NAME(product)(s.n, s.w, H, gz + now + s.first * H, H, UG, scratch + s.first * H + s.low, H);
     if (mask)
       ROW(b) if (!mask[t * s.B + b])
         memcpy(scratch + b * H + s.low, dh + b * H + s.low, s.w * sizeof(real));
@@ -529,6 +533,9 @@ static void NAME(softmax_cross_entropy)(const Slot *s, int part, int parts) {
 #undef ROW
 #undef WAIT
 #undef LANES
+#undef FORWARD
+#undef BACKWARD
+#undef PANEL
 
 /* What types.h says of one type of numbers. */
 #undef real
@@ -537,7 +544,9 @@ static void NAME(softmax_cross_entropy)(const Slot *s, int part, int parts) {
 #undef IS_DOUBLE
 #undef C
 #undef NAME
-#undef GEMM
+#undef vector
+#undef MULTIPLY_ADD
+#undef WIDTH
 #undef LOG
 #undef SQRT
 #undef LARGEST

@@ -1,8 +1,7 @@
 """Recurrent layers: what follows the products of a step, and whole windows.
 
-With many sequences the threads share them; with few, or many units, the units of every
-step, and wait for each other. Which, the sizes decide: the bits of a product may depend
-on it.
+With many sequences the threads share them; with few, the units of every step, and wait
+for each other. The bits are the same.
 """
 
 import numpy as np
@@ -12,9 +11,8 @@ from dyrnn.kernels.machine import parts
 from dyrnn.kernels.native import dense, run
 from dyrnn.kernels.recurrent import states_from
 
-_FEW = 32  # sequences of a thread: products of fewer rows are slow
+_BLOCK = 6  # sequences that are multiplied together, see products.h
 _WORTH = 100_000  # multiplications of a step that another thread pays for
-_LARGE = 8 << 20  # bytes of U that no cache of a thread holds: each reads its own part
 
 
 def lstm_gates(a, c_prev, x=None):
@@ -66,8 +64,18 @@ def _shared(T, B, H, U):
     threads = machine.threads()
     if B * H * gates * (H + 64) < _WORTH:
         threads = 1
-    by_units = _FEW * threads > B or U.nbytes > _LARGE
+    by_units = _BLOCK * threads > B
     return min(threads, H if by_units else B), (T, B, H, int(by_units))
+
+
+def _room(U, threads):
+    """Return place for U (gates * H, H), packed for a window.
+
+    A thread's columns fill panels of at most 32, which begin where a line of the cache
+    does. Packed are rows of U, or columns.
+    """
+    filled = threads * (36 * U.shape[1] + 33 * len(U))
+    return np.empty(U.size + filled + 64, U.dtype)
 
 
 def lstm_forward(z, h0, c0, U, mask=None):
@@ -79,7 +87,7 @@ def lstm_forward(z, h0, c0, U, mask=None):
     U, mask = dense(U, mask)
     threads, sizes = _shared(T, B, H, U)
     scratch = np.empty(4 * B * H + threads * H, z.dtype)
-    room = np.empty_like(U)
+    room = _room(U, threads)
     run("lstm_forward", threads, z, h, c, U, room, scratch, mask, *sizes)
     return h, c
 
@@ -92,7 +100,7 @@ def lstm_backward(gh, gc_last, gates, c, U, mask=None):
     gc0 = np.zeros_like(c[0]) if gc_last is None else gc_last.copy()
     threads, sizes = _shared(T, B, H, U)
     scratch = np.zeros(B * H + threads * H, gates.dtype)
-    args = gh, gates, c, U, gz, gh0, gc0, scratch, mask
+    args = gh, gates, c, U, gz, gh0, gc0, _room(U, threads), scratch, mask
     run("lstm_backward", threads, *args, *sizes)
     return gz, gh0, gc0
 
@@ -105,8 +113,12 @@ def gru_forward(z, h0, U, b=None, reset_after=True, mask=None):
     h, inner = states_from(np, T, h0), np.empty((T, B, H), z.dtype)
     U, b, mask = dense(U, b, mask)
     threads, sizes = _shared(T, B, H, U)
-    room, scratch = np.empty_like(U), np.empty(3 * B * H, z.dtype)
-    args = z, h, inner, U, b, room, scratch, mask, int(reset_after)
+    scratch = np.empty(3 * B * H, z.dtype)
+    room, room_n = (
+        _room(U, threads),
+        None if reset_after else _room(U[2 * H :], threads),
+    )
+    args = z, h, inner, U, b, room, room_n, scratch, mask
     run("gru_forward", threads, *args, *sizes)
     return h, inner
 
@@ -119,7 +131,11 @@ def gru_backward(gh, gates, inner, h, U, reset_after=True, mask=None):
     ga = np.empty_like(gates) if reset_after else None
     threads, sizes = _shared(T, B, H, U)
     scratch = np.zeros(3 * B * H, gates.dtype)
-    args = gh, gates, inner, h, U, gz, ga, gh0, scratch, mask
+    room, room_n = (
+        _room(U, threads),
+        None if reset_after else _room(U[2 * H :], threads),
+    )
+    args = gh, gates, inner, h, U, gz, ga, gh0, room, room_n, scratch, mask
     run("gru_backward", threads, *args, *sizes)
     return gz, ga, gh0
 
@@ -130,7 +146,7 @@ def rnn_forward(z, h0, U, activation="tanh", mask=None):
     h = states_from(np, T, h0)
     z, U, mask = dense(z, U, mask)
     threads, sizes = _shared(T, B, H, U)
-    room, scratch = np.empty_like(U), np.empty(B * H, z.dtype)
+    room, scratch = _room(U, threads), np.empty(B * H, z.dtype)
     args = z, h, U, room, scratch, mask, int(activation == "relu")
     run("rnn_forward", threads, *args, *sizes)
     return h
@@ -143,6 +159,16 @@ def rnn_backward(gh, h, U, activation="tanh", mask=None):
     gz, gh0 = np.empty_like(h[1:]), np.zeros_like(h[0])
     threads, sizes = _shared(T, B, H, U)
     scratch = np.zeros(B * H, h.dtype)
-    args = gh, h, U, gz, gh0, scratch, mask, int(activation == "relu")
+    args = (
+        gh,
+        h,
+        U,
+        gz,
+        gh0,
+        _room(U, threads),
+        scratch,
+        mask,
+        int(activation == "relu"),
+    )
     run("rnn_backward", threads, *args, *sizes)
     return gz, gh0

@@ -9,7 +9,9 @@
 #define IS_DOUBLE 0
 #define C(x) ((float)(x))
 #define NAME(f) JOIN(f, float, KIND)
-#define GEMM multiply_float
+#define vector JOIN(vector, float, KIND)
+#define MULTIPLY_ADD JOIN(multiply_add, float, KIND)
+#define WIDTH ((int64_t)(BYTES / sizeof(float)))
 #define LOG logf
 #define SQRT sqrtf
 #define LARGEST 87.f
@@ -27,7 +29,9 @@
 #define IS_DOUBLE 1
 #define C(x) (x)
 #define NAME(f) JOIN(f, double, KIND)
-#define GEMM multiply_double
+#define vector JOIN(vector, double, KIND)
+#define MULTIPLY_ADD JOIN(multiply_add, double, KIND)
+#define WIDTH ((int64_t)(BYTES / sizeof(double)))
 #define LOG log
 #define SQRT sqrt
 #define LARGEST 708.
