@@ -25,7 +25,7 @@ from dyrnn.serializers.atomic import atomic_output
 from dyrnn.training.replaying import worst_interval
 
 _TOO_LARGE = 1 << 63  # for a whole number
-_OF_A_START = ("out", "resume", "allow_change", "replay", "replay_file")
+_OF_A_START = "out resume allow_change replay replay_file dry_run".split()
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -89,6 +89,12 @@ def add_common_options(parser, out="result"):
         "'worst', the log's worst interval; with the run's other arguments",
     )
     add("--replay-file", **path, metavar="CSV", help="of A:B's figures, and a picture")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="try two updates, an evaluation, a snapshot and all else, write nothing "
+        "into out, and end",
+    )
     add("--seed", type=number(int, 0), default=0, help="of all random numbers")
     add(
         "--allow-change",
@@ -160,7 +166,8 @@ def extend_with_snapshots(
 ):
     """Write ``config.json``, snapshot at a trigger and on a signal, and resume.
 
-    With --replay, the trainer's ``run`` shows the iterations and ends the program.
+    With --replay, the trainer's ``run`` shows the iterations and ends the program; with
+    --dry-run, it tries what a training does and ends it.
     With --distributed, share the trainer's work among the processes. ``args.out`` of
     those that are not the first becomes a directory that is thrown away.
 
@@ -200,6 +207,8 @@ def extend_with_snapshots(
     if args.replay:
         trainer.run = functools.partial(_replay, trainer, args, decode)
         return
+    if args.dry_run:
+        trainer.run = functools.partial(_dry_run, trainer)
     if args.resume and args.resume != "auto":
         if is_first() and not Path(args.resume).is_file():
             raise FileNotFoundError(
@@ -264,6 +273,11 @@ def epochs(args, optimizer, identity=None):
             "--replay is for a trainer, and this script has a loop of its own: "
             "run it again in another --out"
         )
+    if args.dry_run:
+        raise ValueError(
+            "--dry-run is for a trainer, and this script has a loop of its own: --test "
+            "is a tiny run"
+        )
     identity = {"seed": args.seed, **(identity or {})}
     loop = _Loop(optimizer, identity, args.allow_change)
     path = Path(args.out) / "loop.npz"
@@ -313,6 +327,17 @@ def _settings(args):
         if program.is_file()
         else None,
     }
+
+
+def _dry_run(trainer):
+    """Try what a training does, and end the program."""
+    del trainer.run  # which led here
+    found = trainer.dry_run()
+    print("dry run: two updates, all extensions and a snapshot worked; now it is as")
+    print("before, and nothing was written. The last update's values:")
+    for key, value in found.items():
+        print(f"  {key} {value:.6g}")
+    raise SystemExit(0)
 
 
 def _replay(trainer, args, decode):

@@ -100,6 +100,16 @@ def test_scripts_save_on_a_signal_and_resume(tmp_path, capfd):
     assert "resumed from" in capfd.readouterr().err
 
 
+def test_dry_run_ends_the_program_and_writes_nothing(tmp_path, capsys):
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as caught:
+        train(out, "--dry-run")
+    assert caught.value.code == 0 and not out.exists()
+    text = capsys.readouterr().out
+    assert "nothing was written" in text and "main/loss" in text
+    assert not out.exists()
+
+
 def test_refused_resume_leaves_the_settings(tmp_path):
     train(tmp_path)
     before = (tmp_path / "config.json").read_bytes()

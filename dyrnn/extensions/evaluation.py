@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +90,7 @@ class Evaluator(Extension):
         self._doubts = Doubts(self)
         self._found: dict[type, dict] | None = None  # state that an updater saw
         self._world: Any = None  # the trainer's, while it evaluates
+        self._most: int | None = None  # batches, in a dry run
 
     def get_iterator(self, name: str = "main") -> Any:
         """The iterator called ``name``."""
@@ -108,6 +110,7 @@ class Evaluator(Extension):
         watch = getattr(getattr(trainer, "updater", None), "_watch", None)
         self._found = None if watch is None else watch.found
         self._world = getattr(trainer, "world", None)
+        self._most = 2 if getattr(trainer, "is_dry_run", False) else None
         world = self._world
         with (
             contextlib.nullcontext() if world is None else world.announce(prefix),
@@ -182,7 +185,7 @@ class Evaluator(Extension):
 
     def _batches(self, iterator):
         if self._world is None:
-            return _one_pass(iterator)
+            return itertools.islice(_one_pass(iterator), self._most)
         return self._world.own_batches(_one_pass(iterator))
 
     def _arguments(self, iterator, batch):

@@ -24,6 +24,7 @@ from dyrnn.reporter import Observation, Reporter
 from dyrnn.training.extension import PRIORITY_READER
 from dyrnn.training.own_state import Fields, OwnState
 from dyrnn.training.ownership import owning
+from dyrnn.training.rehearsal import dry_run
 from dyrnn.training.replaying import Replay, replay
 from dyrnn.training.signals import SignalWatch, TrainingInterrupted
 from dyrnn.training.triggers import StopTrigger, get_trigger
@@ -68,6 +69,8 @@ class Trainer:
         Knows the models of the updater, and their links, by name.
     is_replay : bool
         Whether this is a `replay`, in which ``out`` is a directory that is thrown away.
+    is_dry_run : bool
+        Whether this is a `dry_run`, in which it is one, too.
     world : object or None
         What shares this training among processes, see `dyrnn.distributed`.
 
@@ -91,6 +94,8 @@ class Trainer:
         self.stop_trigger = stop_trigger
         self.out = out
         self.is_replay = False
+        self.is_dry_run = False
+        self.all_fire_at: int | None = None  # the last iteration of a dry run
         self.observation = Observation()
         self.reporter = Reporter()
         self._entries = {}
@@ -323,6 +328,30 @@ class Trainer:
             old enough.
         """
         return replay(self, iteration, probes, decode)
+
+    def dry_run(self, updates: int = 2) -> dict[str, float]:
+        """Try all that a training does, in a few updates, and undo it.
+
+        In the last update all extensions act, whatever their triggers say: evaluators,
+        with two batches each, logs, plots, snapshots. The training is saved and read
+        back. So what would go wrong after the first epoch, goes wrong now.
+
+        Afterwards the model, the optimizer, the iterators, random streams and
+        extensions are as before. Files go to a directory that is thrown away, and
+        nothing is written to ``out``; what is printed is dropped. What an extension
+        does elsewhere, and what is drawn from NumPy's or Python's global random
+        numbers, cannot be undone: ``trainer.is_dry_run`` tells it.
+
+        Parameters
+        ----------
+        updates : int
+
+        Returns
+        -------
+        dict of float
+            The values observed in the last update, by name.
+        """
+        return dry_run(self, updates)
 
     def _to_initialize(self):
         """Yield each entry once, those that others add meanwhile, too.

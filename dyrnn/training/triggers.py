@@ -50,6 +50,12 @@ def _progress(trainer, unit):
     return updater.previous_epoch_detail, updater.epoch_detail
 
 
+def _is_forced(trainer):
+    """Whether this is the last update of a dry run, in which all intervals end."""
+    end = getattr(trainer, "all_fire_at", None)
+    return end is not None and end == trainer.updater.iteration
+
+
 class Trigger:
     """Base class of triggers: called with the trainer, returns whether it fires.
 
@@ -89,7 +95,7 @@ class IntervalTrigger(Trigger):
         self.unit = unit
 
     def __call__(self, trainer):
-        return self.fires(*_progress(trainer, self.unit))
+        return _is_forced(trainer) or self.fires(*_progress(trainer, self.unit))
 
     def fires(self, before, now):
         """Whether a multiple of the period was reached in between."""
@@ -164,7 +170,7 @@ class ManualScheduleTrigger(Trigger):
         self.unit = unit
 
     def __call__(self, trainer):
-        return self.fires(*_progress(trainer, self.unit))
+        return _is_forced(trainer) or self.fires(*_progress(trainer, self.unit))
 
     def fires(self, before, now):
         """Whether a point was reached in between."""
@@ -208,7 +214,7 @@ class TimeTrigger(Trigger):
 
     def __call__(self, trainer):
         if trainer.elapsed_time < self._next_time:
-            return False
+            return _is_forced(trainer)
         missed = (trainer.elapsed_time - self._next_time) // self.period
         self._next_time += (missed + 1) * self.period
         return True

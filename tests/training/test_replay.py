@@ -297,7 +297,9 @@ def test_who_writes_into_the_run_is_refused_and_told_why(tmp_path):
     def write(trainer):
         (out / "mine.txt").write_text("mine")
 
-    with pytest.raises(PermissionError, match=r"a replay leaves .* as it is"):
+    with pytest.raises(
+        PermissionError, match=r"a replay or dry run leaves .* as it is"
+    ):
         make(out, extra=[write]).replay(8)
     for change in (
         lambda: log.open("a"),

@@ -79,10 +79,10 @@ def _refuse_inside(path):
         ):
             raise PermissionError(
                 errno.EPERM,
-                f"a replay leaves {closed} as it is, but something wants to write "
-                "there. An extension writes into trainer.out, which is another "
-                "directory in a replay; a path of its own it must leave alone then: "
-                "trainer.is_replay says so",
+                f"a replay or dry run leaves {closed} as it is, but something wants "
+                "to write there. An extension writes into trainer.out, which is "
+                "another directory then; a path of its own it must leave alone: "
+                "trainer.is_replay says so, or trainer.is_dry_run",
                 path,
             )
 
