@@ -23,6 +23,7 @@ PACKAGES = [
     "dyrnn.datasets",
     "dyrnn.serializers",
     "dyrnn.sampling",
+    "dyrnn.metrics",
     "dyrnn.random",
     "dyrnn.interchange",
     "dyrnn.testing",

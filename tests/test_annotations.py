@@ -7,7 +7,7 @@ from types import FunctionType
 import pytest
 
 ROOMS = """functions links link optimizers optimizers.hooks iterators datasets
-    extensions training initializers sampling prediction"""
+    extensions training initializers sampling prediction metrics"""
 
 
 def unannotated(function):

@@ -31,7 +31,7 @@ FLOORS = [
     "engine",
     "functions",
     "description link reporter serializers testing",
-    "links optimizers iterators datasets sampling prediction",
+    "links optimizers iterators datasets metrics sampling prediction",
     "training",
     "extensions distributed command_line interchange",
     "__init__",

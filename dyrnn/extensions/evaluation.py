@@ -17,6 +17,7 @@ from dyrnn.engine.core import Variable
 from dyrnn.engine.counts import Tally, divisors_of
 from dyrnn.iterators.base import is_window
 from dyrnn.link import Link
+from dyrnn.metrics import Metric
 from dyrnn.reporter import (
     DictSummary,
     Observation,
@@ -56,6 +57,10 @@ class Evaluator(Extension):
     eval_func : callable, optional
         Called with the arguments; by default the target. Its result is reported as the
         loss if it reports none itself.
+    metrics : dict of Metrics, optional
+        By the names under which they are reported, ``validation/main/f1`` say. What
+        ``eval_func`` or the model adds to them in an evaluation counts, see
+        `dyrnn.metrics`.
     name : str, optional
         What the trainer calls it, and the prefix: ``name/main/loss``. Of two with one
         name, or without, the second one is called ``name_1``.
@@ -79,6 +84,7 @@ class Evaluator(Extension):
         eval_hook: Callable | None = None,
         eval_func: Callable | None = None,
         name: str | None = None,
+        metrics: dict[str, Metric] | None = None,
     ) -> None:
         self._iterators = iterator if isinstance(iterator, dict) else {"main": iterator}
         self._targets = target if isinstance(target, dict) else {"main": target}
@@ -87,6 +93,7 @@ class Evaluator(Extension):
         self.eval_hook = eval_hook
         self.eval_func = eval_func
         self.name = name
+        self.metrics = dict(metrics or {})
         self._doubts = Doubts(self)
         self._found: dict[type, dict] | None = None  # state that an updater saw
         self._world: Any = None  # the trainer's, while it evaluates
@@ -140,6 +147,8 @@ class Evaluator(Extension):
         sums: dict[Any, list] = {}  # what they were divided by: sizes of their batches
         no_means: set[str] = set()
         n_batches = 0
+        for metric in self.metrics.values():
+            metric.reset()
         with self._state_set_aside():
             for batch in self._batches(iterator):
                 n_batches += 1
@@ -169,7 +178,17 @@ class Evaluator(Extension):
             self._doubts.tell_no_means(sorted(no_means))
         if self._world is not None:
             summary = self._world.merge(summary)
-        return summary.compute_mean()
+        return {**summary.compute_mean(), **self._scores(reporter.name_of(target))}
+
+    def _scores(self, prefix):
+        """Return what the metrics say of all batches, of all processes."""
+        if self.metrics and self._world is not None:
+            self._world.add_up([metric.sums for metric in self.metrics.values()])
+        return {
+            f"{prefix}/{key}": score
+            for name, metric in self.metrics.items()
+            for key, score in metric.reported(name).items()
+        }
 
     def _tell_of_sums(self, sums):
         """Warn if all losses were sums, divided by one number whatever the batch."""
