@@ -1,6 +1,12 @@
 """Extensions of the trainer: evaluation, logs, snapshots, plots, schedules."""
 
 from dyrnn.extensions.evaluation import Evaluator
+from dyrnn.extensions.insights import (
+    GateSaturation,
+    GradientNorms,
+    gate_saturation,
+    plot_lr_range,
+)
 from dyrnn.extensions.logs import LogReport, PrintReport, perplexity, read_log
 from dyrnn.extensions.observations import (
     FailOnNonNumber,
