@@ -15,7 +15,7 @@ from dyrnn import kernels, optimizers
 from dyrnn.config import config, using_config
 from dyrnn.kernels import __main__ as command
 from dyrnn.kernels import machine, native
-from dyrnn.kernels.native import losses, recurrent, updates
+from dyrnn.kernels.native import losses, products, recurrent, updates
 from tests.kernels.test_rnn import masks
 
 pytestmark = pytest.mark.skipif(
@@ -93,6 +93,42 @@ def test_windows_agree_with_plain_definitions(rng, shape, dtype):
         for activation in ("tanh", "relu"):
             (h,), _ = compare("rnn_forward", z, h0, U * scale, activation, mask)
             compare("rnn_backward", gh, h, U * scale, activation, mask, scale=4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "sizes", [(4, 1, 64), (20, 200, 801), (70, 33, 5), (65, 1600, 97), (100, 7, 1030)]
+)
+def test_products_agree_with_plain_definitions(rng, sizes, dtype):
+    N, K, V = sizes
+    x, W, b = draw(rng, dtype, (N, K), (V, K), V)
+    scale = K**0.5
+    for bias in (b, None):
+        meant = x.astype(float) @ W.T.astype(float)
+        meant += 0 if bias is None else bias
+        same([products.linear(x, W, bias)], [meant.astype(dtype)], scale)
+    for left, right in ((x, W.T), (W, x.T), (x, W.T.copy())):
+        meant = (left.astype(float) @ right.astype(float)).astype(dtype)
+        out = np.empty(meant.shape, dtype)
+        if products.matmul(left, right, out) is not NotImplemented:
+            same([out], [meant], scale)
+            same([products.matmul(left, right)], [meant], scale)
+
+
+def test_a_row_of_a_product_does_not_depend_on_the_others(rng):
+    x, W, b = draw(rng, np.float32, (300, 900), (500, 900), 500)
+    y = products.linear(x, W, b)
+    for rows in (slice(4), slice(7, 60), slice(100, 300)):
+        assert np.array_equal(products.linear(x[rows], W, b), y[rows])
+
+
+def test_products_that_a_blas_does_better_are_left_to_it(rng):
+    x, W = draw(rng, np.float32, (3, 50), (64, 50))
+    assert products.linear(x, W) is NotImplemented
+    assert products.matmul(W.T, W) is NotImplemented
+    assert products.linear(np.ones((9, 0)), np.ones((80, 0))) is NotImplemented
+    assert products.matmul(W[::2], W.T) is NotImplemented
+    assert products.linear(W, np.broadcast_to(x[:1], (64, 50))) is NotImplemented
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

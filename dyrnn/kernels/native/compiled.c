@@ -147,6 +147,9 @@ static int run_parts(Kernel kernel, const Slot *slots, int parts) {
 /* ---- kernels, for each kind of processor ---- */
 
 #define ALWAYS __attribute__((always_inline))
+/* Of products: terms and columns of what is packed at a time, and bytes of it that stay in the
+   cache while they are read again and again. */
+enum { TERMS = 768, COLUMNS = 1024, IN_CACHE = 1 << 18 };
 #define UNROLLED _Pragma("GCC unroll 8")
 
 /* Vectors of so many bytes, anywhere in memory, and x b + s of a number and two of them. */
@@ -217,7 +220,7 @@ MULTIPLY_ADD_BY(double, avx512, _mm512_fmadd_pd(_mm512_set1_pd(x), (__m512d)b, (
 static const char *const names[] = {
     "lstm_gates",  "lstm_gates_backward", "lstm_forward", "lstm_backward",
     "gru_gates",   "gru_gates_backward",  "gru_forward",  "gru_backward",
-    "rnn_forward", "rnn_backward",        "softmax_cross_entropy",
+    "rnn_forward", "rnn_backward",        "softmax_cross_entropy", "matmul",
 #define RULE(name, load, store, states, numbers, ...) #__VA_ARGS__,
 #include "rules.h"
 #undef RULE
@@ -337,6 +340,8 @@ PyMODINIT_FUNC PyInit_compiled(void) {
     Py_XDECREF(name);
   }
   if (!module || !all || PyModule_AddObject(module, "names", all)) return NULL;
+  if (PyModule_AddIntConstant(module, "terms", TERMS)) return NULL;
+  if (PyModule_AddIntConstant(module, "columns", COLUMNS)) return NULL;
   pthread_atfork(NULL, NULL, forget_workers);
   return module;
 }

@@ -97,7 +97,7 @@ static const real *NAME(packed)(int64_t k, int64_t gates, const real *b, int64_t
                                 int64_t column, int64_t gap, real *room, NAME(Share) s, int part,
                                 int parts) {
   int64_t first = 0, last = k;
-  room = (real *)(((uintptr_t)room + 63) / 64 * 64);
+  room = NAME(aligned)(room);
   if (s.is_shared) {
     int64_t columns = gates * ((s.H + parts - 1) / parts);
     room += part * k * ((columns + PANEL - 1) / PANEL * PANEL);
@@ -105,7 +105,8 @@ static const real *NAME(packed)(int64_t k, int64_t gates, const real *b, int64_t
     first = k * part / parts;
     last = k * (part + 1) / parts;
   }
-  NAME(pack)(k, gates * s.w, b + s.low * column, row, column, s.w, gap, first, last, room);
+  NAME(Matrix) columns_of_b = {(real *)b + s.low * column, row, column};
+  NAME(pack)(k, gates * s.w, columns_of_b, s.w, gap, first, last, room);
   if (!s.is_shared) meet(parts);
   return room;
 }

@@ -51,7 +51,7 @@ static const Kernel JOIN(table, of, KIND)[][2] = {
     NAME(gru_gates),     NAME(gru_gates_backward),
     NAME(gru_forward),   NAME(gru_backward),
     NAME(rnn_forward),   NAME(rnn_backward),
-    NAME(softmax_cross_entropy),
+    NAME(softmax_cross_entropy), NAME(matmul),
 #include "rules.h"
 };
 #undef RULE
