@@ -14,9 +14,13 @@ def main() -> None:
     else:
         print(f"kernels    in NumPy: DYRNN_NATIVE=0; those in C would run, for {kind}")
     print(f"threads    {machine.threads()}")
-    few = "small ones as they lie" if machine.has_small_products() else "by rows"
     core = machine.blas_core() or "an unknown processor"
-    print(f"products   by NumPy's BLAS with kernels for {core}, {few}")
+    blas = f"NumPy's BLAS with kernels for {core}"
+    if native.is_on():
+        print(f"products   in C; gradients of weights by {blas}")
+    else:
+        few = "small ones as they lie" if machine.has_small_products() else "by rows"
+        print(f"products   by {blas}, {few}")
 
 
 if __name__ == "__main__":
