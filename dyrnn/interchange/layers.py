@@ -156,9 +156,9 @@ def _layers(link, path, joins_directions):
     if rest:
         yield Layer("parameters", path, link, rest)
     links_used = {key for key, _ in used}
-    for child in link.children():
+    for name, child in link._links.items():  # a shared link has the name of one place
         if id(child) not in links_used:
-            below = f"{path}/{child.name}" if path else child.name
+            below = f"{path}/{name}" if path else name
             yield from _layers(child, below, joins_directions)
 
 

@@ -325,14 +325,21 @@ def _activations(layer, form, source):
                 yield f"{place.rstrip('/')} has the activation {facts['activation']!r}"
 
 
-# What recurrent layers here compute, unless their options say otherwise.
+# What layers here compute, unless their options say otherwise.
 _RECURRENT = {
     "activation": "tanh",
     "recurrent_activation": "sigmoid",
     "merge_mode": "concat",
     "go_backwards": False,
 }
-_DEFAULTS = {"lstm": _RECURRENT, "gru": _RECURRENT, "rnn": _RECURRENT}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "lstm": _RECURRENT,
+    "gru": _RECURRENT,
+    "rnn": _RECURRENT,
+    "layer_norm": {"num_groups": 1, "instance_norm": None},
+    "batch_norm": {"num_groups": None, "instance_norm": None},
+    "embedding": {"max_norm": None, "mode": None},
+}
 
 
 def _any(shape):

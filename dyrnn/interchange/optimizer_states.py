@@ -20,9 +20,14 @@ from dyrnn.interchange.matching import Names, Source, match, packed
 from dyrnn.interchange.systems import system
 from dyrnn.interchange.trees import as_numpy
 from dyrnn.link import Link
+from dyrnn.optimizers.hooks import Penalty, WeightDecay
 from dyrnn.optimizers.optimizer import Optimizer, State
 
 _LARGEST_EPS = 1e-6
+_NO_RATE = (
+    "the momentum here has the learning rate in it, and PyTorch's has not: with lr=0 "
+    "neither tells the other. Convert while lr is not 0."
+)
 # Of Adam: here and there.
 _MEANS = {"m": "exp_avg", "v": "exp_avg_sq", "vhat": "max_exp_avg_sq"}
 
@@ -69,16 +74,19 @@ def load_optimizer(
     t = steps.pop() if steps else 0
     _check_eps(optimizer, numbers.get("eps", 0.0), numbers.get("beta2", 0.0), t)
     there = {"v": "momentum_buffer"} if "momentum" in numbers else _MEANS
-    factor = -group["lr"] if "momentum" in numbers else 1.0
+    factor = -numbers["lr"] if "momentum" in numbers else 1.0
     arrays: dict[str, dict] = {}
     mine = dict(optimizer.states)
     if any(there.get(name) in e for e in entries for name in mine):
         for name in mine:
             found = {
-                path: as_numpy(entry[there[name]]) * np.float32(factor)
+                path: as_numpy(entry[there[name]])
                 for path, entry in zip(parameters, entries, strict=True)
                 if entry.get(there[name]) is not None
             }
+            if not factor and any(array.any() for array in found.values()):
+                raise InterchangeError(_NO_RATE)
+            found = {path: array * factor for path, array in found.items()}
             arrays[name] = _taken(model, found, names)
         t = max(t, 1)
     for name, value in numbers.items():
@@ -119,9 +127,9 @@ def to_optimizer_state(
     is_momentum = isinstance(optimizer, optimizers.MomentumSGD)
     there = {"v": "momentum_buffer"} if is_momentum else _MEANS
     if is_momentum and not optimizer.lr:
-        raise InterchangeError("with lr=0 PyTorch's momentum cannot be told")
+        raise InterchangeError(_NO_RATE)
     _numbers(group, optimizer)  # of the same rule
-    numbers = _settings_there(optimizer)
+    numbers = _settings_there(optimizer, group)
     _check_eps(
         optimizer,
         getattr(optimizer, "eps", 0.0),
@@ -216,14 +224,13 @@ def _numbers(group: Mapping, optimizer: Any) -> dict[str, float]:
     decay = float(group.get("weight_decay", 0.0))
     lr = float(group["lr"])
     numbers: dict[str, float] = {"lr": lr}
-    is_decoupled = False
+    is_decoupled = _is_decoupled(group, optimizer)
     if "amsgrad" in group:  # NAdam, RAdam and Adamax have betas, too
         rules: tuple[str, ...] = ("Adam", "AdamW")
         numbers["beta1"], numbers["beta2"] = (float(beta) for beta in group["betas"])
         numbers["eps"] = float(group["eps"])
         if bool(group.get("amsgrad")) != bool(getattr(optimizer, "amsgrad", False)):
             refused.append("amsgrad")
-        is_decoupled = group.get("decoupled_weight_decay", mine == "AdamW")
         numbers["weight_decay_rate"] = lr * decay if is_decoupled else 0.0
         if getattr(optimizer, "eta", 1.0) != 1.0:
             refused.append("eta")
@@ -244,24 +251,52 @@ def _numbers(group: Mapping, optimizer: Any) -> dict[str, float]:
         raise InterchangeError(f"the state is of {expected}, but this is {mine}")
     if refused:
         raise InterchangeError(f"{mine}: {refused[0]} is set differently in PyTorch")
-    if decay and not is_decoupled:
-        rates = [getattr(hook, "rate", None) for hook in optimizer.hooks.values()]
-        if decay not in rates:
-            raise InterchangeError(
-                f"PyTorch's weight_decay={decay:g} adds to the gradient: call "
-                f"optimizer.add_hook(dyrnn.optimizer_hooks.WeightDecay({decay:g}))"
-            )
+    _check_penalties(optimizer, 0.0 if is_decoupled else decay)
     return numbers
 
 
-def _settings_there(optimizer):
+def _is_decoupled(group, optimizer):
+    """Return whether a weight decay is AdamW's, beside the gradient and not in it."""
+    is_adamw = isinstance(optimizer, optimizers.AdamW)  # older states do not say
+    return "amsgrad" in group and group.get("decoupled_weight_decay", is_adamw)
+
+
+def _check_penalties(optimizer, decay):
+    """Refuse penalties that are other ones than PyTorch adds to its gradients."""
+    found = [hook for hook in optimizer.hooks.values() if isinstance(hook, Penalty)]
+    is_same = [isinstance(h, WeightDecay) and h.rate == decay for h in found]
+    if is_same != [True] * bool(decay):
+        shown = ", ".join(f"{type(h).__name__}({h.rate:g})" for h in found) or "no hook"
+        want = (
+            f"call optimizer.add_hook(dyrnn.optimizer_hooks.WeightDecay({decay:g}))"
+            if decay and not found
+            else f"the one hook WeightDecay({decay:g}) does the same"
+            if decay
+            else "call optimizer.remove_hook(name) first, and add_hook after it if "
+            "this is what you want"
+        )
+        raise InterchangeError(
+            f"PyTorch's optimizer has weight_decay={decay:g} to add to the gradient, "
+            f"and {type(optimizer).__name__} has {shown}: {want}"
+        )
+
+
+def _settings_there(optimizer, group):
     """Return the settings of PyTorch's group."""
-    numbers: dict[str, Any] = {"lr": optimizer.lr}
+    lr = optimizer.lr
+    numbers: dict[str, Any] = {"lr": lr}
     if isinstance(optimizer, optimizers.Adam):
         rate = optimizer.weight_decay_rate
         numbers |= {"betas": (optimizer.beta1, optimizer.beta2), "eps": optimizer.eps}
-        if rate:
-            numbers["weight_decay"] = rate / optimizer.lr
+        is_decoupled = _is_decoupled(group, optimizer)
+        if rate and not (is_decoupled and lr):
+            raise InterchangeError(
+                f"weight_decay_rate is {rate:g}, which PyTorch has as weight_decay * "
+                "lr, "
+                + ("and lr is 0" if is_decoupled else "in AdamW only; this is its Adam")
+            )
+        if is_decoupled:
+            numbers["weight_decay"] = rate / lr if rate else 0.0
     if isinstance(optimizer, optimizers.MomentumSGD):
         numbers["momentum"] = optimizer.momentum
     return numbers

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,7 @@ def load(
         If a file is damaged, or names, shapes, types or formulas do not fit: all are
         listed, and the model is as it was.
     """
+    _check_arguments(model, names)
     is_file = isinstance(source, (str, os.PathLike))
     if system is None and not is_file:
         raise InterchangeError(
@@ -99,6 +100,19 @@ def load(
         found = keras_files.by_order(model, found, names)
         names = {}
     match(model, found, there, names, ignore)
+
+
+def _check_arguments(model, names):
+    if not isinstance(model, Link):
+        raise InterchangeError(
+            f"a {type(model).__name__} was given where the model of dyrnn, a Link, is "
+            "expected: load(source, model) and save(file, model)"
+        )
+    if names is not None and not isinstance(names, Mapping):
+        raise InterchangeError(
+            f"names is {names!r}; give a dictionary {{'path here': 'name there'}}, or "
+            "{'': 'name there'} for the whole model"
+        )
 
 
 def read(path: Any) -> Source:
@@ -166,13 +180,30 @@ def _from_memory(source: Any, name: str, there: System) -> Source:
     return Source(arrays, facts)
 
 
+# A class of PyTorch, its attribute, and what that is called in facts.
+_TORCH_SAYS = (
+    ("LayerNorm", "eps", "eps"),
+    ("RMSNorm", "eps", "eps"),
+    ("GroupNorm", "eps", "eps"),
+    ("GroupNorm", "num_groups", "num_groups"),
+    ("_NormBase", "eps", "eps"),
+    ("_InstanceNorm", "num_features", "instance_norm"),
+    ("RNN", "nonlinearity", "activation"),
+    ("RNNCell", "nonlinearity", "activation"),
+    ("Embedding", "max_norm", "max_norm"),
+    ("EmbeddingBag", "mode", "mode"),
+)
+
+
 def _torch_facts(module):
     """Return what PyTorch's modules say about their formulas."""
     facts = {}
     for name, part in module.named_modules():
-        known = {"eps": "eps", "nonlinearity": "activation"}
+        bases = {base.__name__ for base in type(part).__mro__}
         said = {
-            mine: getattr(part, own) for own, mine in known.items() if own in vars(part)
+            mine: getattr(part, own)
+            for base, own, mine in _TORCH_SAYS
+            if base in bases and hasattr(part, own)
         }
         if said:
             facts[f"{name}." if name else ""] = said
@@ -198,6 +229,7 @@ def to_arrays(
 
 def _to_arrays(model, system, names, cell=None, forget_bias=1.0):
     """Return the arrays, and which are tied to which."""
+    _check_arguments(model, names)
     there = system_of(system, cell, forget_bias)
     if system == "keras":
         names = {**keras_files.layer_names(model), **(names or {})}

@@ -6,14 +6,31 @@ from typing import Any
 
 import numpy as np
 
+from dyrnn.errors import InterchangeError
+
 
 def flatten(tree: Any, separator: str) -> dict[str, np.ndarray]:
     """Return all arrays below ``tree``, their names joined by ``separator``.
 
     Dictionaries, lists, tuples and dataclasses, such as Equinox's modules, are gone
     into; what holds no array (a number, a function) is left out.
+
+    Raises
+    ------
+    InterchangeError
+        If two arrays have one name, or one has no numbers that NumPy can take.
     """
-    return dict(_leaves(tree, (), separator))
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        for name, array in _leaves(tree, (), separator):
+            if name in arrays:
+                raise InterchangeError(f"two arrays are called {name!r}")
+            arrays[name] = array
+    except RecursionError as error:
+        raise InterchangeError(
+            f"a {type(tree).__name__} that contains itself, or is too deep"
+        ) from error
+    return arrays
 
 
 def _leaves(
@@ -24,13 +41,28 @@ def _leaves(
         children = tree.items()
     elif isinstance(tree, (list, tuple)):
         children = enumerate(tree)
-    elif hasattr(tree, "shape") and hasattr(tree, "dtype"):
-        yield separator.join(path), as_numpy(tree)
+    elif _has(tree, "shape") and _has(tree, "dtype"):
+        name = separator.join(path)
+        try:
+            yield name, as_numpy(tree)
+        except RecursionError:
+            raise
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InterchangeError(
+                f"{name}: a {type(tree).__name__} that NumPy cannot take: {error}"
+            ) from error
     elif is_dataclass(tree):
         names = [each.name for each in fields(tree) if hasattr(tree, each.name)]
         children = ((name, getattr(tree, name)) for name in names)
     for name, child in children:
         yield from _leaves(child, (*path, str(name)), separator)
+
+
+def _has(tree, name):
+    try:
+        return hasattr(tree, name)
+    except RuntimeError:  # of PyTorch, for one that waits for its size
+        return True
 
 
 def as_numpy(array: Any) -> np.ndarray:

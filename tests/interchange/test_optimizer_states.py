@@ -160,3 +160,79 @@ def test_states_of_other_rules_are_refused(rule):
     for state in states:
         with pytest.raises(InterchangeError, match="only states of SGD, Adam and Ad"):
             interchange.load_optimizer(state, optimizer, ["weight", "bias"])
+
+
+def hooked(rule, *hooks, **settings):
+    with dyrnn.using_config("dtype", np.dtype(np.float64)):
+        optimizer = rule(**settings).setup(L.Linear(2, 3))
+    for hook in hooks:
+        optimizer.add_hook(hook)
+    return optimizer
+
+
+def adam_group(**settings):
+    group = {**GROUP, "eps": 1e-30, **settings, "params": [0, 1]}
+    return {"state": {}, "param_groups": [group]}
+
+
+SGD_GROUP = {"lr": 0.1, "momentum": 0.9, "dampening": 0, "nesterov": False}
+DECAY, LASSO = dyrnn.optimizer_hooks.WeightDecay, dyrnn.optimizer_hooks.Lasso
+
+
+@pytest.mark.parametrize(
+    ("decay", "hooks", "fits"),
+    [
+        (0.0, [], True),
+        (0.1, [DECAY(0.1)], True),
+        (0.1, [], False),
+        (0.1, [DECAY(0.2)], False),
+        (0.1, [LASSO(0.1)], False),
+        (0.0, [DECAY(0.1)], False),
+        (0.0, [LASSO(0.1)], False),
+        (0.1, [DECAY(0.1), LASSO(0.2)], False),
+    ],
+)
+@pytest.mark.parametrize("rule", [optimizers.MomentumSGD, optimizers.Adam])
+def test_penalties_are_the_same_in_both(rule, decay, hooks, fits):
+    optimizer = hooked(rule, *hooks)
+    state = adam_group(weight_decay=decay)
+    if rule is optimizers.MomentumSGD:
+        group = {**SGD_GROUP, "weight_decay": decay, "params": [0, 1]}
+        state = {"state": {}, "param_groups": [group]}
+    if fits:
+        interchange.load_optimizer(state, optimizer, ["weight", "bias"])
+        return
+    with pytest.raises(InterchangeError, match="hook"):
+        interchange.load_optimizer(state, optimizer, ["weight", "bias"])
+
+
+@pytest.mark.parametrize("lr", [0.1, 0.0])
+@pytest.mark.parametrize("rate", [0.0, 0.01])
+@pytest.mark.parametrize("is_decoupled", [True, False])
+def test_a_decay_goes_back_to_where_it_is_one(lr, rate, is_decoupled):
+    pytest.importorskip("torch")
+    adam = hooked(optimizers.AdamW, lr=lr, eps=1e-30, weight_decay_rate=rate)
+    like = adam_group(
+        weight_decay=0.5 * is_decoupled, decoupled_weight_decay=is_decoupled
+    )
+    if rate and not (lr and is_decoupled):
+        with pytest.raises(InterchangeError, match="weight_decay_rate is 0.01"):
+            interchange.to_optimizer_state(adam, like, ["weight", "bias"])
+        return
+    state = interchange.to_optimizer_state(adam, like, ["weight", "bias"])
+    (group,) = state["param_groups"]
+    assert group["weight_decay"] * lr == pytest.approx(rate)
+
+
+def test_momentum_in_double_precision_keeps_all_digits():
+    momentum = hooked(optimizers.MomentumSGD)
+    buffers = {0: np.full((3, 2), 1 / 3), 1: np.full(3, 1 / 7)}
+    state = {k: {"momentum_buffer": array} for k, array in buffers.items()}
+    group = {**SGD_GROUP, "params": [0, 1]}
+    whole = {"state": state, "param_groups": [group]}
+    interchange.load_optimizer(whole, momentum, ["weight", "bias"])
+    for param, buffer in zip(momentum.target.params(), buffers.values(), strict=True):
+        assert (momentum._states[param].arrays["v"] == -0.1 * buffer).all()
+    group["lr"] = 0.0  # the momentum here would be 0
+    with pytest.raises(InterchangeError, match="with lr=0"):
+        interchange.load_optimizer(whole, momentum, ["weight", "bias"])

@@ -317,3 +317,83 @@ def test_damaged_keras_files_are_refused_or_read(suffix, tmp_path, rng):
             read(path)
         except InterchangeError as error:
             assert f"file{suffix}" in str(error)
+
+
+def of_torch(name):
+    """Return a module of PyTorch, a link that its arrays fit to, and what differs."""
+    nn = pytest.importorskip("torch").nn
+    norm, statistics = L.LayerNormalization(4, eps=1e-5), L.BatchNormalization(4)
+    known = {"affine": True, "track_running_stats": True}
+    return {
+        "GroupNorm": (nn.GroupNorm(2, 4), norm, "num_groups is 2"),
+        "InstanceNorm1d": (nn.InstanceNorm1d(4, **known), statistics, "instance_norm"),
+        "Embedding": (nn.Embedding(5, 4, max_norm=1.0), L.EmbedID(5, 4), "max_norm"),
+        "EmbeddingBag": (nn.EmbeddingBag(5, 4), L.EmbedID(5, 4), "mode is 'mean'"),
+        "RNN": (nn.RNN(3, 4, nonlinearity="relu"), L.ElmanRNN(3, 4), "activation"),
+        "meta": (nn.Linear(3, 4, device="meta"), L.Linear(3, 4), "cannot take"),
+        "LazyLinear": (nn.LazyLinear(4), L.Linear(3, 4), "cannot take"),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["GroupNorm", "InstanceNorm1d", "Embedding", "EmbeddingBag", "RNN"]
+    + ["meta", "LazyLinear"],
+)
+def test_modules_that_compute_otherwise_are_refused(name):
+    there, here, message = of_torch(name)
+    before = {path: param.array.copy() for path, param in here.namedparams()}
+    model = dyrnn.Chain(part=here)
+    module = pytest.importorskip("torch").nn.ModuleDict({"part": there})
+    with pytest.raises(InterchangeError, match=message):
+        interchange.load(module, model, "torch")
+    for path, param in here.namedparams():
+        assert (param.array == before[path]).all()
+
+
+def test_attributes_of_modules_around_layers_say_nothing_of_them():
+    nn = pytest.importorskip("torch").nn
+    outer = nn.Module()
+    outer.eps, outer.nonlinearity = 1.0, "relu"
+    outer.norm, outer.rnn = nn.LayerNorm(4), nn.RNN(3, 4)
+    model = dyrnn.Chain(norm=L.LayerNormalization(4, eps=1e-5), rnn=L.ElmanRNN(3, 4))
+    interchange.load(outer, model, "torch")
+    assert (model.rnn.upward.W.array == outer.rnn.weight_ih_l0.detach().numpy()).all()
+
+
+def looped():
+    tree = {"weight": np.zeros((4, 3), np.float32), "deep": []}
+    tree["deep"].append(tree)
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("source", "model", "names", "message"),
+    [
+        ({"a": {"b": np.zeros(3)}, "a.b": np.ones(3)}, None, None, "two arrays are"),
+        (looped(), None, None, "contains itself"),
+        ({"weight": np.zeros((4, 3))}, np.zeros(3), None, "a Link, is expected"),
+        ({"weight": np.zeros((4, 3))}, None, "encoder", "names is 'encoder'; give a d"),
+        ({"weight": np.zeros((4, 3))}, None, ["a"], "names is .'a'.; give a diction"),
+    ],
+)
+def test_arguments_that_are_none(source, model, names, message):
+    model = L.Linear(3, 4) if model is None else model
+    with pytest.raises(InterchangeError, match=message):
+        interchange.load(source, model, "torch", names)
+
+
+def test_a_link_at_two_places_is_found_at_both(tmp_path):
+    shared = L.Linear(3, 3)
+    model = dyrnn.Chain(a=shared, inner=dyrnn.Chain(b=shared))
+    arrays = interchange.to_arrays(model, "torch")
+    assert list(arrays) == ["a.weight", "a.bias", "inner.b.weight", "inner.b.bias"]
+    interchange.save(tmp_path / "model.safetensors", model)
+    other = dyrnn.Chain(a=L.Linear(3, 3), inner=dyrnn.Chain(b=L.Linear(3, 3)))
+    interchange.load(tmp_path / "model.safetensors", other)
+    interchange.load(arrays, model, "torch")
+    arrays["inner.b.bias"] = arrays["a.bias"] + 1
+    with pytest.raises(InterchangeError, match="inner/b: b: another value than the"):
+        interchange.load(arrays, model, "torch")
+    for each in (other.a, other.inner.b):
+        assert (each.W.array == shared.W.array).all()
