@@ -34,7 +34,7 @@ OPTIONAL = ["dyrnn.prediction", "dyrnn.distributed"]
 # What parts of the library share, and a user has no use for.
 INTERNAL = set(
     "is_every is_default interval_of Patience refuse_streams own_stream owner_number"
-    " claim launched_processes in_scope serialize".split()
+    " pair_of claim launched_processes in_scope serialize".split()
 )
 # What each example begins with.
 SETUP = """\

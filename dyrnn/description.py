@@ -1,6 +1,39 @@
-"""What a link looks like: in a program, printed, and in a notebook."""
+"""What links, and the parts of a training, look like: printed, and in a notebook."""
 
+from types import FunctionType
 from typing import Any
+
+
+class Shown:
+    """Base of what is shown with the arguments that are not the defaults.
+
+    They are found as attributes of the same name, or with an underscore before it.
+    """
+
+    def __repr__(self):
+        import inspect  # takes its time
+
+        shown = []
+        for name, argument in inspect.signature(type(self).__init__).parameters.items():
+            value = getattr(self, f"_{name}", getattr(self, name, self))
+            if name != "self" and value is not self and not isinstance(value, dict):
+                text = _brief(value)
+                if text != _brief(argument.default):
+                    shown.append(f"{name}={text}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _brief(value):
+    """Return a text of one line, without the numbers of arrays."""
+    if isinstance(value, str | int | float | None | Shown):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        body = ", ".join(map(_brief, value[:4])) + (", ..." if value[4:] else "")
+        return f"[{body}]" if isinstance(value, list) else f"({body})"
+    if isinstance(value, FunctionType | type):
+        return value.__name__
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ + ("" if shape is None else f" {shape}")
 
 
 class Described:

@@ -42,6 +42,7 @@ ONE_BACKEND = {
     "test_real_texts.py": "texts",
     "test_prediction.py": "refusals and threads",
     "test_reporter.py": "names, threads and files",
+    "test_numpy_calls.py": "NumPy's functions",
     "test_sampling.py": "draws on the CPU",
     "test_strict.py": "about the stand-in itself",
     "distributed": "programs that several processes of the CPU run",

@@ -165,7 +165,7 @@ def test_array_on_the_left_reaches_our_operators():
 @one_device("NumPy's functions")
 def test_numpy_functions_do_not_drop_the_graph_silently():
     v = variable(1.0, 2.0)
-    for call in (np.exp, np.mean, np.sum, lambda x: np.add(np.ones(2), x)):
+    for call in (np.exp, np.mean, np.sum, np.add.reduce):
         with pytest.raises(TypeError):
             call(v)
     with pytest.raises(TypeError):

@@ -25,6 +25,9 @@ class Dataset:
         """Return example ``i``."""
         raise NotImplementedError(f"{type(self).__name__} must define get_example")
 
+    def __repr__(self):
+        return f"<{type(self).__name__} of {len(self)} examples>"
+
     def __getitem__(self, index: Any) -> Any:
         length = len(self)
         if isinstance(index, slice):

@@ -129,6 +129,14 @@ class SeriesWindows(Dataset):
             x = np.concatenate([x, known], axis=1, dtype=x.dtype)
         self._x = x
 
+    def __repr__(self):
+        stride = f", {self.stride} steps apart" if self.stride > 1 else ""
+        length = self.steps if self.every_step else self.horizon
+        return (
+            f"<SeriesWindows: {len(self)} windows ({self.steps}, {self._x.shape[1]})"
+            f"{stride}, targets ({length}, {self._targets.shape[1]})>"
+        )
+
     def _target_start(self, end):
         return end - self.steps + self.horizon if self.every_step else end
 

@@ -138,7 +138,9 @@ class Variable(Operators):
 
     def __repr__(self):
         name = "" if self.name is None else f" {self.name}"
-        body = "None" if self.array is None else str(backend.to_cpu(self.array))
+        if self.array is None:
+            return f"variable{name}(without a shape yet)"
+        body = str(backend.to_cpu(self.array))
         return f"variable{name}({body.replace(chr(10), chr(10) + ' ' * 9)})"
 
     def __format__(self, spec):

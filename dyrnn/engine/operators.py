@@ -17,14 +17,91 @@ def use_functions(module):
     functions = module
 
 
+_OPERATORS = {  # what NumPy calls for `array + variable`, and our function
+    "add": "add",
+    "subtract": "subtract",
+    "multiply": "multiply",
+    "divide": "divide",
+    "true_divide": "divide",
+    "power": "power",
+    "matmul": "matmul",
+}
+_COMPARISONS = set("equal not_equal less less_equal greater greater_equal".split())
+# NumPy's names of functions that have another one here.
+_OURS = {"dot": "matmul", "abs": "absolute", "amax": "max", "amin": "min"}
+
+
+class _ArrayUfunc:
+    """None of a variable, and of its class what NumPy is to call.
+
+    CuPy asks the variable whether ``array + variable`` is left to it; NumPy asks the
+    class, and would say of None that it knows no ``sqrt``, but not what to write.
+    """
+
+    def __get__(self, variable, owner):
+        return None if variable is not None else _operate
+
+
+def _operate(variable, ufunc, method, *inputs, **options):
+    """Do what an operator between an array and a variable stands for."""
+    name = ufunc.__name__
+    if method == "__call__" and not options:
+        if name in _OPERATORS:
+            return getattr(functions, _OPERATORS[name])(*inputs)
+        if name == "floor_divide":
+            return functions.floor(functions.divide(*inputs))
+        if name in _COMPARISONS:
+            return variable._compare(None)
+    if "out" in options and method == "__call__":
+        raise TypeError(
+            f"np.{name} cannot write a Variable into an array, as in `a += v`: its "
+            "gradient would be lost. Write `a = a + v`, or `a += v.array` without one"
+        )
+    _refuse(ufunc, inputs, options, "" if method == "__call__" else f".{method}")
+
+
+def _refuse(function, args, kwargs, method=""):
+    """Raise an error that says what to call instead of a function of NumPy's."""
+    # A ufunc has no module in older versions.
+    module = getattr(function, "__module__", None) or "numpy"
+    name = function.__name__
+    theirs = f"{module.replace('numpy', 'np')}.{name}{method}"
+    ours = _OURS.get(name, name)
+    instead = ""
+    if callable(getattr(functions, ours, None)) and not method:  # F.shape is a module
+        instead = f"F.{ours}({_written(args, kwargs, '')}), or "
+    raise TypeError(
+        f"{theirs} on a Variable would lose its gradient; use {instead}"
+        f"{theirs}({_written(args, kwargs, '.array')}) without one"
+    )
+
+
+def _written(args, kwargs, suffix):
+    """Write a call's arguments: v, w, ... for variables, with a suffix."""
+    names = iter("vwxyz")
+    seen: dict[int, str] = {}
+
+    def one(value):
+        if isinstance(value, Operators):
+            if id(value) not in seen:
+                seen[id(value)] = next(names, "...")
+            return seen[id(value)] + (suffix if seen[id(value)] != "..." else "")
+        if isinstance(value, list | tuple):
+            body = ", ".join(map(one, value[:3])) + (", ..." if value[3:] else "")
+            return f"[{body}]"
+        return repr(value) if isinstance(value, int | float | str | None) else "..."
+
+    words = [one(value) for value in args]
+    return ", ".join(words + [f"{key}={one(value)}" for key, value in kwargs.items()])
+
+
 class Operators:
     """Operators and methods as NumPy's, for a class that has an ``array``."""
 
     __slots__ = ()
     array: Any
 
-    # NumPy must leave `array + variable` and the like to our reflected operators.
-    __array_ufunc__ = None
+    __array_ufunc__ = _ArrayUfunc()
     __array_priority__ = 200
 
     def __add__(self, other):
@@ -138,15 +215,7 @@ class Operators:
         return np.asarray(self.array, dtype=dtype)
 
     def __array_function__(self, func, types, args, kwargs):
-        # np.mean(v) would silently drop the graph.
-        name = func.__name__
-        theirs = f"{func.__module__.replace('numpy', 'np')}.{name}"
-        is_ours = callable(getattr(functions, name, None))  # not F.shape, a module
-        ours = f"F.{name}(v), or " if is_ours else ""
-        raise TypeError(
-            f"{theirs} on a Variable would lose its gradient; use {ours}"
-            f"{theirs}(v.array) without one"
-        )
+        _refuse(func, args, kwargs)
 
     def __dlpack__(self, **kwargs):
         return self.array.__dlpack__(**kwargs)

@@ -45,7 +45,7 @@ _HINTS = {
 _REHEARSED = 2  # the iteration by which state, and what is carried, is there
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Snapshot(Extension):
     """Saves the whole training, so that it can go on exactly from there.
 

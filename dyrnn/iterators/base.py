@@ -53,8 +53,9 @@ class Iterator:
 
     def __repr__(self):
         size = getattr(self, "batch_size", "?")
+        steps = f", {self.steps} steps" if hasattr(self, "steps") else ""
         detail = getattr(self, "epoch_detail", 0.0)
-        return f"<{type(self).__name__}: batches of {size}, {detail:.2f} epochs>"
+        return f"<{type(self).__name__}: batches of {size}{steps}, {detail:.2f} epochs>"
 
     def __next__(self) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define __next__")

@@ -13,6 +13,7 @@ import numpy as np
 
 from dyrnn import random
 from dyrnn.backend import get_array_module
+from dyrnn.description import Shown
 from dyrnn.errors import NonFiniteError
 from dyrnn.kernels.updates import working_dtype
 from dyrnn.optimizers.norms import (
@@ -24,7 +25,7 @@ from dyrnn.optimizers.norms import (
 )
 
 
-class GradientClipping:
+class GradientClipping(Shown):
     """Scale all gradients so that their common L2 norm is at most ``threshold``.
 
     The norm is summed in float64. One that is NaN or infinite raises
@@ -154,7 +155,7 @@ def clip_by_global_norm(arrays: Sequence[Any], limit: float) -> tuple[list[Any],
     return [None if a is None else (a * rate).astype(a.dtype) for a in arrays], norm
 
 
-class GradientHardClipping:
+class GradientHardClipping(Shown):
     """Limit each element of the gradients to ``[lower, upper]``."""
 
     name = "GradientHardClipping"
@@ -182,7 +183,7 @@ class GradientHardClipping:
         get_array_module(array).clip(array, lower, upper, out=array)
 
 
-class Penalty:
+class Penalty(Shown):
     """Adds ``slope(p, rate)``, a penalty's gradient, to that of each parameter."""
 
     def __init__(self, rate: float) -> None:
@@ -219,7 +220,7 @@ class Lasso(Penalty):
         return rate * get_array_module(p).sign(p)
 
 
-class GradientNoise:
+class GradientNoise(Shown):
     """Add normal noise of variance ``eta / (1 + t) ** 0.55`` to every gradient.
 
     References

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dyrnn.description import Shown
 from dyrnn.typing import TriggerLike
 
 # Extensions of one iteration run from the highest priority to the lowest.
@@ -16,7 +17,7 @@ PRIORITY_EDITOR = 200  # changes values of the observation
 PRIORITY_READER = 100  # only reads it
 
 
-class Extension:
+class Extension(Shown):
     """Base class of trainer extensions.
 
     Attributes

@@ -27,7 +27,7 @@ from dyrnn.training.ownership import owning
 from dyrnn.training.rehearsal import dry_run
 from dyrnn.training.replaying import Replay, replay
 from dyrnn.training.signals import SignalWatch, TrainingInterrupted
-from dyrnn.training.triggers import StopTrigger, get_trigger
+from dyrnn.training.triggers import StopTrigger, get_trigger, pair_of
 from dyrnn.training.updaters import StandardUpdater
 from dyrnn.typing import PathLike, TriggerLike
 
@@ -89,7 +89,7 @@ class Trainer:
         extensions: Iterable[Callable] = (),
     ) -> None:
         if isinstance(stop_trigger, tuple | list):
-            stop_trigger = StopTrigger(*stop_trigger)
+            stop_trigger = pair_of(StopTrigger, stop_trigger)
         self.updater = updater
         self.stop_trigger = stop_trigger
         self.out = out
@@ -114,9 +114,11 @@ class Trainer:
             self.extend(extension)
 
     def __repr__(self):
+        names = ", ".join(self._entries) or "none"
         return (
             f"<Trainer: {self.updater.iteration} iterations in {self.elapsed_time:.1f} "
-            f"s, out {os.fspath(self.out)!r}, extensions: {', '.join(self._entries)}>"
+            f"s, until {self.stop_trigger!r}, out {os.fspath(self.out)!r}, extensions: "
+            f"{names}>"
         )
 
     @property

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dyrnn.description import Shown
 from dyrnn.reporter import Summary
 from dyrnn.typing import TriggerLike
 
@@ -24,9 +25,15 @@ _EPSILON = 1e-9
 
 
 def _checked_period(owner, period, unit):
+    if isinstance(period, str) and period in UNITS:
+        raise TypeError(
+            f"{owner}: got ({period!r}, {unit!r}), but the number comes first: "
+            f"({unit!r}, {period!r})"
+        )
     if unit not in UNITS:
         raise ValueError(
-            f"{owner}: unit {unit!r} is not known; use one of {', '.join(UNITS)}"
+            f"{owner}: unit {unit!r:.60} is not known; use one of {', '.join(UNITS)}, "
+            "as in (2, 'epoch')"
         )
     if unit == "iteration":
         try:
@@ -35,6 +42,11 @@ def _checked_period(owner, period, unit):
             raise TypeError(
                 f"{owner}: a number of iterations must be an integer, got {period!r}"
             ) from None
+    if isinstance(period, str | bool | None) or not hasattr(period, "__float__"):
+        raise TypeError(
+            f"{owner}: got ({period!r:.60}, {unit!r}), but a number comes first, "
+            f"such as (2, {unit!r})"
+        )
     if not 0 < period < math.inf:
         raise ValueError(
             f"{owner}: the period must be positive, got ({period!r}, {unit!r})"
@@ -56,7 +68,7 @@ def _is_forced(trainer):
     return end is not None and end == trainer.updater.iteration
 
 
-class Trigger:
+class Trigger(Shown):
     """Base class of triggers: called with the trainer, returns whether it fires.
 
     Any callable will do as a trigger; what remembers something needs a ``serialize``.
@@ -105,7 +117,7 @@ class IntervalTrigger(Trigger):
         return math.floor(progress / self.period + _EPSILON)
 
     def __repr__(self):
-        return f"IntervalTrigger({self.period!r}, {self.unit!r})"
+        return f"{type(self).__name__}({self.period!r}, {self.unit!r})"
 
 
 def is_every(trigger, period, unit):
@@ -146,6 +158,9 @@ class StopTrigger(Trigger):
 
     def __call__(self, trainer):
         return _progress(trainer, self.unit)[1] >= self.period - _EPSILON
+
+    def __repr__(self):
+        return f"StopTrigger({self.period!r}, {self.unit!r})"
 
     def get_training_length(self):
         """The length and its unit."""
@@ -239,7 +254,7 @@ class AnyTrigger(Trigger):
             trigger.serialize(s[str(number)])
 
 
-class _Monitor:
+class _Monitor(Shown):
     """The mean of an observed value over a trigger's intervals, and the best so far.
 
     Called at every iteration, it returns whether the mean is a new best when the
@@ -259,6 +274,10 @@ class _Monitor:
         self.trigger = get_trigger(trigger)
         self._summary = Summary()
         self._seen = False
+
+    def __repr__(self):
+        best = "" if self.best_value is None else f", best {self.best_value:.6g}"
+        return f"{self._key!r}, {self.trigger!r}{best}"
 
     def __call__(self, trainer):
         observation = trainer.observation
@@ -390,6 +409,9 @@ class BestValueTrigger(Trigger):
     def best_value(self):
         return self._monitor.best_value
 
+    def __repr__(self):
+        return f"{type(self).__name__}({self._monitor!r})"
+
     def __call__(self, trainer):
         return bool(self._monitor(trainer))
 
@@ -443,7 +465,7 @@ class EarlyStoppingTrigger(Trigger):
                 f"EarlyStoppingTrigger: patience must be at least 1, got {patience}"
             )
         self.patience = patience
-        self.max_trigger = StopTrigger(*max_trigger)
+        self.max_trigger = pair_of(StopTrigger, max_trigger)
         self._looks = Patience("EarlyStoppingTrigger", monitor, mode, check_trigger)
 
     @property
@@ -454,6 +476,12 @@ class EarlyStoppingTrigger(Trigger):
     def count(self):
         """How many looks ago it was observed."""
         return self._looks.count
+
+    def __repr__(self):
+        return (
+            f"EarlyStoppingTrigger({self._looks!r}, {self.count} of {self.patience} "
+            f"looks without a new one, at most {self.max_trigger!r})"
+        )
 
     def __call__(self, trainer):
         if trainer.updater.iteration == 0:
@@ -482,9 +510,20 @@ def get_trigger(trigger: TriggerLike) -> Any:
         return NeverFire()
     if callable(trigger):
         return trigger if hasattr(trigger, "serialize") else _Callable(trigger)
-    if isinstance(trigger, tuple | list) and len(trigger) == 2:
-        return IntervalTrigger(*trigger)
-    raise TypeError(
+    if isinstance(trigger, tuple | list):
+        return pair_of(IntervalTrigger, trigger)
+    raise _no_trigger(trigger)
+
+
+def pair_of(kind, pair):
+    """Return a trigger of a number and a unit."""
+    if len(pair) != 2:
+        raise _no_trigger(pair)
+    return kind(*pair)
+
+
+def _no_trigger(trigger):
+    return TypeError(
         f"a trigger is a callable taking the trainer, or a pair like (1, 'epoch'); "
-        f"got {trigger!r}"
+        f"got {trigger!r:.80}"
     )

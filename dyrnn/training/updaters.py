@@ -156,6 +156,17 @@ class StandardUpdater:
             for target in targets:
                 target.to_device(self.device)
 
+    def __repr__(self):
+        parts = [
+            f"{self.iteration} updates",
+            f"{self.epoch_detail:.2f} epochs",
+            *map(repr, self._iterators.values()),
+            *map(repr, self._optimizers.values()),
+        ]
+        if self.accumulate > 1:
+            parts.insert(2, f"{self.accumulate} batches each")
+        return f"<{type(self).__name__}: {', '.join(parts)}>"
+
     def _models(self):
         return list(self._models_by_name().values())
 

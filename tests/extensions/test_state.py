@@ -9,15 +9,17 @@ equal to it.
 import inspect
 import math
 
+import numpy as np
 import pytest
 
 from dyrnn import backend, extensions, training
 from dyrnn.iterators import ParallelSequentialIterator, SerialIterator
+from dyrnn.links import GRU
 from dyrnn.optimizers import SGD
 from dyrnn.reporter import DictSummary, Summary
 from dyrnn.serializers import load_npz, save_npz
 from dyrnn.training import BPTTUpdater, StandardUpdater, Trainer, triggers, updaters
-from tests.arrays import every_device
+from tests.arrays import every_device, xp
 from tests.training.toys import Recurrent, Regression, points, text
 
 ITERATION = (1, "iteration")
@@ -48,6 +50,10 @@ MAKERS = {
     ),
     "ExponentialShift": lambda: extensions.ExponentialShift("lr", 0.5),
     "FailOnNonNumber": extensions.FailOnNonNumber,
+    "GateSaturation": lambda: extensions.GateSaturation(
+        GRU(2, 3), xp.ones((4, 1, 2), np.float32), filename="own.png"
+    ),
+    "GradientNorms": lambda: extensions.GradientNorms(Regression(), ITERATION),
     "InverseShift": lambda: extensions.InverseShift("lr", 1, 1),
     "LinearShift": lambda: extensions.LinearShift("lr", (0.1, 0.2), (0, 9)),
     "LogReport": lambda: extensions.LogReport(trigger=(3, "iteration")),
@@ -77,6 +83,8 @@ _OF_UPDATERS |= {"_numbers", "own_state"}
 DERIVED = {
     "BestWeights": {"target"},
     "CsvReport": {"_path", "_log_report", "_written", "_has_begun"},
+    "GateSaturation": {"_draws"},
+    "GradientNorms": {"_draws", "_seen", "_is_interval_over"},
     "LogReport": {"_path", "_seen", "_is_interval_over"},
     "PlotReport": {"_draws", "_seen", "_is_interval_over"},
     "PrintReport": {
