@@ -1,4 +1,4 @@
-"""Draw the pictures of windows.md: ``python docs/pictures.py docs/images``."""
+"""Draw the pictures of bptt.md: ``python docs/pictures.py docs/images``."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import dyrnn
 import dyrnn.functions as F
 import dyrnn.links as L
+from dyrnn import optimizers
 
 INK, BLUE, RED, GREY = "#333333", "#2962c8", "#c0392b", "#b8bfc6"
 
@@ -75,7 +76,45 @@ def draw_reach(axes):
     axes.legend(frameon=False)
 
 
-def main(folder):
+def recalled(delay, steps, carries=True, updates=600):
+    """Train to name the symbol of ``delay`` steps ago: the share of right answers.
+
+    A stream of random zeros and ones is read in windows of ``steps``; ``carries`` says
+    whether the LSTM's state goes on from one window to the next.
+    """
+    bits = np.random.default_rng(0).integers(0, 2, ((updates + 50) * steps + delay, 32))
+    right = []
+    with dyrnn.random.Streams(0):
+        model = dyrnn.Sequential(L.EmbedID(2, 4), L.LSTM(4, 24), L.Linear(24, 2))
+        optimizer = optimizers.Adam(0.02).setup(model)
+        for begin in range(0, len(bits) - delay, steps):
+            if not carries:
+                model.reset_state()
+            t = bits[begin : begin + steps]
+            y = model(bits[begin + delay : begin + delay + steps])
+            loss = F.softmax_cross_entropy(y, t)
+            right.append((y.array.argmax(-1) == t).mean())
+            model.cleargrads()
+            (steps * loss).backward()
+            loss.unchain_backward()
+            optimizer.update()
+    return np.mean(right[updates:])
+
+
+def draw_recall(axes, delays=range(11), updates=600):
+    """How far back a network learns to look, by the length of its windows."""
+    for label, steps, carries, color in (
+        ("windows of 20 steps", 20, True, GREY),
+        ("windows of 5 steps", 5, True, BLUE),
+        ("... and the state reset for each", 5, False, RED),
+    ):
+        shares = [recalled(delay, steps, carries, updates) for delay in delays]
+        axes.plot(delays, shares, "o-", color=color, label=label)
+    axes.set(xlabel="steps ago", ylabel="right answers", ylim=(0.45, 1.03))
+    axes.legend(frameon=False, loc="center right")
+
+
+def main(folder, **recall):
     """Draw all pictures into a folder."""
     import matplotlib
 
@@ -83,7 +122,11 @@ def main(folder):
     from matplotlib import pyplot as plt
 
     plt.rcParams["svg.hashsalt"] = "dyrnn"  # the same file each time
-    pictures = {"windows": (draw_cutting, 2), "truncated": (draw_reach, 3)}
+    pictures = {
+        "windows": (draw_cutting, 2),
+        "truncated": (draw_reach, 3),
+        "recall": (lambda axes: draw_recall(axes, **recall), 3),
+    }
     for name, (draw, height) in pictures.items():
         figure, axes = plt.subplots(figsize=(7, height), layout="constrained")
         draw(axes)

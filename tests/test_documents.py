@@ -136,9 +136,11 @@ def test_pictures_are_drawn(tmp_path):
     pictures = program("pictures")
     whole, cut = pictures.reach(0), pictures.reach(4)
     assert cut[:8] == [0.0] * 8 and cut[8:] == whole[8:] and min(whole) > 0
-    pictures.main(tmp_path)
+    assert pictures.recalled(1, 5, updates=60) > 0.9  # one step ago: soon learnt
+    assert pictures.recalled(3, 2, updates=60) < 0.7  # beyond the window
+    pictures.main(tmp_path, delays=[1, 2], updates=3)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"windows.svg", "truncated.svg"}
+    assert names == {"windows.svg", "truncated.svg", "recall.svg"}
 
 
 def slug(heading):
