@@ -35,6 +35,7 @@ def arguments(description, modes=("window", "step")):
     add("--data", help="directory or zip with ptb.*.txt; default: Python's own text")
     add("--device", default="-1")
     add("--dtype", default="float32", help="float16; tf32, bfloat16: of products")
+    add("--compile", action="store_true", help="PyTorch's model by torch.compile")
     add("--serve", action="store_true", help="answer step counts on standard input")
     args = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -58,6 +58,7 @@ def main():
     ).to(device, getattr(torch, args.dtype))
     for parameter in model.parameters():
         nn.init.uniform_(parameter, -config["init"], config["init"])
+    run = torch.compile(model) if args.compile else model
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     windows = WindowIterator(
         load_corpus(args.data).train, harness.BATCH, config["steps"]
@@ -68,9 +69,9 @@ def main():
             torch.tensor(a, dtype=torch.int64, device=device) for a in windows.next()
         )
         if by_steps:
-            loss = sum(F.cross_entropy(model(x[i]), t[i]) for i in range(len(x)))
+            loss = sum(F.cross_entropy(run(x[i]), t[i]) for i in range(len(x)))
         else:
-            loss = F.cross_entropy(model(x).flatten(0, 1), t.flatten()) * len(x)
+            loss = F.cross_entropy(run(x).flatten(0, 1), t.flatten()) * len(x)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), config["clip"])

@@ -259,6 +259,7 @@ class StandardUpdater:
         epoch, epoch_detail = self.epoch, self.epoch_detail
         if self.device is not None:
             self.device.use()
+        self._forget_loss()
         start = time.perf_counter()
         is_known = self._watch.is_over
         try:
@@ -364,6 +365,13 @@ class StandardUpdater:
         name = None if reporter is None else reporter.name_of(model)
         if name is not None and f"{name}/loss" not in reporter.observation:
             report({"loss": self.mean_loss}, model, weight=Parts(parts))
+
+    def _forget_loss(self):
+        """Forget the loss of an update before, where a loop goes on with one dict."""
+        reporter = get_current_reporter()
+        if reporter is not None:
+            for model in self._models():
+                reporter.observation.pop(f"{reporter.name_of(model)}/loss", None)
 
     def check_loss(self, loss):
         """Refuse a non-finite loss; call this between the loss and the update."""

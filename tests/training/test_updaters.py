@@ -44,6 +44,19 @@ def test_standard_update_descends():
     assert updater.epoch == 12
 
 
+def test_a_loop_that_keeps_one_observation_sees_each_loss():
+    updater, reporter, observation = standard(), Reporter(), {}
+    model = updater.get_optimizer().target
+    reporter.add_observer("main", model)
+    losses = set()
+    for _ in range(5):
+        with reporter.scope(observation):
+            updater.update()
+        losses.add(float(observation["main/loss"]))
+        assert observation["main/loss"] == updater.mean_loss
+    assert len(losses) == 5
+
+
 def test_progress_is_that_of_the_iterator_and_of_this_update():
     updater = standard()
     seen = []

@@ -13,6 +13,7 @@ import numpy as np
 from dyrnn.config import NATIVE, config
 
 NUMBERS: dict[str, int] = {}  # of kernels by their names, of rules by their texts
+PACKED: dict[str, int] = {}  # terms and columns that products pack at a time
 
 
 def module():
@@ -41,6 +42,7 @@ def start():
         return None, f"this processor runs {', '.join(known)}, and not {kind}"
     found.use(kind)
     NUMBERS.update({name: k for k, name in enumerate(found.names)})
+    PACKED.update(terms=found.terms, columns=found.columns)
     global _run
     _run = found.run
     return kind, f"the processor runs {', '.join(known)}"

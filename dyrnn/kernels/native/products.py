@@ -3,7 +3,7 @@
 import numpy as np
 
 from dyrnn.kernels import machine
-from dyrnn.kernels.native import module, run
+from dyrnn.kernels.native import PACKED, run
 
 _WORTH = 500_000  # multiplications that another thread pays for
 _LEAST = 4  # columns of the packed matrix: a BLAS is as fast with fewer
@@ -31,7 +31,7 @@ def _matmul(a, b, bias, out):
     if not (a.flags.c_contiguous and b.flags.forc and c.flags.forc):
         return NotImplemented
     threads = min(machine.threads(), max(1, M * N * K // _WORTH))
-    packed = min(K, module().terms) * min(N + 31, module().columns)
+    packed = min(K, PACKED["terms"]) * min(N + 31, PACKED["columns"])
     room = np.empty(packed + 16, a.dtype)  # begins where a line of the cache does
     strides = [side // a.itemsize for each in (b, c) for side in each.strides]
     arrays = [each if each.flags.c_contiguous else each.T for each in (a, b, c)]
