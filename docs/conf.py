@@ -94,7 +94,8 @@ def complete(app, name, source):
     text = re.sub("<!-- README: (.*) -->", lambda match: readme(match[1]), source[0])
     if name == "index":
         pages = {path.stem for path in HERE.glob("*.md")} - {"index"}
-        more = sorted(pages - set(text.split("\n")))
+        there = {*text.split("\n"), *(HERE / "own_parts.md").read_text().split("\n")}
+        more = sorted(pages - there)
         text = text.replace("<!-- more -->", "\n".join(more))
     here = (HERE / name).parent
     source[0] = moved(text, here, here) if here == HERE else text
