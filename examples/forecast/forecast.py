@@ -14,7 +14,8 @@ import numpy as np
 import dyrnn
 from dyrnn import command_line
 from dyrnn.datasets import SeriesWindows, concat_examples
-from train_forecast import calendar, load, read_csv
+from series_csv import read_csv
+from train_forecast import calendar, load
 
 
 def forecast(model, about, path):

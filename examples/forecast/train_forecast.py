@@ -1,16 +1,18 @@
-"""Forecast the next 24 hours of a column of a CSV file from the week before.
+"""Forecast a column of a CSV file: the next day of hours from the week before.
 
-The file has a column of timestamps at equal steps, some of which may be missing, and
-columns of numbers with gaps. Without --data one is made: two years of an electric load,
-with the temperature and the wind, and holes as loggers leave them.
+The file has a column of times at equal steps, hours or ten minutes, days or weeks, some
+of which may be missing, and columns of numbers with gaps. Without --data one is made:
+two years of an electric load, with the temperature and the wind, and holes as loggers
+leave them.
 """
 
 import argparse
 import csv
-import itertools
 import json
+import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,15 +22,18 @@ import dyrnn.links as L
 from dyrnn import command_line, extensions, optimizers, serializers, training
 from dyrnn.datasets import SeriesWindows
 from dyrnn.iterators import SerialIterator
-
-PERIODS = 24, 168  # hours of a day and of a week
+from series_csv import read_csv
 
 
 class Forecaster(dyrnn.Chain):
-    """An encoder reads the window, a decoder the calendar of the hours to come."""
+    """An encoder reads the window, a decoder the calendar of the steps to come.
 
-    def __init__(self, n_series, n_calendar, n_targets, units):
+    It adds to what was a season before, which is ``season`` steps.
+    """
+
+    def __init__(self, n_series, n_calendar, n_targets, units, season=24):
         super().__init__()
+        self.season = season
         with self.init_scope():
             self.scaler = L.StandardScaler(n_series)
             self.encoder = L.LSTM(2 * n_series + n_calendar, units)
@@ -40,10 +45,10 @@ class Forecaster(dyrnn.Chain):
         self.reset_state()
         self.encoder(x)
         self.decoder.set_state(self.encoder.c, self.encoder.h)
-        times = len(x) - PERIODS[0] + np.arange(len(calendar)) % PERIODS[0]
-        day_before = x[times][..., : self.out.out_size]
-        h = self.decoder(F.concat([calendar, day_before], axis=-1))
-        return day_before + self.out(h)
+        times = len(x) - self.season + np.arange(len(calendar)) % self.season
+        before = x[times][..., : self.out.out_size]
+        h = self.decoder(F.concat([calendar, before], axis=-1))
+        return before + self.out(h)
 
     def forward(self, x, calendar, t, weights):
         squares = F.square(self.predict(x, calendar) - t) * weights
@@ -84,68 +89,41 @@ def make_csv(path, seed=0, days=730):
             writer.writerow([(start + timedelta(hours=int(i))).isoformat(), *cells])
 
 
-def is_time(cell):
-    try:
-        datetime.fromisoformat(cell.strip())
-    except ValueError:
-        return False
-    return True
+class Rhythm(NamedTuple):
+    """What repeats itself in a series, and how far to look back and ahead, in steps."""
+
+    seasons: list  # the shortest first
+    steps: int
+    horizon: int
 
 
-def read_csv(path):
-    """Return the time of the first row, the step, names, and values (N, F) with NaN."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: {error}; save it as UTF-8") from None
-    numbered = [(line, row) for line, row in enumerate(rows, 2) if row]
-    if len(numbered) < 3 or len(header) < 2:
-        raise ValueError(
-            f"{path}: a column of times and one of numbers are needed, separated by "
-            f"commas, and 3 rows; its first line is {','.join(header)[:60]!r}"
-        )
-    if is_time(header[0]):
-        raise ValueError(
-            f"{path}: the first line is to name the columns, but begins with a time, "
-            f"{header[0]!r}"
-        )
-    if len(set(header)) < len(header):
-        raise ValueError(f"{path}: two columns have one name: {', '.join(header)}")
-    times = []
-    values = np.full((len(numbered), len(header) - 1), np.nan)
-    for i, (line, row) in enumerate(numbered):
-        try:
-            if len(row) != len(header):
-                raise ValueError(f"{len(row)} cells under {len(header)} names")
-            if not is_time(row[0]):
-                raise ValueError(
-                    f"{row[0]!r} in the first column is no time such as "
-                    "2024-01-31 or 2024-01-31 18:00"
-                )
-            times.append(datetime.fromisoformat(row[0].strip()))
-            if (times[-1].tzinfo is None) != (times[0].tzinfo is None):
-                raise ValueError("some times have an offset from UTC, others do not")
-            for j, cell in enumerate(row[1:]):
-                if cell.strip().lower() not in ("", "nan", "na", "null"):
-                    values[i, j] = float(cell)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {line}: {error}") from None
-    steps = [b - a for a, b in itertools.pairwise(times)]
-    step = min(steps)
-    if step <= timedelta(0):
-        line = numbered[steps.index(step) + 1][0]
-        raise ValueError(f"{path}, line {line}: its time is not after the one before")
-    places = np.array([(time - times[0]) / step for time in times])
-    odd = np.flatnonzero(abs(places - np.round(places)) > 1e-6)
-    if len(odd):
-        raise ValueError(
-            f"{path}, line {numbered[odd[0]][0]}: its time is no multiple of {step} "
-            "after the first"
-        )
-    series = np.full((round(places[-1]) + 1, values.shape[1]), np.nan)
-    series[np.round(places).astype(int)] = values
-    return times[0], step, header[1:], series
+def rhythm(step):
+    """Return the rhythm of a series with so much time between two values."""
+
+    def season(**span):
+        n = timedelta(**span) / step
+        return round(n) if n >= 2 and abs(n - round(n)) < 1e-6 else 0
+
+    day, week, year = season(days=1), season(weeks=1), round(season(weeks=52))
+    if 0 < day <= 300:
+        return Rhythm([day, week], week if week <= 336 else 2 * day, day)
+    if day:  # seconds or minutes: too many for an LSTM to read a day of them
+        short = season(hours=1) if season(hours=1) <= 300 else season(minutes=1)
+        return Rhythm([short or 1], 4 * (short or 60), short or 60)
+    if week:
+        return Rhythm([week], 8 * week, week)
+    if year:
+        return Rhythm([year], year, max(1, year // 13))
+    return Rhythm([1], 32, 8)
+
+
+def parts(n, steps):
+    """Return the slices to train on, to validate with, and to test with.
+
+    What is before a part may be read, so the first window of the others reaches back.
+    """
+    a, b = int(0.7 * n), int(0.85 * n)
+    return slice(0, a), slice(max(0, a - steps), b), slice(max(0, b - steps), n)
 
 
 def calendar(start, step, first, n):
@@ -188,24 +166,24 @@ def load(path):
     found = serializers.read_manifest(path)["metadata"].get("forecast")
     if not isinstance(found, dict):
         raise ValueError(f"{path} is not a model that train_forecast.py saved")
-    model = Forecaster(len(found["columns"]), 6, 1, found["units"])
+    model = Forecaster(len(found["columns"]), 6, 1, found["units"], found["season"])
     serializers.load_npz(path, model)
     return model, found
 
 
-def errors(model, data):
-    """Return the mean absolute error of the model, and of yesterday's and last week's.
+def errors(model, data, seasons):
+    """Return the mean absolute error of the model, and of the values a season before.
 
     In standard deviations, over the targets that are there.
     """
-    sums, count = np.zeros(3), 0.0
+    sums, count = np.zeros(1 + len(seasons)), 0.0
     size = min(256, len(data))
     for batch in SerialIterator(data, size, repeat=False, shuffle=False):
         x, known, t, weights = dyrnn.datasets.concat_examples(batch)
         with dyrnn.using_config("train", False), dyrnn.no_backprop_mode():
             y = model.predict(x, known).array
         guesses = [y]
-        for period in PERIODS:
+        for period in seasons:
             times = len(x) - period + np.arange(len(t)) % period
             guesses.append(x[times][..., :1])
         sums += [(abs(guess - t) * weights).sum() for guess in guesses]
@@ -214,7 +192,7 @@ def errors(model, data):
 
 
 def draw(figure, names, past, future, predicted):
-    axes = figure.add_subplot(xlabel="hours", ylabel=names)
+    axes = figure.add_subplot(xlabel="steps", ylabel=names)
     axes.plot(np.arange(-len(past), 0), past, color="0.6", label="read")
     axes.plot(future, color="tab:green", label="came")
     axes.plot(predicted, color="tab:red", label="forecast")
@@ -229,27 +207,38 @@ def main():
     add = parser.add_argument
     add("--data", help="a CSV file (default: one that is made)")
     add("--column", help="what to forecast (default: the first one of numbers)")
-    add("--steps", type=number(int, 168), default=168, help="hours to read")
-    add("--horizon", type=number(int, 1, 168), default=24, help="hours to forecast")
+    add("--steps", type=number(int, 1), help="to read (default: by the time of one)")
+    add("--horizon", type=number(int, 1), help="steps to forecast (the same)")
     add("--unit", "-u", type=number(int, 1), default=64, help="LSTM units")
     add("--batchsize", "-b", type=number(int, 1), default=64, help="windows at once")
-    add("--stride", type=number(int, 1), default=5, help="hours between windows")
+    add("--stride", type=number(int, 1), help="steps between windows (some 2,400)")
     add("--lr", type=number(float, 0), default=0.003, help="of Adam")
     add("--epoch", "-e", type=number(int, 1), default=20, help="the most epochs")
     add("--patience", type=number(int, 1), default=4, help="epochs without a new best")
     command_line.add_common_options(parser, "result/forecast")
     args = parser.parse_args()
     if args.test:
-        args.unit, args.epoch, args.stride = 4, 2, 97
+        args.unit, args.epoch, args.stride = 4, 2, args.stride or 97
 
     dyrnn.random.seed(args.seed)
     out = Path(args.out)
-    if args.data is None:
-        args.data = out / "load.csv"
-        if not args.replay:
-            out.mkdir(parents=True, exist_ok=True)
+    if args.data is None and args.dry_run:  # nothing is written into out
+        with tempfile.TemporaryDirectory() as folder:
+            args.data = Path(folder, "load.csv")
             make_csv(args.data)
-    start, step, names, series = read_csv(args.data)
+            found = read_csv(args.data)
+    else:
+        if args.data is None:
+            args.data = out / "load.csv"
+            if not args.replay:
+                out.mkdir(parents=True, exist_ok=True)
+                make_csv(args.data)
+        found = read_csv(args.data)
+    start, step, names, series = found
+    usual = rhythm(step)
+    args.horizon = args.horizon or usual.horizon
+    args.steps = args.steps or usual.steps
+    seasons = [n for n in usual.seasons if n <= args.steps] or [1]
     column = args.column or names[0]
     if column not in names:
         raise ValueError(f"--column {column}: the file has {', '.join(names)}")
@@ -259,20 +248,28 @@ def main():
     ]
     series, names = series[:, order], [names[i] for i in order]  # the target first
     known = calendar(start, step, 0, len(series))
-    ends = int(0.7 * len(series)), int(0.85 * len(series))
+    slices = parts(len(series), args.steps)
+    length = slices[0].stop
+    args.stride = args.stride or max(1, length // 2400)
+    shortest = int(0.15 * len(series))
+    if args.steps + args.horizon > length or args.horizon > shortest:
+        raise ValueError(
+            f"{args.data} has {len(series)} steps of {step}, {length} of which are "
+            f"trained on and {shortest} tested with: too few to read {args.steps} and "
+            f"forecast {args.horizon}. Give --steps and --horizon, or more data"
+        )
 
-    empty = np.isnan(series[: ends[0]]).all(axis=0)
+    empty = np.isnan(series[:length]).all(axis=0)
     if empty.any():
         raise ValueError(
             f"{args.data}: column {names[empty.argmax()]!r} is empty in the part "
             "that is trained on; leave it out"
         )
-    model = Forecaster(len(names), known.shape[1], 1, args.unit)
-    model.scaler.fit(series[: ends[0]])
-    parts = [slice(0, ends[0]), slice(*ends), slice(ends[1], None)]
+    model = Forecaster(len(names), known.shape[1], 1, args.unit, seasons[0])
+    model.scaler.fit(series[:length])
     train, valid, test = (
         windows(series[part], known[part], model, [0], args, stride)
-        for part, stride in zip(parts, (args.stride, 7, 1), strict=True)
+        for part, stride in zip(slices, (args.stride, args.stride, 1), strict=True)
     )
     optimizer = optimizers.Adam(args.lr).setup(model)
     optimizer.add_hook(dyrnn.optimizer_hooks.GradientClipping(1.0))
@@ -300,17 +297,22 @@ def main():
     model.to_cpu()
 
     scale = float(model.scaler.scale[0])
-    ours, day, week = scale * errors(model, test)
-    print(f"mean absolute error over {args.horizon} steps, {column}, in the test part:")
-    print(f"model {ours:.3f}, as 24 steps before {day:.3f}, as 168 before {week:.3f}")
+    ours, *naive = scale * errors(model, test, seasons)
+    print(
+        f"mean absolute error over {args.horizon} steps of {step}, {column}, in the "
+        "test part:"
+    )
+    others = [f"as {n} before {e:.3f}" for n, e in zip(seasons, naive, strict=True)]
+    print(", ".join([f"model {ours:.3f}", *others]))
     path = out / "model.npz"
     description = {"columns": names, "units": args.unit, "horizon": args.horizon}
+    description["season"] = seasons[0]
     description |= {"steps": args.steps, "step": step.total_seconds()}
     description["test_error"] = float(ours)
     save(path, model, description)
     print(f"model saved: {path}")
     (out / "errors.json").write_text(
-        json.dumps({"model": ours, "day": day, "week": week})
+        json.dumps({"model": ours, **dict(zip(map(str, seasons), naive, strict=True))})
     )
 
     x, ahead, t, weights = dyrnn.datasets.concat_examples([test[len(test) // 2]])
@@ -326,7 +328,7 @@ def main():
     picture = out / "forecast.png"
     if extensions.save_figure(
         picture,
-        lambda f: draw(f, column, past[-72:], future, original(y)),
+        lambda f: draw(f, column, past[-3 * args.horizon :], future, original(y)),
         (6, 3.2),
         80,
     ):
