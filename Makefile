@@ -83,6 +83,7 @@ docs: $(VENV)-docs/.docs
 
 # The wheel is made from the sdist, as an index would. The sdist's tests then run on what
 # the wheel installed: its folder is the last on the path, and only tests are found there.
+# They run in an empty one, since Python looks for modules where a program is started.
 RELEASE := $(CURDIR)/$(VENV)-release/bin
 TESTS := tests
 release:
@@ -94,9 +95,11 @@ release:
 	$(RELEASE)/python -m pip install --quiet --disable-pip-version-check \
 		"$$(ls dist/*.whl)[test]"
 	folder=$$(mktemp -d) && trap 'rm -rf '$$folder EXIT && \
-	tar -xzf dist/*.tar.gz -C $$folder --strip-components 1 && \
-	echo $$folder > $$(ls -d $(VENV)-release/lib/python*/site-packages)/sdist.pth && \
-	cd $$folder && $(RELEASE)/pytest -o pythonpath= -n 2 $(TESTS)
+	mkdir $$folder/sdist $$folder/empty && \
+	tar -xzf dist/*.tar.gz -C $$folder/sdist --strip-components 1 && \
+	echo $$folder/sdist > $$(ls -d $(VENV)-release/lib/python*/site-packages)/sdist.pth && \
+	cd $$folder/empty && $(RELEASE)/pytest -o pythonpath= -c ../sdist/pyproject.toml -n 2 \
+		$(TESTS:%=../sdist/%)
 
 # Two files at a time, in processes of their own: about seven minutes on two cores.
 chainer-tests: $(VENV)/.test

@@ -66,6 +66,11 @@ def copy_checkout(folder, link=True):
     return folder
 
 
+PIP = ("-m", "pip", "--python")
+# Also where a dyrnn of that version is installed in the environment of the tests.
+INSTALL = ("install", "--no-index", "--no-deps", "--ignore-installed")
+
+
 def environment(folder):
     """Make a bare environment that sees this one's packages; return its Python.
 
@@ -115,8 +120,7 @@ def test_checkout_imports_extensions(checkout):
 
 def test_wheel_made_from_the_sdist_imports_extensions(checkout, wheel, tmp_path):
     executable = environment(tmp_path / "env")
-    pip = ("-m", "pip", "--python", executable, "install", "--no-index", "--no-deps")
-    python(*pip, wheel, cwd=tmp_path)
+    python(*PIP, executable, *INSTALL, wheel, cwd=tmp_path)
     told = python("-c", TELL, cwd=tmp_path, executable=executable)
     package, extensions, *names = told.split("\n")[:-1]
     assert (tmp_path / "env") in Path(package).parents
@@ -124,13 +128,17 @@ def test_wheel_made_from_the_sdist_imports_extensions(checkout, wheel, tmp_path)
     assert names == extension_names(checkout / "dyrnn/extensions")
 
 
+@pytest.mark.skipif(
+    Path(sysconfig.get_path("purelib"), "dyrnn").exists(),
+    reason="a dyrnn that is installed, and not editable, is found first",
+)
 @pytest.mark.parametrize("link", [True, False])
 def test_editable_install_imports_extensions(tmp_path, link):
     (tmp_path / "source").mkdir()
     checkout = copy_checkout(tmp_path / "source", link)
     executable = environment(tmp_path / "env")
-    pip = ("-m", "pip", "--python", executable, "install", "--no-index", "--no-deps")
-    python(*pip, "--no-build-isolation", "-e", checkout, cwd=tmp_path)
+    editable = ("--no-build-isolation", "-e", checkout)
+    python(*PIP, executable, *INSTALL, *editable, cwd=tmp_path)
     told = python("-c", TELL, cwd=tmp_path, executable=executable)
     package, extensions, *names = told.split("\n")[:-1]
     assert Path(package) == checkout / "dyrnn/__init__.py"

@@ -1,5 +1,6 @@
 """Watching operations run: user hooks, and the checks of debug mode as one of them."""
 
+import sys
 import threading
 import traceback
 
@@ -90,7 +91,8 @@ class DebugHook(FunctionHook):
 def user_line():
     """Return file:line of the innermost frame outside the library."""
     package = __name__.partition(".")[0] + "."
-    for frame, line in traceback.walk_stack(None):
+    # Where walk_stack(None) begins differs between versions of Python.
+    for frame, line in traceback.walk_stack(sys._getframe()):
         if not frame.f_globals.get("__name__", "").startswith(package):
             return f"{frame.f_code.co_filename}:{line}"
     return "an unknown line"

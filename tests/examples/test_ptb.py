@@ -121,7 +121,8 @@ def test_progress_comes_at_step_10_of_each_tenth(capsys, monkeypatch):
 def test_other_cells_train_and_generate(tmp_path, cell):
     args = ("--test", "--epoch", 1, "--cell", cell, "--out", tmp_path)
     done = run("train_ptb.py", *args, "--forget-bias", 1)
-    assert float(re.search(r"valid perplexity: ([\d.]+)", done.stdout)[1]) < 600
+    # Of some 2,100 words; each version of Python has another text.
+    assert float(re.search(r"valid perplexity: ([\d.]+)", done.stdout)[1]) < 700
     args = ("--model", tmp_path / "model.npz", "--length", 3)
     assert len(run("generate.py", *args).stdout.split()) <= 3
     assert run("generate.py", *args, "--prime", "the").stdout.startswith("the ")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import traceback
 from dataclasses import dataclass, field
 
@@ -293,8 +294,10 @@ class Watcher(FunctionHook):
         None for what an updater itself computes.
         """
         is_own = False
-        for frame, _ in traceback.walk_stack(None):
+        for frame, _ in traceback.walk_stack(sys._getframe()):
             code, module = frame.f_code, frame.f_globals.get("__name__", "")
+            if module == __name__:
+                continue
             if code.co_argcount:
                 owner = frame.f_locals.get(code.co_varnames[0])
                 path = self._links.get(id(owner))
