@@ -4,7 +4,7 @@ Arrays are known by where they lie in memory. What is the same in both runs is a
 constant; a size that differs is computed from the input's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,7 @@ class Builder:
         self._constants: dict[tuple, str] = {}
         self._vectors: dict[tuple, str] = {}
         self._count = 0
+        self.reserved: set[str] = set()
 
     # Names
 
@@ -112,8 +113,17 @@ class Builder:
         return self.known.get((key_of(one), key_of(two)))
 
     def new(self) -> str:
-        self._count += 1
-        return f"v{self._count}"
+        while True:
+            self._count += 1
+            if f"v{self._count}" not in self.reserved:
+                return f"v{self._count}"
+
+    def reserve(self, names: Collection[str]) -> None:
+        """Say what arguments and states are called, so that nothing else is."""
+        self.reserved = {*names, *self.weights.values()}
+        for key, path in self.weights.items():
+            if path in names:
+                self.weights[key] = f"{path}:weight"
 
     def op(self, op: str, *inputs: str, n: int = 1, **attributes: Any) -> Any:
         """Add an operation; return the name of its output, or a list of ``n``."""

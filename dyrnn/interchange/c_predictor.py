@@ -22,9 +22,11 @@ from dyrnn.errors import InterchangeError
 from dyrnn.interchange.graphs import Graph
 from dyrnn.interchange.numpy_predictor import (
     bounds,
+    check_beside,
     check_integers,
     check_steps,
     identifiers,
+    is_predictor,
     reduced_axes,
     slope,
     softmax_axis,
@@ -35,6 +37,7 @@ from dyrnn.interchange.onnx_models import NEXT
 from dyrnn.link import Link
 from dyrnn.serializers.atomic import atomic_output
 
+_BEGINS = "/* A trained model"
 _HELPERS = {
     "sigmoid(": """static float sigmoid(float x) {
     float e = expf(-fabsf(x));
@@ -109,7 +112,8 @@ def c_module(
     """Write a model as C99 source, a ``.c`` and a ``.h``, of one step of one sequence.
 
     Parameters are those of :func:`dyrnn.interchange.numpy_module`, but for the file,
-    which ends in ``.c``; its name begins all names in it.
+    which ends in ``.c``; its name begins all names in it. A ``.h`` of that name which
+    is no predictor's is an error, and is not replaced.
     """
     write_c(file, *step_graphs(model, example, axes, call))
 
@@ -133,7 +137,8 @@ def write_c(file: str | PathLike, graph: Graph, first: Graph | None = None) -> N
         size = max(size, other.memory)
     header = program.header(size, first is not None)
     source = [
-        f'#include "{name}.h"\n\n#include <math.h>\n#include <string.h>\n',
+        f'{_BEGINS}, as {name}.h says. */\n#include "{name}.h"\n',
+        "#include <math.h>\n#include <string.h>\n",
         *(_literal(array, c_name) for c_name, array in weights.values()),
         *[text for word, text in _HELPERS.items() if word in "".join(bodies)],
         *bodies,
@@ -141,10 +146,11 @@ def write_c(file: str | PathLike, graph: Graph, first: Graph | None = None) -> N
         program.run(),
         program.reset(first is not None),
     ]
-    with atomic_output(f"{stem}.h") as stream:
-        stream.write(header.encode())
-    with atomic_output(file) as stream:
-        stream.write("\n".join(source).encode())
+    check_beside(f"{stem}.h", is_predictor(f"{stem}.h"))
+    with atomic_output(file) as code, atomic_output(f"{stem}.h") as declarations:
+        code.write("\n".join(source).encode())
+        code.flush()
+        declarations.write(header.encode())
 
 
 def _number(value):
@@ -169,7 +175,7 @@ class _Program:
 
     def __init__(self, graph, name, weights=None, fields=None):
         self.graph, self.name = graph, name
-        self.names = identifiers(graph)
+        self.names = identifiers(graph, name)
         # Within a function; of results, since those name where they are copied to.
         self.local = {v.name: f"{self.names[v.name]}_value" for v in graph.outputs}
         self.weights: dict = {} if weights is None else weights
@@ -473,7 +479,7 @@ class _Program:
         sizes = [f"{self.names[v.name]}[{self.size(v.name)}]" for v in values]
         guard = f"{self.name.upper()}_H"
         return (
-            f"/* A trained model, one step at a call: {', '.join(sizes)}. */\n"
+            f"{_BEGINS}, one step at a call: {', '.join(sizes)}. */\n"
             f"#ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n\n"
             f"typedef struct {{\n{body}}} {self.name}_state;\n\n"
             "/* Forget the state, before a sequence that does not go on. */\n"

@@ -10,7 +10,7 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
@@ -148,7 +148,10 @@ def read_graph(file: str | PathLike) -> Graph:
     """
     stream, _ = open_file(file)
     with stream:
-        return decode(stream.read(_LARGEST))
+        try:
+            return decode(stream.read(_LARGEST))
+        except InterchangeError as error:
+            raise InterchangeError(f"{fspath(file)}: {error}") from error.__cause__
 
 
 def decode(data: bytes) -> Graph:

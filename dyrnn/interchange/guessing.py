@@ -29,7 +29,7 @@ def model_of(source: Source, system: str) -> tuple[Chain, dict]:
     InterchangeError
         If the names do not tell a layer.
     """
-    found = _torch(source) if system == "torch" else _keras(source)
+    found = _numbered(_torch(source)) if system == "torch" else _keras(source)
     model, names = Chain(), {}
     for place, link in found.items():
         *parents, last = place.split("." if system == "torch" else "/")
@@ -41,6 +41,25 @@ def model_of(source: Source, system: str) -> tuple[Chain, dict]:
             inside = inside[parent]
         inside.add_link(last, link)
     return model, names
+
+
+def _numbered(found):
+    """Return links in the order that they have, but numbers as 2, 10, and not 10, 2."""
+    first: dict[tuple, int] = {}
+
+    def key(place):
+        parts = place.split(".")
+        heads = [tuple(parts[: n + 1]) for n in range(len(parts))]
+        return [
+            (0, int(head[-1])) if head[-1].isdecimal() else (1, first[head])
+            for head in heads
+        ]
+
+    for k, place in enumerate(found):
+        parts = place.split(".")
+        for n in range(len(parts)):
+            first.setdefault(tuple(parts[: n + 1]), k)
+    return {place: found[place] for place in sorted(found, key=key)}
 
 
 def _torch(source: Source) -> dict[str, Link]:

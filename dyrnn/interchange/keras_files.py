@@ -278,6 +278,12 @@ def layer_names(model: Link) -> dict[str, Any]:
     return {path: _single(found) for path, found in names.items()}
 
 
+def warn_of_places(model: Link) -> None:
+    """Warn of layers that only their order tells apart in a file without names."""
+    layers = {layer.path: layer for layer in reversed(describe(model))}
+    warn_of_order(reversed(layers.values()), layer_names(model))
+
+
 def names_in(like: PathLike, model: Link, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return where a model's layers are in a file, into which they must fit."""
     found = by_order(model, read(like), given)

@@ -87,7 +87,7 @@ def warn_of_order(layers: Iterable[Layer], places: Mapping[str, Any]) -> None:
             found[layer.path] = places[layer.path]
     for found in alike.values():
         if len(found) > 1:
-            said = ", ".join(f"{path!r} takes {name}" for path, name in found.items())
+            said = ", ".join(f"{path!r} is {name}" for path, name in found.items())
             warnings.warn(
                 f"only their order tells apart: {said}. If it "
                 f"is another one there, give names={found}.",

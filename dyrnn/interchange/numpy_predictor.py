@@ -15,6 +15,7 @@ import numpy as np
 
 from dyrnn.engine.core import as_array
 from dyrnn.errors import InterchangeError
+from dyrnn.interchange.files import open_file
 from dyrnn.interchange.graphs import Graph, Node, dtype_of
 from dyrnn.interchange.layers import describe
 from dyrnn.interchange.onnx_models import NEXT, OnnxModel
@@ -79,6 +80,7 @@ class Model:
             return tuple(np.stack(ys) for ys in zip(*steps))
         return np.stack(steps)
 '''
+_BEGINS = b'"""A trained model', b"/* A trained model"
 # Names of the files' own and what they call, and words of C that Python has not.
 _RESERVED = """
 self np os math file len tuple sigmoid log_softmax rows product softmax s i j k a n t
@@ -130,7 +132,8 @@ def numpy_module(
     ----------
     model : Link
     file : str or path
-        Ends in ``.py``; the weights are written beside it.
+        Ends in ``.py``; the weights are written beside it, as ``.npz``. One of that
+        name which is no predictor's is an error, and is not replaced.
     *example : array
         Arguments of one step, (B, ...); without it, what the model's first layer takes.
     axes, call
@@ -198,14 +201,20 @@ def trial(graph: Graph) -> dict[str, np.ndarray]:
     return {k: np.asarray(as_array(v)) for k, v in values.items() if k}
 
 
-def identifiers(graph: Graph) -> dict[str, str]:
-    """Return for each name of a graph a name that programs can have."""
+def identifiers(graph: Graph, file: str = "") -> dict[str, str]:
+    """Return for each name of a graph a name that programs can have.
+
+    Those of a C file ``file`` are not the file's own, which begin with its name.
+    """
     names: dict[str, str] = {"": "None"}
     used = {*_RESERVED.split(), *keyword.kwlist}
+    own = re.compile(rf"{file}_(w\d+|state|reset|step|run|first|next)")
     values = [v.name for v in graph.inputs]
     for name in [*values, *graph.arrays, *[o for n in graph.nodes for o in n.outputs]]:
         stem = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "v"
         stem = f"v_{stem}" if stem[0].isdigit() else stem
+        if own.fullmatch(stem) or (len(stem) > 1 and stem.isupper()):
+            stem += "_"  # capitals may be macros
         while stem in used or stem.endswith(("_value", "_copy")):  # C has such ones
             stem += "_"
         used.add(stem)
@@ -245,10 +254,29 @@ def write_numpy(file: str | PathLike, graph: Graph, first: Graph | None = None) 
             f"\n    def _first({arguments}):\n{_body(first, weights)}"
             f"\n    def _next({arguments}):\n{_body(graph, weights)}"
         )
-    with atomic_output(f"{stem}.npz") as stream:
-        np.savez(stream, **dict(weights.values()))
-    with atomic_output(file) as stream:
-        stream.write(text.encode())
+    check_beside(f"{stem}.npz", is_predictor(file))
+    with atomic_output(file) as code, atomic_output(f"{stem}.npz") as arrays:
+        code.write(text.encode())
+        code.flush()
+        np.savez(arrays, **dict(weights.values()))
+
+
+def is_predictor(file: str | PathLike) -> bool:
+    """Return whether a file is there that predictors begin like."""
+    try:
+        with open_file(file)[0] as stream:
+            return stream.read(len(_BEGINS[0])) in _BEGINS
+    except (OSError, InterchangeError):
+        return False
+
+
+def check_beside(file: str, is_own: bool) -> None:
+    """Raise if a file that is written beside the one named is somebody's other."""
+    if path.lexists(file) and not is_own:
+        raise InterchangeError(
+            f"{file} is there already, and not of a predictor. The predictor would "
+            "replace it: give another name, or remove it first."
+        )
 
 
 def _has_erf(graph):

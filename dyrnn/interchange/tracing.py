@@ -10,6 +10,7 @@ other sizes, and must agree.
 """
 
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -259,6 +260,8 @@ def trace(
 def _built(tracer, starts, runs):
     (first, records, outputs, after), (second, others, outputs2, after2) = runs
     builder = Builder(dict(tracer.model.namedparams()), tracer.model)
+    states = [name for name, _, _ in tracer.state_names]
+    builder.reserve([*tracer.names, "lengths", *states, *[n + NEXT for n in states]])
     inputs = []
     for name, axes, one, two in zip(
         tracer.names, tracer.axes, first, second, strict=True
@@ -293,7 +296,10 @@ def _built(tracer, starts, runs):
     for one, other in zip(records, others, strict=True):
         record(builder, one, other)
     results = []
-    names = [f"y{i}" if len(outputs) > 1 else "y" for i in range(len(outputs))]
+    stem = "y"
+    while any(re.fullmatch(rf"{stem}\d*", name) for name in builder.reserved):
+        stem += "_"
+    names = [f"{stem}{i}" if len(outputs) > 1 else stem for i in range(len(outputs))]
     pairs = list(zip(names, outputs, outputs2, strict=True))
     if after.keys() != after2.keys():
         raise InterchangeError(
@@ -314,8 +320,8 @@ def _built(tracer, starts, runs):
     unread = {name for name in starts[0] or {} if name not in read}
     inputs = [value for value in inputs if value.name not in unread]
     results = [each for each in results if each.name.removesuffix(NEXT) not in unread]
-    states = ",".join(name for name in after if name not in unread)
-    notes = {"states": states, "ragged": str(int(tracer.is_ragged))}
+    kept = ",".join(name for name in after if name not in unread)
+    notes = {"states": kept, "ragged": str(int(tracer.is_ragged))}
     return Graph(builder.pruned(results), inputs, results, builder.arrays, notes)
 
 

@@ -308,6 +308,8 @@ def save(
     elif suffix == ".npz":
         _write_npz(path, arrays)
     else:
+        if like is None and not names:
+            keras_files.warn_of_places(model)
         keras_files.write(path, arrays, like)
 
 

@@ -14,7 +14,7 @@ import dyrnn.functions as F
 import dyrnn.links as L
 from dyrnn.engine.core import as_array
 from dyrnn.errors import InterchangeError
-from dyrnn.interchange import c_module, numpy_module, to_onnx
+from dyrnn.interchange import c_module, from_onnx, numpy_module, to_onnx
 from dyrnn.interchange.__main__ import convert, show
 from dyrnn.interchange.c_predictor import write_c
 from dyrnn.interchange.graphs import Graph, Node, Value, dtype_code
@@ -287,3 +287,40 @@ def test_nothing_of_a_file_becomes_code(tmp_path):
         graph = Graph([Node(op, [bad], ["y"], {name: bad})], [x], [y], {})
         with pytest.raises(ValueError):
             write_numpy(tmp_path / "p.py", graph)
+
+
+NAMES = "y y0 v1 x lengths s np M_PI HUGE_VAL named_w0 named_step int".split()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("of", ["argument", "parameter"])
+def test_names_of_arguments_and_parameters_are_free(tmp_path, name, of):
+    class Named(dyrnn.Chain):
+        def __init__(self):
+            super().__init__()
+            with self.init_scope():
+                self.rnn = L.LSTM(3, 4)
+            if of == "parameter":
+                self.add_param(name, (4,), initializer=dyrnn.initializers.Normal(1.0))
+
+    taken = name if of == "argument" else "x"
+    bias = f" + self._params[{name!r}]" if of == "parameter" else ""
+    text = f"def forward(self, {taken}):\n    return self.rnn({taken}){bias}\n"
+    exec(text, scope := {})
+    Named.forward = scope["forward"]
+    model = Named()
+    x = np.random.default_rng(0).standard_normal((3, 1, 3)).astype(np.float32)
+    expected = np.stack([as_array(y) for y in steps_of(model, x)])
+    to_onnx(model, tmp_path / "step.onnx", x[0])
+    replica = from_onnx(tmp_path / "step.onnx")
+    assert all(
+        np.abs(as_array(y) - t).max() < 1e-6
+        for y, t in zip(steps_of(replica, x), expected, strict=True)
+    )
+    numpy_module(model, tmp_path / "predictor.py", x[0])
+    predictor = in_numpy(tmp_path)
+    assert np.abs(predictor.run(x) - expected).max() < 1e-6
+    c_module(model, tmp_path / "named.c", x[0])
+    if gcc and of == "argument":
+        flags = "-std=c99 -pedantic -Wall -Wextra -Werror -fsyntax-only".split()
+        subprocess.run([gcc, *flags, tmp_path / "named.c"], check=True)
