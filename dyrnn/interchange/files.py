@@ -69,12 +69,13 @@ def kind_of(path: PathLike) -> str:
         members = _members(file) if head.startswith(b"PK") else []
     length = int.from_bytes(head[:8], "little")
     signs = {
+        # First: the length of a header may begin as a pickle does.
+        ".safetensors": head[8:] == b"{" and length < size,
         ".keras": {"config.json", "model.weights.h5"} <= set(members),
         ".pt": any(name.endswith("data.pkl") for name in members)
         or head.startswith(b"\x80"),  # as PyTorch wrote them once
         ".npz": any(name.endswith(".npy") for name in members),
         ".h5": head.startswith(b"\x89HDF"),
-        ".safetensors": head[8:] == b"{" and length < size,
         ".onnx": head.startswith(b"\x08") and length > size,
     }
     own = os.path.splitext(os.fspath(path))[1].lower().replace(".pth", ".pt")

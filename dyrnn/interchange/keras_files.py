@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from itertools import groupby
@@ -40,6 +41,11 @@ _DESCRIBED = (
     "activation recurrent_activation reset_after go_backwards merge_mode epsilon"
 ).split()
 _WEIGHTS = "model.weights.h5"  # in an archive
+_OLD = ("model_weights/", "optimizer_weights/")
+_IS_OLD = (
+    "it is in the old format, a whole model in HDF5. Convert it in Keras: "
+    "keras.models.load_model(file).save('model.keras')"
+)
 _MOST = 64 << 20  # bytes that a small archive may unpack to
 
 
@@ -70,7 +76,10 @@ def read(path: PathLike) -> Source:
             if file.read(2) == b"PK":
                 return _read_archive(file, size)
             file.seek(0)
-            return Source(_read_h5(file, size))
+            source = Source(_read_h5(file, size))
+            if all(name.startswith(_OLD) for name in source.arrays):
+                raise InterchangeError(_IS_OLD)
+            return source
         except InterchangeError as error:
             text = f"{os.fspath(path)}: {error}"
             raise InterchangeError(text) from error.__cause__
@@ -150,12 +159,40 @@ def _describe(config, parent, source):
             _describe(own, f"{place}/", source)
         inner = own.get("layer", {}).get("config", {})
         facts = {k: v for k, v in {**own, **inner}.items() if k in _DESCRIBED}
+        facts |= _differing(inner, own.get("backward_layer", {}).get("config", {}))
         if "epsilon" in facts:
             facts["eps"] = facts.pop("epsilon")
         source.facts[f"{place}/"] = facts
         title = own.get("name")
         if isinstance(title, str):
             source.facts[f"{place}/"]["title"] = title
+        remark = _remark(layer, own)
+        if remark:
+            source.facts[f"{place}/"]["remark"] = remark
+
+
+def _differing(forward, backward):
+    """Return what the formula of a backward layer has of its own."""
+    return {
+        key: f"{forward.get(key)} forward, {backward[key]} backward"
+        for key in _DESCRIBED
+        if key in backward
+        and key != "go_backwards"
+        and backward[key] != forward.get(key)
+    }
+
+
+def _remark(layer, own):
+    """Return what a layer does that has no counterpart in a layer here; or None."""
+    if layer["class_name"] == "Masking" or own.get("mask_zero"):
+        return "masks steps, which the layers after it leave out: give them lengths"
+    if layer["class_name"] in ("LayerNormalization", "BatchNormalization"):
+        axis = own.get("axis", -1)
+        axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
+        shape = (layer.get("build_config") or {}).get("input_shape") or [None]
+        if axis not in (-1, len(shape) - 1):
+            return f"normalizes axis {axis}, and layers here the last one"
+    return None
 
 
 def by_order(model: Link, source: Source, given: Mapping[str, Any]) -> Source:
@@ -168,6 +205,8 @@ def by_order(model: Link, source: Source, given: Mapping[str, Any]) -> Source:
     """
     titles: dict[str, str] = {}
     for place, facts in source.facts.items():
+        if remark := facts.pop("remark", None):
+            warnings.warn(f"{place.rstrip('/')} {remark}", stacklevel=3)
         titles.setdefault(facts.pop("title", place), place.rstrip("/"))
     is_given = {path: _located(name, titles, source) for path, name in given.items()}
     stacks = [list(g) for _, g in groupby(describe(model), key=lambda x: x.path)]

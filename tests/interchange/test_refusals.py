@@ -106,7 +106,7 @@ def test_each_entry_that_does_not_fit_is_named(change, case):
     [
         (
             lambda m: interchange.load(__file__, m),
-            "no file of weights that is known here; those are .keras, .pt",
+            "no file of weights that is known here; those are .safet",
         ),
         (lambda m: interchange.load({}, m), "do not say where they are from"),
         (lambda m: interchange.load({}, m, "torch"), "a dict without arrays"),
@@ -397,3 +397,13 @@ def test_a_link_at_two_places_is_found_at_both(tmp_path):
         interchange.load(arrays, model, "torch")
     for each in (other.a, other.inner.b):
         assert (each.W.array == shared.W.array).all()
+
+
+def test_a_header_of_any_length_is_one(tmp_path):
+    path = tmp_path / "model.safetensors"
+    seen = set()
+    for n in range(0, 600, 8):  # a length of 640 begins as a pickle does
+        write_safetensors(path, {"weight": np.ones((1, 1))}, {"note": "x" * n})
+        assert kind_of(path) == ".safetensors"
+        seen.add(path.read_bytes()[0])
+    assert {0x80, 0x08, 0x50} <= seen

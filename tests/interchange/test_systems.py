@@ -1,6 +1,9 @@
 """Weights of other systems, as they wrote them: the same outputs, there and back."""
 
+import io
+import json
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from dyrnn import interchange
 from dyrnn.errors import InterchangeError
 from dyrnn.interchange import Layer, assign, describe
 from dyrnn.interchange.files import read_safetensors, write_safetensors
+from dyrnn.interchange.keras_files import _snake
 from dyrnn.interchange.matching import Source, match
 from dyrnn.interchange.systems import system
 from dyrnn.interchange.trees import flatten, nest
@@ -426,3 +430,63 @@ def test_the_activation_of_a_dense_layer_is_told(rng):
         assert len(told) == (activation == "softmax"), told
         assert all("'softmax': it is not a part of the layer here" in t for t in told)
     np.testing.assert_array_equal(model[0].b.array, arrays["d/vars/1"].astype("f4"))
+
+
+def keras_archive(path, layers):
+    """Write a .keras with an LSTM's or an embedding's arrays and this description."""
+    h5py = pytest.importorskip("h5py")
+    rng, buffer = np.random.default_rng(0), io.BytesIO()
+    cell = [(D, 4 * H), (H, 4 * H), (4 * H,)]
+    shapes = {"embedding": [(V, D)], "bidirectional/forward_layer/cell": cell}
+    shapes |= {
+        "bidirectional/backward_layer/cell": cell,
+        "batch_normalization": [H] * 4,
+    }
+    kinds = {_snake(layer["class_name"]) for layer in layers}
+    with h5py.File(buffer, "w") as file:
+        for place, group in shapes.items():
+            for k, shape in enumerate(group if place.split("/")[0] in kinds else ()):
+                file[f"layers/{place}/vars/{k}"] = rng.random(shape, np.float32)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps({"config": {"layers": layers}}))
+        archive.writestr("model.weights.h5", buffer.getvalue())
+    return path
+
+
+def test_masks_and_axes_of_keras_are_told(tmp_path):
+    layer = {"class_name": "Embedding", "config": {"mask_zero": True}}
+    path = keras_archive(tmp_path / "mask.keras", [layer])
+    with pytest.warns(UserWarning, match="layers/embedding masks steps"):
+        interchange.load(path, dyrnn.Chain(e=L.EmbedID(V, D)))
+    for axis in (1, [1], -1, [2], 2):
+        layer = {"class_name": "BatchNormalization", "config": {"axis": axis}}
+        layer["build_config"] = {"input_shape": [None, 5, H]}
+        path = keras_archive(tmp_path / "axis.keras", [layer])
+        batch = dyrnn.Chain(batch=L.BatchNormalization(H))
+        if axis in (1, [1]):
+            with pytest.warns(UserWarning, match="batch_normalization normalizes axis"):
+                interchange.load(path, batch)
+        else:
+            interchange.load(path, batch)
+
+
+def test_a_backward_layer_of_its_own_formula_is_refused(tmp_path):
+    def layer(**backward):
+        one, two = {"activation": "tanh"}, {"activation": "tanh", **backward}
+        config = {"layer": {"config": one}, "backward_layer": {"config": two}}
+        return {"class_name": "Bidirectional", "config": config}
+
+    both = dyrnn.Chain(rnn=L.Bidirectional(L.LSTM(D, H), L.LSTM(D, H)))
+    path = tmp_path / "both.keras"
+    interchange.load(keras_archive(path, [layer(go_backwards=True)]), both)
+    keras_archive(path, [layer(activation="relu")])
+    with pytest.raises(InterchangeError, match="'tanh forward, relu backward'"):
+        interchange.load(path, both)
+
+
+def test_the_old_format_of_keras_is_told(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        file["model_weights/dense/dense/kernel"] = np.ones((2, 3), np.float32)
+    with pytest.raises(InterchangeError, match="old format, .*load_model"):
+        interchange.load(tmp_path / "old.h5", L.Linear(2, 3))
