@@ -4,6 +4,7 @@ Recurrent layers take one step (B, I) or a window (T, B, I) and keep their state
 call to call until ``reset_state()``.
 """
 
+from dyrnn.links.adaptive import AdaptiveSoftmax
 from dyrnn.links.attending import Attention
 from dyrnn.links.classifier import Classifier
 from dyrnn.links.connection import (

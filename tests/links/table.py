@@ -55,6 +55,7 @@ LINKS = {
     "Attention": (lambda: Attending(OUT, SIZE), (STATE, WINDOW)),
     "Attention additive": (lambda: Attending(OUT, SIZE, "additive"), (STATE, WINDOW)),
     "NegativeSampling": (lambda: L.NegativeSampling(SIZE, COUNTS, 3), (X, T)),
+    "AdaptiveSoftmax": (lambda: L.AdaptiveSoftmax(SIZE, LABELS, [1, 2], 1.5), (X, T)),
     "BlackOut": (lambda: L.BlackOut(SIZE, COUNTS, 3), (X, T)),
     "BinaryHierarchicalSoftmax": (
         lambda: L.BinaryHierarchicalSoftmax(SIZE, TREE),
