@@ -47,6 +47,7 @@ html_theme = "furo"
 html_title = f"dyrnn {__version__}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/icon.svg"
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}
 

@@ -31,9 +31,9 @@ body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
 main { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; } figcaption { font-weight: 600; }
 svg { max-width: 100%; height: auto; } svg text { font-size: 11px; fill: currentColor; }
-table { border-collapse: collapse; margin: 1rem 0; }
+table { border-collapse: collapse; display: block; margin: 1rem 0; overflow-x: auto; }
 td, th { border-bottom: 1px solid #8884; padding: .2rem .8rem .2rem 0; }
-th { text-align: left; }
+th { text-align: left; } h1, h2, h3, figcaption { overflow-wrap: anywhere; }
 pre { overflow: auto; max-height: 24rem; } img { max-width: 100%; }
 """
 
