@@ -10,6 +10,7 @@ other sizes, and must agree.
 """
 
 import inspect
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +86,9 @@ class Tracer:
         # Of a list of sequences, one is recorded.
         self.pairs = {**SIZES, "batch": (1, 1)} if self.is_ragged else SIZES
         self.random = np.random.default_rng(0)
+        self.noise = 1.0  # beside the example's deviation
+        self.n_given = 0
+        self.n_ids: dict[str, int] = {}  # of arguments that are ids, if it is known
         self.state_names = [
             (f"{path.strip('/').replace('/', '.')}.{name}".strip("."), link, name)
             for path, link in model.namedlinks()
@@ -94,10 +98,12 @@ class Tracer:
     def arguments(self, sizes: dict[str, int], lengths: Sequence[int] = ()) -> list:
         """Return arguments of a call like the example's, of other sizes and values."""
         made: list[Any] = []
-        for x, axes in zip(self.example, self.axes, strict=True):
+        for name, x, axes in zip(self.names, self.example, self.axes, strict=True):
+            n_ids = self.n_ids.get(name)
             if isinstance(x, (list, tuple)):
                 rows = lengths or [sizes["time"]]
-                made.append([self._like(x[0], (n, *x[0].shape[1:])) for n in rows])
+                shapes = [(n, *x[0].shape[1:]) for n in rows]
+                made.append([self._like(x[0], shape, n_ids) for shape in shapes])
             elif axes == ("lengths",):
                 ends = self.random.integers(1, sizes["time"] + 1, sizes["batch"])
                 made.append(ends.astype(as_array(x).dtype))
@@ -105,14 +111,22 @@ class Tracer:
                 made.append(x)
             else:
                 shape = [sizes.get(a, n) for a, n in zip(axes, x.shape, strict=False)]
-                made.append(self._like(x, (*shape, *x.shape[len(axes) :])))
+                shape += x.shape[len(axes) :]
+                made.append(self._like(x, shape, n_ids))
         return made
 
-    def _like(self, x, shape):
+    def _like(self, x, shape, n_ids=None):
         array = backend.to_cpu(as_array(x))
         values = self.random.choice(array.reshape(-1), shape).astype(array.dtype)
+        if n_ids is not None:
+            # All of them in turn: the first ones, and the last, may be special.
+            order = np.concatenate([[0, n_ids - 1], np.arange(1, n_ids - 1)])[:n_ids]
+            turn = self.n_given + np.arange(math.prod(shape))
+            self.n_given += len(turn)
+            values = order[turn % n_ids].reshape(shape).astype(array.dtype)
         if array.dtype.kind == "f":
-            noise = self.random.standard_normal(shape) * (array.std() or 1.0)
+            scale = self.noise * (array.std() or 1.0)
+            noise = self.random.standard_normal(shape) * scale
             values = (values + noise).astype(array.dtype)
         return Variable(values, requires_grad=False) if x is not array else values
 
@@ -331,7 +345,8 @@ def _check(tracer, graph, carry):
     trials = ({"time": 7, "batch": 2}, {"time": 1, "batch": 5}, {"time": 9, "batch": 1})
     if carry and tracer.state_names and not tracer.is_ragged:
         _warn_of_first_step(tracer, replica)
-    for sizes in trials:
+    tracer.n_ids = _numbers_of_ids(graph)
+    for sizes, tracer.noise in zip(trials, (1.0, 0.1, 1.0), strict=True):
         T = sizes["time"]
         lengths = [max(1, T - 2 * i) for i in range(sizes["batch"])]
         arguments = tracer.arguments(sizes, lengths)
@@ -363,6 +378,21 @@ def _check(tracer, graph, carry):
             if not carry:
                 break
             states = after
+
+
+def _numbers_of_ids(graph):
+    """Return of inputs that choose rows of weights how many there are.
+
+    An example has some ids, and a forward that looks at them with NumPy may do so for
+    others that it has not.
+    """
+    return {
+        node.inputs[1]: len(graph.arrays[node.inputs[0]])
+        for node in graph.nodes
+        if node.op == "Gather"
+        and node.inputs[0] in graph.arrays
+        and not node.attributes.get("axis", 0)
+    }
 
 
 class FirstStepWarning(UserWarning):

@@ -497,3 +497,25 @@ def test_a_double_model_is_exported_in_single_precision(rng):
     assert expected.dtype == np.float64
     for run in runners(trace(model, x, carry=False)):
         close(run(x=x)["y"], expected)
+
+
+@pytest.mark.parametrize("example", [np.zeros((2, 2), np.int32), np.ones((2,), int)])
+@pytest.mark.parametrize("padding", [0, 3, -1])
+def test_what_numpy_does_with_other_ids_is_seen(tmp_path, example, padding):
+    class Masked(dyrnn.Chain):
+        def __init__(self):
+            super().__init__()
+            with self.init_scope():
+                self.embed, self.rnn = L.EmbedID(7, 4), L.LSTM(4, 3)
+
+        def forward(self, x):
+            mask = (x != padding).astype(np.float32)[..., None]
+            return self.rnn(self.embed(x)) * mask
+
+    path = tmp_path / "masked.onnx"
+    if padding == -1:  # no id is: it is a factor of 1
+        to_onnx(Masked(), path, example)
+        return
+    with pytest.raises(InterchangeError, match="does not compute y as the model"):
+        to_onnx(Masked(), path, example)
+    assert not path.exists()
