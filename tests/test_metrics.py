@@ -141,6 +141,20 @@ def test_an_evaluation_begins_them_and_reports_them(size):
         assert found["validation/main/loss"] == 0
 
 
+def test_a_metric_that_nothing_is_added_to_is_told_of():
+    data = [(np.float32([1.0]), 0)] * 3
+    iterator = SerialIterator(data, 2, repeat=False, shuffle=False)
+    with pytest.warns(UserWarning, match="the metric 'f1' counted nothing"):
+        Evaluator(iterator, Rule(), metrics={"f1": F1(4)})()
+
+
+@pytest.mark.parametrize("metrics", [[F1(2)], F1(2), {"f1": F.f1_score}, {"f1": F1}])
+def test_what_is_no_metric_is_refused(metrics):
+    iterator = SerialIterator([1], 1, repeat=False)
+    with pytest.raises(TypeError, match="a dictionary of dyrnn.metrics"):
+        Evaluator(iterator, Rule(), metrics=metrics)
+
+
 def test_processes_add_up():
     parts = [F1(4) for _ in range(2)]
     parts[0].add(np.array(FOUND[:3]), np.array(TRUE[:3]))

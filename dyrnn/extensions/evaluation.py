@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -93,7 +94,7 @@ class Evaluator(Extension):
         self.eval_hook = eval_hook
         self.eval_func = eval_func
         self.name = name
-        self.metrics = dict(metrics or {})
+        self.metrics = _checked(metrics or {})
         self._doubts = Doubts(self)
         self._found: dict[type, dict] | None = None  # state that an updater saw
         self._world: Any = None  # the trainer's, while it evaluates
@@ -184,6 +185,13 @@ class Evaluator(Extension):
         """Return what the metrics say of all batches, of all processes."""
         if self.metrics and self._world is not None:
             self._world.add_up([metric.sums for metric in self.metrics.values()])
+        for name, metric in self.metrics.items():
+            if not metric.sums.any():
+                warnings.warn(
+                    f"Evaluator: the metric {name!r} counted nothing in an evaluation: "
+                    "does the model, or eval_func, call its add()?",
+                    stacklevel=2,
+                )
         return {
             f"{prefix}/{key}": score
             for name, metric in self.metrics.items()
@@ -240,6 +248,18 @@ class Evaluator(Extension):
     def finalize(self):
         """Release what the iterators hold."""
         finalize_all(self._iterators.values())
+
+
+def _checked(metrics):
+    """Return metrics by name, if they are that."""
+    is_dict = isinstance(metrics, dict)
+    odd = [m for m in metrics.values() if not isinstance(m, Metric)] if is_dict else []
+    if not is_dict or odd:
+        raise TypeError(
+            f"Evaluator: metrics is {metrics!r:.80}; give a dictionary of "
+            'dyrnn.metrics by name, such as {"f1": dyrnn.metrics.F1(3)}'
+        )
+    return dict(metrics)
 
 
 def _one_pass(iterator):

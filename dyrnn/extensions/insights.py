@@ -45,8 +45,9 @@ def plot_lr_range(
     bool
         Whether there is a picture.
     """
+    found = [pair for pair in found if all(map(math.isfinite, pair))]
     if not found:
-        raise ValueError("plot_lr_range: there are no rates and losses to draw")
+        raise ValueError("plot_lr_range: there are no finite losses to draw")
     rates, losses = np.array(found, np.float64).T
     smooth = _smoothed(losses)
 

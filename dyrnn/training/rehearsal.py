@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dyrnn.errors import SnapshotError
+from dyrnn.iterators.base import positive_integer
 from dyrnn.link import Link
 from dyrnn.reporter import is_scalar, read_scalars
 from dyrnn.serializers import load_npz, save_npz
@@ -32,8 +33,7 @@ def dry_run(trainer: Any, updates: int) -> dict[str, float]:
     """See `Trainer.dry_run`."""
     if trainer.world is not None:
         raise ValueError("dry_run: it is for one process: start it without mpiexec")
-    if updates < 1:
-        raise ValueError(f"dry_run: updates={updates}, but one is needed at least")
+    updates = positive_integer("dry_run: updates", updates)
     with tempfile.TemporaryDirectory(prefix="dyrnn-dry-run-") as folder:
         scratch = os.path.join(folder, "out")
         with (

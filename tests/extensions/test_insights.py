@@ -134,5 +134,6 @@ def test_range_is_drawn(tmp_path):
     found = training.lr_range_test(trainer.updater, 1e-4, 10, 12)
     assert plot_lr_range(found, tmp_path / "rates.svg")
     assert "<svg" in (tmp_path / "rates.svg").read_text()
-    with pytest.raises(ValueError, match="no rates"):
-        plot_lr_range([])
+    assert plot_lr_range([(0.1, 2.0), (1.0, float("inf"))], tmp_path / "one.png")
+    with pytest.raises(ValueError, match="no finite losses"):
+        plot_lr_range([(0.1, float("nan"))])

@@ -231,5 +231,5 @@ def test_what_cannot_be_saved_is_told_first(tmp_path):
     with pytest.raises(TypeError, match="has no serialize"):
         trainer.dry_run()
     assert trainer.updater._settings is None
-    with pytest.raises(ValueError, match="updates=0"):
+    with pytest.raises(ValueError, match="updates must be at least 1"):
         trainer.dry_run(0)
