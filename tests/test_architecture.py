@@ -26,7 +26,7 @@ MAX_LINES = 600
 # Rooms by floor: an import may stay on its floor or go down. `dyrnn/__init__.py` is the
 # table of contents: it stands above the library, and only Chainer's names above it.
 FLOORS = [
-    "config console errors backend typing version",
+    "arguments config console errors backend typing version",
     "kernels random initializers",
     "engine",
     "functions",

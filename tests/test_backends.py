@@ -23,6 +23,7 @@ ONE_BACKEND = {
     "kernels": "each compares a fast form with the plain one, on the machine it is for",
     "links": "messages, names, and one that compares the devices itself",
     "serializers": "files hold NumPy arrays",
+    "test_arguments.py": "messages",
     "test_annotations.py": "reads signatures",
     "test_architecture.py": "reads the sources",
     "test_backend.py": "chooses devices itself",

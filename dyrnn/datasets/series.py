@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dyrnn.arguments import check_whole
 from dyrnn.datasets.convert import time_major
 from dyrnn.datasets.dataset import Dataset
 from dyrnn.errors import ShapeError
@@ -81,6 +82,9 @@ class SeriesWindows(Dataset):
         every_step: bool = False,
         gaps: bool = False,
     ) -> None:
+        given = {"steps": steps, "horizon": horizon, "stride": stride}
+        for name, value in given.items():
+            check_whole(f"SeriesWindows: {name}", value)
         self.steps, self.horizon, self.stride = map(
             operator.index, (steps, horizon, stride)
         )

@@ -8,6 +8,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from dyrnn import console
+from dyrnn.arguments import check_whole
 from dyrnn.reporter import report
 from dyrnn.training import PRIORITY_READER, PRIORITY_WRITER, Extension
 
@@ -38,6 +39,7 @@ class ProgressBar(Extension):
         update_interval: int = 10,
         out: Any = None,
     ) -> None:
+        check_whole("ProgressBar: update_interval", update_interval)
         if update_interval < 1:
             raise ValueError(
                 "ProgressBar: update_interval must be at least 1, "

@@ -13,8 +13,10 @@ a decay need not know of each other. A schedule that says its values itself, suc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
 
+from dyrnn.arguments import check_number, check_whole
 from dyrnn.optimizers.optimizer import Optimizer
 from dyrnn.training import Extension
 from dyrnn.training.triggers import Patience, is_default
@@ -131,6 +133,8 @@ class Shift(Schedule):
         self.__post_init__()
 
     def __post_init__(self):
+        for field in fields(self) if is_dataclass(self) else ():
+            self._check(field)
         self.t = 0
         self._said = self.init
 
@@ -161,6 +165,22 @@ class Shift(Schedule):
     def __call__(self, trainer):
         self.t += 1
         self._set(trainer)
+
+    def _check(self, field):
+        """Refuse the value of a field that is no number, where it says one."""
+        name, value = f"{type(self).__name__}: {field.name}", getattr(self, field.name)
+        kind = getattr(field.type, "__name__", str(field.type))
+        if value is None and field.default is None:
+            return
+        if kind == "int":
+            check_whole(name, value)
+        elif kind in ("float", "float | None"):
+            check_number(name, value)
+        elif kind.startswith(("tuple[", "list[")):
+            if not isinstance(value, Iterable) or isinstance(value, str):
+                raise TypeError(f"{name} is {value!r:.60}; give numbers, as in (0, 1)")
+            for each in value:
+                check_number(name, each)
 
     def _require(self, condition, what, given):
         if not condition:
@@ -236,8 +256,11 @@ class LinearShift(Shift):
     optimizer: Optimizer | None = None
 
     def __post_init__(self):
-        self.init = self.value_range[0]
+        self.init = None
         super().__post_init__()
+        self._require(len(self.value_range) == 2, "value_range has two", "others")
+        self._require(len(self.time_range) == 2, "time_range has two", "others")
+        self.init = self._said = self.value_range[0]
         start, stop = self.time_range
         self._require(
             start < stop, "time_range must be two rising numbers", self.time_range
@@ -459,6 +482,9 @@ class ReduceOnPlateau(Schedule):
         check_trigger: TriggerLike = (1, "epoch"),
         optimizer: Optimizer | None = None,
     ) -> None:
+        check_number("ReduceOnPlateau: factor", factor)
+        check_whole("ReduceOnPlateau: patience", patience)
+        check_number("ReduceOnPlateau: min_value", min_value)
         if not 0 < factor < 1:
             raise ValueError(
                 f"ReduceOnPlateau: factor must be between 0 and 1, got {factor}"

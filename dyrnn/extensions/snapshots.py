@@ -19,6 +19,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from dyrnn import console
+from dyrnn.arguments import check_whole
 from dyrnn.errors import SnapshotError
 from dyrnn.serializers import (
     BackgroundWriter,
@@ -126,6 +127,7 @@ class Snapshot(Extension):
 
     def __post_init__(self):
         _check_arguments(self.filename, self.savefun, self.target)
+        check_whole("snapshot: n_retains", self.n_retains)
         if self.n_retains == 0 or self.n_retains < -1:
             raise ValueError(
                 f"snapshot: n_retains is {self.n_retains}: keep at least 1, or -1 for "

@@ -6,6 +6,7 @@ Both are in snapshots, so a run that is resumed ends with the same.
 from __future__ import annotations
 
 from dyrnn import backend
+from dyrnn.arguments import check_number
 from dyrnn.errors import SnapshotError
 from dyrnn.link import Link
 from dyrnn.serializers.protocol import Keeper, Restorer, count
@@ -147,6 +148,8 @@ class WeightAverage(Extension):
     def __init__(
         self, model: Link, decay: float | None = 0.999, start: int = 0
     ) -> None:
+        if decay is not None:
+            check_number("WeightAverage: decay", decay)
         if decay is not None and not 0 <= decay < 1:
             raise ValueError(
                 f"WeightAverage: decay={decay!r}; use 0 to below 1, or None"

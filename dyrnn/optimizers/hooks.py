@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dyrnn import random
+from dyrnn.arguments import check_number, check_whole
 from dyrnn.backend import get_array_module
 from dyrnn.description import Shown
 from dyrnn.errors import NonFiniteError
@@ -45,6 +46,7 @@ class GradientClipping(Shown):
 
     def __init__(self, threshold: float, check_interval: int = 100) -> None:
         self.threshold = threshold
+        check_whole(f"{type(self).__name__}: check_interval", check_interval)
         self._flags = DeviceFlags(check_interval)
 
     @property
@@ -53,6 +55,7 @@ class GradientClipping(Shown):
 
     @threshold.setter
     def threshold(self, value):
+        check_number(f"{type(self).__name__}: threshold", value)
         if not 0 < value < math.inf:
             raise ValueError(
                 f"{type(self).__name__}: threshold is {value}; use a number > 0"
@@ -161,6 +164,8 @@ class GradientHardClipping(Shown):
     name = "GradientHardClipping"
 
     def __init__(self, lower: float, upper: float) -> None:
+        check_number("GradientHardClipping: lower", lower)
+        check_number("GradientHardClipping: upper", upper)
         if not lower <= upper:
             raise ValueError(
                 f"GradientHardClipping: lower {lower} must not be above upper {upper}"
@@ -249,6 +254,7 @@ class GradientNoise(Shown):
 
 
 def _checked_rate(hook, rate):
+    check_number(f"{type(hook).__name__}: the rate", rate)
     if not 0 <= rate < math.inf:
         raise ValueError(f"{type(hook).__name__}: {rate} was given; use a number >= 0")
     return float(rate)

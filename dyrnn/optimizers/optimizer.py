@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dyrnn import kernels
+from dyrnn.arguments import check_number
 from dyrnn.engine.core import totals
 from dyrnn.engine.gradients import Rows, settle
 from dyrnn.errors import NonFiniteError, SnapshotError
@@ -234,6 +235,7 @@ class Optimizer:
                     f"{type(self).__name__}.scale: there is no hyperparameter "
                     f"{name!r}; there are: {', '.join(self.ranges)}"
                 )
+            check_number(f"{type(self).__name__}.scale: {name}", factor)
             if not 0 <= factor < math.inf:
                 raise ValueError(
                     f"{type(self).__name__}.scale: {name}={factor!r}; a factor is a "

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from dyrnn import console, random
+from dyrnn.arguments import check_number
 from dyrnn.kernels import native
 from dyrnn.reporter import Observation, Reporter
 from dyrnn.training.extension import PRIORITY_READER
@@ -88,6 +89,12 @@ class Trainer:
         out: PathLike = "result",
         extensions: Iterable[Callable] = (),
     ) -> None:
+        if not hasattr(updater, "get_all_optimizers"):
+            raise TypeError(
+                f"Trainer: the updater is {updater!r:.80}; call Trainer(updater, (20, "
+                "'epoch')), with a dyrnn.training.StandardUpdater or the like"
+            )
+        os.fspath(out)  # raises unless it is a path
         if isinstance(stop_trigger, tuple | list):
             stop_trigger = pair_of(StopTrigger, stop_trigger)
         self.updater = updater
@@ -211,6 +218,7 @@ class Trainer:
             trigger = getattr(extension, "trigger", (1, "iteration"))
         if priority is None:
             priority = getattr(extension, "priority", PRIORITY_READER)
+        check_number("extend: priority", priority)
         self._entries[name] = _Entry(
             name, extension, get_trigger(trigger), priority, call_before_training
         )

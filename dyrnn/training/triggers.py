@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dyrnn.arguments import check_number, check_whole
 from dyrnn.description import Shown
 from dyrnn.reporter import Summary
 from dyrnn.typing import TriggerLike
@@ -222,6 +223,7 @@ class TimeTrigger(Trigger):
     """Fires every ``period`` seconds of training, resumed time included."""
 
     def __init__(self, period: float) -> None:
+        check_number("TimeTrigger: period", period)
         if not 0 < period < math.inf:
             raise ValueError(f"TimeTrigger: the period must be positive, got {period}")
         self.period = period
@@ -460,7 +462,8 @@ class EarlyStoppingTrigger(Trigger):
         mode: str = "auto",
         max_trigger: tuple[float, str] = (100, "epoch"),
     ) -> None:
-        if operator.index(patience) < 1:
+        check_whole("EarlyStoppingTrigger: patience", patience)
+        if patience < 1:
             raise ValueError(
                 f"EarlyStoppingTrigger: patience must be at least 1, got {patience}"
             )
@@ -517,7 +520,7 @@ def get_trigger(trigger: TriggerLike) -> Any:
 
 def pair_of(kind, pair):
     """Return a trigger of a number and a unit."""
-    if len(pair) != 2:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise _no_trigger(pair)
     return kind(*pair)
 

@@ -110,9 +110,9 @@ class WarmupShift(_Shift):
     """From ``warmup_start`` to ``init`` in ``warmup_iter`` steps, then no more."""
 
     def __init__(self, attr, warmup_start, warmup_iter, init, optimizer=None):
-        super().__init__(
-            schedules.WarmupShift(attr, warmup_start, warmup_iter, init, optimizer)
-        )
+        rule = schedules.WarmupShift(attr, 0.0, warmup_iter, init, optimizer)
+        rule.warmup_start = warmup_start  # None: as it is when training begins
+        super().__init__(rule)
 
     def initialize(self, trainer):
         rule = self._rule
