@@ -57,6 +57,14 @@ static void product(const float *restrict W, const float *restrict x,
     }
 }
 """,
+    "maximum(": """static float maximum(float a, float b) {  /* fmaxf loses a NaN */
+    return a >= b || a != a ? a : b;
+}
+""",
+    "minimum(": """static float minimum(float a, float b) {
+    return a <= b || a != a ? a : b;
+}
+""",
     "softmax(": """static void softmax(const float *x, float *y, int n, int is_log) {
     float top = x[0], total = 0;
     for (int i = 1; i < n; i++) top = fmaxf(top, x[i]);
@@ -69,7 +77,7 @@ static void product(const float *restrict W, const float *restrict x,
 _ELEMENTWISE = {
     "Tanh": "tanhf({})",
     "Sigmoid": "sigmoid({})",
-    "Relu": "fmaxf({}, 0.0f)",
+    "Relu": "maximum({}, 0.0f)",
     "Neg": "-{}",
     "Abs": "fabsf({})",
     "Erf": "erff({})",
@@ -84,8 +92,8 @@ _ELEMENTWISE = {
     "Mul": "{} * {}",
     "Div": "{} / {}",
     "Pow": "powf({}, {})",
-    "Max": "fmaxf({}, {})",
-    "Min": "fminf({}, {})",
+    "Max": "maximum({}, {})",
+    "Min": "minimum({}, {})",
     "Equal": "{} == {}",
     "Where": "{} ? {} : {}",
     "LeakyRelu": "{0} >= 0 ? {0} : {0} * {alpha}",
@@ -97,8 +105,8 @@ _VIEWS = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
 _REDUCTIONS = {
     "ReduceSum": ("0.0f", "a + b"),
     "ReduceMean": ("0.0f", "a + b"),
-    "ReduceMax": ("-INFINITY", "fmaxf(a, b)"),
-    "ReduceMin": ("INFINITY", "fminf(a, b)"),
+    "ReduceMax": ("-INFINITY", "maximum(a, b)"),
+    "ReduceMin": ("INFINITY", "minimum(a, b)"),
 }
 
 

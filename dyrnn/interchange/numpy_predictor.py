@@ -83,7 +83,8 @@ class Model:
 _BEGINS = b'"""A trained model', b"/* A trained model"
 # Names of the files' own and what they call, and words of C that Python has not.
 _RESERVED = """
-self np os math file len tuple sigmoid log_softmax rows product softmax s i j k a n t
+self np os math file len tuple sigmoid log_softmax rows product softmax maximum
+minimum s i j k a n t
 memory failed is_started auto case char const default do double enum extern float goto
 inline erff int long register restrict short signed sizeof static struct switch typedef
 union unsigned void volatile alignas alignof bool constexpr false nullptr thread_local

@@ -324,3 +324,37 @@ def test_names_of_arguments_and_parameters_are_free(tmp_path, name, of):
     if gcc and of == "argument":
         flags = "-std=c99 -pedantic -Wall -Wextra -Werror -fsyntax-only".split()
         subprocess.run([gcc, *flags, tmp_path / "named.c"], check=True)
+
+
+@pytest.mark.skipif(gcc is None, reason="there is no C compiler")
+@pytest.mark.parametrize(
+    "function",
+    [
+        F.relu,
+        F.sigmoid,
+        F.softmax,
+        lambda x: F.clip(x, -1.0, 1.0),
+        lambda x: F.max(x, axis=1, keepdims=True),
+        lambda x: F.min(x, axis=1, keepdims=True),
+        lambda x: F.elu(F.leaky_relu(x)),
+    ],
+)
+def test_a_nan_stays_one(tmp_path, function):
+    class Model(dyrnn.Chain):
+        def forward(self, x):
+            return function(dyrnn.as_variable(x))
+
+    x = np.array([[-1.5, 2.0, 0.5]], np.float32)
+    size = function(dyrnn.as_variable(x)).size
+    c_module(Model(), tmp_path / "model.c", x)
+    numpy_module(Model(), tmp_path / "predictor.py", x)
+    in_python, step = in_numpy(tmp_path), in_c(tmp_path, [size])
+    for value in (np.nan, np.inf, -np.inf, 0.25):
+        for k in range(3):
+            with np.errstate(all="ignore"):
+                x[0, k] = value
+                expected = function(dyrnn.as_variable(x)).array.reshape(-1)
+                found = in_python.step(x).reshape(-1)
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
+            np.testing.assert_allclose(step(x)[0], expected, rtol=1e-6)
+            x[0, k] = 0.75
