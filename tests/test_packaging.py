@@ -177,6 +177,7 @@ def test_an_install_goes_on_where_the_compiler_fails(checkout, tmp_path):
     python(*command, cwd=folder, **variables)
     told = python("-m", "dyrnn.kernels", cwd=folder, DYRNN_NATIVE="1")
     assert "in NumPy: those in C were not compiled when dyrnn was installed" in told
+    assert f" in {folder / 'dyrnn'}\n" in told
 
 
 def test_sdist_holds_each_source_once(sdist):

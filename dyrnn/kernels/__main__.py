@@ -1,11 +1,18 @@
 """What computes here, and why: ``python -m dyrnn.kernels``."""
 
+from pathlib import Path
+
 from dyrnn.config import config
 from dyrnn.kernels import machine, native
+from dyrnn.version import __version__
 
 
 def main() -> None:
-    """Print the kernels, threads and products that this process would use."""
+    """Print the kernels, threads and products that this process would use.
+
+    And which dyrnn it is: in a checkout, Python finds that one before an installed one.
+    """
+    print(f"dyrnn      {__version__} in {Path(__file__).parents[1]}")
     kind, reason = native.start()
     if kind is None:
         print(f"kernels    in NumPy: {reason}")
