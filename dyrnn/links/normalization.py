@@ -137,6 +137,11 @@ class StandardScaler(Link):
     mean, scale : array, (F,), float64
         Of what ``fit`` saw; a column that is constant has the scale 1.
 
+    Raises
+    ------
+    RuntimeError
+        If it is called before ``fit``.
+
     Examples
     --------
     >>> scaler = StandardScaler(2)
@@ -151,6 +156,7 @@ class StandardScaler(Link):
         super().__init__()
         self.mean: Any = np.zeros(size)
         self.scale: Any = np.ones(size)
+        self._unfit = self.mean  # `fit` puts another one there, a file other values
         for name in ("mean", "scale"):
             self.register_persistent(name)
 
@@ -187,6 +193,12 @@ class StandardScaler(Link):
         if x.shape[-1:] != mean.shape:
             raise ShapeError(
                 f"StandardScaler: x has shape {x.shape}; it must be (..., {len(mean)})"
+            )
+        is_new = self.mean is self._unfit and not self.mean.any()
+        if is_new and (self.scale == 1).all():
+            raise RuntimeError(
+                "StandardScaler: it has not measured anything yet; call fit(x) with "
+                "the data to train on, or load a model that has"
             )
         y = function(F.cast(x, np.float64), mean, scale)
         return F.cast(y, x.dtype if x.dtype.kind == "f" else config.dtype)

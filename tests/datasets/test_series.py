@@ -10,6 +10,7 @@ from dyrnn import extensions, optimizers, training
 from dyrnn.datasets import SeriesWindows, concat_examples
 from dyrnn.errors import ShapeError
 from dyrnn.iterators import SerialIterator
+from dyrnn.serializers import load_npz, save_npz
 from tests.arrays import every_device, xp
 
 
@@ -142,3 +143,17 @@ def test_a_scaler_standardises_and_goes_back_and_is_saved(rng, tmp_path, device)
     other = dyrnn.Chain(scaler=L.StandardScaler(3))
     dyrnn.serializers.load_npz(tmp_path / "m.npz", other)
     np.testing.assert_array_equal(other.scaler(x).array, y)
+
+
+def test_a_scaler_that_measured_nothing_is_refused(tmp_path):
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    scaler = L.StandardScaler(2)
+    for call in (scaler, scaler.inverse, scaler.copy(), scaler.copy("copy")):
+        with pytest.raises(RuntimeError, match=r"call fit\(x\) with the data"):
+            call(x)
+    scaler.fit(x)
+    save_npz(tmp_path / "s.npz", scaler)
+    other = L.StandardScaler(2)
+    load_npz(tmp_path / "s.npz", other)
+    for ours in (other, scaler.copy()):
+        np.testing.assert_array_equal(ours(x).array, [[-1, -1], [1, 1]])

@@ -31,6 +31,13 @@ class Attending(L.Attention):
         return super().forward(query)
 
 
+def scaler():
+    """A scaler that has measured something."""
+    link = L.StandardScaler(SIZE)
+    link.fit(3 * WINDOW + 1)
+    return link
+
+
 # Name -> function that makes the link, and what it is called with.
 LINKS = {
     "Linear": (lambda: L.Linear(SIZE, OUT), (X,)),
@@ -46,7 +53,7 @@ LINKS = {
     "Classifier": (lambda: L.Classifier(L.Linear(SIZE, LABELS)), (X, T)),
     "LayerNormalization": (lambda: L.LayerNormalization(SIZE), (X,)),
     "BatchNormalization": (lambda: L.BatchNormalization(SIZE), (X,)),
-    "StandardScaler": (lambda: L.StandardScaler(SIZE), (WINDOW,)),
+    "StandardScaler": (scaler, (WINDOW,)),
     "JordanRNN": (lambda: L.JordanRNN(SIZE, 4, OUT), (WINDOW,)),
     "StatelessLSTM": (lambda: L.StatelessLSTM(SIZE, OUT), (STATE, STATE, X)),
     "StatelessGRU": (lambda: L.StatelessGRU(SIZE, OUT), (STATE, X)),
