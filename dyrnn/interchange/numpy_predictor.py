@@ -37,6 +37,18 @@ _HEAD = '''"""A trained model that predicts with NumPy alone.
 import numpy as np
 
 
+def checked(x, name, kinds, shape):
+    x = np.asarray(x)
+    sizes = zip(shape, x.shape)
+    is_one = x.ndim == len(shape) and all(n in (None, m) for n, m in sizes)
+    if not is_one or x.dtype.kind not in kinds:
+        kind = "numbers" if "f" in kinds else "integers"
+        raise ValueError(
+            f"{{name}} is {{x.dtype}} {{x.shape}}, a step takes {{kind}} {{shape}}"
+        )
+    return np.asarray(x, np.float32) if "f" in kinds else x
+
+
 def sigmoid(x):
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, np.float32(1), e) / (e + np.float32(1))
@@ -75,6 +87,8 @@ class Model:
         return state
 
     def run(self, *windows):
+        if len(set(map(len, windows))) != 1 or not len(windows[0]):
+            raise ValueError("windows have the same number of steps, at least one")
         steps = [self.step(*xs) for xs in zip(*windows)]
         if isinstance(steps[0], tuple):
             return tuple(np.stack(ys) for ys in zip(*steps))
@@ -83,7 +97,7 @@ class Model:
 _BEGINS = b'"""A trained model', b"/* A trained model"
 # Names of the files' own and what they call, and words of C that Python has not.
 _RESERVED = """
-self np os math file len tuple sigmoid log_softmax rows product softmax maximum
+self np os math file len tuple checked sigmoid log_softmax rows product softmax maximum
 minimum s i j k a n t
 memory failed is_started auto case char const default do double enum extern float goto
 inline erff int long register restrict short signed sizeof static struct switch typedef
@@ -307,11 +321,10 @@ def _body(graph, weights):
     states = [v for v in graph.inputs if v.name + NEXT in outputs]
     inputs = [v for v in graph.inputs if v not in states]
     for value in inputs:
-        if value.dtype.kind == "f":
-            name = names[value.name]
-            lines.append(f"{name} = np.asarray({name}, np.float32)")
-        else:
-            lines.append(f"{names[value.name]} = np.asarray({names[value.name]})")
+        name = names[value.name]
+        kinds = {"f": "fiub", "b": "b"}.get(value.dtype.kind, "iu")
+        shape = tuple([n if isinstance(n, int) else None for n in value.shape])
+        lines.append(f'{name} = checked({name}, "{name}", "{kinds}", {shape})')
     for value in states:
         shape = str(value.shape).replace("'batch'", f"len({names[inputs[0].name]})")
         lines.append(f"{names[value.name]} = self.carried({value.name!r}, {shape})")

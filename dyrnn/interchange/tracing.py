@@ -190,6 +190,9 @@ def _names(call, example):
 
 def _axes(name, x, given, is_ragged):
     """Return names of the leading axes: integers are ids, floats have features."""
+    parts = x if isinstance(x, (list, tuple)) else [x]
+    if any(getattr(part, "size", 1) == 0 for part in parts):
+        raise InterchangeError(f"{name}: the example is empty; give some values")
     if given is not None or x is None:
         return given
     if isinstance(x, (list, tuple)):

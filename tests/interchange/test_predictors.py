@@ -358,3 +358,29 @@ def test_a_nan_stays_one(tmp_path, function):
             np.testing.assert_allclose(found, expected, rtol=1e-6)
             np.testing.assert_allclose(step(x)[0], expected, rtol=1e-6)
             x[0, k] = 0.75
+
+
+def test_arguments_of_another_shape_are_refused(tmp_path):
+    words = dyrnn.Sequential(L.EmbedID(5, 3), L.LSTM(3, 4))
+    numpy_module(words, tmp_path / "predictor.py")
+    model = in_numpy(tmp_path)
+    for ids in (3, [[1, 2]], [1.0], [True], ["a"], [-1], [5]):
+        with pytest.raises(ValueError, match=r"^(x|ids|id)\w* "):
+            model.step(np.array(ids))
+    for window in ([], np.zeros((0, 1), int)):
+        with pytest.raises(ValueError, match="at least one"):
+            model.run(window)
+    assert model.run([[1], [4]]).shape == (2, 1, 4)
+    numpy_module(L.LSTM(3, 4), tmp_path / "predictor.py")
+    model = in_numpy(tmp_path)
+    for x in (np.zeros(3), np.zeros((2, 4)), np.zeros((2, 2, 3)), [["a", "b", "c"]]):
+        with pytest.raises(ValueError, match="a step takes numbers .None, 3."):
+            model.step(x)
+    assert model.step(np.zeros((2, 3), int)).dtype == np.float32
+    assert model.step([[0.0, 1.0, 2.0]] * 2).shape == (2, 4)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (0, 2, 3), (2, 0, 3)])
+def test_an_empty_example_is_refused(tmp_path, shape):
+    with pytest.raises(InterchangeError, match="the example is empty"):
+        to_onnx(L.LSTM(3, 2), tmp_path / "a.onnx", np.zeros(shape, np.float32))
