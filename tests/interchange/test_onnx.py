@@ -519,3 +519,18 @@ def test_what_numpy_does_with_other_ids_is_seen(tmp_path, example, padding):
     with pytest.raises(InterchangeError, match="does not compute y as the model"):
         to_onnx(Masked(), path, example)
     assert not path.exists()
+
+
+def test_models_in_half_precision_and_without_numbers_are_saved(tmp_path):
+    class Log(dyrnn.Chain):
+        def forward(self, x):
+            return F.log(dyrnn.as_variable(x))
+
+    x = np.array([[0.5, 2.0]], np.float32)
+    with np.errstate(invalid="ignore"):
+        to_onnx(Log(), tmp_path / "log.onnx", x)  # of some numbers it has none
+    found = from_onnx(tmp_path / "log.onnx")(x)
+    np.testing.assert_allclose(found.array, np.log(x), rtol=1e-6)
+    with using_config("dtype", np.dtype(np.float16)):
+        half = dyrnn.Sequential(L.Linear(3, 40), L.Linear(40, 2))
+        to_onnx(half, tmp_path / "half.onnx", np.ones((2, 3), np.float16))
