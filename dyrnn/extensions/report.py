@@ -78,15 +78,19 @@ def render(folders: Sequence[Any], log: str = "log.jsonl") -> str:
     )
 
 
+def _number(value):
+    """Return a value as a finite float, None if it is none that can be drawn."""
+    try:
+        number = float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:  # a whole number may have any number of digits
+        return None
+    return number if abs(number) < 1e300 else None
+
+
 def _numbers(rows, name):
-    """Return (iteration, value) of a log where the value is a finite number."""
-    return [
-        (row["iteration"], float(row[name]))
-        for row in rows
-        if isinstance(row.get(name), int | float)
-        and math.isfinite(row[name])
-        and isinstance(row.get("iteration"), int | float)
-    ]
+    """Return (iteration, value) of a log where both are finite numbers."""
+    pairs = [(_number(row.get("iteration")), _number(row.get(name))) for row in rows]
+    return [pair for pair in pairs if None not in pair]
 
 
 def _curve(name, runs):
@@ -148,8 +152,9 @@ def _values(runs):
     table = []
     for color, (run, rows) in zip(_colors(runs), runs.items(), strict=True):
         last = rows[-1] if rows else {}
-        seconds = last.get("elapsed_time") or math.nan
-        speed = last.get("iteration", math.nan) / seconds
+        seconds = _number(last.get("elapsed_time"))
+        done = _number(last.get("iteration"))
+        speed = done / seconds if seconds and done is not None else math.nan
         cells = [last.get(name, "") for name in names]
         table.append(
             [f'<span style="color:{color}">&#9632;</span> {html.escape(run)}']
@@ -163,17 +168,32 @@ def _values(runs):
     return "<h2>Last values</h2>" + _table(header, table)
 
 
+def _read_settings(path):
+    """Return the dictionaries of a run's configuration."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        parts = {key: found.get(key, {}) for key in ("arguments", "environment")}
+        if not all(isinstance(part, dict) for part in parts.values()):
+            raise ValueError("its parts are no dictionaries")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: no configuration that a program of dyrnn wrote ({error}); remove "
+            "it for a page without"
+        ) from None
+    return parts
+
+
 def _settings(runs):
     """Return a table of the arguments of each run, those that differ first."""
     found = {}
     for run in runs:
         path = Path(run) / "config.json"
         if path.exists():
-            found[run] = json.loads(path.read_text(encoding="utf-8"))
+            found[run] = _read_settings(path)
     flat = {
         run: {
-            **settings.get("arguments", {}),
-            **settings.get("environment", {}),
+            **settings["arguments"],
+            **settings["environment"],
         }
         for run, settings in found.items()
     }

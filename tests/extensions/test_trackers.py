@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+import random
 
 import pytest
 
@@ -118,4 +120,30 @@ def test_a_folder_without_a_log_is_refused(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"there is no log.jsonl in .*LogReport"
     ):
+        render([tmp_path])
+
+
+ODD = [0, -1.5, 1e308, -1e308, math.nan, math.inf, None]
+ODD += ["x", "<b>", True, [1], {}, "", 10**400]
+
+
+def test_a_page_is_made_of_any_log_or_the_file_is_named(tmp_path):
+    rng = random.Random(0)
+    names = ["iteration", "epoch", "elapsed_time", "main/loss", "<script>", ""]
+    for _ in range(200):
+        rows = [
+            {name: rng.choice(ODD) for name in rng.sample(names, rng.randint(0, 6))}
+            for _ in range(rng.randint(0, 4))
+        ]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / "log.jsonl").write_text(lines)
+        page = render([tmp_path])
+        assert "<script>" not in page and "nan," not in page and ",nan" not in page
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"arguments": 3}'])
+def test_a_damaged_configuration_is_named(tmp_path, text):
+    (tmp_path / "log.jsonl").write_text('{"iteration": 1, "loss": 2}\n')
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config.json: no configuration"):
         render([tmp_path])
