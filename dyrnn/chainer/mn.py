@@ -1,16 +1,25 @@
 """ChainerMN's names for scripts that train data-parallel: ``import chainermn``.
 
-There is one process here, of rank 0 and size 1: a script runs as it would under
-``mpiexec -n 1``, its optimizer, evaluator and dataset being those it has made.
+Alone, a process has rank 0 and size 1, and its optimizer, evaluator and dataset are
+those it has made. Under ``mpiexec -n N`` see :mod:`dyrnn.chainer.multi_node`.
 """
 
-import numpy as np
-
-from dyrnn.chainer.datasets.combined import SubDataset
+from dyrnn.chainer.multi_node import (
+    Checkpointer,
+    MpiCommunicator,
+    MultiNodeOptimizer,
+    evaluator_of_all,
+    scattered,
+    scattered_range,
+    world_size,
+)
 from dyrnn.config import launched_processes
 
 __version__ = "7.8.1"
-_NAMES = ("dummy", "flat", "naive", "non_cuda_aware", "pure_nccl")
+_NAMES = (
+    *("dummy", "flat", "hierarchical", "naive", "non_cuda_aware", "pure_nccl"),
+    *("single_node", "two_dimensional"),
+)
 
 
 class CommunicatorBase:
@@ -27,6 +36,9 @@ class CommunicatorBase:
 
     def gather_obj(self, obj, root=0):
         return [obj]
+
+    def scatter_obj(self, objs, root=0):
+        return objs[0]
 
     def allgather(self, x):
         return (x,)
@@ -55,41 +67,57 @@ class CommunicatorBase:
 
     def _no_peer(self, *args, **kwargs):
         raise RuntimeError(
-            "chainermn of dyrnn has one process: there is no other to send to or to "
-            "receive from."
+            "chainermn: this process is the only one: there is no other to send to or "
+            "to receive from."
         )
 
     allreduce = bcast_obj = allreduce_obj = bcast
+    allgather_obj = gather_obj
     broadcast_data, allreduce_grad = bcast_data, multi_node_mean_grad
     send = recv = send_obj = recv_obj = _no_peer
 
 
 def create_communicator(communicator_name="pure_nccl", mpi_comm=None, **kwargs):
-    """Return the communicator of this process, whatever the name."""
+    """Return the communicator of this process; all names mean the same."""
     if communicator_name not in _NAMES:
         raise ValueError(f'Unrecognized communicator: "{communicator_name}"')
-    size = launched_processes() if mpi_comm is None else getattr(mpi_comm, "size", 1)
-    if size != 1:  # each would train alone, on all of the data
-        raise RuntimeError(
-            f"chainermn of dyrnn has one process, but MPI has {size}. Start the script "
-            "without mpiexec."
-        )
     unknown = kwargs.keys() - {"allreduce_grad_dtype", "batched_copy"}
     if unknown:
         raise TypeError(f"create_communicator() has no argument {min(unknown)!r}")
-    return CommunicatorBase()
+    size = launched_processes() if mpi_comm is None else getattr(mpi_comm, "size", 1)
+    if size == 1:
+        return CommunicatorBase()
+    known = world_size() if mpi_comm is None else size
+    if known != size:  # each would train alone, on all of the data
+        raise RuntimeError(
+            f"chainermn: {size} processes were started, but MPI knows {known}: start "
+            "them with the mpiexec of the MPI that mpi4py uses"
+        )
+    return MpiCommunicator(mpi_comm)
 
 
 def create_multi_node_optimizer(
     actual_optimizer, communicator, double_buffering=False, zero_fill=True
 ):
-    """Return the optimizer: the mean over one process is its own gradient."""
-    return actual_optimizer
+    """Return an optimizer whose gradients are means over the processes.
+
+    With ``double_buffering`` they are those of this update, too.
+    """
+    if communicator.size == 1:
+        return actual_optimizer
+    return MultiNodeOptimizer(actual_optimizer, communicator, zero_fill)
 
 
 def create_multi_node_evaluator(actual_evaluator, communicator):
-    """Return the evaluator."""
-    return actual_evaluator
+    """Let the evaluator return means over the processes; return it."""
+    if communicator.size == 1:
+        return actual_evaluator
+    return evaluator_of_all(actual_evaluator, communicator)
+
+
+def create_multi_node_checkpointer(name, comm, cp_interval=5, gc_interval=5, path=None):
+    """Return an extension that saves every process, and loads what all have."""
+    return Checkpointer(name, comm, cp_interval, gc_interval, path)
 
 
 def scatter_dataset(
@@ -102,20 +130,22 @@ def scatter_dataset(
     *,
     force_equal_length=True,
 ):
-    """Return this process's part of a dataset: all of it, shuffled if asked for."""
-    order = None
-    if shuffle:
-        order = np.random.RandomState(seed).permutation(len(dataset))
-    return SubDataset(dataset, 0, len(dataset), order)
+    """Return this process's part of the root's dataset, shuffled if asked for."""
+    return scattered(dataset, comm, root, shuffle, seed, force_equal_length)
 
 
 def scatter_index(n_total_samples, comm, root=0, *, force_equal_length=True):
-    """Return the range of this process's examples, (0, n)."""
-    return 0, n_total_samples
+    """Return the range (first, last) of this process's examples."""
+    return scattered_range(n_total_samples, comm, force_equal_length)
+
+
+def create_empty_dataset(dataset):
+    """Return as many empty examples."""
+    return [()] * len(dataset)
 
 
 def __getattr__(name):
     raise AttributeError(
         f"chainermn.{name} is not part of dyrnn.chainer, which has chainermn for "
-        "data-parallel scripts in one process."
+        "data-parallel scripts."
     )

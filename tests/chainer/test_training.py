@@ -418,8 +418,6 @@ def test_chainermn_runs_in_one_process():
         mn.create_communicator("pigeon")
     with pytest.raises(TypeError, match="has no argument 'speed'"):
         mn.create_communicator("naive", speed=3)
-    with pytest.raises(RuntimeError, match="but MPI has 4. Start the script without"):
-        mn.create_communicator("naive", SimpleNamespace(size=4))
     with pytest.raises(AttributeError, match="chainermn.links is not part of dyrnn"):
         mn.links  # noqa: B018
 
@@ -462,5 +460,6 @@ def test_several_processes_are_refused_before_each_trains_alone(name, monkeypatc
     monkeypatch.setenv(name, "1")
     assert mn.create_communicator("naive").size == 1
     monkeypatch.setenv(name, "2")
-    with pytest.raises(RuntimeError, match="MPI has 2"):
+    monkeypatch.setattr(mn, "world_size", lambda: 1)
+    with pytest.raises(RuntimeError, match="2 processes were started, but MPI knows 1"):
         mn.create_communicator("naive")
