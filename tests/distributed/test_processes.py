@@ -60,6 +60,7 @@ CASES = [
     {"case": "window", "tracks": 4, "optimizer": "Adam", "cell": "GRU"},
     {"case": "ignored", "tracks": 5, "optimizer": "MomentumSGD"},
     {"case": "step", "tracks": 5},
+    {"case": "ignored steps", "tracks": 5},
     {"case": "sums", "tracks": 5},
     {"case": "statistics", "tracks": 8},
     {"case": "examples", "tracks": 5},

@@ -88,6 +88,13 @@ class Ignoring(WindowIterator):
         return x, t
 
 
+class IgnoringSteps(ParallelSequentialIterator):
+    """Steps in which the labels of some tracks are ignored."""
+
+    def __next__(self):
+        return [(x, -1 if t % 5 == 0 else t) for x, t in super().__next__()]
+
+
 def updater(case, optimizer="SGD", cell="LSTM", tracks=4):
     """Return an updater; the learning rate is high enough to see differences."""
     model = Words(cell, dropout=0.3 if case == "dropout" else 0.0)
@@ -108,8 +115,9 @@ def updater(case, optimizer="SGD", cell="LSTM", tracks=4):
         )
     if case == "ignored":
         return training.BPTTUpdater(Ignoring(TEXT, tracks, 7), rule)
-    if case == "step":
-        iterator = ParallelSequentialIterator(TEXT, tracks)
+    if case in ("step", "ignored steps"):
+        kind = ParallelSequentialIterator if case == "step" else IgnoringSteps
+        iterator = kind(TEXT, tracks)
         return training.BPTTUpdater(iterator, rule, 3, window=False)
     examples = [(TEXT[i], TEXT[i + 1]) for i in range(0, 60)]
     if case == "loop":
