@@ -19,6 +19,7 @@ import numpy as np
 
 from dyrnn import backend
 from dyrnn.distributed.communicator import Communicator
+from dyrnn.distributed.compression import Largest
 from dyrnn.engine.gradients import Rows
 from dyrnn.errors import NonFiniteError
 from dyrnn.optimizers.optimizer import Optimizer
@@ -51,6 +52,9 @@ class Exchange:
     communicator : Communicator
     check_every : int
         After how many exchanges the parameters are compared, by a hash; 1: before each.
+    largest : float, optional
+        For slow networks: the share of the values of a dense gradient that are sent,
+        the largest ones; the others are added to the next gradient.
 
     Attributes
     ----------
@@ -66,8 +70,14 @@ class Exchange:
         The first process's clock at the last exchange.
     """
 
-    def __init__(self, communicator: Communicator, check_every: int = 100) -> None:
+    def __init__(
+        self,
+        communicator: Communicator,
+        check_every: int = 100,
+        largest: float | None = None,
+    ) -> None:
         self.communicator = communicator
+        self.largest = None if largest is None else Largest(largest)
         self.check_every = check_every
         self.weights: Any = [1.0]
         self.mean: Any = math.nan
@@ -312,6 +322,8 @@ class Exchange:
         self._reduced[1].update(means)
 
     def _add_up(self, optimizer, params, table, factor, rate):
+        if self.largest is not None and factor is None:
+            factor, rate = rate, 1.0  # what is kept must be weighed already
         dense, sparse = [], []
         for i, (_, param) in enumerate(params):
             kinds = table[:, i]
@@ -330,7 +342,8 @@ class Exchange:
         share = 1 / self.communicator.size if factor is None else factor
         for array in persistent:
             _scaled(array, share)
-        self.communicator.add_up(arrays + persistent, self._where)
+        whole = self._add_up_largest(dense, arrays)
+        self.communicator.add_up(whole + persistent, self._where)
         for param, array in zip(dense, arrays, strict=True):
             param.total.replace(array)
         for param, counts in sparse:
@@ -338,6 +351,16 @@ class Exchange:
         if total is not None:
             for param in [*dense, *(param for param, _ in sparse)]:
                 param.total.scale(total)
+
+    def _add_up_largest(self, params, arrays):
+        """Add up the large arrays in part, if so wanted; return the others."""
+        whole = []
+        for param, array in zip(params, arrays, strict=True):
+            if self.largest is not None and self.largest.takes(param):
+                self.largest.add_up(param, array, self.communicator, self._where)
+            else:
+                whole.append(array)
+        return whole
 
     def _gather(self, param, counts, factor):
         if param.total is None:

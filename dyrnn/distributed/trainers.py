@@ -33,7 +33,7 @@ from dyrnn.serializers import newest_valid
 from dyrnn.serializers.protocol import Keeper, Restorer, Serializer
 from dyrnn.training import Trainer, TrainingInterrupted
 from dyrnn.training.signals import SignalWatch
-from dyrnn.training.trainer import tell_processes
+from dyrnn.training.trainer import tell_processes, tell_unsent
 
 _COMMON = "initializer"  # the stream that draws the same everywhere
 _UNKNOWN = object()
@@ -91,7 +91,10 @@ def shard(iterator: Any, communicator: Communicator) -> Any:
 
 
 def distribute_optimizer(
-    optimizer: Optimizer, communicator: Communicator, check_every: int = 100
+    optimizer: Optimizer,
+    communicator: Communicator,
+    check_every: int = 100,
+    largest: float | None = None,
 ) -> Exchange:
     """Let an optimizer's updates be by the gradients of all processes.
 
@@ -99,14 +102,17 @@ def distribute_optimizer(
     those of the first process.
     """
     _broadcast(optimizer.target, communicator)
-    exchange = Exchange(communicator, check_every)
+    exchange = Exchange(communicator, check_every, largest)
     if communicator.size > 1:
         optimizer.exchange = exchange
     return exchange
 
 
 def distribute(
-    trainer: Trainer, communicator: Communicator, check_every: int = 100
+    trainer: Trainer,
+    communicator: Communicator,
+    check_every: int = 100,
+    largest: float | None = None,
 ) -> Trainer:
     """Share a trainer's work among all processes, and return it.
 
@@ -120,9 +126,13 @@ def distribute(
     communicator : Communicator
     check_every : int
         After how many updates it is checked that the parameters are the same bytes.
+    largest : float, optional
+        For slow networks: the share of the values of each large gradient that are sent
+        in an update, the largest ones. The others wait, and are added to the next
+        gradient; a snapshot has them. The update is then not that of one process.
     """
     if communicator.size > 1:
-        World(trainer, communicator, check_every)
+        World(trainer, communicator, check_every, largest)
     return trainer
 
 
@@ -130,7 +140,11 @@ class World:
     """What a trainer that is shared among processes asks for; see `distribute`."""
 
     def __init__(
-        self, trainer: Trainer, communicator: Communicator, check_every: int
+        self,
+        trainer: Trainer,
+        communicator: Communicator,
+        check_every: int,
+        largest: float | None = None,
     ) -> None:
         self.communicator = communicator
         self.is_writer = communicator.rank == 0
@@ -140,7 +154,7 @@ class World:
         self._apart = contextlib.ExitStack()
         self._is_reduced = False
         self._copies: list[str] = []  # of snapshots
-        self.exchange = Exchange(communicator, check_every)
+        self.exchange = Exchange(communicator, check_every, largest)
         for optimizer in self._updater.get_all_optimizers().values():
             _broadcast(optimizer.target, communicator)
             optimizer.exchange = self._exchange
@@ -312,6 +326,7 @@ class World:
                 for name, each in self._own_states().items():
                     each.serialize(Restorer(own), name)
                 self._streams.serialize(Restorer(state), state)
+            self._load_unsent(s, saved)
             while self._copies:
                 with contextlib.suppress(OSError):
                     os.unlink(self._copies.pop())
@@ -327,6 +342,56 @@ class World:
             everyone = self.communicator.allgather_object(mine.kept, "a snapshot")
         s("processes", len(everyone))
         s("streams_of_others", everyone[1:])
+        self._save_unsent(s)
+
+    def _params(self):
+        """Yield a name and the parameter, of all optimizers."""
+        for name, optimizer in self._updater.get_all_optimizers().items():
+            for path, param in optimizer.target.namedparams():
+                yield name + path, param
+
+    def _save_unsent(self, s):
+        """Save the parts of gradients that processes have not sent yet, by rank."""
+        largest = self.exchange.largest
+        if largest is None or self._is_alone:
+            return
+        kept = [
+            (n, largest.unsent[p]) for n, p in self._params() if p in largest.unsent
+        ]
+        if not kept:
+            return
+        mine = np.concatenate([array for _, array in kept])
+        s("unsent_of", [name for name, _ in kept])
+        s("unsent", np.stack(self.communicator.allgather_object(mine, "a snapshot")))
+
+    def _load_unsent(self, s, saved):
+        """Load this process's parts; those of other processes go to the first one."""
+        largest = self.exchange.largest
+        if largest is not None:
+            largest.unsent.clear()
+        names = s("unsent_of", []) if s.has("unsent_of") else []
+        if not names:
+            return
+        parts = s("unsent", None)
+        if largest is None:
+            tell_unsent()
+            return
+        params = dict(self._params())
+        expected = saved, sum(params[n].size if n in params else 0 for n in names)
+        if parts.shape != expected:
+            raise SnapshotError(
+                "what was not sent of gradients has the shape "
+                f"{parts.shape} in the file, but must be {expected}, for the processes "
+                f"and the sizes of {', '.join(names[:5])}"
+            )
+        rank = self.communicator.rank
+        if saved == self.communicator.size:
+            mine = parts[rank]
+        else:
+            mine = parts.sum(axis=0) * (rank == 0)
+        ends = np.cumsum([params[name].size for name in names])
+        for name, array in zip(names, np.split(mine, ends[:-1]), strict=True):
+            largest.unsent[params[name]] = array.astype(params[name].dtype)
 
 
 class _Gathering(Serializer):

@@ -457,6 +457,9 @@ class Trainer:
         elif s.loading and s.has("processes"):
             tell_processes(s("processes", 1), 1)
             s("streams_of_others", None)
+            if s.has("unsent_of") and s("unsent_of", []):
+                s("unsent", None)
+                tell_unsent()
 
 
 def tell_processes(saved: int, here: int) -> None:
@@ -468,6 +471,16 @@ def tell_processes(saved: int, here: int) -> None:
             "those that the same number would have gone on with",
             stacklevel=2,
         )
+
+
+def tell_unsent() -> None:
+    """Warn where a snapshot has parts of gradients that nobody will send."""
+    warnings.warn(
+        "the snapshot is of a training by processes with `largest`, and has parts of "
+        "gradients that were not sent yet; without `largest` they are lost, so this "
+        "does not go on exactly",
+        stacklevel=2,
+    )
 
 
 def _nothing(*_):

@@ -12,6 +12,7 @@ import numpy as np
 
 import dyrnn
 from dyrnn import distributed, extensions, training
+from dyrnn.distributed import compression
 from tests.distributed.work import updater
 
 
@@ -69,7 +70,10 @@ def main():
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--deadline", type=float, default=6.0)
     parser.add_argument("--tracks", type=int, default=4)
+    parser.add_argument("--largest", type=float)
     args = parser.parse_args()
+    if args.largest is not None:
+        compression._SMALL = 0  # the model is tiny
     communicator = distributed.create_communicator("mpi", deadline=args.deadline)
     dyrnn.random.seed(1)
     made = updater("dropout", "Adam", tracks=args.tracks)
@@ -82,7 +86,7 @@ def main():
         extensions.snapshot(autoload=True, n_retains=2, on_signal=True),
         trigger=(5, "iteration"),
     )
-    distributed.distribute(trainer, communicator)
+    distributed.distribute(trainer, communicator, largest=args.largest)
     trainer.run()
     arrays = [p.array.tobytes() for _, p in made.get_optimizer().target.namedparams()]
     state = made.get_optimizer().target.rnn.h.array
