@@ -136,6 +136,20 @@ def test_killed_run_is_resumed_exactly_and_goes_on_with_other_numbers(tmp_path, 
     assert "a training by 2 processes, this is one by 1" in output
 
 
+def test_what_was_not_sent_is_in_the_snapshot(tmp_path):
+    options = ["--largest", 0.1]
+    code, whole = run(2, tmp_path / "whole", *options)
+    assert code == 0, whole
+    code, output = run(2, tmp_path / "two", *options, "--kind", "kill", "--at", 8)
+    assert code != 0
+    shutil.copytree(tmp_path / "two", tmp_path / "one")
+    code, output = run(2, tmp_path / "two", *options)
+    assert (code, last(output)) == (0, last(whole))
+    code, output = run(0, tmp_path / "one", *options)
+    assert code == 0, output
+    assert "parts of gradients that were not sent yet" in output.replace("\n", " ")
+
+
 @pytest.mark.parametrize(
     ("kind", "cause"),
     [
