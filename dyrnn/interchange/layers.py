@@ -279,6 +279,8 @@ def problems_of(name: str, array: Any, shape: tuple, dtype: Any) -> Iterable[str
     if array.ndim != len(shape) or is_free != tuple(shape):
         shown = str(tuple(n or "any" for n in shape)).replace("'", "")
         yield f"{name}: shape {array.shape}, expected {shown}"
+    elif array.ndim == 2 and not array.size:
+        yield f"{name}: shape {array.shape}, which has no numbers"
     elif np.dtype(dtype).kind == "f" and array.dtype.kind != "f":
         yield f"{name}: dtype {array.dtype}, expected floats"
     elif not np.can_cast(array.dtype, dtype, "same_kind"):

@@ -24,6 +24,9 @@ from dyrnn.optimizers.hooks import Penalty, WeightDecay
 from dyrnn.optimizers.optimizer import Optimizer, State
 
 _LARGEST_EPS = 1e-6
+_NO_STATE = (
+    "no state of an optimizer: give its state_dict(), with 'state' and 'param_groups'"
+)
 _NO_RATE = (
     "the momentum here has the learning rate in it, and PyTorch's has not: with lr=0 "
     "neither tells the other. Convert while lr is not 0."
@@ -167,11 +170,14 @@ def _group(state: Mapping) -> dict:
             for each in state["param_groups"]
         ]
         first = groups[0]
+        is_whole = "state" in state and all(
+            "params" in g for g in state["param_groups"]
+        )
+        is_whole &= "lr" in first and len(first.get("betas", (0, 0))) == 2
     except (TypeError, KeyError, IndexError, AttributeError) as error:
-        raise InterchangeError(
-            "no state of an optimizer: give its state_dict(), with 'state' and "
-            "'param_groups'"
-        ) from error
+        raise InterchangeError(_NO_STATE) from error
+    if not is_whole:
+        raise InterchangeError(_NO_STATE)
     for other in groups[1:]:
         if other != first:
             raise InterchangeError(
@@ -186,12 +192,15 @@ def _parameters(state, parameters):
     if parameters is None:
         named = [each.get("param_names", []) for each in state["param_groups"]]
         parameters = [name for each in named for name in each]
+    parameters = [each[0] if type(each) is tuple else each for each in parameters]
+    if not all(isinstance(name, str) for name in parameters):
+        raise InterchangeError("parameters are names, those of named_parameters()")
     if len(parameters) != len(numbers) or numbers != list(range(len(numbers))):
         raise InterchangeError(
             f"the state is of {len(numbers)} parameters, and {len(parameters)} names "
             "are there; give parameters=[name for name, _ in module.named_parameters()]"
         )
-    return list(parameters)
+    return parameters
 
 
 def _check_biases(model, parameters, names):

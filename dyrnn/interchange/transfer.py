@@ -165,9 +165,9 @@ class _Lazy(dict):
 def _from_memory(source: Any, name: str, there: System) -> Source:
     facts = {}
     if name == "torch" and hasattr(source, "state_dict"):
-        facts = _torch_facts(source)
+        facts = _torch_facts(source) if hasattr(source, "named_modules") else {}
         source = source.state_dict()
-    if name == "flax" and "params" in source:
+    if name == "flax" and isinstance(source, Mapping) and "params" in source:
         trees = [source[key] for key in ("params", "batch_stats") if key in source]
         flat = [flatten(tree, there.separator) for tree in trees]
         return Source({key: value for each in flat for key, value in each.items()})

@@ -236,3 +236,27 @@ def test_momentum_in_double_precision_keeps_all_digits():
     group["lr"] = 0.0  # the momentum here would be 0
     with pytest.raises(InterchangeError, match="with lr=0"):
         interchange.load_optimizer(whole, momentum, ["weight", "bias"])
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        {},
+        {"state": {}, "param_groups": []},
+        {"state": {}, "param_groups": [{}]},
+        {"param_groups": [{**GROUP, "params": [0, 1]}]},
+        {"state": {}, "param_groups": [{**GROUP, "params": [0, 1], "betas": (0.9,)}]},
+    ],
+)
+def test_what_is_no_state_is_refused(state):
+    with pytest.raises(InterchangeError, match="no state of an optimizer"):
+        interchange.load_optimizer(state, hooked(optimizers.Adam), ["weight", "bias"])
+
+
+def test_named_parameters_are_names():
+    adam = hooked(optimizers.Adam)
+    named = iter([("weight", None), ("bias", None)])
+    interchange.load_optimizer(adam_group(), adam, named)
+    with pytest.raises(InterchangeError, match="parameters are names"):
+        interchange.load_optimizer(adam_group(), adam, adam.target.params())

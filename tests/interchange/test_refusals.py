@@ -407,3 +407,20 @@ def test_a_header_of_any_length_is_one(tmp_path):
         assert kind_of(path) == ".safetensors"
         seen.add(path.read_bytes()[0])
     assert {0x80, 0x08, 0x50} <= seen
+
+
+@pytest.mark.parametrize(
+    ("source", "system", "model"),
+    [
+        (None, "flax", L.Linear(3, 4)),
+        ([np.ones((3, 4), np.float32)], "flax", L.Linear(3, 4)),
+        ({"weight": np.ones((4, 0)), "bias": np.ones(4)}, "torch", L.Linear(None, 4)),
+        ({"kernel": np.ones((4, 16)), "bias": np.ones(16)}, "tf", L.LSTM(None, 4)),
+    ],
+)
+def test_sources_without_a_layers_numbers_are_refused(source, system, model):
+    cell = {"cell": "BasicLSTMCell"} if system == "tf" else {}
+    with pytest.raises(InterchangeError):
+        interchange.load(source, model, system.replace("tf", "tensorflow"), **cell)
+    if system != "flax":
+        assert not all(param.is_initialized for param in model.params())
