@@ -45,6 +45,8 @@ class LinearSoftmaxCrossEntropy(FunctionNode):
         rows, t = x.reshape((-1, x.shape[-1])), self.t.reshape(-1)
         counts = t != self.ignore_label
         ids, is_bad = bounded(xp, xp.where(counts, t, 0), len(W))
+        if ids.dtype.kind == "u":  # which the ignored label may be no number of
+            ids = ids.astype(np.int64)
         self.labels = xp.where(counts, ids, self.ignore_label)
         with np.errstate(invalid="ignore", divide="ignore"):
             loss, shift, total = kernels.linear_softmax_cross_entropy(
