@@ -321,6 +321,14 @@ def test_all_kinds_of_processors_compute_the_same_bits(threads):
     assert len(found) == 1
 
 
+def test_kernels_of_another_version_are_left_alone(monkeypatch, threads):
+    before = native.module()
+    older = type("older", (), {"kinds": before.kinds, "names": before.names})
+    monkeypatch.setattr(native, "module", lambda: older)
+    kind, reason = native.start.__wrapped__()
+    assert kind is None and "install dyrnn again" in reason
+
+
 def test_calls_from_many_threads_do_not_meet(threads):
     expected, wrong = digest(np.random.default_rng(1)), []
 

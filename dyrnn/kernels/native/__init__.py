@@ -12,6 +12,7 @@ import numpy as np
 
 from dyrnn.config import NATIVE, config
 
+VERSION = 2  # of what is called in C; compiled.c says it, too
 NUMBERS: dict[str, int] = {}  # of kernels by their names, of rules by their texts
 PACKED: dict[str, int] = {}  # terms and columns that products pack at a time
 
@@ -36,6 +37,8 @@ def start():
         found = module()
     except ImportError as error:
         return None, f"those in C were not compiled when dyrnn was installed ({error})"
+    if getattr(found, "version", 1) != VERSION:
+        return None, "those in C were compiled for another version: install dyrnn again"
     known = found.kinds()
     kind = known[0] if NATIVE in ("0", "1") else NATIVE
     if kind not in known:

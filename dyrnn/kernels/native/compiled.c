@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <string.h>
 
+enum { VERSION = 2 }; /* of what the Python files beside this one call, and say, too */
+
 typedef union {
   void *array;
   int64_t size;
@@ -340,6 +342,7 @@ PyMODINIT_FUNC PyInit_compiled(void) {
     Py_XDECREF(name);
   }
   if (!module || !all || PyModule_AddObject(module, "names", all)) return NULL;
+  if (PyModule_AddIntConstant(module, "version", VERSION)) return NULL;
   if (PyModule_AddIntConstant(module, "terms", TERMS)) return NULL;
   if (PyModule_AddIntConstant(module, "columns", COLUMNS)) return NULL;
   pthread_atfork(NULL, NULL, forget_workers);
