@@ -1,5 +1,7 @@
 """Arguments that are numbers, given as something else, are refused by name."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -37,7 +39,7 @@ def of_lr(kind):
 
 
 # What is called, and numbers that it takes.
-CALLS = {
+CALLS: dict[str, Any] = {
     "exponential": (of_lr(E.ExponentialShift), {"rate": 0.5, "init": 1.0, "target": 2}),
     "inverse": (of_lr(E.InverseShift), {"gamma": 1.0, "power": 1}),
     "cosine": (of_lr(E.CosineShift), {"max_count": 3, "target": 0.0}),

@@ -31,7 +31,7 @@ CAUSES = {
     "stop": "rank 1 of .* has been silent",
     "loop": "rank 1 of .* has computed",
     "term": "SIGTERM",
-    "launcher": "SIGTERM|signal 15|terminat",
+    "launcher": "SIGTERM|signal 15|terminated by",
 }
 
 
@@ -70,7 +70,7 @@ def run(launcher, processes, out, kind, at, limit):
             time.sleep(0.02)
         while alive(out) and time.monotonic() - (moment or 0) < 3 * limit:
             time.sleep(0.02)
-        seconds = time.monotonic() - (moment or time.monotonic())
+        seconds = time.monotonic() - moment if moment else 0.0
         left = alive(out)
         for process in left:
             os.kill(process, signal.SIGKILL)
@@ -106,7 +106,9 @@ def main():
                 )
             is_named = re.search(CAUSES[kind], text) is not None
             slowest = max(slowest, seconds)
-            is_over = code != 0 and seconds <= args.limit and not left
+            had_fault = seconds > 0  # a run that ended before it, shows nothing
+            is_over = had_fault and code != 0 and seconds <= args.limit and not left
+            is_named = is_named and had_fault
             ended, named = ended + is_over, named + is_named
             if not (is_over and is_named):
                 print(f"{kind} at {at}: exit code {code}, {seconds:.1f} s, {left}")

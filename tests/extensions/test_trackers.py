@@ -5,6 +5,8 @@ import json
 import math
 import random
 
+from typing import Any
+
 import pytest
 
 from dyrnn import extensions
@@ -123,7 +125,7 @@ def test_a_folder_without_a_log_is_refused(tmp_path):
         render([tmp_path])
 
 
-ODD = [0, -1.5, 1e308, -1e308, math.nan, math.inf, None]
+ODD: list[Any] = [0, -1.5, 1e308, -1e308, math.nan, math.inf, None]
 ODD += ["x", "<b>", True, [1], {}, "", 10**400]
 
 
