@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import random
-
 from typing import Any
 
 import pytest
